@@ -1,0 +1,37 @@
+# pellucid: `make help` says what there is. Everything works on a fresh machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+install: $(READY)  ## make the environment (.venv, about 6 GB: PyTorch is most of it)
+
+demo: $(READY)  ## explain a photograph and a DICOM file; writes pictures to demo-output
+	$(BIN)/python examples/demo.py demo-output
+
+test: $(READY)  ## run all tests with coverage, on two cores in under 6 minutes
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --durations=10
+
+lint: $(READY)  ## check style (ruff), types (mypy) and who imports whom (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## let ruff put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove everything that was made, the environment too
+	rm -rf $(VENV) demo-output dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

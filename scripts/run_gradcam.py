@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+"""The published command line for Grad-CAM, over ``pellucid explain``, which is what is taught."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def arguments(given: list[str]) -> argparse.Namespace:
+    """Read the published options."""
+    parser = argparse.ArgumentParser(description="Grad-CAM heatmaps and overlays of a checkpoint's predictions.")
+    parser.add_argument("--checkpoint", required=True, help="a weights file; its architecture is recognised")
+    images = parser.add_mutually_exclusive_group(required=True)
+    images.add_argument("--image", help="a picture or DICOM file")
+    images.add_argument("--image-dir", help="a folder of them")
+    parser.add_argument("--output", required=True, help="the folder to write to")
+    parser.add_argument("--method", default="gradcam", choices=["gradcam", "gradcam++"])
+    parser.add_argument("--target-layer", help="dotted name; found by itself otherwise")
+    parser.add_argument("--class-idx", type=int, help="class to explain; the predicted one otherwise")
+    parser.add_argument("--alpha", type=float, default=0.5, help="how much of the colours is seen, 0 to 1")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--no-cuda", action="store_true", help="stay on the CPU")
+    parser.add_argument("--verbose", action="store_true", help="progress and a table")
+    return parser.parse_args(given)
+
+
+def translated(options: argparse.Namespace) -> list[str]:
+    """The same for ``pellucid``."""
+    command = ["explain", options.image or options.image_dir, "--output", options.output]
+    command += ["--checkpoint", options.checkpoint, "--method", options.method]
+    command += ["--alpha", str(options.alpha), "--batch-size", str(options.batch_size)]
+    command += ["--target", "predicted" if options.class_idx is None else str(options.class_idx)]
+    command += ["--layer", options.target_layer] if options.target_layer else []
+    command += ["--device", "cpu"] if options.no_cuda else []
+    return command if options.verbose else [*command, "--quiet"]
+
+
+if __name__ == "__main__":
+    from pellucid.cli.main import app
+
+    app(translated(arguments(sys.argv[1:])))

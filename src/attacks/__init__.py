@@ -1,0 +1,3 @@
+from src.attacks.pgd import PGDAttack
+
+__all__ = ["PGDAttack"]

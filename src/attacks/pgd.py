@@ -1,0 +1,3 @@
+from pellucid.xai import PGDAttack
+
+__all__ = ["PGDAttack"]

@@ -1,0 +1,1 @@
+"""Attacks on predictions, one file each; they reach a model through a probe."""

@@ -1,0 +1,1 @@
+"""The command line: one file a command. Importing it loads neither torch nor timm."""

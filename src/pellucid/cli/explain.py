@@ -1,0 +1,148 @@
+"""``pellucid explain``: pictures in, overlays out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
+
+if TYPE_CHECKING:
+    from pellucid.core.explanation import Explanation
+    from pellucid.run.inputs import Input
+    from pellucid.run.job import Job, Outcome
+
+
+def explain(  # noqa: PLR0913  # a command's options are its parameters
+    paths: Annotated[list[Path], typer.Argument(metavar="INPUT…", help="Pictures, DICOM files, or folders of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
+    model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or path/to/file.py:factory.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A weights file; without --model its architecture is recognised.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="default (pretrained, downloaded) or none (random).")] = "none",
+    method: Annotated[list[str] | None, typer.Option(help="See `pellucid methods`; may be repeated.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the method.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="predicted, all, a class's number or its name.")] = "predicted",
+    layer: Annotated[list[str] | None, typer.Option(help="Dotted name; found by itself otherwise.")] = None,
+    fuse: Annotated[str, typer.Option(help="How several layers are joined: mean, max or weighted.")] = "mean",
+    classes: Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")] = None,
+    export: Annotated[str, typer.Option(help="Formats, by commas: png, npz.")] = "png",
+    alpha: Annotated[float, typer.Option(help="How much of the colours is seen, 0 to 1.")] = 0.5,
+    colormap: Annotated[str, typer.Option(help="One of matplotlib's colour maps.")] = "jet",
+    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Pictures a pass.")] = 16,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of the table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+) -> None:
+    """Show which pixels made a model say what it says of each picture.
+
+    Writes, for each, STEM_overlay.png (with a colour bar, at the picture's own size), STEM_heatmap.png and
+    STEM_metadata.json; the output folder mirrors the input's folders.
+    """
+    with guarded():
+        from pellucid.cli.request import Request, prepared_job
+        from pellucid.run.inputs import inputs
+
+        request = Request(
+            model=model,
+            checkpoint=checkpoint,
+            weights=weights,
+            methods=method or ["gradcam"],
+            options=option or [],
+            target=target,
+            layers=layer,
+            fuse=fuse,
+            classes=classes,
+            formats=export.split(","),
+            alpha=alpha,
+            colormap=colormap,
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            overwrite=overwrite,
+            output=output,
+        )
+        files = inputs(paths, output)
+        outcomes = _worked(prepared_job(request), files, silent=quiet or as_json)
+        _report(outcomes, as_json, quiet, output)
+        failed = sum(outcome.error is not None for outcome in outcomes)
+        if failed:
+            raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
+
+
+def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
+    """Do the work, with a progress bar; what fails is said as it happens."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("explaining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    outcomes = []
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as bar:
+        task = bar.add_task("", total=len(files))
+        for outcome in job.outcomes(files):
+            outcomes.append(outcome)
+            bar.advance(task)
+            if outcome.error is not None:
+                complain(f"error: {_about(outcome)}")
+            for warning in outcome.warnings:
+                complain(f"warning: {outcome.path}: {warning}")
+    return outcomes
+
+
+def _about(outcome: Outcome) -> str:
+    """An error's text, which begins with the file that it is about."""
+    text = str(outcome.error)
+    return text if str(outcome.path) in text else f"{outcome.path}: {text}"
+
+
+def _report(outcomes: list[Outcome], as_json: bool, quiet: bool, output: Path) -> None:
+    if as_json:
+        print_json(json.dumps([_facts(outcome) for outcome in outcomes], indent=2, ensure_ascii=False))
+    elif not quiet:
+        _table(outcomes, output)
+
+
+def _facts(outcome: Outcome) -> dict[str, object]:
+    if outcome.error is not None:
+        return {"image": str(outcome.path), "error": str(outcome.error)}
+    first = outcome.explanations[0]
+    return {
+        "image": str(outcome.path),
+        "predicted_class": int(first.logits[0].argmax()),
+        "confidence": float(first.probabilities[0].max()),
+        "layers": {explanation.method: list(explanation.layers) for explanation in outcome.explanations},
+        "files": [str(path) for path in outcome.files],
+        "warnings": list(outcome.warnings),
+    }
+
+
+def _table(outcomes: list[Outcome], output: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    done = [outcome for outcome in outcomes if outcome.error is None]
+    table = Table("image", "predicted", "probability", "explained by")
+    for outcome in done:
+        first = outcome.explanations[0]
+        chances = first.probabilities[0]
+        top = int(chances.argmax())
+        name = first.class_name(top) if first.classes is None else f"{first.class_name(top)} ({top})"
+        table.add_row(escape(str(outcome.path)), escape(name), f"{chances[top]:.3f}", _layers_of(outcome.explanations))
+    console = Console()
+    if done:
+        console.print(table)
+    failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
+    console.print(f"{len(done)} explained{failed}; results are in {output}", markup=False, highlight=False)
+
+
+def _layers_of(explanations: tuple[Explanation, ...]) -> str:
+    return "\n".join(f"{one.method} at {', '.join(one.layers)}" if one.layers else one.method for one in explanations)

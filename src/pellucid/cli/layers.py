@@ -1,0 +1,73 @@
+"""``pellucid layers``: a model's layers with their shapes, the recommended one marked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.console import guarded, print_json
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from pellucid.models.engine.trace import Trace
+
+
+def layers(
+    spec: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or path/to/file.py:factory.")],
+    checkpoint: Annotated[Path | None, typer.Option(help="A weights file to load.")] = None,
+    input_size: Annotated[str | None, typer.Option(help="C,H,W of the input; found by itself otherwise.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,
+) -> None:
+    """Show a model's layers with the shapes of their outputs, and mark the one that would be explained."""
+    with guarded():
+        from pellucid.models.sources import load_model
+        from pellucid.run.layers import layer_tree
+
+        trace, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size))
+        if as_json:
+            shapes = {name: list(shape[1:]) for name, shape in trace.shapes.items() if name}
+            print_json(json.dumps({"recommended": [chosen], "shapes": shapes}, indent=2))
+        else:
+            _show(spec, trace, chosen)
+
+
+def _size(text: str | None) -> tuple[int, ...] | None:
+    from pellucid.errors import OptionError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(f"--input-size {text} was given; write whole numbers, as in 3,224,224") from None
+
+
+def _show(spec: str, trace: Trace, chosen: str) -> None:
+    from rich.console import Console
+    from rich.tree import Tree
+
+    root = Tree(f"[bold]{spec}[/bold]")
+    nodes: dict[str, Tree] = {"": root}
+    # Parents finish after their children; sorted by depth, then by when they finished.
+    for name in sorted(filter(None, trace.shapes), key=lambda name: name.count(".")):
+        above = _parent(nodes, name)
+        nodes[name] = above.add(_line(name, trace.shapes[name][1:], name == chosen))
+    Console().print(root)
+
+
+def _parent(nodes: dict[str, Tree], name: str) -> Tree:
+    """The nearest module above that has a line of its own."""
+    while name:
+        name = name.rpartition(".")[0]
+        if name in nodes:
+            return nodes[name]
+    return nodes[""]
+
+
+def _line(name: str, shape: tuple[int, ...], chosen: bool) -> str:
+    text = f"{name}  [dim]{' × '.join(map(str, shape))}[/dim]"
+    return f"[bold green]{text}  ← recommended[/bold green]" if chosen else text

@@ -1,0 +1,40 @@
+"""``pellucid methods``: what ``--method`` takes."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.console import guarded, print_json
+
+
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+) -> None:
+    """List the explanation methods, their papers and their options."""
+    with guarded():
+        from pellucid.core import catalogue
+        from pellucid.run.methods import available_methods
+
+        found = [catalogue.find(name) for name in available_methods()]
+        facts: dict[str, dict[str, object]] = {
+            cls.name: {"summary": catalogue.summary(cls), "options": catalogue.options(cls)} for cls in found
+        }
+        if as_json:
+            print_json(json.dumps(facts, indent=2))
+        else:
+            _table(facts)
+
+
+def _table(facts: dict[str, dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("method", "what it does", "options (--set name=value)")
+    for name, about in facts.items():
+        options = about["options"]
+        text = "\n".join(f"{key}={value}" for key, value in options.items()) if isinstance(options, dict) else ""
+        table.add_row(name, str(about["summary"]), text)
+    Console().print(table)

@@ -1,0 +1,141 @@
+"""From the options of ``pellucid explain`` to a ``Job``."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import pellucid.methods  # noqa: F401  # so that the catalogue knows them
+from pellucid.core import catalogue
+from pellucid.core.method import Method
+from pellucid.core.runtime import Runtime
+from pellucid.errors import OptionError, PellucidWarning
+from pellucid.export import find
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.sources import load_model, model_info
+from pellucid.render import colourise
+from pellucid.run.job import Job
+from pellucid.run.layers import layer_tree
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, as text."""
+
+    output: Path
+    model: str | None
+    checkpoint: Path | None
+    weights: str
+    methods: Sequence[str]
+    options: Sequence[str]
+    target: str
+    layers: Sequence[str] | None
+    fuse: str
+    classes: Path | None
+    formats: Sequence[str]
+    alpha: float
+    colormap: str
+    precision: str | None
+    device: str
+    batch_size: int
+    overwrite: bool
+
+
+def prepared_job(request: Request) -> Job:
+    """Everything checked that can be before the model is loaded, then the model."""
+    methods = _methods(request.methods, request.options)
+    for name in request.formats:
+        find(name)
+    colourise(torch.zeros(1, 1), request.colormap)
+    if not 0 <= request.alpha <= 1:
+        raise OptionError(f"--alpha {request.alpha} was given; it is between 0 and 1")
+    device = _device(request.device)
+    runtime = Runtime(device, request.precision, batch_size=request.batch_size)
+    classes = None if request.classes is None else _class_names(request.classes)
+    model = load_model(request.model, request.checkpoint, request.weights)
+    # The model is the command's own, so it may be moved; a caller's never is.
+    model.to(device)
+    info = model_info(model)
+    facts = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
+    return Job(
+        model=model,
+        methods=methods,
+        preprocessing=info.preprocessing or _worked_out(model),
+        output=request.output,
+        targets=_target(request.target),
+        layers=request.layers,
+        fuse=request.fuse,
+        classes=classes,
+        formats=request.formats,
+        alpha=request.alpha,
+        colormap=request.colormap,
+        overwrite=request.overwrite,
+        runtime=runtime,
+        facts=facts,
+    )
+
+
+def _methods(names: Sequence[str], options: Sequence[str]) -> list[Method]:
+    """The methods, each with the options that it has; an option that none of them has is an error."""
+    given = dict(_pair(option) for option in options)
+    classes = [catalogue.find(name) for name in dict.fromkeys(names)]
+    for key in given:
+        if not any(key in catalogue.options(cls) for cls in classes):
+            known = sorted({option for cls in classes for option in catalogue.options(cls)})
+            raise OptionError(
+                f"--set {key} was given; {', '.join(names)} have the options: {', '.join(known) or 'none'}"
+            )
+    return [
+        catalogue.build(cls.name, {key: text for key, text in given.items() if key in catalogue.options(cls)})
+        for cls in classes
+    ]
+
+
+def _pair(option: str) -> tuple[str, str]:
+    key, sign, value = option.partition("=")
+    if not sign or not key:
+        raise OptionError(f"--set {option} was given; write it as name=value")
+    return key, value
+
+
+def _target(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _device(name: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _class_names(path: Path) -> list[str]:
+    """Names from a file: a JSON list, or one a line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a text file"
+        raise OptionError(f"--classes {path} was given; it cannot be read ({reason})") from None
+    if text.lstrip().startswith("["):
+        try:
+            names = json.loads(text)
+        except ValueError as error:
+            raise OptionError(f"--classes {path} was given; it is no JSON list ({error})") from None
+        return [str(name) for name in names]
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _worked_out(model: nn.Module) -> Preprocessing:
+    """The size that the network takes; pixels in [0, 1], for want of anything said."""
+    trace, _ = layer_tree(model)
+    size = (trace.size[0], trace.size[-1])
+    warnings.warn(
+        f"the model does not say what its pictures should be: given as {size[0]} × {size[1]} pixels in [0, 1]; "
+        f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",
+        PellucidWarning,
+        stacklevel=2,
+    )
+    return Preprocessing(resize=size, channels=trace.channels, source="worked out from the network")

@@ -1,0 +1,1 @@
+"""Types and rules: they know torch, and nothing else of pellucid but its errors."""

@@ -1,0 +1,53 @@
+"""What a method makes: a map on the layer's own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.core.space import degenerate, weighted_sum
+
+NOT_FINITE = "not finite"
+NEGATIVE = "all evidence negative"
+CONSTANT = "constant"
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Maps on the layer's grid, unscaled, sign kept.
+
+    ``values`` (B, K, *grid). A method that weighs channels also gives its ``weights`` (B, K, C, *grid or
+    ones) and ``activations`` (B, 1, C, *grid): wrappers work on them, and they tell why a map is empty.
+    """
+
+    values: Tensor
+    weights: Tensor | None = None
+    activations: Tensor | None = None
+
+    def why_degenerate(self) -> tuple[tuple[str | None, ...], ...]:
+        """Why each of the (B, K) maps shows nothing; None where it shows something."""
+        flags = degenerate(self.values)
+        if not flags.any():
+            return tuple((None,) * flags.shape[1] for _ in range(flags.shape[0]))
+        finite = self.values.flatten(2).isfinite().all(-1)
+        signed = self._signed().flatten(2)
+        negative = (signed.amax(-1) <= 0) & (signed.amin(-1) < 0)
+        return tuple(
+            tuple(self._reason(*(bool(x[b, k]) for x in (flags, finite, negative))) for k in range(flags.shape[1]))
+            for b in range(flags.shape[0])
+        )
+
+    @staticmethod
+    def _reason(flag: bool, finite: bool, negative: bool) -> str | None:
+        if not flag:
+            return None
+        if not finite:
+            return NOT_FINITE
+        return NEGATIVE if negative else CONSTANT
+
+    def _signed(self) -> Tensor:
+        """The evidence before a formula's last ReLU."""
+        if self.weights is None or self.activations is None:
+            return self.values
+        return weighted_sum(self.weights, self.activations)

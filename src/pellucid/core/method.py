@@ -1,0 +1,27 @@
+"""What an explanation method is: frozen options, and one formula."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.probe import Images, Probe
+from pellucid.core.target import Targets
+
+
+class Method(ABC):
+    """An explanation method. Subclasses are frozen dataclasses whose fields are the method's options.
+
+    Methods are plain differentiable expressions: no detach, no numpy, no write into what the probe gives.
+    ``uses_layers`` says whether the method looks at a layer (and so whether one has to be chosen),
+    ``class_specific`` whether the map depends on the class (else every class gets the same one).
+    """
+
+    name: ClassVar[str] = ""
+    uses_layers: ClassVar[bool] = True
+    class_specific: ClassVar[bool] = True
+
+    @abstractmethod
+    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+        """The maps (B, K, *grid) of the targets, or (B, 1, *grid) of a method that is not class-specific."""

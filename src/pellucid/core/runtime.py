@@ -1,0 +1,51 @@
+"""Where and how an explanation is computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pellucid.errors import OptionError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device, precision, memory format, images a pass, and the seed of whatever draws numbers.
+
+    ``device`` "auto" is where the model is. ``precision`` None is the model's own. Another device, precision
+    or memory format works on a private copy of the model, refreshed when its parameters change; the
+    caller's model never moves. ``batch_size`` images go through the network at a time.
+    """
+
+    device: str | torch.device = "auto"
+    precision: str | None = None
+    channels_last: bool = False
+    batch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what torch would refuse later, and less clearly."""
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise OptionError(f"precision {self.precision!r} was asked for; there are {', '.join(PRECISIONS)}")
+        if self.batch_size < 1:
+            raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
+        if self.device != "auto":
+            _check_device(self.device)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The precision as torch's type; None is the model's own."""
+        return None if self.precision is None else PRECISIONS[self.precision]
+
+
+def _check_device(name: str | torch.device) -> None:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise OptionError(f"device {name!r} was asked for; torch does not know it ({reason})") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise OptionError(f"device {str(name)!r} was asked for; torch sees no GPU here: use 'cpu' or 'auto'")

@@ -1,0 +1,100 @@
+"""Arithmetic on maps of any rank: pool, weigh, upsample, scale. Everything here can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import OptionError
+
+DEGENERATE = 1e-5
+"""A map whose values spread over less than this part of its largest magnitude shows nothing."""
+
+_MODES = {
+    "linear": {1: "linear", 2: "bilinear", 3: "trilinear"},
+    "bilinear": {2: "bilinear"},
+    "bicubic": {2: "bicubic"},
+    "nearest": {1: "nearest", 2: "nearest", 3: "nearest"},
+}
+
+
+def spatial_mean(values: Tensor) -> Tensor:
+    """Mean over the grid of (B, K, C, *grid), kept as ones: (B, K, C, 1, …)."""
+    return values.mean(dim=tuple(range(3, values.ndim)), keepdim=True)
+
+
+def spatial_sum(values: Tensor) -> Tensor:
+    """Sum over the grid of (B, K, C, *grid), kept as ones: (B, K, C, 1, …)."""
+    return values.sum(dim=tuple(range(3, values.ndim)), keepdim=True)
+
+
+def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
+    """Sum over the channels of weights × activations: (B, K, *grid).
+
+    ``weights`` is (B, K, C, *grid) or (B, K, C, 1, …), ``activations`` (B, 1, C, *grid). The product
+    (B, K, C, *grid) is never held.
+    """
+    if weights[0, 0, 0].numel() == 1:
+        return torch.einsum("bkc,bc...->bk...", weights.flatten(2), activations.squeeze(1))
+    return torch.einsum("bkc...,bc...->bk...", weights, activations.squeeze(1))
+
+
+def upsample(maps: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
+    """Bring maps (B, K, *grid) to (B, K, *size), pixel centres at half integers.
+
+    ``mode``: linear (bilinear, trilinear: by the rank), bilinear, bicubic or nearest.
+    """
+    rank = maps.ndim - 2
+    if rank not in _MODES.get(mode, {}):
+        allowed = [name for name, ranks in _MODES.items() if rank in ranks]
+        raise OptionError(f"interpolation mode {mode!r} was asked for; {rank}-D maps take {allowed}")
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    corners = None if mode == "nearest" else False
+    return F.interpolate(maps, tuple(size), mode=_MODES[mode][rank], align_corners=corners)
+
+
+def scale(maps: Tensor) -> Tensor:
+    """Stretch each map of (B, K, *space) to [0, 1]: (m − min) / (max − min); a constant map becomes 0."""
+    grid = tuple(range(2, maps.ndim))
+    low = maps.amin(dim=grid, keepdim=True)
+    spread = maps.amax(dim=grid, keepdim=True) - low
+    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
+    return (maps - low) / safe
+
+
+def degenerate(values: Tensor) -> Tensor:
+    """Which maps of (B, K, *grid) show nothing, (B, K) bool.
+
+    A value is not finite, or the positive part p of the map a is flat: max p − min p ≤ 1e-5 · max |a|.
+    """
+    flat = values.flatten(2)
+    positive = flat.relu()
+    spread = positive.amax(-1) - positive.amin(-1)
+    return ~flat.isfinite().all(-1) | (spread <= DEGENERATE * flat.abs().amax(-1))
+
+
+def heatmap(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
+    """The positive part of (B, K, *grid), brought to ``size``, then to [0, 1]; degenerate maps are zeros."""
+    shown = ~degenerate(values).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
+    clean = torch.where(shown, values, torch.zeros_like(values)).relu()
+    return scale(upsample(clean, size, mode))
+
+
+def first_component(values: Tensor) -> Tensor:
+    """Project (B, K, C, *grid) onto its first principal component over the places: (B, K, *grid).
+
+    With X the (places × C) matrix less its column means, X = U Σ Vᵀ, the result is X v₁. A singular vector
+    has no sign of its own: the projection is turned so that it correlates positively with the mean over
+    the channels.
+    """
+    matrix = values.flatten(3).transpose(2, 3)
+    matrix = matrix - matrix.mean(dim=2, keepdim=True)
+    _, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    projection = (matrix @ right[..., 0, :, None]).squeeze(-1)
+    agreement = (projection * matrix.mean(dim=-1)).sum(dim=-1, keepdim=True)
+    signed = torch.where(agreement < 0, -projection, projection)
+    return signed.reshape(*values.shape[:2], *values.shape[3:])

@@ -1,0 +1,114 @@
+"""Every error that pellucid raises on purpose.
+
+    PellucidError                     exit code 3
+    ├── OptionError        ValueError     2   a value that an argument does not allow
+    │   └── MethodError                   2   no explanation method of that name
+    ├── ShapeError         ValueError     2   a tensor of the wrong rank, size or type
+    ├── TargetError        ValueError     2   a class that the model does not have
+    ├── LayerError         ValueError     2   a layer that the model does not have
+    ├── NoSpatialLayerError ValueError    3   a model without any layer that has a place for things
+    ├── NoAttentionError   RuntimeError   3   a model without attention maps that could be read
+    ├── GradientError      RuntimeError   3   a score that no gradient reaches the layer from
+    ├── OutputError        TypeError      3   a model's answer that holds no class scores
+    ├── SourceError        ValueError     2   a model specification that names nothing
+    ├── CheckpointError    ValueError     3   a weights file that is unsafe, broken or does not fit
+    ├── ImageError         ValueError     3   a file that is not a picture we can read
+    ├── OutputExistsError  RuntimeError   3   a result that is already there
+    ├── WriteError         RuntimeError   3   a result that cannot be written
+    └── MissingPackageError RuntimeError  3   an optional package that is needed and not installed
+
+A message is one line: what was asked, what came, what to do. ``exit_code`` is what the command line ends
+with when the error ends the whole command. ``PellucidWarning`` is the category of every warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import ClassVar
+
+
+class PellucidError(Exception):
+    """The root of the tree above."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class OptionError(PellucidError, ValueError):
+    """A value that an argument does not allow."""
+
+    exit_code = 2
+
+
+class MethodError(OptionError):
+    """No explanation method of that name."""
+
+
+class ShapeError(PellucidError, ValueError):
+    """A tensor of the wrong rank, size or type."""
+
+    exit_code = 2
+
+
+class TargetError(PellucidError, ValueError):
+    """A class that the model does not have, or a number of targets that does not fit the images."""
+
+    exit_code = 2
+
+
+class LayerError(PellucidError, ValueError):
+    """A layer that the model does not have, or that cannot be explained."""
+
+    exit_code = 2
+
+
+class NoSpatialLayerError(PellucidError, ValueError):
+    """A model without any layer whose output has more than one place."""
+
+
+class NoAttentionError(PellucidError, RuntimeError):
+    """A model without attention maps that could be read."""
+
+
+class GradientError(PellucidError, RuntimeError):
+    """A class score from which no gradient reaches the layer."""
+
+
+class OutputError(PellucidError, TypeError):
+    """A model's answer in which no class scores were found."""
+
+
+class SourceError(PellucidError, ValueError):
+    """A model specification that names nothing."""
+
+    exit_code = 2
+
+
+class CheckpointError(PellucidError, ValueError):
+    """A weights file that is unsafe, broken, or does not fit."""
+
+
+class ImageError(PellucidError, ValueError):
+    """A file that is not a picture that can be read."""
+
+
+class OutputExistsError(PellucidError, RuntimeError):
+    """A result that is already there and was not to be replaced."""
+
+
+class WriteError(PellucidError, RuntimeError):
+    """A result that cannot be written."""
+
+
+class MissingPackageError(PellucidError, RuntimeError):
+    """An optional package that is needed and not installed."""
+
+
+class PellucidWarning(UserWarning):
+    """Something that was done, and that is probably not what was meant."""
+
+
+def near(asked: str, known: Iterable[str], count: int = 5) -> str:
+    """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
+    close = get_close_matches(asked, list(known), n=count, cutoff=0.5)
+    return f"; did you mean {', '.join(close)}?" if close else ""

@@ -1,0 +1,41 @@
+"""Eigen smoothing (pytorch-grad-cam, Gildenblat 2021): keep the first principal component of weight × activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.method import Method
+from pellucid.core.probe import Images, Probe
+from pellucid.core.space import first_component
+from pellucid.core.target import Targets
+from pellucid.errors import OptionError
+
+
+@dataclass(frozen=True)
+class EigenSmooth(Method):
+    """A wrapper over a method that weighs channels: what its weighted channels have in common.
+
+    With w and A the method's weights and activations, and v₁ the first right singular vector of the
+    (places × C) matrix X = w ⊙ A less its column means::
+
+        map = relu( X v₁ ), its sign such that X v₁ correlates positively with the mean channel
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> from pellucid.methods.gradcam import GradCAM
+    >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method=EigenSmooth(GradCAM())).attributions.shape
+    torch.Size([1, 1, 2, 2])
+    """
+
+    method: Method
+
+    name: ClassVar[str] = "eigen_smooth"
+
+    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+        """The maps (B, K, *grid) of the targets."""
+        inner = self.method.attribute(probe, images, targets)
+        if inner.weights is None or inner.activations is None:
+            raise OptionError(f"eigen smoothing was asked for; method {self.method.name!r} weighs no channels")
+        return Attribution(first_component(inner.weights * inner.activations).relu())

@@ -1,0 +1,36 @@
+"""HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): multiply gradient and activation place by place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.catalogue import method
+from pellucid.core.method import Method
+from pellucid.core.probe import Images, Probe
+from pellucid.core.space import weighted_sum
+from pellucid.core.target import Targets
+
+
+@method("hirescam")
+@dataclass(frozen=True)
+class HiResCAM(Method):
+    """HiResCAM: what each place of the layer contributes to the class's logit.
+
+    With A (C, *grid) the layer's output and z the class's logit::
+
+        map = Σ_c ∂z/∂A_c ⊙ A_c
+
+    The map is (B, K, *grid) and keeps its sign: negative places speak against the class. Where one linear layer
+    follows, the map's sum is the logit less its bias.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method="hirescam").attributions.shape
+    torch.Size([1, 1, 2, 2])
+    """
+
+    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+        """The maps (B, K, *grid) of the targets."""
+        activations, gradients = probe.activations_and_gradients(images, targets)
+        return Attribution(weighted_sum(gradients, activations), gradients, activations)

@@ -1,0 +1,7 @@
+"""Weights files: read without running anything in them, recognise the architecture, load strictly."""
+
+from pellucid.models.checkpoints.reading import Checkpoint, read_checkpoint
+from pellucid.models.checkpoints.recognition import Recognised, load_into, recognise
+from pellucid.models.checkpoints.reference import describe, renamed
+
+__all__ = ["Checkpoint", "Recognised", "describe", "load_into", "read_checkpoint", "recognise", "renamed"]

@@ -1,0 +1,104 @@
+"""Read a weights file without running anything in it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import warnings
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import CheckpointError
+from pellucid.models.checkpoints.layouts import find_architecture, find_state
+from pellucid.models.checkpoints.unpickling import safe_pickle
+
+ZIP_MAGIC = b"PK\x03\x04"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The weights of a file by their plain names, and the architecture that the file states, if any."""
+
+    state: dict[str, Tensor]
+    architecture: str | None
+    path: Path
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; nothing from it ever runs.
+
+    Objects beside the weights (a configuration, an optimiser's state, NumPy scalars) are skipped.
+    ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "nothing there"
+        raise CheckpointError(f"{path}: a weights file was expected, got {what}; give the path of a file")
+    content = _content(path)
+    return Checkpoint(find_state(content, path), find_architecture(content), path)
+
+
+def _content(path: Path) -> Any:
+    # Whatever a broken or hostile file makes the readers stumble over is a broken file to the caller.
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return _read_safetensors(path)
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _read_torch(file, path)
+    except CheckpointError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:160] or type(error).__name__
+        raise CheckpointError(f"{path}: weights could not be read ({text}); save the file again") from error
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors.torch import load_file
+
+    return load_file(path, device="cpu")
+
+
+def _read_torch(file: IO[bytes], path: Path) -> Any:
+    total = path.stat().st_size
+    magic = file.read(len(ZIP_MAGIC))
+    file.seek(0)
+    if not magic:
+        raise CheckpointError(f"{path}: a weights file was expected, got an empty file; save it again")
+    room = _zip_room(file, path, total) if magic == ZIP_MAGIC else None
+    if room is None:
+        _refuse_tar(file, path)
+    file.seek(0)
+    return torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=safe_pickle(room, total))
+
+
+def _zip_room(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
+    """Give each storage's size in a zip file; refuse one that torch.save would not write."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > total:
+        raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
+    file.seek(0)
+    records = torch._C.PyTorchFileReader(file).get_all_records()  # the reader that torch.load asks
+    if "constants.pkl" in records:
+        raise CheckpointError(f"{path}: a TorchScript archive is not loaded; save model.state_dict()")
+    rooms = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
+    if len(rooms) != len(entries) or set(rooms) != set(records):
+        raise CheckpointError(f"{path}: an entry is hidden or there twice; save the file with torch.save")
+    return {name.removeprefix("data/"): size for name, size in rooms.items() if name.startswith("data/")}
+
+
+def _refuse_tar(file: IO[bytes], path: Path) -> None:
+    try:
+        with tarfile.open(fileobj=file, mode="r:"):
+            pass
+    except tarfile.TarError:
+        file.seek(0)
+        return
+    raise CheckpointError(f"{path}: a tar archive of torch before 0.4 is not read; save model.state_dict()")

@@ -1,0 +1,161 @@
+"""Which architecture a file's weights belong to, by their names and shapes; and loading them strictly."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+
+from torch import Tensor, nn
+
+from pellucid.errors import CheckpointError
+from pellucid.models.checkpoints.reference import (
+    LayerSizes,
+    Reference,
+    describe,
+    needed,
+    renamed,
+    weightless,
+    wrapped,
+)
+
+SHARED = 0.25  # of the names, between a family's smallest member and a state that may be of that family
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """The architecture that weights belong to, as ``load_model`` takes it, and the sizes they have."""
+
+    spec: str
+    num_classes: int | None
+    in_channels: int | None
+
+
+def recognise(state: dict[str, Tensor]) -> Recognised:
+    """Find the one architecture whose weights have these names and shapes, torchvision's before timm's.
+
+    The last layer may have any number of classes, the first convolution any number of channels.
+    ``CheckpointError``: none fits, or several do. Several differ in what they compute, so none is guessed.
+    """
+    tried: list[Reference] = []
+    for candidates in (torchvision_candidates, timm_candidates):
+        alike = list(candidates(state))
+        fitting = [each for each in alike if each.fits(renamed(state, each))]
+        if len(fitting) > 1:
+            raise _several(fitting)
+        if fitting:
+            return Recognised(fitting[0].spec, *fitting[0].sizes(renamed(state, fitting[0])))
+        tried += alike
+    raise _unknown(tried, state)
+
+
+def torchvision_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
+    """Give every member of a family that is like the state, and of each other family one."""
+    for family in torchvision_families().values():
+        smallest = reference(min(family, key=lambda name: (len(name), name)))
+        if _overlap(smallest, state) >= SHARED:
+            yield from (reference(name) for name in family)
+        else:
+            yield smallest
+
+
+def torchvision_families() -> Mapping[str, Sequence[str]]:
+    """Give the names of torchvision's classification models, those of one file together."""
+    import torchvision
+
+    families = defaultdict(list)
+    for name in torchvision.models.list_models(module=torchvision.models):
+        families[torchvision.models.get_model_builder(name).__module__].append(name)
+    return families
+
+
+@cache
+def reference(name: str) -> Reference:
+    """Say what the weights of a torchvision architecture look like."""
+    import torchvision
+
+    with weightless():
+        return describe(f"torchvision:{name}", torchvision.models.get_model(name, weights=None))
+
+
+def timm_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
+    """Give timm's models that have the state's first layer, and no layer of a size that the state lacks."""
+    import timm
+
+    sizes = LayerSizes.of(state)
+    for name in timm.list_models():
+        if _has_first_layer(timm.get_pretrained_cfg(name), state):
+            # A constructor that computes with its weights, or makes one that does not fit, gives up.
+            with suppress(RuntimeError, NotImplementedError, ValueError), weightless(sizes):
+                yield describe(f"timm:{name}", timm.create_model(name))
+
+
+def _has_first_layer(settings: object, state: Mapping[str, Tensor]) -> bool:
+    first = getattr(settings, "first_conv", None)
+    names = [first] if isinstance(first, str) else first or []
+    return any(f"{prefix}{name}.weight" in state for name in names for prefix in ("", "backbone."))
+
+
+def _overlap(candidate: Reference, state: dict[str, Tensor]) -> float:
+    variants = (state, *wrapped(state, candidate))
+    shared = max(len(candidate.shapes.keys() & variant.keys()) for variant in variants)
+    return shared / max(1, min(len(candidate.shapes), len(state)))
+
+
+def _likeness(candidate: Reference, state: dict[str, Tensor]) -> int:
+    """Give the number of shared names less the number of missing ones."""
+    shared = len(candidate.shapes.keys() & renamed(state, candidate).keys())
+    return 2 * shared - len(candidate.shapes)
+
+
+def _several(fitting: Sequence[Reference]) -> CheckpointError:
+    listed = ", ".join(each.spec for each in fitting[:8]) + (", …" if len(fitting) > 8 else "")
+    return CheckpointError(
+        f"the weights fit {len(fitting)} architectures that compute differently, {listed}; choose with --model"
+    )
+
+
+def _unknown(tried: Sequence[Reference], state: dict[str, Tensor]) -> CheckpointError:
+    closest = max(tried, key=lambda each: _likeness(each, state))
+    if not closest.shapes.keys() & state.keys():
+        return CheckpointError(
+            f"no known architecture has weights named {_few(sorted(state))}; say which it is with --model"
+        )
+    return CheckpointError(
+        f"the weights fit no known architecture; {differences(closest, renamed(state, closest))} for the "
+        f"closest, {closest.spec}; say which it is with --model"
+    )
+
+
+def differences(expected: Reference, state: Mapping[str, Tensor], strict: bool = False) -> str:
+    """Say what keeps a state from fitting, in one line; "" if it fits. ``strict``: no size is free."""
+    free = {} if strict else expected.free
+    missing = sorted(needed(expected.shapes) - state.keys())
+    unexpected = sorted(state.keys() - expected.shapes.keys())
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {shape}"
+        for key, shape in expected.shapes.items()
+        if key in state and tuple(state[key].shape) != shape and key not in free
+    ]
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+    return "; ".join(f"{len(keys)} {what} ({_few(keys)})" for what, keys in parts if keys)
+
+
+def _few(names: Sequence[str], count: int = 5) -> str:
+    return ", ".join(name[:100] for name in names[:count]) + (", …" if len(names) > count else "")
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Load weights that fit exactly; only ``num_batches_tracked`` may be absent.
+
+    ``CheckpointError`` with the counts and first names of what differs; the model is unchanged then.
+    """
+    problem = differences(describe("", model), state, strict=True)
+    if problem:
+        raise CheckpointError(
+            f"{os.fspath(path)}: the weights do not fit the model: {problem}; check --model and the classes"
+        )
+    model.load_state_dict(dict(state), strict=False)

@@ -1,0 +1,178 @@
+"""What an architecture's weights are called and how large they are, found out without allocating them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.overrides import TorchFunctionMode
+
+from pellucid.models.checkpoints.layouts import PREFIXES
+
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
+
+
+@dataclass(frozen=True)
+class LayerSizes:
+    """The sizes of a state's layers, whatever one of their first two axes is."""
+
+    known: frozenset[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, state: Mapping[str, Tensor]) -> LayerSizes:
+        """Collect the sizes of a state's weights."""
+        return cls(frozenset(loose for value in state.values() for loose in _loose(tuple(value.shape))))
+
+    def __contains__(self, size: tuple[int, ...]) -> bool:
+        return not self.known.isdisjoint(_loose(size))
+
+
+def _loose(size: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the size with the first axis left open, and with the second."""
+    return (-1, *size[1:]), (*size[:1], -1, *size[2:])
+
+
+class MisfitError(RuntimeError):
+    """A constructor made a layer of a size that the weights do not have."""
+
+
+class _Weightless(TorchFunctionMode):
+    """Give parameters no memory. Other tensors stay real: some constructors compute with them."""
+
+    def __init__(self, sizes: LayerSizes | None = None) -> None:
+        super().__init__()
+        self._sizes = sizes
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is torch.empty:
+            made = func(*args, **{**(kwargs or {}), "device": "meta"})
+            if self._sizes is not None and tuple(made.shape) not in self._sizes:
+                raise MisfitError
+            return made
+        if func in FILLING and args[0].is_meta:
+            return args[0]  # half of the time, for nothing
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
+    """Build models without memory for their weights, quietly, leaving the random state alone.
+
+    With ``sizes``, a model that makes a layer of any other size is given up: ``MisfitError``.
+    """
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _Weightless(sizes):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The weights of one architecture: their shapes, and which layers' sizes the task decides."""
+
+    spec: str
+    shapes: Mapping[str, tuple[int, ...]]
+    heads: tuple[str, ...]
+    first: str | None
+    children: tuple[str, ...]
+
+    @property
+    def free(self) -> dict[str, int]:
+        """The axis of each weight that the number of classes or of input channels decides."""
+        axes = {f"{head}.{kind}": 0 for head in self.heads for kind in ("weight", "bias")}
+        axes |= {key: 0 for key in self.shapes if key.startswith(AUXILIARY)}
+        return axes | ({f"{self.first}.weight": 1} if self.first else {})
+
+    def names_fit(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether the state has every weight and no other; counters and auxiliary heads may be absent."""
+        missing = needed(self.shapes) - set(state)
+        auxiliary = {key for key in needed(self.shapes) if key.startswith(AUXILIARY)}
+        return missing in (set(), auxiliary) and set(state) <= set(self.shapes)
+
+    def fits(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether names and shapes fit, whatever the number of classes and of input channels."""
+        free = self.free
+        return self.names_fit(state) and all(
+            _without(value.shape, free.get(key)) == _without(self.shapes[key], free.get(key))
+            for key, value in state.items()
+        )
+
+    def sizes(self, state: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
+        """Give the number of classes and of input channels that the weights were made for, where they say."""
+        head = state.get(f"{self.heads[0]}.weight") if self.heads else None
+        first = state.get(f"{self.first}.weight")
+        classes = head.shape[0] if head is not None and head.ndim else None
+        return classes, first.shape[1] if first is not None and first.ndim > 1 else None
+
+
+def needed(names: Mapping[str, object]) -> set[str]:
+    """Give the names of weights that a file may not lack."""
+    return {name for name in names if not name.endswith("num_batches_tracked")}
+
+
+def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    return tuple(size for i, size in enumerate(shape) if i != axis)
+
+
+def describe(spec: str, model: nn.Module) -> Reference:
+    """Look at a model's weights. timm says where its head and first layer are; else the last and first."""
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items() if torch.is_tensor(value)}
+    named = getattr(model, "pretrained_cfg", None)
+    named = named if isinstance(named, Mapping) else {}
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | _ConvNd)]
+    heads = _known(named.get("classifier"), shapes) or tuple(name for name, _ in layers[-1:])
+    convolutions = tuple(name for name, m in layers if isinstance(m, _ConvNd))
+    first = (*_known(named.get("first_conv"), shapes), *convolutions)
+    children = tuple(name for name, _ in model.named_children())
+    return Reference(spec, shapes, heads, first[0] if first else None, children)
+
+
+def _known(names: object, shapes: Mapping[str, object]) -> tuple[str, ...]:
+    listed = names if isinstance(names, tuple | list) else [names]
+    return tuple(str(name) for name in listed if f"{name}.weight" in shapes)
+
+
+def renamed(state: dict[str, Tensor], reference: Reference) -> dict[str, Tensor]:
+    """Give the state under the architecture's own names, where it was saved from a wrapper around it.
+
+    Known wrappers: ``backbone.*`` beside a head of another name, and ``backbone.0 …`` for the
+    architecture's children in their order (the same tensors may be there again under their own names).
+    """
+    variants = (state, *wrapped(state, reference))
+    return next((variant for variant in variants if reference.names_fit(variant)), state)
+
+
+def wrapped(state: dict[str, Tensor], reference: Reference) -> Iterator[dict[str, Tensor]]:
+    """Give the states that a wrapper's state may stand for."""
+    for prefix in PREFIXES:
+        inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
+        body = _by_name(inside, reference.children) if inside and outside else {}
+        head = {key: value for key, value in outside.items() if not _again(key, value, body)}
+        layers = {key.rpartition(".")[0] for key in head}
+        if body and reference.heads and len(layers) == 1:
+            names = {key: f"{reference.heads[0]}.{key.rpartition('.')[2]}" for key in head}
+            yield body | {names[key]: value for key, value in head.items()}
+
+
+def _by_name(state: dict[str, Tensor], children: tuple[str, ...]) -> dict[str, Tensor]:
+    parts = {key: key.partition(".") for key in state}
+    if not all(part[0].isdecimal() and int(part[0]) < len(children) for part in parts.values()):
+        return state
+    return {f"{children[int(parts[key][0])]}.{parts[key][2]}": value for key, value in state.items()}
+
+
+def _again(key: str, value: Tensor, body: dict[str, Tensor]) -> bool:
+    return key in body and torch.equal(body[key], value)

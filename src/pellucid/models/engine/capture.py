@@ -1,0 +1,78 @@
+"""Hooks that note what layers answer, and let the graph begin there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """The tensor that stands for a module's output: itself, or the first of a tuple, list or mapping."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
+    return next((part for part in parts if isinstance(part, Tensor) and part.is_floating_point()), None)
+
+
+def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """The output with one of its tensors exchanged."""
+    if output is old:
+        return new
+    if isinstance(output, Mapping):
+        changed: Any = copy.copy(output)
+        for key in [key for key, value in output.items() if value is old]:
+            changed[key] = new
+        return changed
+    parts = [new if part is old else part for part in output]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+@contextmanager
+def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Tensor]]:
+    """While this is open, the layers' outputs are noted by name (of a layer that runs twice, the last).
+
+    With ``graph``, an output that does not need a gradient yet becomes a leaf and turns gradients on: the
+    graph covers only what comes after, and everything before costs what it costs in a prediction. What
+    is passed on is a clone, so that a following in-place ReLU does not rewrite what was noted.
+    """
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for name, module in layers.items():
+            stack.callback(module.register_forward_hook(_noter(name, outputs, graph)).remove)
+        yield outputs
+
+
+def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.Module, Any, Any], Any]:
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        tensor = first_tensor(output)
+        if tensor is None:
+            return output
+        leaf = tensor
+        if graph and not tensor.requires_grad:
+            torch.set_grad_enabled(True)
+            leaf = tensor.detach().requires_grad_()
+        outputs[name] = leaf
+        return _replaced(output, tensor, leaf.clone())
+
+    return note
+
+
+@contextmanager
+def watched(model: nn.Module, note: Callable[[str, nn.Module, object], None]) -> Iterator[None]:
+    """While this is open, every module that finishes is told to ``note``."""
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            stack.callback(module.register_forward_hook(_teller(name, note)).remove)
+        yield
+
+
+def _teller(name: str, note: Callable[[str, nn.Module, object], None]) -> Callable[[nn.Module, Any, Any], None]:
+    def tell(module: nn.Module, _inputs: Any, output: Any) -> None:
+        note(name, module, output)
+
+    return tell

@@ -1,0 +1,142 @@
+"""A model in custody, and the passes that are made through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.head import class_logits, resolve_head
+from pellucid.core.probe import Images
+from pellucid.core.runtime import Runtime
+from pellucid.errors import LayerError, ShapeError, near
+from pellucid.models.engine.capture import watched
+from pellucid.models.engine.custody import custody, unwrapped
+from pellucid.models.engine.placement import placed, reference
+from pellucid.models.engine.trace import Trace, explained, one_image, remembered, shape_key
+from pellucid.models.outputs import raw_logits
+from pellucid.models.tokens import Layout, infer
+
+
+class Session:
+    """What may be done with a model while it is held: call it, look at its modules, trace a pass."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        network: nn.Module,
+        head: str,
+        stated_head: str | None,
+        stand_ins: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.model = model
+        """The caller's network, unwrapped: what is remembered is remembered for it."""
+        self.network = network
+        """What computes: the caller's network, or a private copy of it."""
+        self.head = head
+        self._stated_head = stated_head
+        self._stand_ins = dict(stand_ins or {})
+        self._like = reference(network)
+
+    def prepared(self, images: Images) -> Images:
+        """The images where the network is, in its precision; the caller's own are left alone."""
+        if isinstance(images, Mapping):
+            if not images:
+                raise ShapeError("images were given as a mapping without entries; give name → tensor")
+            return {name: self._prepared(name, tensor) for name, tensor in images.items()}
+        return self._prepared("images", images)
+
+    def _prepared(self, name: str, tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, Tensor):
+            raise ShapeError(f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}")
+        if tensor.is_floating_point():
+            tensor = tensor.to(self._like.device, self._like.dtype)
+        else:
+            tensor = tensor.to(self._like.device)
+        return tensor.clone() if tensor.is_inference() else tensor
+
+    def call(self, images: Images) -> Tensor:
+        """Logits of the classes, (B, C), in the grad mode of the moment."""
+        named = dict(images) if isinstance(images, Mapping) else {}
+        given = () if isinstance(images, Mapping) else (images,)
+        if self._stand_ins:
+            answer = torch.func.functional_call(self.network, self._stand_ins, given, named)
+        else:
+            answer = self.network(*given, **named)
+        logits = raw_logits(answer)
+        self.head = resolve_head(self.head, self._stated_head, logits.shape[1])
+        return class_logits(logits, self.head)
+
+    def with_parameters(self, stand_ins: Mapping[str, Tensor]) -> Session:
+        """The same session with other values in some parameters; the network's own stay untouched."""
+        return Session(self.model, self.network, self.head, self._stated_head, stand_ins)
+
+    def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
+        """The network's modules of these names, or an error with near names."""
+        known = dict(self.network.named_modules(remove_duplicate=False))
+        return {name: known[_bare(name, known)] for name in names}
+
+    def in_order(self, names: Sequence[str], images: Images) -> tuple[str, ...]:
+        """Layers in the order in which the network finishes them on these images."""
+        known = dict(self.network.named_modules())
+        places = {known[name]: place for place, name in enumerate(self.trace(images).shapes)}
+        return tuple(sorted(names, key=lambda name: places.get(self.modules([name])[name], len(places))))
+
+    def trace(self, images: Images) -> Trace:
+        """What one of these images passes through; found once for an input shape."""
+        traces = remembered(self.model)
+        key = shape_key(images)
+        if key not in traces:
+            channels, *size = explained(images).shape[1:]
+            trace = Trace(channels, tuple(size))
+            with torch.no_grad(), watched(self.network, trace.note):
+                self.call(one_image(images))
+            traces[key] = trace
+        return traces[key]
+
+    def layout(self, layer: str, shape: Sequence[int], images: Images) -> Layout:
+        """How a layer's output lies on these images, or an error that says what came."""
+        trace = self.trace(images)
+        module = self.modules([layer])[layer]
+        layout = infer(shape, trace.size, trace.grids, last_features(module))
+        if layout is None:
+            raise LayerError(
+                f"layer {layer!r} was asked for; its output {tuple(shape)} has no places of a picture: "
+                f"choose one whose output is (B, C, H, W), (B, H, W, C) or tokens (B, T, C)"
+            )
+        return layout
+
+
+@contextmanager
+def opened(model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: str | None = None) -> Iterator[Session]:
+    """Hold a model alone for a while; afterwards it is as it was."""
+    model = unwrapped(model)
+    with custody(model, runtime.seed):
+        network = placed(model, runtime)
+        yield Session(model, network, head, stated_head)
+
+
+def last_features(module: nn.Module) -> int | None:
+    """How many features a module's norms and linear layers say the last axis has."""
+    counts = [_features(part) for part in module.modules()]
+    known = [count for count in counts if count is not None]
+    return known[-1] if known else None
+
+
+def _features(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    # Subclasses of LayerNorm (LayerNorm2d) may norm another axis.
+    return module.normalized_shape[0] if type(module) is nn.LayerNorm else None
+
+
+def _bare(name: str, known: Mapping[str, nn.Module]) -> str:
+    """A layer's name as the unwrapped network knows it."""
+    if name in known and name:
+        return name
+    for prefix in ("module.", "_orig_mod."):
+        if name.startswith(prefix) and name.removeprefix(prefix):
+            return _bare(name.removeprefix(prefix), known)
+    raise LayerError(f"layer {name!r} was asked for; the model has none of that name{near(name, filter(None, known))}")

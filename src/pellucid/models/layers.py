@@ -1,0 +1,164 @@
+"""Which layer to explain where none is named: the last one that still knows where things are.
+
+Of the modules whose output is spatial (larger than 1×1), the one that finishes last, leaving out pooling,
+dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
+more than once; and of these the last from which the class score has a non-zero gradient on the places
+(a ViT's last norm has none: only its class token goes on).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.probe import Images
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, NoSpatialLayerError
+from pellucid.models.engine.batch import Batch
+from pellucid.models.engine.session import Session, last_features
+from pellucid.models.engine.trace import Trace, one_image, shape_key
+from pellucid.models.tokens import Layout, infer
+
+_PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
+_AT_ONCE = 24
+"""Candidates checked in one pass; a class-token ViT's is about the tenth."""
+
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[object, str]] = WeakKeyDictionary()
+
+
+def recommended_layer(session: Session, images: Images) -> str:
+    """The layer to explain, found once for a model and an input shape."""
+    chosen = _CHOSEN.setdefault(session.model, {})
+    key = shape_key(images)
+    known = dict(session.network.named_modules())
+    if chosen.get(key) not in known:
+        chosen[key] = _choose(session, one_image(images))
+    return chosen[key]
+
+
+def candidates(trace: Trace, network: nn.Module) -> list[str]:
+    """The layers that the rule allows, the one that finishes last first."""
+    modules = dict(network.named_modules())
+    names = [name for name in reversed(trace.shapes) if name in modules and _allowed(name, modules, trace)]
+    layouts = {name: layout_of(name, modules[name], trace) for name in names}
+    placed = [name for name in names if layouts[name] is not None]
+    # Of tokens, those as wide as the last ones: a block's joint projection to queries, keys and values is no picture.
+    width = next((trace.shapes[name][-1] for name in placed if len(trace.shapes[name]) == 3), None)
+    return [name for name in placed if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width]
+
+
+def layout_of(name: str, module: nn.Module, trace: Trace) -> Layout | None:
+    """How a traced layer's output lies on the picture; None if it has no places."""
+    return infer(trace.shapes[name], trace.size, trace.grids, last_features(module))
+
+
+def _allowed(name: str, modules: dict[str, nn.Module], trace: Trace) -> bool:
+    first = trace.first_convolution or ""
+    if not name or first.startswith(name + ".") or trace.runs[name] > 1:
+        return False
+    return not _is_passive(modules[name]) or _ends_trunk(name, modules, first)
+
+
+def _is_passive(module: nn.Module) -> bool:
+    """Pooling, dropout, flatten, identity, transposition: nothing is computed."""
+    return bool(_PASSIVE.search(type(module).__name__)) and next(module.parameters(), None) is None
+
+
+def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
+    """Whether a max pooling is the last child of the part that the first convolution stands in (VGG, AlexNet).
+
+    The rest of the network sees no more than what it lets through, so it is a layer like others there.
+    """
+    parent, _, own = name.rpartition(".")
+    if not parent or not first.startswith(parent + ".") or "MaxPool" not in type(modules[name]).__name__:
+        return False
+    return own == list(modules[parent]._modules)[-1]
+
+
+def _choose(session: Session, image: Images) -> str:
+    trace = session.trace(image)
+    allowed = candidates(trace, session.network)
+    found = _first_reached(_without_zeros(session), image, allowed)
+    if found is None:
+        raise NoSpatialLayerError(_nothing_found(trace, allowed))
+    return found
+
+
+def _first_reached(session: Session, image: Images, layers: Sequence[str]) -> str | None:
+    for group in _grouped(layers):
+        for layer, reached in zip(group, _reached(session, image, group), strict=True):
+            if reached:
+                return layer
+    return None
+
+
+def _without_zeros(session: Session) -> Session:
+    """The network with noise in weights that are all zero: torchvision's untrained ViT head lets nothing through."""
+    generator = torch.Generator().manual_seed(0)
+    zeros = {name: p for name, p in session.network.named_parameters() if p.ndim > 1 and not p.any()}
+    noise = {name: torch.randn(p.shape, generator=generator).to(p.device, p.dtype) for name, p in zeros.items()}
+    return session.with_parameters(noise)
+
+
+def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
+    rest = iter(names)
+    while group := list(islice(rest, _AT_ONCE)):
+        yield group
+
+
+def _reached(session: Session, image: Images, layers: list[str]) -> list[bool]:
+    """Which layers the predicted class's score has a non-zero gradient at."""
+    batch = Batch(session, image, layers)
+    targets = Targets("predicted")
+    try:
+        return [bool((batch.gradient(layer, targets) != 0).any()) for layer in layers]
+    except GradientError:
+        # One of them is out of reach (a detach after it): each on its own.
+        return [False] if len(layers) == 1 else [_reached(session, image, [layer])[0] for layer in layers]
+
+
+def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:
+    looked = f"a layer with more than one place and a gradient was looked for in {len(trace.shapes)} layers"
+    if allowed:
+        found = f"{len(allowed)} have places, and none a gradient of the predicted class"
+    else:
+        shapes = sorted({shape[1:] for shape in trace.shapes.values()}, key=len, reverse=True)
+        found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
+    return f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer"
+
+
+def sample_images(network: nn.Module, size: Sequence[int] | None, like: Tensor) -> Iterator[Tensor]:
+    """Seeded noise of the sizes that the network may take, the likeliest first, (1, C, *space)."""
+    generator = torch.Generator().manual_seed(0)
+    for shape in _sizes(network, size):
+        yield torch.randn(1, *shape, generator=generator).to(like.device, like.dtype)
+
+
+_SIDES = {1: (), 2: (224, 32, 28, 64, 96, 128, 256, 299, 384, 512), 3: (32, 64, 96, 112, 128)}
+
+
+def _sizes(network: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int, ...]]:
+    first = next((m for m in network.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
+    channels = first.in_channels if first is not None else 3
+    rank = len(first.kernel_size) if first is not None else 2
+    if size is not None:
+        yield (channels, *size) if len(size) == rank else tuple(size)
+        return
+    yield from _stated(network)
+    yield from ((channels, *(side,) * rank) for side in _SIDES[rank])
+
+
+def _stated(network: nn.Module) -> Iterator[tuple[int, ...]]:
+    """What the network says of its input: timm's configuration, torchvision's ViT."""
+    for name in ("pretrained_cfg", "default_cfg"):
+        size = (getattr(network, name, None) or {}).get("input_size")
+        if size:
+            yield tuple(size)
+    side = getattr(network, "image_size", None)
+    if isinstance(side, int):
+        yield 3, side, side

@@ -1,0 +1,52 @@
+"""Finding the class scores in whatever a model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import OutputError
+
+_NAMES = ("logits", "out", "output", "scores", "predictions")
+
+
+def raw_logits(answer: Any) -> Tensor:
+    """The class scores (B, C) of a model's answer: a tensor, dict, tuple or dataclass-like ModelOutput.
+
+    Of several tensors, one named logits, out, output, scores or predictions; else the first of two axes. A tensor
+    (B,) is one logit an image. Half precision comes back as float32.
+    """
+    found = list(_tensors(answer))
+    fitting = [t for t in found if t.ndim == 2] or [t for t in found if t.ndim == 1]
+    if not fitting:
+        shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(answer).__name__
+        raise OutputError(
+            f"class scores of shape (B, C) were expected from the model, got {shapes}: "
+            f"wrap the model so that it returns them"
+        )
+    logits = fitting[0]
+    logits = logits[:, None] if logits.ndim == 1 else logits
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _tensors(answer: Any) -> Iterator[Tensor]:
+    """The floating tensors of an answer, the likeliest first."""
+    if isinstance(answer, Tensor):
+        if answer.is_floating_point():
+            yield answer
+    elif isinstance(answer, Mapping):
+        named = [answer[name] for name in _NAMES if name in answer]
+        for item in (*named, *answer.values()):
+            yield from _tensors(item)
+    elif isinstance(answer, (tuple, list)):
+        for item in (*_named_fields(answer), *answer):
+            yield from _tensors(item)
+
+
+def _named_fields(answer: Any) -> list[Any]:
+    """The fields of a named tuple that are called like class scores."""
+    fields = getattr(answer, "_fields", ())
+    return [getattr(answer, name) for name in _NAMES if name in fields]

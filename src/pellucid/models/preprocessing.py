@@ -1,0 +1,178 @@
+"""What a network expects its pictures to be, and how a picture is made so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.core.geometry import Geometry
+from pellucid.core.image import Image
+from pellucid.errors import ShapeError
+from pellucid.models.checkpoints.reference import describe
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+NEAREST: Mapping[str, Interpolation] = {
+    "bilinear": "bilinear",
+    "bicubic": "bicubic",
+    "nearest": "nearest",
+    "lanczos": "bicubic",
+    "hamming": "bilinear",
+    "random": "bilinear",
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to a picture, in this order: colour, resize, centre crop, ``(x − mean) / std``.
+
+    ``resize`` is the shorter side's new length, or (H, W), or None; ``crop`` is (H, W) or None. ``mean``
+    and ``std`` have one value a channel; None: not normalised. ``channels`` is 1 or 3. ``source`` says
+    where all this comes from.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: Interpolation = "bilinear"
+    channels: int = 3
+    source: str = "given"
+
+    def __call__(self, image: Image) -> Image:
+        """Prepare a picture (C, H, W). ``values`` of the result is what the network is given.
+
+        ``ShapeError``: a volume, or channels that are neither 1 nor 3 nor what is expected.
+        """
+        if image.pixels.ndim != 3:
+            got = tuple(image.pixels.shape)
+            raise ShapeError(f"a picture (C, H, W) was expected, got {got}; give a volume's slices")
+        pixels, colour = self._colour(image.pixels.float())
+        pixels, geometry = self._resize(pixels, image.geometry)
+        pixels, geometry = self._crop(pixels, geometry)
+        done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        provenance = {**image.provenance, "preprocessing": {**done, "colour": colour}}
+        return Image(pixels, self.normalise(pixels), geometry, provenance, image.original)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Give ``(x − mean) / std`` of pixels (..., C, H, W), or the pixels where nothing is normalised."""
+        if self.mean is None and self.std is None:
+            return pixels
+        mean, std = pixels.new_tensor(self.mean or (0.0,)), pixels.new_tensor(self.std or (1.0,))
+        return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def for_channels(self, channels: int) -> Preprocessing:
+        """Give the same for a network with another number of channels: mean and std averaged."""
+        if channels == self.channels:
+            return self
+        mean, std = (_spread(values, channels) for values in (self.mean, self.std))
+        return replace(self, mean=mean, std=std, channels=channels)
+
+    def range_warning(self, images: Tensor) -> str | None:
+        """One line where a batch's values (B, C, *space) are not what the network expects, else None."""
+        finite = images[torch.isfinite(images)]
+        if finite.numel() == 0:
+            return None
+        low, high = float(finite.min()), float(finite.max())
+        span = f"values from {low:.4g} to {high:.4g}"
+        if self.mean is None and self.std is None:
+            outside = low < -0.1 or high > 1.1
+            return f"pixels in [0, 1] were expected, got {span}; scale them first" if outside else None
+        limit = max(abs(value) for value in self._limits())
+        if low >= 0 and high <= 1 and high - low > 0.5:
+            return f"normalised input was expected, got {span}, which look unnormalised; apply mean and std"
+        if max(-low, high) > 2 * limit:
+            return (
+                f"normalised input within ±{limit:.3g} was expected, got {span}, which look like 0…255 or "
+                "Hounsfield units; scale to [0, 1], then apply mean and std"
+            )
+        return None
+
+    def _limits(self) -> list[float]:
+        black_and_white = torch.tensor([0.0, 1.0]).expand(self.channels, 1, 2)
+        return [float(value) for value in self.normalise(black_and_white).flatten()]
+
+    def _colour(self, pixels: Tensor) -> tuple[Tensor, str]:
+        have = pixels.shape[0]
+        if have == self.channels:
+            return pixels, "as it is"
+        if have == 1:
+            return pixels.expand(self.channels, -1, -1), "grey repeated"
+        if have == 3 and self.channels == 1:
+            return (pixels * pixels.new_tensor(LUMINANCE)[:, None, None]).sum(0, keepdim=True), "luminance"
+        raise ShapeError(f"{self.channels} channels were expected, got {have}; give a grey or an RGB picture")
+
+    def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+        size = _resized(self.resize, (pixels.shape[1], pixels.shape[2]))
+        if size == tuple(pixels.shape[1:]):
+            return pixels, geometry
+        if self.interpolation == "nearest":
+            return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)
+        smooth = F.interpolate(pixels[None], size, mode=self.interpolation, align_corners=False, antialias=True)
+        return smooth[0].clamp(0, 1), geometry.resize(size)
+
+    def _crop(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
+        if self.crop is None or self.crop == tuple(pixels.shape[1:]):
+            return pixels, geometry
+        pairs = list(zip(pixels.shape[1:], self.crop, strict=True))
+        start = [_start(old, new) for old, new in pairs]
+        after = [new - old + first for (old, new), first in zip(pairs, start, strict=True)]
+        cut = F.pad(pixels, (-start[1], after[1], -start[0], after[0]))  # a negative pad cuts
+        return cut, geometry.crop(start, self.crop)
+
+
+def _start(old: int, new: int) -> int:
+    """Where torchvision's centre crop begins, negative where it pads."""
+    return -((new - old) // 2) if new > old else round((old - new) / 2)
+
+
+def _resized(resize: int | tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int]:
+    """Give the size after resizing; the longer side is cut off to a whole number, as torchvision does."""
+    if not isinstance(resize, int):
+        return resize or size
+    short, long = min(size), max(size)
+    longer = int(resize * long / short)
+    return (resize, longer) if size[0] <= size[1] else (longer, resize)
+
+
+def _spread(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    return values and (sum(values) / len(values),) * channels
+
+
+def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
+    """Say what torchvision's weights (a ``WeightsEnum`` member) were trained with; nothing is downloaded."""
+    done = weights.transforms()
+    size, crop = done.resize_size, done.crop_size
+    mode = NEAREST[done.interpolation.value]
+    resize = size[0] if len(size) == 1 else tuple(size)
+    mean, std = tuple(done.mean), tuple(done.std)
+    source = f"torchvision {weights}"
+    return Preprocessing(resize, (crop[0], crop[-1]), mean, std, mode, 3, source).for_channels(channels)
+
+
+def from_timm(model: nn.Module) -> Preprocessing:
+    """Say what a timm model's ``pretrained_cfg`` says, computed as timm does."""
+    from timm.data.config import resolve_model_data_config
+
+    data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    reference = describe("timm", model)
+    # The settings speak of three channels even where the model was made with one.
+    channels = reference.shapes[f"{reference.first}.weight"][1] if reference.first else 3
+    _, height, width = data["input_size"]
+    scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
+    mode = data["crop_mode"]
+    source = f"timm pretrained_cfg, crop_mode {mode}"
+    if mode == "border":
+        resize: int | tuple[int, int] = (height, width)
+    else:
+        resize = scaled[0] if mode == "center" and height == width else scaled
+    interpolation = NEAREST[data["interpolation"]]
+    mean, std = tuple(data["mean"]), tuple(data["std"])
+    made = Preprocessing(resize, (height, width), mean, std, interpolation, len(mean), source)
+    return made.for_channels(channels)

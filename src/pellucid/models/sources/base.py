@@ -1,0 +1,96 @@
+"""What every source of models gives, and the table of them: a file here with a ``SOURCE`` is a source."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import nn
+
+from pellucid.errors import SourceError
+from pellucid.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Order:
+    """A model that is asked for. ``auxiliary``: with the auxiliary heads that some networks train with."""
+
+    name: str
+    pretrained: bool = False
+    num_classes: int | None = None
+    in_channels: int | None = None
+    auxiliary: bool | None = None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model. ``weights`` is "default", "random", "checkpoint", or None: not known."""
+
+    spec: str | None = None
+    classes: tuple[str, ...] | None = None
+    head: str | None = None
+    preprocessing: Preprocessing | None = None
+    checkpoint_sha256: str | None = None
+    weights: str | None = None
+
+
+class Source(Protocol):
+    """Where models of one prefix come from."""
+
+    prefix: str
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        ...
+
+    def build(self, order: Order) -> nn.Module:
+        """Build the model. ``SourceError``: no such name, or it cannot be built."""
+        ...
+
+    def info(self, order: Order, model: nn.Module, /) -> ModelInfo:
+        """Say what the source knows of a model that it built: classes, head, preprocessing."""
+        ...
+
+
+@cache
+def sources() -> Mapping[str, Source]:
+    """Every source by its prefix."""
+    package = importlib.import_module("pellucid.models.sources")
+    names = [entry.name for entry in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
+    found = [vars(module)["SOURCE"] for module in modules if "SOURCE" in vars(module)]
+    return {source.prefix: source for source in found}
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Draw the same random weights every time, and leave the caller's random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
+
+
+@contextmanager
+def downloading(spec: str) -> Iterator[None]:
+    """Turn whatever goes wrong with pretrained weights into a ``SourceError`` of one line."""
+    try:
+        yield
+    except Exception as error:  # every network library has errors of its own
+        text = " ".join(str(error).split())[:160]
+        raise SourceError(
+            f"{spec}: its pretrained weights could not be loaded ({text}); try again, or use weights='none'"
+        ) from error
+
+
+def number_of_classes(model: nn.Module, head: str) -> int:
+    """Give the number of rows of the last layer's weight."""
+    return int(model.get_parameter(f"{head}.weight").shape[0])

@@ -1,0 +1,135 @@
+"""``path/to/file.py:factory``: the user's own model, made by a function in the user's own file."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pellucid.errors import SourceError, near
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.sources.base import ModelInfo, Order
+
+
+class FileSource:
+    """A function in a Python file that returns a model.
+
+    It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head``
+    (softmax, sigmoid or binary) and ``preprocessing`` (a dict with mean, std, size, crop).
+    """
+
+    prefix = "file"
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the model as the factory makes it unasked. ``SourceError``: no file, no such function."""
+        return _run(order.name, {})
+
+    def build(self, order: Order) -> nn.Module:
+        """Run the factory. ``SourceError``: no file, no such function, an error in it, or not a model."""
+        return _run(order.name, {"num_classes": order.num_classes, "in_channels": order.in_channels})
+
+    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+        """Give what the model's own attributes say."""
+        classes, head = getattr(model, "classes", None), getattr(model, "head", None)
+        return ModelInfo(
+            classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
+            head=head if isinstance(head, str) else None,
+            preprocessing=_preprocessing(order, model),
+        )
+
+
+def _preprocessing(order: Order, model: nn.Module) -> Preprocessing | None:
+    given = getattr(model, "preprocessing", None)
+    return from_mapping(given, order.name) if isinstance(given, Mapping) else None
+
+
+def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
+    path, _, function = name.rpartition(":")
+    file = Path(path)
+    if not file.is_file():
+        raise SourceError(f"{name}: no file {path}; give path/to/file.py:factory")
+    with _errors_of(name), _importable(file.resolve().parent):
+        factory = _load(file, function)
+        model = factory(**_accepted(factory, sizes))
+    if not isinstance(model, nn.Module):
+        raise SourceError(f"{name}: an nn.Module was expected, got {type(model).__name__}; return the model")
+    return model
+
+
+def _load(file: Path, function: str) -> Callable[..., Any]:
+    spec = importlib.util.spec_from_file_location(f"pellucid_user_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise SourceError(f"{file}: a Python file was expected; give path/to/file.py:factory")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look it up there
+    spec.loader.exec_module(module)
+    found = vars(module).get(function)
+    if not callable(found):
+        names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise SourceError(f"{file} has no function {function!r}{near(function, names)}; it has {names}")
+    return found  # type: ignore[no-any-return]
+
+
+def _accepted(factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict[str, int]:
+    parameters = inspect.signature(factory).parameters
+    return {key: size for key, size in sizes.items() if size is not None and key in parameters}
+
+
+def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
+    """Say what a model's own ``preprocessing`` says: ``mean``, ``std``, ``size`` (int or (H, W)), ``crop``.
+
+    ``SourceError``: an unknown key, or a value that is no number or row of numbers.
+    """
+    unknown = set(given) - {"mean", "std", "size", "crop"}
+    if unknown:
+        raise SourceError(f"{source}: preprocessing takes mean, std, size and crop, got {sorted(unknown)}")
+    try:
+        mean, std = (_row(given.get(key)) for key in ("mean", "std"))
+        size, crop = (_size(given.get(key)) for key in ("size", "crop"))
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{source}: preprocessing takes numbers or rows of them, got {given}") from error
+    channels = len(mean or std or (0, 0, 0))
+    return Preprocessing(size, (crop, crop) if isinstance(crop, int) else crop, mean, std, "bilinear", channels, source)
+
+
+def _row(values: Any) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    return tuple(float(v) for v in values) if isinstance(values, Sequence) else (float(values),)
+
+
+def _size(value: Any) -> int | tuple[int, int] | None:
+    if value is None or isinstance(value, int):
+        return value
+    height, width = value
+    return int(height), int(width)
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())[:200]
+        raise SourceError(f"{name}: {type(error).__name__}: {text}; correct the file") from error
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Let the file import its neighbours, as it could if it were run."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+SOURCE = FileSource()

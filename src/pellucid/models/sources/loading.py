@@ -1,0 +1,150 @@
+"""Make the model that a specification names, with the weights that are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from pellucid.errors import OptionError, SourceError
+from pellucid.models.checkpoints import (
+    Checkpoint,
+    describe,
+    load_into,
+    read_checkpoint,
+    recognise,
+    renamed,
+)
+from pellucid.models.checkpoints.reference import AUXILIARY
+from pellucid.models.preprocessing import from_timm
+from pellucid.models.sources.base import ModelInfo, Order, Source, seeded, sources
+
+WEIGHTS = ("none", "default")
+_KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
+
+
+def load_model(
+    spec: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    weights: str = "none",
+    num_classes: int | None = None,
+) -> nn.Module:
+    """Make a model, in eval mode.
+
+    ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224`` or ``path/to/file.py:factory``
+    (which runs that file: your own code). Left out, the architecture is what the checkpoint states or what
+    its weights are recognised as. ``weights="default"`` downloads pretrained ones; "none" without a
+    checkpoint gives random ones, the same every time. The numbers of classes and input channels are the
+    checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
+    """
+    _check(spec, checkpoint, weights, num_classes)
+    if checkpoint is not None:
+        return _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
+    source, name = find(spec or "")
+    order = Order(name, weights == "default", num_classes)
+    with seeded():
+        model = source.build(order)
+    # A model from a file may have loaded its own weights: what they are is not known.
+    drawn = None if source.prefix == "file" else "random"
+    return _remember(model, source, order, ModelInfo(spec, weights="default" if order.pretrained else drawn))
+
+
+def model_info(model: nn.Module) -> ModelInfo:
+    """Say what is known of a model: all of it for one that ``load_model`` made, also inside a wrapper.
+
+    Of any other, only timm's ``pretrained_cfg`` is read, for the preprocessing.
+    """
+    for name in ("module", "_orig_mod"):
+        inner = getattr(model, name, None)
+        if model not in _KNOWN and isinstance(inner, nn.Module):
+            return model_info(inner)
+    if model in _KNOWN:
+        return _KNOWN[model]
+    has_settings = isinstance(getattr(model, "pretrained_cfg", None), dict)
+    return ModelInfo(preprocessing=from_timm(model) if has_settings else None)
+
+
+def find(spec: str) -> tuple[Source, str]:
+    """Give the source that a specification belongs to, and the name there. ``SourceError``: there is none."""
+    known = sources()
+    prefix, _, name = spec.partition(":")
+    # The file comes first: a Windows path has a colon of its own.
+    if spec.rpartition(":")[0].endswith(".py"):
+        return known["file"], spec
+    if name and prefix in known and prefix != "file":
+        return known[prefix], name
+    prefixes = ", ".join(f"{each}:…" for each in sorted(known) if each != "file")
+    raise SourceError(f"{spec!r} names no model; give one of {prefixes} or path/to/file.py:factory")
+
+
+def _check(spec: str | None, checkpoint: object, weights: str, num_classes: int | None) -> None:
+    if spec is None and checkpoint is None:
+        raise SourceError("no model was named: give a specification such as torchvision:resnet50, or a checkpoint")
+    if weights not in WEIGHTS:
+        raise OptionError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
+    if weights == "default" and checkpoint is not None:
+        raise OptionError("weights='default' and a checkpoint were both given; leave one of them out")
+    if num_classes is not None and num_classes < 1:
+        raise OptionError(f"num_classes must be at least 1, got {num_classes}")
+
+
+def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int | None) -> nn.Module:
+    spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
+    source, name = find(spec)
+    order, state = _fitted(source, name, checkpoint.state)
+    if num_classes not in (None, order.num_classes):
+        raise OptionError(
+            f"num_classes={num_classes} was asked for, {checkpoint.path} has {order.num_classes}; leave it out"
+        )
+    with seeded():
+        model = source.build(order)
+    load_into(model, state, checkpoint.path)
+    return _remember(model, source, order, ModelInfo(spec, None, None, None, _digest(checkpoint.path), "checkpoint"))
+
+
+def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[Order, dict[str, Tensor]]:
+    """Give the order for a model of the weights' own sizes, and the weights by the architecture's names."""
+    reference = describe(name, source.outline(Order(name)))
+    state = renamed(state, reference)
+    auxiliary = any(key.startswith(AUXILIARY) for key in state)
+    return Order(name, False, *reference.sizes(state), auxiliary), state
+
+
+def _stated(checkpoint: Checkpoint) -> str | None:
+    """Give the specification of the architecture that a file states, if the weights fit it."""
+    stated = checkpoint.architecture or ""
+    return next((spec for spec in _specs(stated) if _fits(spec, checkpoint.state)), None)
+
+
+def _specs(stated: str) -> Sequence[str]:
+    # Never a path: what a weights file says must not choose code to run.
+    bare = stated.isidentifier() or stated.replace(".", "_").replace("-", "_").isidentifier()
+    prefix, _, name = stated.partition(":")
+    if prefix in ("torchvision", "timm") and name:
+        return [stated]
+    return [f"torchvision:{stated}", f"timm:{stated}"] if bare and not stated.endswith(".py") else []
+
+
+def _fits(spec: str, state: dict[str, Tensor]) -> bool:
+    source, name = find(spec)
+    try:
+        reference = describe(spec, source.outline(Order(name)))
+    except SourceError:
+        return False
+    return reference.fits(renamed(state, reference))
+
+
+def _remember(model: nn.Module, source: Source, order: Order, known: ModelInfo) -> nn.Module:
+    own = source.info(order, model)
+    _KNOWN[model] = replace(known, classes=own.classes, head=own.head, preprocessing=own.preprocessing)
+    return model.eval()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""``timm:vit_base_patch16_224``: timm's models."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from pellucid.errors import SourceError, near
+from pellucid.models.checkpoints.reference import weightless
+from pellucid.models.preprocessing import from_timm
+from pellucid.models.sources.base import ModelInfo, Order, downloading
+
+
+class TimmSource:
+    """timm's registered models by their names (``name`` or ``name.tag``), never from the hub by address."""
+
+    prefix = "timm"
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        try:
+            with weightless():
+                return _create(order.name)
+        except RuntimeError:
+            return _create(order.name)
+
+    def build(self, order: Order) -> nn.Module:
+        """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
+        return _create(order.name, order.pretrained, order.num_classes, order.in_channels)
+
+    def info(self, _: Order, model: nn.Module) -> ModelInfo:
+        """Give ImageNet's names where there are 1000 classes, and the preprocessing."""
+        classes = _imagenet(getattr(model, "num_classes", None))
+        return ModelInfo(classes=classes, preprocessing=from_timm(model))
+
+
+def _create(
+    name: str, pretrained: bool = False, num_classes: int | None = None, in_channels: int | None = None
+) -> nn.Module:
+    import timm
+
+    # Only registered names: "hf-hub:…" would fetch whatever the name says.
+    if ":" in name or not timm.is_model(name):
+        raise SourceError(
+            f"timm:{name} is no timm model{near(name, timm.list_models())}; timm.list_models() names them"
+        )
+    options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
+    given = {key: value for key, value in options.items() if value is not None}
+    with downloading(f"timm:{name}") if pretrained else nullcontext():
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, **given)
+    return model
+
+
+def _imagenet(count: int | None) -> tuple[str, ...] | None:
+    if count != 1000:
+        return None
+    from timm.data.imagenet_info import ImageNetInfo
+
+    names = ImageNetInfo()
+    return tuple(names.index_to_description(i) for i in range(count))
+
+
+SOURCE = TimmSource()

@@ -1,0 +1,96 @@
+"""``torchvision:resnet50``: torchvision's classification models."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from typing import Any
+
+from torch import nn
+
+from pellucid.errors import SourceError, near
+from pellucid.models.checkpoints.reference import describe, weightless
+from pellucid.models.preprocessing import from_torchvision
+from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes
+
+AUXILIARY = ("googlenet", "inception_v3")
+
+
+class TorchvisionSource:
+    """torchvision's classification models by their names."""
+
+    prefix = "torchvision"
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the architecture without memory for its weights. ``SourceError``: no such name."""
+        with weightless():
+            return _get_model(order.name, None, None, None)
+
+    def build(self, order: Order) -> nn.Module:
+        """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
+        weights = _default_weights(order.name) if order.pretrained else None
+        model = _get_model(order.name, weights, None if weights else order.num_classes, order.auxiliary)
+        reference = describe("", model)
+        if order.num_classes and order.num_classes != number_of_classes(model, reference.heads[0]):
+            _replace(model, reference.heads[0], out=order.num_classes)
+        if order.in_channels and reference.first:
+            _replace(model, reference.first, channels=order.in_channels)
+        return model
+
+    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+        """Give the default weights' classes and preprocessing; nothing is downloaded."""
+        weights = _default_weights(order.name)
+        categories = tuple(weights.meta["categories"])
+        count = number_of_classes(model, describe("", model).heads[0])
+        return ModelInfo(
+            classes=categories if len(categories) == count else None,
+            preprocessing=from_torchvision(weights, order.in_channels or 3),
+        )
+
+
+def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool | None) -> nn.Module:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise SourceError(
+            f"torchvision:{name} is no torchvision classification model{near(name, known)}; "
+            "torchvision.models.list_models() names them"
+        )
+    options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if name in AUXILIARY and not weights:
+        # A checkpoint, which says about the auxiliary heads, replaces what is slow to draw.
+        options |= {"init_weights": auxiliary is None, "aux_logits": auxiliary is not False}
+    with downloading(f"torchvision:{name}") if weights else nullcontext():
+        model: nn.Module = torchvision.models.get_model(name, weights=weights, **options)
+    return model
+
+
+def _default_weights(name: str) -> Any:
+    import torchvision
+
+    return torchvision.models.get_model_weights(name).DEFAULT
+
+
+def _replace(model: nn.Module, name: str, out: int | None = None, channels: int | None = None) -> None:
+    """Put a layer of another size in a layer's place, with new weights."""
+    old = model.get_submodule(name)
+    if channels is not None and channels == vars(old)["in_channels"]:
+        return
+    sizes = {"out_features": out, "out_channels": out, "in_channels": channels}
+    new = copy.deepcopy(old)
+    for key, size in sizes.items():
+        if size is not None and key in vars(new):
+            setattr(new, key, size)
+    axis, size = (0, out) if out is not None else (1, channels)
+    for kind, value in list(new.named_parameters(recurse=False)):
+        shape = list(value.shape)
+        if axis < len(shape):
+            shape[axis] = size or 0
+        setattr(new, kind, nn.Parameter(value.new_empty(shape)))
+    if isinstance(new, nn.Linear | nn.Conv2d):
+        new.reset_parameters()
+    model.set_submodule(name, new)
+
+
+SOURCE = TorchvisionSource()

@@ -1,0 +1,1 @@
+"""Where a model becomes a probe: explaining, and the published attack."""

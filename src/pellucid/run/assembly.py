@@ -1,0 +1,141 @@
+"""From attributions to an ``Explanation``: heatmaps, fusion, and batches joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.explanation import Explanation
+from pellucid.core.method import Method
+from pellucid.core.provenance import versions
+from pellucid.core.runtime import Runtime
+from pellucid.core.space import degenerate, heatmap
+from pellucid.errors import OptionError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What holds for a whole call."""
+
+    method: Method
+    layers: tuple[str, ...]
+    fuse: str
+    classes: tuple[str, ...] | None
+    classes_given: bool
+    runtime: Runtime
+
+    def names(self, count: int) -> tuple[str, ...] | None:
+        """The classes' names, if there are as many as logits; an error where the caller gave others."""
+        if self.classes is None or len(self.classes) == count:
+            return self.classes
+        if self.classes_given:
+            raise OptionError(f"classes: {len(self.classes)} names were given; the model has {count} classes")
+        return None
+
+    def provenance(self) -> dict[str, Any]:
+        """Everything that it takes to make the explanation again, in plain values."""
+        options = {key: str(value) if isinstance(value, Method) else value for key, value in vars(self.method).items()}
+        runtime = asdict(self.runtime) | {"device": str(self.runtime.device)}
+        return {
+            "method": self.method.name,
+            "options": options,
+            "layers": list(self.layers),
+            "fuse": self.fuse,
+            "runtime": runtime,
+            "versions": versions(),
+        }
+
+
+def assembled(
+    facts: Facts,
+    head: str,
+    runs: Sequence[Sequence[Attribution]],
+    logits: Tensor,
+    indices: Tensor,
+    size: tuple[int, ...],
+) -> Explanation:
+    """The explanation of one batch from its attributions: a run of classes each, a layer each within it."""
+    own = [_of_layer(facts, head, column, logits, indices, size) for column in zip(*runs, strict=True)]
+    if len(own) == 1:
+        layer = own[0]
+        return replace(layer, by_layer=dict(zip(facts.layers, own, strict=False)))
+    each = [replace(one, layers=(name,)) for name, one in zip(facts.layers, own, strict=True)]
+    return replace(
+        each[-1],
+        heatmaps=FUSIONS[facts.fuse](torch.stack([one.heatmaps for one in each])),
+        degenerate=torch.stack([one.degenerate for one in each]).all(dim=0),
+        why_degenerate=_why_all(each),
+        layers=facts.layers,
+        by_layer=dict(zip(facts.layers, each, strict=True)),
+    )
+
+
+def _of_layer(
+    facts: Facts, head: str, runs: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
+) -> Explanation:
+    values = torch.cat([run.values for run in runs], dim=1).detach().float()
+    why = tuple(sum(rows, ()) for rows in zip(*(run.why_degenerate() for run in runs), strict=True))
+    maps = heatmap(values, size)
+    if not facts.method.class_specific:
+        count = indices.shape[1]
+        values, maps = (t.expand(-1, count, *t.shape[2:]) for t in (values, maps))
+        why = tuple(row * count for row in why)
+    return Explanation(
+        heatmaps=maps,
+        attributions=values,
+        logits=logits.detach().float(),
+        targets=indices,
+        degenerate=degenerate(values),
+        why_degenerate=why,
+        method=facts.method.name,
+        layers=facts.layers,
+        head=head,
+        classes=facts.names(logits.shape[1]),
+        provenance=facts.provenance(),
+    )
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """The explanations of consecutive batches as one."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    arrays: dict[str, Any] = {
+        name: torch.cat([getattr(part, name) for part in parts])
+        for name in ("heatmaps", "attributions", "logits", "targets", "degenerate")
+    }
+    return replace(
+        first,
+        **arrays,
+        why_degenerate=tuple(row for part in parts for row in part.why_degenerate),
+        by_layer={layer: joined([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
+    )
+
+
+def _why_all(each: Sequence[Explanation]) -> tuple[tuple[str | None, ...], ...]:
+    """Why a fused map shows nothing: the last layer's reason, where none of the layers shows anything."""
+    flags = torch.stack([one.degenerate for one in each]).all(dim=0)
+    last = each[-1].why_degenerate
+    return tuple(tuple(reason if flags[b, k] else None for k, reason in enumerate(row)) for b, row in enumerate(last))
+
+
+def _weighted(maps: Tensor) -> Tensor:
+    weights = torch.linspace(0.5, 1, len(maps), dtype=maps.dtype, device=maps.device)
+    return torch.einsum("l,l...->...", weights / weights.sum(), maps)
+
+
+def _mean(maps: Tensor) -> Tensor:
+    return maps.mean(dim=0)
+
+
+def _max(maps: Tensor) -> Tensor:
+    return maps.amax(dim=0)
+
+
+FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": _mean, "max": _max, "weighted": _weighted}
+"""How the heatmaps (L, B, K, *space) of several layers, first to last, become one."""

@@ -1,0 +1,180 @@
+"""``explain``: from a model and images to an ``Explanation``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import nn
+
+import pellucid.methods  # noqa: F401  # so that the catalogue knows them
+from pellucid.core import catalogue
+from pellucid.core.attribution import Attribution
+from pellucid.core.explanation import Explanation
+from pellucid.core.head import check_head
+from pellucid.core.method import Method
+from pellucid.core.probe import Images
+from pellucid.core.runtime import Runtime
+from pellucid.core.target import Request, Targets
+from pellucid.errors import OptionError, PellucidWarning, ShapeError
+from pellucid.models.engine import Session, View, opened
+from pellucid.models.engine.batch import Batch
+from pellucid.models.engine.trace import explained
+from pellucid.models.layers import recommended_layer
+from pellucid.models.sources import ModelInfo, model_info
+from pellucid.run.assembly import FUSIONS, Facts, assembled, joined
+
+_MAPS_AN_IMAGE = 16
+"""Maps an image of a full batch whose gradients are held at a time; 1,000 classes at once would be 6 GB."""
+
+
+def explain(
+    model: nn.Module,
+    images: Images,
+    method: str | Method = "gradcam",
+    targets: Request = "predicted",
+    layers: Sequence[str] | None = None,
+    fuse: str = "mean",
+    classes: Sequence[str] | None = None,
+    head: str = "auto",
+    runtime: Runtime | None = None,
+) -> Explanation:
+    """Show which pixels made ``model`` say what it says of ``images``.
+
+    ``images`` (B, C, *space), prepared as the model expects them, 2-D or 3-D; or a mapping of names to
+    tensors, of which the first is explained. ``method``: a name (``available_methods()``) or a
+    ``Method``. ``targets``: "predicted", "all", a class's number or name, a list (one an image), a
+    tensor (B,) or (B, K), or a callable from logits to scores (B,) or (B, K). ``layers``: dotted
+    names; None finds one. ``fuse`` joins several layers' heatmaps: mean, max or weighted (later ones
+    more). ``classes``: names; ``head``: softmax, sigmoid, binary or auto.
+
+    The explained score is the class's logit. The model comes back as it was. Errors: ``LayerError``,
+    ``TargetError``, ``OptionError``, ``ShapeError`` for what was asked; ``NoSpatialLayerError``,
+    ``NoAttentionError``, ``GradientError``, ``OutputError`` for what the model cannot give.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> explanation = pellucid.explain(resnet18(num_classes=3), torch.randn(2, 3, 64, 64), targets="all")
+    >>> explanation.heatmaps.shape, explanation.attributions.shape
+    (torch.Size([2, 3, 64, 64]), torch.Size([2, 3, 2, 2]))
+    """
+    explainer = Explainer(model, method, layers, fuse, classes, head, runtime or Runtime())
+    return explainer(images, targets)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """``explain`` with everything but the images and targets settled beforehand."""
+
+    model: nn.Module
+    method: str | Method = "gradcam"
+    layers: Sequence[str] | None = None
+    fuse: str = "mean"
+    classes: Sequence[str] | None = None
+    head: str = "auto"
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be, before any work."""
+        if not isinstance(self.model, nn.Module):
+            raise OptionError(f"model must be a torch.nn.Module, got {type(self.model).__name__}")
+        if isinstance(self.layers, str):
+            raise OptionError(f"layers must be a list of names, got the text {self.layers!r}: write [{self.layers!r}]")
+        if self.layers is not None and not self.layers:
+            raise OptionError("layers=[] was given; name at least one, or leave it out and one is found")
+        if self.fuse not in FUSIONS:
+            raise OptionError(f"fuse {self.fuse!r} was asked for; there are {', '.join(FUSIONS)}")
+        check_head(self.head)
+        if self.layers and not self._chosen.uses_layers:
+            raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
+
+    @property
+    def _chosen(self) -> Method:
+        return catalogue.find(self.method)() if isinstance(self.method, str) else self.method
+
+    def __call__(self, images: Images, targets: Request = "predicted") -> Explanation:
+        """Explain a batch."""
+        count = _checked(images)
+        info = model_info(self.model)
+        _warn_of_range(info, images)
+        names = tuple(self.classes) if self.classes is not None else info.classes
+        request = Targets(targets, names)
+        request.check_count(count)
+        with opened(self.model, self.runtime, self.head, info.head) as session:
+            layers = self._layers(session, session.prepared(_cut(images, 0, 1)))
+            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, self.runtime)
+            parts = [
+                _part(session, facts, _cut(images, start, stop), request.images(start, stop))
+                for start, stop in _spans(count, self.runtime.batch_size)
+            ]
+        return joined(parts)
+
+    def _layers(self, session: Session, image: Images) -> tuple[str, ...]:
+        """The layers to look at, in the order in which the network runs them; none for a method without."""
+        if not self._chosen.uses_layers:
+            return ()
+        if self.layers is None:
+            return (recommended_layer(session, image),)
+        session.modules(self.layers)
+        return session.in_order(self.layers, image) if len(self.layers) > 1 else tuple(self.layers)
+
+
+def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> Explanation:
+    """Explain one batch: all layers from one pass, the classes a run at a time."""
+    batch = Batch(session, images, facts.layers)
+    views = [View(batch, layer) for layer in facts.layers] or [View(batch)]
+    step = max(1, _MAPS_AN_IMAGE * facts.runtime.batch_size // len(explained(images)))
+    runs = [_run(facts.method, views, targets.columns(0, step))]
+    logits = batch.logits()
+    total = targets.count(logits)
+    for start in range(step, total if facts.method.class_specific else 0, step):
+        runs.append(_run(facts.method, views, targets.columns(start, start + step)))
+    indices = targets.columns(0, total).indices(logits)
+    return assembled(facts, session.head, runs, logits, indices, tuple(explained(images).shape[2:]))
+
+
+def _run(method: Method, views: Sequence[View], targets: Targets) -> list[Attribution]:
+    """One run of classes: an attribution a view."""
+    return [method.attribute(view, view.batch.images, targets) for view in views]
+
+
+def _checked(images: Images) -> int:
+    """The number of images, or an error that says what a batch looks like."""
+    tensors = images if isinstance(images, Mapping) else {"images": images}
+    for name, tensor in tensors.items():
+        if not hasattr(tensor, "shape") or not hasattr(tensor, "is_floating_point"):
+            raise ShapeError(f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}")
+    first = next(iter(tensors), None)
+    if first is None:
+        raise ShapeError("images were given as a mapping without entries; give name → tensor")
+    tensor = tensors[first]
+    if tensor.ndim not in (4, 5) or not tensor.is_floating_point():
+        raise ShapeError(
+            f"{first}: a floating tensor (B, C, H, W) or (B, C, D, H, W) was expected, "
+            f"got {tuple(tensor.shape)} {tensor.dtype}"
+        )
+    if any(len(other) != len(tensor) for other in tensors.values()):
+        counts = {name: len(other) for name, other in tensors.items()}
+        raise ShapeError(f"all inputs must hold equally many images, got {counts}")
+    if len(tensor) == 0:
+        raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")
+    return len(tensor)
+
+
+def _warn_of_range(info: ModelInfo, images: Images) -> None:
+    text = info.preprocessing.range_warning(explained(images)) if info.preprocessing and info.spec else None
+    if text:
+        warnings.warn(text, PellucidWarning, stacklevel=4)
+
+
+def _cut(images: Images, start: int, stop: int) -> Images:
+    """Images ``start`` to ``stop``; of a mapping, every tensor is cut alike."""
+    if isinstance(images, Mapping):
+        return {name: tensor[start:stop] for name, tensor in images.items()}
+    return images[start:stop]
+
+
+def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, count, size):
+        yield start, min(start + size, count)

@@ -1,0 +1,81 @@
+"""Which files a command is to work on, and what their results are called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from pellucid.errors import ImageError
+from pellucid.io import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file to explain; ``place`` is the folder of its results and the beginning of their names."""
+
+    path: Path
+    place: PurePath
+
+
+def inputs(paths: Sequence[Path], output: Path) -> list[Input]:
+    """The files at these paths, folders searched through, each with a place of its own.
+
+    Places mirror the folders that the files are found in. Where two files would share one (scan.png and
+    scan.jpg), their names keep the ending; where that does not tell them apart (a/scan.png and b/scan.png),
+    their folders are kept. Earlier results, within ``output``, are left out.
+    """
+    found = list(_found(paths, output))
+    if not found:
+        asked = ", ".join(map(str, paths))
+        raise ImageError(f"{asked}: no picture was found there; looked for {' '.join(SUFFIXES)}")
+    stems = _apart(found, [relative.with_suffix("") for _, relative in found])
+    return [Input(path, place) for (path, _), place in zip(found, stems, strict=True)]
+
+
+def _apart(found: Sequence[tuple[Path, PurePath]], stems: list[PurePath]) -> list[PurePath]:
+    """Places that no two files share, compared as a file system that ignores case would."""
+    counts = Counter(_key(stem) for stem in stems)
+    stems = [relative if counts[_key(stem)] > 1 else stem for stem, (_, relative) in zip(stems, found, strict=True)]
+    counts = Counter(_key(stem) for stem in stems)
+    if max(counts.values()) == 1:
+        return stems
+    whole = [path.resolve() for path, _ in found]
+    root = Path(os.path.commonpath(path.parent for path in whole)) if _one_drive(whole) else Path()
+    return [
+        PurePath(*path.relative_to(root).parts if _one_drive(whole) else path.parts[1:])
+        if counts[_key(stem)] > 1
+        else stem
+        for stem, path in zip(stems, whole, strict=True)
+    ]
+
+
+def _one_drive(paths: Iterable[Path]) -> bool:
+    return len({path.anchor for path in paths}) == 1
+
+
+def _key(place: PurePath) -> str:
+    return str(place).casefold()
+
+
+def _found(paths: Sequence[Path], output: Path) -> Iterator[tuple[Path, PurePath]]:
+    """Each file once, with its path relative to the folder that was named."""
+    seen: set[Path] = set()
+    results = output.resolve()
+    for given in paths:
+        for path, relative in _below(given, results):
+            if path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path, relative
+
+
+def _below(given: Path, results: Path) -> Iterator[tuple[Path, PurePath]]:
+    if not given.is_dir():
+        yield given, PurePath(given.name)
+        return
+    for path in sorted(given.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden and results not in path.resolve().parents:
+            yield path, PurePath(path.relative_to(given))

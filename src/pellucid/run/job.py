@@ -1,0 +1,163 @@
+"""Explaining files: read, prepare, explain in batches, write. One bad file is told of, and the rest go on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pellucid.core.explanation import Explanation
+from pellucid.core.image import Image
+from pellucid.core.method import Method
+from pellucid.core.runtime import Runtime
+from pellucid.core.target import Request
+from pellucid.errors import ImageError, LayerError, OptionError, PellucidError, TargetError
+from pellucid.export import Case, find
+from pellucid.export.metadata import metadata
+from pellucid.export.writing import write
+from pellucid.io import read_image
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.run.explain import Explainer
+from pellucid.run.inputs import Input
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file: its explanations (one a method) and files, or an error."""
+
+    path: Path
+    explanations: tuple[Explanation, ...] = ()
+    files: tuple[Path, ...] = ()
+    error: PellucidError | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """The settings that all files of a run share; ``outcomes`` does the work."""
+
+    model: nn.Module
+    methods: Sequence[Method]
+    preprocessing: Preprocessing
+    output: Path
+    targets: Request = "predicted"
+    layers: Sequence[str] | None = None
+    fuse: str = "mean"
+    classes: Sequence[str] | None = None
+    formats: Sequence[str] = ("png",)
+    alpha: float = 0.5
+    colormap: str = "jet"
+    overwrite: bool = False
+    runtime: Runtime = field(default_factory=Runtime)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What the metadata say of the model."""
+
+    def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
+        """Explain files, a batch at a time, in their order; an outcome each.
+
+        An error of the request itself (a class, layer or option that the model does not have) ends the run.
+        """
+        for start in range(0, len(files), self.runtime.batch_size):
+            yield from self._batch(files[start : start + self.runtime.batch_size])
+
+    def _batch(self, files: Sequence[Input]) -> Iterator[Outcome]:
+        read = [(file, *_read(file, self.preprocessing)) for file in files]
+        for group in _of_one_shape([(file, image) for file, image, _ in read if image is not None]):
+            yield from self._explained(group)
+        for file, _, error in read:
+            if error is not None:
+                yield Outcome(file.path, error=error)
+
+    def _explained(self, group: Sequence[tuple[Input, Image]]) -> Iterator[Outcome]:
+        batch = torch.stack([image.values for _, image in group])
+        try:
+            found = [self._explainer(method)(batch, self.targets) for method in self.methods]
+        except (LayerError, OptionError, TargetError):
+            raise
+        except PellucidError as error:
+            yield from (Outcome(file.path, error=error) for file, _ in group)
+            return
+        for index, (file, image) in enumerate(group):
+            yield self._written(file, image, index, found)
+
+    def _explainer(self, method: Method) -> Explainer:
+        layers = self.layers if method.uses_layers else None
+        return Explainer(self.model, method, layers, self.fuse, self.classes, runtime=self.runtime)
+
+    def _written(self, file: Input, image: Image, index: int, found: Sequence[Explanation]) -> Outcome:
+        """Write one file's results, all of them or none."""
+        files: dict[str, bytes] = {}
+        for explanation in found:
+            for column in range(explanation.targets.shape[1]):
+                files |= self._files(file, image, explanation.one(index, column), explanation.targets.shape[1] > 1)
+        own = tuple(
+            replace(e, **{name: getattr(e, name)[index : index + 1] for name in _PER_IMAGE}, by_layer={}) for e in found
+        )
+        folder = self.output / file.place.parent
+        try:
+            write(folder, files, self.overwrite)
+        except PellucidError as error:
+            return Outcome(file.path, error=error)
+        return Outcome(file.path, own, tuple(folder / name for name in files), warnings=tuple(_warnings(own)))
+
+    def _files(self, file: Input, image: Image, one: Explanation, many: bool) -> dict[str, bytes]:
+        parts = [one.method if len(self.methods) > 1 else "", one.label(0) if many else ""]
+        name = "_".join([file.place.name, *(_fit_for_a_name(part) for part in parts if part)])
+        case = Case(name, image, one, self.alpha, self.colormap)
+        files = {key: content for format_ in self.formats for key, content in find(format_)(case).items()}
+        return files | metadata(case, str(file.path), _digest(file.path), self.facts, files)
+
+
+_PER_IMAGE = ("heatmaps", "attributions", "logits", "targets", "degenerate", "why_degenerate")
+
+
+def _read(file: Input, preprocessing: Preprocessing) -> tuple[Image | None, PellucidError | None]:
+    try:
+        return preprocessing(read_image(file.path)), None
+    except ImageError as error:
+        return None, error
+
+
+def _of_one_shape(images: Sequence[tuple[Input, Image]]) -> Iterator[list[tuple[Input, Image]]]:
+    """Groups that fit into one tensor each, in order."""
+    group: list[tuple[Input, Image]] = []
+    for item in images:
+        if group and group[-1][1].values.shape != item[1].values.shape:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def _warnings(explanations: Sequence[Explanation]) -> Iterator[str]:
+    for explanation in explanations:
+        for column, reason in enumerate(explanation.why_degenerate[0]):
+            if reason is not None:
+                yield (
+                    f"{explanation.method}: the map of class {explanation.label(0, column)} is empty ({reason}): "
+                    f"{_REMEDIES[reason]}"
+                )
+
+
+_REMEDIES = {
+    "all evidence negative": "nothing in the picture speaks for this class; try --target predicted, or hirescam, "
+    "which keeps negative evidence",
+    "constant": "the layer does not tell places apart; try another --layer, and check that the weights were loaded",
+    "not finite": "the picture or the weights hold values that are no numbers; check both, and the precision",
+}
+
+
+def _fit_for_a_name(text: str) -> str:
+    """A class's or method's name as a part of a file's name."""
+    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,51 @@
+"""``recommended_layers``: which layer would be explained, without images at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from pellucid.core.runtime import Runtime
+from pellucid.errors import NoSpatialLayerError, PellucidError
+from pellucid.models.engine import Session, opened
+from pellucid.models.engine.placement import reference
+from pellucid.models.engine.trace import Trace
+from pellucid.models.layers import recommended_layer, sample_images
+
+
+def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None) -> list[str]:
+    """The layers that ``explain`` would look at: one name, found by a pass of noise.
+
+    ``input_size`` is (H, W), (D, H, W) or with the channels in front; without it, what the model says of
+    itself and then common sizes are tried. ``NoSpatialLayerError`` where no layer has places.
+
+    >>> from torchvision.models import densenet121
+    >>> recommended_layers(densenet121())
+    ['features.norm5']
+    """
+    return [layer_tree(model, input_size)[1]]
+
+
+def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[Trace, str]:
+    """What a pass goes through, and which layer would be explained."""
+    tried: list[str] = []
+    with opened(model, Runtime()) as session:
+        for image in sample_images(session.network, input_size, reference(session.network)):
+            try:
+                return _chosen(session, image)
+            except PellucidError:
+                raise
+            except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+                # The network does not take this size; what it said of the first is what its author wants to see.
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                tried.append(f"{tuple(image.shape[1:])}: {reason}")
+    raise NoSpatialLayerError(
+        f"a pass of noise was tried with {len(tried)} input sizes; the model takes none of them "
+        f"({tried[0] if tried else 'none fits its first layer'}): give input_size=(C, H, W)"
+    )
+
+
+def _chosen(session: Session, image: Tensor) -> tuple[Trace, str]:
+    layer = recommended_layer(session, image)
+    return session.trace(image), layer

@@ -1,0 +1,15 @@
+"""``available_methods``: what ``explain(method=…)`` takes."""
+
+from __future__ import annotations
+
+import pellucid.methods  # noqa: F401  # so that the catalogue knows them
+from pellucid.core import catalogue
+
+
+def available_methods() -> list[str]:
+    """The names of all explanation methods, sorted.
+
+    >>> available_methods()
+    ['gradcam', 'gradcam++', 'hirescam', 'rollout']
+    """
+    return catalogue.names()

@@ -1,0 +1,44 @@
+"""The published ``AttentionRollout``."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from pellucid.core.runtime import Runtime
+from pellucid.core.target import Targets
+from pellucid.methods.rollout import Rollout
+from pellucid.models.engine import View, opened
+from pellucid.models.engine.batch import Batch
+from pellucid.xai.config import gpu_or_own
+from pellucid.xai.gradcam import one_image
+
+
+class AttentionRollout:
+    """The published attention rollout; the formula is ``pellucid.methods.rollout.Rollout``."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        discard_ratio: float = 0.1,
+        head_fusion: Literal["mean", "max", "min"] = "mean",
+        use_cuda: bool = True,
+    ) -> None:
+        self.model = model
+        self.discard_ratio = discard_ratio
+        self.head_fusion = head_fusion
+        self.use_cuda = use_cuda
+        self._method = Rollout(head_fusion, discard_ratio)
+
+    def generate_attention_map(self, image: Tensor, reshape_to_grid: bool = True) -> npt.NDArray[Any]:
+        """The class token's row over the patches of one image, on the patch grid or flat.
+
+        A model without attention is a RuntimeError that begins "No attention maps captured".
+        """
+        batch = one_image(image)
+        with opened(self.model, Runtime(device=gpu_or_own(self.use_cuda))) as session:
+            attribution = self._method.attribute(View(Batch(session, batch, ())), batch, Targets("predicted"))
+        grid: npt.NDArray[Any] = attribution.values[0, 0].cpu().numpy()
+        return grid if reshape_to_grid else grid.reshape(-1)

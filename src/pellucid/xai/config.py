@@ -1,0 +1,64 @@
+"""The options of the published Grad-CAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pellucid.core.runtime import Runtime
+from pellucid.errors import OptionError
+
+_MODES = ("bilinear", "bicubic", "nearest")
+
+
+@dataclass
+class GradCAMConfig:
+    """What ``GradCAM`` looks at, and how its heatmaps are finished.
+
+    ``relu_on_gradients`` keeps only positive gradients, ``use_abs_gradients`` takes their magnitude;
+    ``eigen_smooth`` keeps the first principal component of weight × activation. ``batch_size`` images go
+    through the network at a time. ``output_size`` (H, W), None: the input's. ``interpolation_mode``:
+    bilinear, bicubic or nearest. ``normalize_heatmap`` stretches each map to [0, 1] (a constant one
+    becomes zeros). A wrong value is a ValueError; ``target_layers`` as one text is a TypeError.
+    """
+
+    target_layers: list[str] = field(default_factory=lambda: ["layer4"])
+    use_cuda: bool = True
+    relu_on_gradients: bool = False
+    use_abs_gradients: bool = False
+    eigen_smooth: bool = False
+    batch_size: int = 32
+    output_size: tuple[int, int] | None = None
+    interpolation_mode: str = "bilinear"
+    normalize_heatmap: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be."""
+        if isinstance(self.target_layers, str):
+            raise TypeError(f"target_layers must be a list of layer names, got the text {self.target_layers!r}")
+        if not self.target_layers:
+            raise OptionError("target_layers cannot be empty")
+        if self.batch_size < 1:
+            raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
+        if self.output_size is not None:
+            _check_size(self.output_size)
+        if self.interpolation_mode not in _MODES:
+            raise OptionError(f"Invalid interpolation_mode: {self.interpolation_mode}")
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where and in what batches this is computed."""
+        return Runtime(device=gpu_or_own(self.use_cuda), batch_size=self.batch_size)
+
+
+def gpu_or_own(use_cuda: bool) -> str:
+    """A GPU where there is one and it is wanted, else where the model is."""
+    import torch
+
+    return "cuda" if use_cuda and torch.cuda.is_available() else "auto"
+
+
+def _check_size(size: object) -> None:
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+        raise OptionError(f"output_size must be (H, W), got {size}")
+    if min(size) <= 0:
+        raise OptionError(f"output_size dimensions must be > 0, got {size}")

@@ -1,0 +1,181 @@
+"""The published ``GradCAM`` and ``GradCAMPlusPlus``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.method import Method
+from pellucid.core.probe import Images
+from pellucid.core.space import heatmap, upsample
+from pellucid.core.target import Request, Targets
+from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, near
+from pellucid.methods.eigen_smooth import EigenSmooth
+from pellucid.methods.gradcam import GradCAM as GradCAMFormula
+from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
+from pellucid.models.engine import Session, View, opened
+from pellucid.models.engine.batch import Batch
+from pellucid.models.engine.custody import unwrapped
+from pellucid.run.assembly import FUSIONS
+from pellucid.xai.config import GradCAMConfig
+from pellucid.xai.visualization import Picture, drawn
+
+Heatmap = npt.NDArray[np.float32]
+
+
+class GradCAM:
+    """The published Grad-CAM; the formula is ``pellucid.methods.gradcam.GradCAM``.
+
+    After a call, ``gradients`` and ``activations`` hold what was captured, by layer name, (B, C, H, W).
+    No hook stays on the model between calls: ``hooks`` is empty.
+    """
+
+    _formula: Method = GradCAMFormula()
+
+    def __init__(self, model: nn.Module, config: GradCAMConfig) -> None:
+        self.model = model
+        self.config = config
+        self.target_layers = _found(model, config.target_layers)
+        self.activations: dict[str, Tensor] = {}
+        self.gradients: dict[str, Tensor] = {}
+        self.hooks: list[Any] = []
+
+    def generate_heatmap(
+        self, input_tensor: Tensor, class_idx: int | None = None, target_layer: str | None = None
+    ) -> Heatmap:
+        """The heatmap (H, W) float32 of one image (C, H, W) or (1, C, H, W).
+
+        ``class_idx`` None is the predicted class. ``target_layer`` may be any layer of the model; without it,
+        the last of the configured ones in network order.
+        """
+        image = one_image(input_tensor)
+        layers = list(self.target_layers if target_layer is None else _found(self.model, [target_layer]))
+        found = self._attributions(image, _request(class_idx), layers)
+        return self._finished(found[-1], image)[0]
+
+    def generate_batch_heatmaps(self, input_batch: Tensor, class_indices: Sequence[int] | None = None) -> list[Heatmap]:
+        """The heatmaps of a batch (B, C, H, W), ``batch_size`` images a pass, equal to the single ones."""
+        if input_batch.ndim != 4:
+            raise ShapeError(f"Input batch must be 4D tensor, got {input_batch.ndim}D")
+        if class_indices is not None and len(class_indices) != len(input_batch):
+            raise TargetError(f"class_indices: {len(class_indices)} were given for {len(input_batch)} images")
+        maps: list[Heatmap] = []
+        for start in range(0, len(input_batch), self.config.batch_size):
+            part = slice(start, start + self.config.batch_size)
+            request = "predicted" if class_indices is None else list(class_indices[part])
+            found = self._attributions(input_batch[part], request, list(self.target_layers))
+            maps += self._finished(found[-1], input_batch)
+        return maps
+
+    def get_multi_layer_heatmap(
+        self, input_tensor: Tensor, class_idx: int | None = None, aggregation: str = "mean"
+    ) -> Heatmap:
+        """One heatmap (H, W) of all configured layers, from one pass: their mean, max or weighted mean."""
+        if aggregation not in FUSIONS:
+            raise OptionError(f"Invalid aggregation: {aggregation}. Choose from {list(FUSIONS)}")
+        image = one_image(input_tensor)
+        found = self._attributions(image, _request(class_idx), list(self.target_layers))
+        maps = np.stack([self._finished(attribution, image)[0] for attribution in found])
+        fused: Heatmap = FUSIONS[aggregation](torch.from_numpy(maps)).numpy()
+        return fused
+
+    def visualize(
+        self, image: Picture, heatmap: Heatmap, alpha: float = 0.5, colormap: int = 2, return_pil: bool = False
+    ) -> Any:
+        """The heatmap over the image: uint8 (H, W, 3) in OpenCV's BGR order, or an RGB PIL image.
+
+        ``image``: a tensor, an array (uint8, or float in [0, 1]) or a PIL image, grey or colour.
+        ``colormap`` is one of OpenCV's, 2 is ``cv2.COLORMAP_JET``. Needs the ``xai`` extra.
+        """
+        return drawn(image, heatmap, alpha, colormap, return_pil)
+
+    def remove_hooks(self) -> None:
+        """Leave no hook on the model; none stays after a call, so there is nothing left to do."""
+        self.hooks.clear()
+
+    def _method(self) -> Method:
+        return EigenSmooth(self._formula) if self.config.eigen_smooth else self._formula
+
+    def _attributions(self, images: Tensor, request: Request, layers: list[str]) -> list[Attribution]:
+        """What the formula makes of each layer, in network order, from one pass."""
+        targets = Targets(request)
+        self.activations, self.gradients = {}, {}
+        with opened(self.model, self.config.runtime) as session:
+            ordered = session.in_order(layers, session.prepared(images[:1])) if len(layers) > 1 else tuple(layers)
+            batch = Batch(session, images, ordered)
+            return [self._attribution(_Adjusted(batch, layer, self.config), targets) for layer in ordered]
+
+    def _attribution(self, view: _Adjusted, targets: Targets) -> Attribution:
+        attribution = self._method().attribute(view, view.batch.images, targets)
+        activations, gradients = view.activations_and_gradients(view.batch.images, targets)
+        self.activations[view.layer] = activations[:, 0].detach()
+        self.gradients[view.layer] = gradients[:, 0].detach()
+        return attribution
+
+    def _finished(self, attribution: Attribution, images: Tensor) -> list[Heatmap]:
+        """The maps at the size and scale that the configuration asks for."""
+        size = self.config.output_size or tuple(images.shape[-2:])
+        mode = self.config.interpolation_mode
+        values = attribution.values.detach().float()
+        maps = heatmap(values, size, mode) if self.config.normalize_heatmap else upsample(values, size, mode)
+        return list(maps[:, 0].cpu().numpy())
+
+
+class GradCAMPlusPlus(GradCAM):
+    """The published Grad-CAM++; the formula is ``pellucid.methods.gradcam_plusplus.GradCAMPlusPlus``."""
+
+    _formula = GradCAMPlusPlusFormula()
+
+
+@dataclass(frozen=True, eq=False)
+class _Adjusted(View):
+    """A view whose gradients are changed as the configuration says."""
+
+    config: GradCAMConfig = field(default_factory=GradCAMConfig)
+
+    def activations_and_gradients(self, images: Images, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The layer's output and the gradients, positive or absolute where asked for."""
+        activations, gradients = super().activations_and_gradients(images, targets)
+        gradients = gradients.abs() if self.config.use_abs_gradients else gradients
+        return activations, gradients.relu() if self.config.relu_on_gradients else gradients
+
+
+def _request(class_idx: int | None) -> Request:
+    return "predicted" if class_idx is None else class_idx
+
+
+def one_image(tensor: Tensor) -> Tensor:
+    """One image as a batch of one, from (C, H, W) or (1, C, H, W)."""
+    if tensor.ndim not in (3, 4):
+        raise ShapeError(f"Input must be 3D or 4D tensor, got {tensor.ndim}D")
+    if tensor.ndim == 3:
+        return tensor[None]
+    if len(tensor) != 1:
+        raise ShapeError(f"one image was expected, got a batch of {len(tensor)}: use generate_batch_heatmaps")
+    return tensor
+
+
+def _found(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """The modules of these names, or an error with near names and the convolutions there are."""
+    network = unwrapped(model)
+    session = Session(network, network, "auto", None)
+    found: dict[str, nn.Module] = {}
+    missing: list[str] = []
+    for name in names:
+        try:
+            found |= session.modules([name])
+        except LayerError:
+            missing.append(name)
+    if missing:
+        known = dict(network.named_modules())
+        convolutions = [name for name, module in known.items() if isinstance(module, nn.Conv2d)]
+        hint = near(missing[0], filter(None, known)) or ";"
+        raise LayerError(f"Target layers not found: {missing}{hint} Conv2d layers: {convolutions}")
+    return found

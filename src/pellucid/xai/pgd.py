@@ -1,0 +1,43 @@
+"""The published ``PGDAttack``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.attacks.pgd import PGD
+from pellucid.core.runtime import Runtime
+from pellucid.errors import ShapeError, TargetError
+from pellucid.models.engine import View, opened
+from pellucid.models.engine.batch import Batch
+
+
+class PGDAttack:
+    """The published attack; the formula is ``pellucid.attacks.pgd.PGD``."""
+
+    def __init__(self, model: nn.Module, epsilon: float = 8 / 255) -> None:
+        self.model = model
+        self.epsilon = epsilon
+        self._attack = PGD(epsilon)
+
+    def generate(self, image: Tensor, label: int | Tensor | None = None) -> Tensor:
+        """An adversarial image within ``epsilon`` and in the image's own range, shaped as it came.
+
+        ``image`` (C, H, W) or (B, C, H, W); ``label`` a class or (B,), the model's prediction where none is given.
+        """
+        if image.ndim not in (3, 4):
+            raise ShapeError(f"image must be (C, H, W) or (B, C, H, W), got {tuple(image.shape)}")
+        batch = image.detach() if image.ndim == 4 else image.detach()[None]
+        with opened(self.model, Runtime()) as session:
+            probe = View(Batch(session, batch, ()))
+            adversarial = self._attack.perturb(probe, batch, _labels(label, len(batch)))
+        return adversarial if image.ndim == 4 else adversarial[0]
+
+
+def _labels(label: int | Tensor | None, count: int) -> Tensor | None:
+    if label is None:
+        return None
+    labels = torch.as_tensor(label).reshape(-1)
+    if len(labels) not in (1, count):
+        raise TargetError(f"label: {len(labels)} were given for {count} images; give one, or one an image")
+    return labels.expand(count)

@@ -1,0 +1,3 @@
+from pellucid.xai import AttentionRollout
+
+__all__ = ["AttentionRollout"]
