@@ -72,11 +72,11 @@ def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
 
 
 def _tokens(count: int, size: tuple[int, ...], grids: Sequence[tuple[int, ...]]) -> Layout | None:
-    """The grid that leaves the fewest tokens over."""
+    """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
     fitting = [
         (count - math.prod(grid), grid)
         for grid in _grids(size, grids)
-        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= MAX_PREFIX
+        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (MAX_PREFIX if grid in grids else 1)
     ]
     if not fitting:
         return None

@@ -1,0 +1,114 @@
+"""The price of a prediction, in memory: counted in the tensors that are alive, not in seconds."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torchvision.models import resnet50
+
+import pellucid
+from tests.networks import TinyCNN, images, seeded
+
+
+class Counted(TorchDispatchMode):
+    """How many bytes the tensors made while this is open take at most at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = 0
+        self.peak = 0
+        self.known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self.note(leaf.untyped_storage())
+        return result
+
+    def note(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.known:
+            return
+        self.known.add(key)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self.forget, key, size)
+
+    def forget(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.alive -= size
+
+
+def peak(call: Any) -> int:
+    with Counted() as counted:
+        call()
+    return counted.peak
+
+
+def test_peak_memory_is_that_of_the_plain_forward() -> None:
+    model, batch = resnet50().eval(), images(16, side=64)
+    # Both before and after: what only the first call pays (finding the layer) is not this test's matter.
+    pellucid.explain(model, batch)
+    with torch.no_grad():
+        plain = peak(lambda: model(batch))
+    explained = peak(lambda: pellucid.explain(model, batch))
+    assert plain > 16 * 64 * 32 * 32 * 4, "the first convolution's output alone"
+    assert explained <= 1.25 * plain
+
+
+def test_four_threads_on_one_model_in_train_mode_get_the_same() -> None:
+    model, batch = seeded(TinyCNN).train(), images(2)
+    expected = pellucid.explain(model, batch, targets="all")
+    found: list[pellucid.Explanation] = []
+
+    def work() -> None:
+        found.extend(pellucid.explain(model, batch, targets="all") for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    for explanation in found:
+        assert torch.equal(explanation.heatmaps, expected.heatmaps)
+        assert torch.equal(explanation.logits, expected.logits)
+    assert all(module.training for module in model.modules())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_threads_on_different_models_do_not_wait_for_each_other() -> None:
+    class Meeting(nn.Module):
+        """Goes on only when the other model runs at the same time."""
+
+        def __init__(self, barrier: threading.Barrier) -> None:
+            super().__init__()
+            self.inner = seeded(TinyCNN)
+            self.barrier = barrier
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.barrier.wait(timeout=60)
+            return self.inner(x)
+
+    barrier = threading.Barrier(2)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pellucid.explain(Meeting(barrier), images(1), layers=["inner.features"])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
