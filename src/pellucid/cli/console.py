@@ -20,8 +20,9 @@ INTERRUPTED = 130
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    """One line on standard error, also where a file's name holds a line break."""
+    line = " ".join(text.splitlines())
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(line, markup=False)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             layers=layer,
             fuse=fuse,
             classes=classes,
-            formats=export.split(","),
+            formats=[name.strip() for name in export.split(",")],
             alpha=alpha,
             colormap=colormap,
             precision=precision,
@@ -83,9 +83,10 @@ def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     columns = (TextColumn("explaining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     outcomes = []
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=silent) as bar:
+    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
         for outcome in job.outcomes(files):
             outcomes.append(outcome)
@@ -105,7 +106,7 @@ def _about(outcome: Outcome) -> str:
 
 def _report(outcomes: list[Outcome], as_json: bool, quiet: bool, output: Path) -> None:
     if as_json:
-        print_json(json.dumps([_facts(outcome) for outcome in outcomes], indent=2, ensure_ascii=False))
+        print_json(json.dumps([_facts(outcome) for outcome in outcomes], indent=2))
     elif not quiet:
         _table(outcomes, output)
 
@@ -113,11 +114,13 @@ def _report(outcomes: list[Outcome], as_json: bool, quiet: bool, output: Path) -
 def _facts(outcome: Outcome) -> dict[str, object]:
     if outcome.error is not None:
         return {"image": str(outcome.path), "error": str(outcome.error)}
+    from pellucid.export.metadata import finite
+
     first = outcome.explanations[0]
     return {
         "image": str(outcome.path),
         "predicted_class": int(first.logits[0].argmax()),
-        "confidence": float(first.probabilities[0].max()),
+        "confidence": finite(first.probabilities[0].max()),
         "layers": {explanation.method: list(explanation.layers) for explanation in outcome.explanations},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
@@ -136,12 +139,18 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
         chances = first.probabilities[0]
         top = int(chances.argmax())
         name = first.class_name(top) if first.classes is None else f"{first.class_name(top)} ({top})"
-        table.add_row(escape(str(outcome.path)), escape(name), f"{chances[top]:.3f}", _layers_of(outcome.explanations))
-    console = Console()
+        path, layers = _shown(outcome.path), _layers_of(outcome.explanations)
+        table.add_row(escape(path), escape(name), f"{chances[top]:.3f}", layers)
+    console = Console(emoji=False)
     if done:
         console.print(table)
     failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
-    console.print(f"{len(done)} explained{failed}; results are in {output}", markup=False, highlight=False)
+    console.print(f"{len(done)} explained{failed}; results are in {_shown(output)}", markup=False, highlight=False)
+
+
+def _shown(path: Path) -> str:
+    """A path as text that any terminal takes, whatever bytes its name is made of."""
+    return str(path).encode("utf-8", "replace").decode()
 
 
 def _layers_of(explanations: tuple[Explanation, ...]) -> str:

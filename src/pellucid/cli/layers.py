@@ -40,23 +40,24 @@ def _size(text: str | None) -> tuple[int, ...] | None:
 
     if text is None:
         return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError(f"--input-size {text} was given; write whole numbers, as in 3,224,224") from None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise OptionError(f"--input-size {text} was given; write whole numbers above 0, as in 3,224,224")
+    return tuple(map(int, parts))
 
 
 def _show(spec: str, trace: Trace, chosen: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.tree import Tree
 
-    root = Tree(f"[bold]{spec}[/bold]")
+    root = Tree(f"[bold]{escape(spec)}[/bold]")
     nodes: dict[str, Tree] = {"": root}
     # Parents finish after their children; sorted by depth, then by when they finished.
     for name in sorted(filter(None, trace.shapes), key=lambda name: name.count(".")):
         above = _parent(nodes, name)
         nodes[name] = above.add(_line(name, trace.shapes[name][1:], name == chosen))
-    Console().print(root)
+    Console(emoji=False).print(root)
 
 
 def _parent(nodes: dict[str, Tree], name: str) -> Tree:

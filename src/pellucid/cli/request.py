@@ -115,7 +115,7 @@ def _device(name: str) -> str:
 def _class_names(path: Path) -> list[str]:
     """Names from a file: a JSON list, or one a line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise OptionError(f"--classes {path} was given; it cannot be read ({reason})") from None

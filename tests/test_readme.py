@@ -1,0 +1,129 @@
+"""What the README shows works, and the troubles it names look as it says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skimage
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+import pellucid
+from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
+from tests.networks import TinyCNN, images, seeded
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROSE = " ".join(README.split())
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like the checkout's root, with the cat."""
+    shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=range(len(blocks("python"))))
+def test_python_snippets_run(code: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scope: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    for shape, name in re.findall(r"explanation\.(\w+).*?# (\([\d, ]+\))", code):
+        shape, name = name, shape
+        assert str(tuple(getattr(scope["explanation"], name).shape)) == shape
+    if "overlay.png" in code:
+        assert (place / "overlay.png").is_file()
+        assert "layer4" in capsys.readouterr().out
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("pellucid ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_run(command: str, place: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)], cwd=place, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if command.startswith("pellucid explain"):
+        folder = place / shlex.split(command)[shlex.split(command).index("--output") + 1]
+        assert list(folder.glob("*_overlay.png"))
+
+
+def test_there_are_snippets_and_commands() -> None:
+    assert len(blocks("python")) == 3
+    assert len(COMMANDS) == 4
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make (\w+)  ", README)) <= targets
+
+
+def message(call) -> str:
+    with pytest.raises(pellucid.PellucidError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_trouble_layers_not_found() -> None:
+    model, batch = resnet18(), images(1, side=64)
+    text = message(lambda: pellucid.explain(model, batch, layers=["layer5"]))
+    shown = "layer 'layer5' was asked for; the model has none of that name; did you mean layer4,"
+    assert text.startswith(shown)
+    assert shown in PROSE
+    published = message(lambda: GradCAM(model, GradCAMConfig(target_layers=["layer5"])))
+    assert published.startswith("Target layers not found: ")
+    assert "`Target layers not found: …`" in PROSE
+
+
+def test_trouble_no_attention_maps() -> None:
+    text = message(lambda: pellucid.explain(seeded(TinyCNN), images(1), method="rollout"))
+    shown = "No attention maps captured: the model has no self-attention that could be read; "
+    assert text.startswith(shown)
+    assert shown in PROSE
+
+
+def test_trouble_cannot_auto_detect() -> None:
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
+    with pytest.warns(pellucid.PellucidWarning, match="^Could not auto-detect target layers"):
+        text = message(lambda: get_recommended_layers(flat))
+    shown = "a layer with more than one place and a gradient was looked for"
+    assert text.startswith(shown)
+    assert shown in PROSE
+    assert "`Could not auto-detect target layers`" in PROSE
+
+
+def test_trouble_all_zero_map() -> None:
+    model, batch = seeded(TinyCNN).eval(), images(1)
+    with torch.no_grad():
+        model.fc.weight[0] = -1
+        model.fc.weight[1] = 0
+    found = pellucid.explain(model, batch, targets=[0], layers=["features.4"])
+    assert found.why_degenerate == (("all evidence negative",),)
+    assert pellucid.explain(model, batch, targets=[1], layers=["features.4"]).why_degenerate == (("constant",),)
+    batch[:] = float("nan")
+    assert pellucid.explain(model, batch, targets=[1], layers=["features.4"]).why_degenerate == (("not finite",),)
+    assert all(f"*{reason}*" in PROSE for reason in ("constant", "not finite", "all evidence negative"))
+
+
+def test_the_demo_writes_its_pictures_and_says_what_they_show(tmp_path: Path) -> None:
+    demo = [sys.executable, str(ROOT / "examples" / "demo.py"), str(tmp_path / "out")]
+    done = subprocess.run(demo, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "'Egyptian cat', p = 0.7" in done.stdout
+    assert "RANDOM weights" in done.stdout
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["demo.png", "dicom.png"]
