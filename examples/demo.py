@@ -6,6 +6,7 @@ python examples/demo.py [FOLDER]
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import PIL.Image
@@ -25,7 +26,7 @@ def cat(folder: Path) -> str:
     model = pellucid.load_model(f"{HERE / 'efficientnet_lite0.py'}:build")
     photo = Path(skimage.__file__).parent / "data" / "chelsea.png"
     image = pellucid.prepare(model, pellucid.read_image(photo))
-    panels = [(PIL.Image.open(photo), "the picture")]
+    panels: list[tuple[PIL.Image.Image, str]] = [(PIL.Image.open(photo), "the picture")]
     for method, title in METHODS.items():
         explanation = pellucid.explain(model, image.values[None], method=method)
         panels.append((pellucid.overlay(explanation, image)[0], title))
@@ -63,7 +64,7 @@ def radiograph(folder: Path) -> str:
     )
 
 
-def side_by_side(panels: list[tuple[PIL.Image.Image, str]]) -> PIL.Image.Image:
+def side_by_side(panels: Sequence[tuple[PIL.Image.Image, str]]) -> PIL.Image.Image:
     """Pictures of one height in a row, each over its title."""
     gap, font = 8, PIL.ImageFont.load_default(size=20)
     width, height = panels[0][0].size
