@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -294,12 +295,22 @@ def test_nothing_grows_over_500_calls_of_which_a_third_fail(name: str, kind: typ
     for index in range(20):
         call(index)
     gc.collect()
-    before, tensors = state(model), live_tensors()
+    before, tensors, memory = state(model), live_tensors(), resident()
     for index in range(500):
         call(index)
     gc.collect()
     assert state(model) == before
     assert live_tensors() == tensors
+    assert resident() - memory < 16 * 2**20
+
+
+def resident() -> int:
+    """The most memory that this process ever held, in bytes; 0 where it cannot be told."""
+    if sys.platform != "linux":
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def live_tensors() -> int:

@@ -1,0 +1,31 @@
+"""The examples in the docstrings are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import pellucid
+import pellucid.methods
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(pellucid.__path__, "pellucid.")
+    if not module.name.endswith("__main__")  # runs the command line
+]
+
+
+@pytest.mark.parametrize("name", ["pellucid", *MODULES])
+def test_examples(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(pellucid.methods.__path__)])
+def test_every_method_has_an_example(name: str) -> None:
+    module = importlib.import_module(f"pellucid.methods.{name}")
+    assert doctest.testmod(module).attempted > 0
+    assert "arXiv" in module.__doc__ or "pytorch-grad-cam" in module.__doc__
