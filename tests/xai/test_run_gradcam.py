@@ -1,0 +1,268 @@
+"""``scripts/run_gradcam.py``: once as users run it, and the rest of its options in this process."""
+
+import hashlib
+import importlib.util
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from pellucid.xai import GradCAM, GradCAMConfig
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "run_gradcam.py"
+REQUIRED = ["--checkpoint", "best.pt", "--image", "scan.png", "--output", "out"]
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("run_gradcam", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def picture(path):
+    with PIL.Image.open(path) as file:
+        return file.copy()
+
+
+def translated(script, *given):
+    return script.translated(script.arguments(list(given)))
+
+
+def after(command, name):
+    """The value that follows an option, which is given once."""
+    assert command.count(name) == 1
+    return command[command.index(name) + 1]
+
+
+def test_defaults(script):
+    options = script.arguments(REQUIRED)
+    assert vars(options) == {
+        "checkpoint": "best.pt",
+        "image": "scan.png",
+        "image_dir": None,
+        "output": "out",
+        "method": "gradcam",
+        "target_layer": None,
+        "class_idx": None,
+        "alpha": 0.5,
+        "batch_size": 16,
+        "no_cuda": False,
+        "verbose": False,
+    }
+
+
+def test_a_thin_wrapper_over_our_own_command(script):
+    command = translated(script, *REQUIRED)
+    assert command[:2] == ["explain", "scan.png"]
+    assert after(command, "--output") == "out"
+    assert after(command, "--checkpoint") == "best.pt"
+    assert after(command, "--method") == "gradcam"
+    assert after(command, "--target") == "predicted"
+    assert after(command, "--alpha") == "0.5"
+    assert after(command, "--batch-size") == "16"
+    assert "--quiet" in command
+    assert not {"--layer", "--device", "--overwrite"} & set(command)
+
+
+def test_everything_given(script):
+    command = translated(
+        script,
+        *("--checkpoint", "best.pt", "--image-dir", "scans", "--output", "out", "--method", "gradcam++"),
+        *("--target-layer", "layer3.1", "--class-idx", "0", "--alpha", "0.25", "--batch-size", "4"),
+        *("--no-cuda", "--verbose"),
+    )
+    assert command[:2] == ["explain", "scans"]
+    assert after(command, "--method") == "gradcam++"
+    assert after(command, "--layer") == "layer3.1"
+    assert after(command, "--target") == "0"
+    assert after(command, "--alpha") == "0.25"
+    assert after(command, "--batch-size") == "4"
+    assert after(command, "--device") == "cpu"
+    assert "--quiet" not in command
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        REQUIRED[2:],
+        REQUIRED[:2] + REQUIRED[4:],
+        REQUIRED[:4],
+        [*REQUIRED, "--image-dir", "scans"],
+        [*REQUIRED, "--method", "scorecam"],
+        [*REQUIRED, "--class-idx", "one"],
+        [*REQUIRED, "--alpha", "much"],
+        [*REQUIRED, "--nonsense"],
+    ],
+)
+def test_wrong_usage(script, given, capsys):
+    with pytest.raises(SystemExit) as end:
+        script.arguments(given)
+    assert end.value.code == 2
+    assert "usage" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a checkpoint of three classes, and three pictures, two of equal stems."""
+    folder = tmp_path_factory.mktemp("published")
+    torch.manual_seed(0)
+    weights = resnet18(num_classes=3).state_dict()
+    torch.save({"epoch": 3, "model_state_dict": weights, "best_metric": 0.9}, folder / "best.pt")
+    (folder / "scans").mkdir()
+    generator = np.random.default_rng(0)
+    for name, size in {"a.png": (40, 30), "a.jpg": (30, 40), "b.png": (20, 20)}.items():
+        noise = generator.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        PIL.Image.fromarray(noise).save(folder / "scans" / name)
+    return folder
+
+
+def ended(place, monkeypatch, capsys, *given):
+    """Run the script in this process: its exit code, and what it printed and complained of."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--checkpoint", str(place / "best.pt"), "--no-cuda", *given])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    said = capsys.readouterr()
+    return end.value.code or 0, said.out, said.err
+
+
+def contents(folder):
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def first_run(place):
+    """The whole folder, as a user runs it."""
+    command = [sys.executable, str(SCRIPT), "--checkpoint", "best.pt", "--image-dir", "scans", "--output", "out"]
+    return subprocess.run([*command, "--no-cuda"], cwd=place, capture_output=True, text=True, timeout=300, check=False)
+
+
+SIZES = {"a.png": (40, 30), "a.jpg": (30, 40), "b": (20, 20)}
+
+
+def test_the_files_of_a_run(place, first_run):
+    assert first_run.returncode == 0, first_run.stderr
+    assert first_run.stdout == ""  # quiet unless --verbose
+    endings = ("heatmap.png", "metadata.json", "overlay.png")
+    found = {path.name for path in (place / "out").iterdir()}
+    assert found == {f"{stem}_{ending}" for stem in SIZES for ending in endings}
+
+
+@pytest.mark.parametrize("stem", SIZES)
+def test_the_pictures_of_a_run(place, first_run, stem):
+    heatmap = picture(place / "out" / f"{stem}_heatmap.png")
+    overlay = picture(place / "out" / f"{stem}_overlay.png")
+    assert heatmap.size == SIZES[stem]
+    assert heatmap.mode == "L"
+    assert np.ptp(np.asarray(heatmap)) > 0
+    assert overlay.mode == "RGB"
+    assert overlay.height >= SIZES[stem][1]
+    assert overlay.width >= SIZES[stem][0]
+
+
+@pytest.mark.parametrize("stem", SIZES)
+def test_the_metadata_of_a_run(place, first_run, stem):
+    facts = json.loads((place / "out" / f"{stem}_metadata.json").read_text(encoding="utf-8"))
+    assert {"image", "target_class", "prediction", "heatmap", "overlay"} <= set(facts)
+    prediction = facts["prediction"]
+    assert {"predicted_class", "confidence", "top_k_classes", "top_k_probs"} <= set(prediction)
+    assert Path(facts["image"]).name == (stem if stem != "b" else "b.png")
+    assert (facts["heatmap"], facts["overlay"]) == (f"{stem}_heatmap.png", f"{stem}_overlay.png")
+    assert facts["target_class"] == prediction["predicted_class"] == prediction["top_k_classes"][0]
+    assert sorted(prediction["top_k_classes"]) == [0, 1, 2]
+    assert prediction["confidence"] == prediction["top_k_probs"][0] == max(prediction["top_k_probs"])
+    assert sum(prediction["top_k_probs"]) == pytest.approx(1, abs=1e-5)
+    assert facts["layers"] == ["layer4"]
+    assert facts["method"] == "gradcam"
+    assert facts["image_sha256"] == hashlib.sha256((place / facts["image"]).read_bytes()).hexdigest()
+
+
+def test_nothing_is_overwritten_silently(place, first_run, monkeypatch, capsys):
+    before = contents(place / "out")
+    given = ["--image-dir", str(place / "scans"), "--output", str(place / "out")]
+    code, _, errors = ended(place, monkeypatch, capsys, *given)
+    assert code == 3
+    assert "already there" in errors
+    assert contents(place / "out") == before
+
+
+def test_one_image_with_everything_given(place, tmp_path, monkeypatch, capsys):
+    given = ["--image", str(place / "scans" / "a.png"), "--output", str(tmp_path / "new"), "--method", "gradcam++"]
+    given += ["--target-layer", "layer3", "--class-idx", "2", "--alpha", "0.8", "--batch-size", "1", "--verbose"]
+    code, table, errors = ended(place, monkeypatch, capsys, *given)
+    assert (code, errors.strip()) == (0, "")
+    assert "layer3" in table
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "a_heatmap.png",
+        "a_metadata.json",
+        "a_overlay.png",
+    ]
+    facts = json.loads((tmp_path / "new" / "a_metadata.json").read_text(encoding="utf-8"))
+    assert (facts["target_class"], facts["method"], facts["layers"]) == (2, "gradcam++", ["layer3"])
+
+
+def test_the_map_is_the_adapters(place, first_run):
+    """What the command writes is what ``GradCAM`` gives for the picture as the network saw it."""
+    from pellucid.io import read_image
+    from pellucid.models.sources import load_model, model_info
+
+    model = load_model(None, place / "best.pt")
+    image = model_info(model).preprocessing(read_image(place / "scans" / "b.png"))
+    target = json.loads((place / "out" / "b_metadata.json").read_text(encoding="utf-8"))["target_class"]
+    config = GradCAMConfig(["layer4"], use_cuda=False)
+    expected = GradCAM(model, config).generate_heatmap(image.values, target)
+    whole = image.geometry.restore(torch.from_numpy(expected)[None, None])[0, 0].numpy() * 255
+    found = np.asarray(picture(place / "out" / "b_heatmap.png"), dtype=np.float32)
+    assert np.abs(found - whole).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        (["--class-idx", "3"], 2, "3 classes"),
+        (["--target-layer", "layer9"], 2, "layer9"),
+        (["--alpha", "1.5"], 2, "alpha"),
+        (["--batch-size", "0"], 2, "batch_size"),
+    ],
+)
+def test_what_is_refused(place, tmp_path, monkeypatch, capsys, given, code, words):
+    paths = ["--image", str(place / "scans" / "b.png"), "--output", str(tmp_path / "new")]
+    found, _, errors = ended(place, monkeypatch, capsys, *paths, *given)
+    assert found == code
+    assert words in errors
+    assert not (tmp_path / "new").exists()
+
+
+def test_some_pictures_cannot_be_read(place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "good.png").write_bytes((place / "scans" / "b.png").read_bytes())
+    (tmp_path / "scans" / "bad.png").write_bytes(b"nothing")
+    given = ["--image-dir", str(tmp_path / "scans"), "--output", str(tmp_path / "out")]
+    code, _, errors = ended(place, monkeypatch, capsys, *given)
+    assert code == 1
+    assert "bad.png" in errors
+    assert (tmp_path / "out" / "good_overlay.png").exists()
+    assert not list((tmp_path / "out").glob("bad*"))
+
+
+def test_no_picture_there(place, tmp_path, monkeypatch, capsys):
+    code, _, errors = ended(place, monkeypatch, capsys, "--image", str(tmp_path / "no.png"), "--output", str(tmp_path))
+    assert code == 3
+    assert "no.png" in errors
+
+
+def test_no_checkpoint_there(script, place, tmp_path, monkeypatch, capsys):
+    given = ["--checkpoint", str(tmp_path / "no.pt"), "--image", str(place / "scans" / "b.png")]
+    code, _, errors = ended(place, monkeypatch, capsys, *given, "--output", str(tmp_path / "out"))
+    assert code in (2, 3)
+    assert "no.pt" in errors
+    assert not (tmp_path / "out").exists()
