@@ -192,6 +192,10 @@ def hooks_of(model):
 
 
 class TestGradCAMConfig:
+    def test_modules_instead_of_names_are_a_type_error(self):
+        with pytest.raises(TypeError, match="names, got Conv2d"):
+            GradCAMConfig(target_layers=[nn.Conv2d(1, 1, 1)])
+
     def test_defaults(self):
         assert is_dataclass(GradCAMConfig)
         assert asdict(GradCAMConfig()) == {
@@ -515,6 +519,14 @@ class TestBatchProcessing:
         found = gradcam.generate_batch_heatmaps(batch)
         for one, image in zip(found, batch, strict=True):
             near(alive(one), gradcam.generate_heatmap(image))
+
+    def test_what_was_captured_is_of_all_images_of_the_call_and_of_no_earlier_one(self, model):
+        gradcam = GradCAM(model, config("layer3", batch_size=2))
+        for count in (5, 3):
+            gradcam.generate_batch_heatmaps(images(count))
+            assert len(gradcam.activations["layer3"]) == len(gradcam.gradients["layer3"]) == count
+        gradcam.generate_heatmap(images(1))
+        assert len(gradcam.gradients["layer3"]) == 1
 
     def test_every_image_has_a_map_of_its_own(self, model):
         found = GradCAM(model, config("layer3", batch_size=2)).generate_batch_heatmaps(images(4), [1] * 4)

@@ -266,3 +266,8 @@ def test_what_is_refused(model):
         PGDAttack(model).generate(torch.rand(12, 10))
     with pytest.raises(TargetError, match="2 were given for 3 images"):
         PGDAttack(model).generate(unit(3), torch.tensor([0, 1]))
+
+
+def test_a_label_that_the_model_does_not_have_is_an_error(model):
+    with pytest.raises(TargetError, match=r"labels \[99\] were given; the model has \d+ classes"):
+        PGDAttack(model).generate(torch.rand(3, 8, 8), 99)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, TargetError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class PGD:
 
     def perturb(self, probe: Probe, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Adversarial images (B, C, *space); ``labels`` (B,), the model's own prediction where none are given."""
-        labels = probe.scores(images).argmax(dim=1) if labels is None else labels
+        logits = probe.scores(images)
+        labels = logits.argmax(dim=1) if labels is None else labels
+        if ((labels < 0) | (labels >= logits.shape[1])).any():
+            raise TargetError(f"labels {labels.tolist()} were given; the model has {logits.shape[1]} classes, from 0")
         targets = Targets(partial(_loss, labels=labels))
         low, high = _range(images)
         low, high = torch.maximum(low, images - self.epsilon), torch.minimum(high, images + self.epsilon)

@@ -37,6 +37,9 @@ class GradCAMConfig:
             raise TypeError(f"target_layers must be a list of layer names, got the text {self.target_layers!r}")
         if not self.target_layers:
             raise OptionError("target_layers cannot be empty")
+        wrong = [layer for layer in self.target_layers if not isinstance(layer, str)]
+        if wrong:
+            raise TypeError(f"target_layers must be layers' names, got {type(wrong[0]).__name__}: write 'layer4'")
         if self.batch_size < 1:
             raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
         if self.output_size is not None:

@@ -56,6 +56,7 @@ class GradCAM:
         the last of the configured ones in network order.
         """
         image = one_image(input_tensor)
+        self._forget()
         layers = list(self.target_layers if target_layer is None else _found(self.model, [target_layer]))
         found = self._attributions(image, _request(class_idx), layers)
         return self._finished(found[-1], image)[0]
@@ -67,6 +68,7 @@ class GradCAM:
         if class_indices is not None and len(class_indices) != len(input_batch):
             raise TargetError(f"class_indices: {len(class_indices)} were given for {len(input_batch)} images")
         maps: list[Heatmap] = []
+        self._forget()
         for start in range(0, len(input_batch), self.config.batch_size):
             part = slice(start, start + self.config.batch_size)
             request = "predicted" if class_indices is None else list(class_indices[part])
@@ -81,6 +83,7 @@ class GradCAM:
         if aggregation not in FUSIONS:
             raise OptionError(f"Invalid aggregation: {aggregation}. Choose from {list(FUSIONS)}")
         image = one_image(input_tensor)
+        self._forget()
         found = self._attributions(image, _request(class_idx), list(self.target_layers))
         maps = np.stack([self._finished(attribution, image)[0] for attribution in found])
         fused: Heatmap = FUSIONS[aggregation](torch.from_numpy(maps)).numpy()
@@ -106,7 +109,6 @@ class GradCAM:
     def _attributions(self, images: Tensor, request: Request, layers: list[str]) -> list[Attribution]:
         """What the formula makes of each layer, in network order, from one pass."""
         targets = Targets(request)
-        self.activations, self.gradients = {}, {}
         with opened(self.model, self.config.runtime) as session:
             ordered = session.in_order(layers, session.prepared(images[:1])) if len(layers) > 1 else tuple(layers)
             batch = Batch(session, images, ordered)
@@ -115,9 +117,14 @@ class GradCAM:
     def _attribution(self, view: _Adjusted, targets: Targets) -> Attribution:
         attribution = self._method().attribute(view, view.batch.images, targets)
         activations, gradients = view.activations_and_gradients(view.batch.images, targets)
-        self.activations[view.layer] = activations[:, 0].detach()
-        self.gradients[view.layer] = gradients[:, 0].detach()
+        for kept, new in ((self.activations, activations), (self.gradients, gradients)):
+            before = [kept[view.layer]] if view.layer in kept else []
+            kept[view.layer] = torch.cat([*before, new[:, 0].detach()])
         return attribution
+
+    def _forget(self) -> None:
+        """What was captured is of one call: all of its images, and none of the last one's."""
+        self.activations, self.gradients = {}, {}
 
     def _finished(self, attribution: Attribution, images: Tensor) -> list[Heatmap]:
         """The maps at the size and scale that the configuration asks for."""
