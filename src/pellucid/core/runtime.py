@@ -49,3 +49,7 @@ def _check_device(name: str | torch.device) -> None:
         raise OptionError(f"device {name!r} was asked for; torch does not know it ({reason})") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"device {str(name)!r} was asked for; torch sees no GPU here: use 'cpu' or 'auto'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise OptionError(f"device {str(name)!r} was asked for; torch sees {torch.cuda.device_count()} GPUs, from 0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise OptionError(f"device {str(name)!r} was asked for; torch sees no such device: use 'cpu' or 'auto'")

@@ -41,6 +41,8 @@ class Targets:
 
     def check_count(self, images: int) -> None:
         """Raise unless there is one target, or one row of them, an image."""
+        if isinstance(self.request, Tensor) and (self.request.ndim == 0 or self.request.numel() == 0):
+            raise TargetError(f"targets must be of shape (B,) or (B, K), got {tuple(self.request.shape)}")
         given = len(self.request) if isinstance(self.request, Tensor) or _is_list(self.request) else images  # type: ignore[arg-type]
         if given != images:
             raise TargetError(f"targets for {given} images were given; there are {images} images: give one an image")
@@ -63,6 +65,8 @@ class Targets:
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
         scores = request(logits)
+        if not isinstance(scores, Tensor):
+            raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")
         scores = scores[:, None] if scores.ndim == 1 else scores
         if scores.ndim != 2 or scores.shape[0] != logits.shape[0]:
             asked = f"({logits.shape[0]},) or ({logits.shape[0]}, K)"
@@ -99,11 +103,14 @@ class Targets:
         if isinstance(item, str):
             return self._index_of_name(item)
         try:
-            return operator.index(item)
+            index = operator.index(item)
         except TypeError:
             raise TargetError(
                 f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}"
             ) from None
+        if abs(index) > _MANY:
+            raise TargetError(f"class {index} was asked for; no model has that many")
+        return index
 
     def _index_of_name(self, name: str) -> int:
         if self.classes is None:

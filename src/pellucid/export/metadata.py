@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from pellucid.export.case import Case, Files
 
@@ -36,7 +39,17 @@ def metadata(case: Case, path: str, digest: str, model: Mapping[str, Any], files
         "image_provenance": dict(case.image.provenance),
         "provenance": dict(one.provenance),
     }
-    return {f"{case.name}_metadata.json": json.dumps(facts, indent=2, ensure_ascii=False).encode()}
+    return {f"{case.name}_metadata.json": _encoded(facts)}
+
+
+def finite(value: Tensor | float) -> float | None:
+    """A number as JSON can hold it; None for NaN and infinities."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _encoded(facts: Mapping[str, Any]) -> bytes:
+    # A file's name may hold bytes that are no text; written as \udc…, which JSON reads back.
+    return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _prediction(case: Case) -> dict[str, Any]:
@@ -47,10 +60,10 @@ def _prediction(case: Case) -> dict[str, Any]:
     return {
         "predicted_class": classes[0],
         "predicted_name": one.class_name(classes[0]),
-        "confidence": float(top.values[0]),
+        "confidence": finite(top.values[0]),
         "top_k_classes": classes,
         "top_k_names": [one.class_name(index) for index in classes],
-        "top_k_probs": [float(value) for value in top.values],
+        "top_k_probs": [finite(value) for value in top.values],
         "head": one.head,
     }
 

@@ -15,21 +15,25 @@ def write(folder: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
 
     ``OutputExistsError`` names what is already there; ``WriteError`` what the system said.
     """
-    there = [name for name in files if (folder / name).exists()]
-    if there and not overwrite:
-        raise OutputExistsError(f"{folder / there[0]} is already there: remove it, or replace it with --overwrite")
     drafts = {folder / f".{name}.{os.getpid()}.part": folder / name for name in files}
+    placed: list[Path] = []
     try:
+        there = [final for final in drafts.values() if final.exists()]
+        if there and not overwrite:
+            raise OutputExistsError(f"{there[0]} is already there: remove it, or replace it with --overwrite")
         folder.mkdir(parents=True, exist_ok=True)
         for draft, content in zip(drafts, files.values(), strict=True):
             draft.write_bytes(content)
         for draft, final in drafts.items():
             draft.replace(final)
+            placed += [] if final in there else [final]
+        placed = []
     except OSError as error:
         raise WriteError(
             f"{folder}: cannot be written to ({error.strerror or error}): choose another --output"
         ) from None
     finally:
-        for draft in drafts:
+        # Where something came in between, also an interrupt, what was already put in place goes again.
+        for path in (*drafts, *placed):
             with suppress(OSError):
-                draft.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)

@@ -86,6 +86,10 @@ class Explainer:
         if self.fuse not in FUSIONS:
             raise OptionError(f"fuse {self.fuse!r} was asked for; there are {', '.join(FUSIONS)}")
         check_head(self.head)
+        if isinstance(self.classes, str):
+            raise OptionError(f"classes must be a list of names, got the text {self.classes!r}")
+        if not isinstance(self._chosen, Method):
+            raise OptionError(f"method must be a name or a Method, got {self._chosen!r}")
         if self.layers and not self._chosen.uses_layers:
             raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
 
@@ -154,8 +158,8 @@ def _checked(images: Images) -> int:
             f"{first}: a floating tensor (B, C, H, W) or (B, C, D, H, W) was expected, "
             f"got {tuple(tensor.shape)} {tensor.dtype}"
         )
-    if any(len(other) != len(tensor) for other in tensors.values()):
-        counts = {name: len(other) for name, other in tensors.items()}
+    counts = {name: len(other) if other.ndim else None for name, other in tensors.items()}
+    if any(count != len(tensor) for count in counts.values()):
         raise ShapeError(f"all inputs must hold equally many images, got {counts}")
     if len(tensor) == 0:
         raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pellucid.errors import ImageError
+from pellucid.errors import ImageError, OptionError
 from pellucid.io import SUFFIXES
 
 
@@ -25,7 +25,7 @@ def inputs(paths: Sequence[Path], output: Path) -> list[Input]:
 
     Places mirror the folders that the files are found in. Where two files would share one (scan.png and
     scan.jpg), their names keep the ending; where that does not tell them apart (a/scan.png and b/scan.png),
-    their folders are kept. Earlier results, within ``output``, are left out.
+    their folders are kept. Earlier results, in an ``output`` below such a folder, are left out.
     """
     found = list(_found(paths, output))
     if not found:
@@ -65,6 +65,9 @@ def _found(paths: Sequence[Path], output: Path) -> Iterator[tuple[Path, PurePath
     seen: set[Path] = set()
     results = output.resolve()
     for given in paths:
+        if given.is_dir() and given.resolve() == results:
+            raise OptionError(f"--output {output} was given; the pictures are in it: name a folder of its own")
+    for given in paths:
         for path, relative in _below(given, results):
             if path.resolve() not in seen:
                 seen.add(path.resolve())
@@ -75,7 +78,8 @@ def _below(given: Path, results: Path) -> Iterator[tuple[Path, PurePath]]:
     if not given.is_dir():
         yield given, PurePath(given.name)
         return
+    earlier = results if given.resolve() in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden and results not in path.resolve().parents:
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden and earlier not in path.resolve().parents:
             yield path, PurePath(path.relative_to(given))

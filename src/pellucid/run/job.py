@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from pellucid.core.image import Image
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
-from pellucid.errors import ImageError, LayerError, OptionError, PellucidError, TargetError
+from pellucid.errors import ImageError, LayerError, OptionError, OutputError, PellucidError, ShapeError, TargetError
 from pellucid.export import Case, find
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
@@ -67,11 +69,10 @@ class Job:
 
     def _batch(self, files: Sequence[Input]) -> Iterator[Outcome]:
         read = [(file, *_read(file, self.preprocessing)) for file in files]
-        for group in _of_one_shape([(file, image) for file, image, _ in read if image is not None]):
-            yield from self._explained(group)
+        groups = _of_one_shape([(file, image) for file, image, _ in read if image is not None])
+        explained = chain.from_iterable(self._explained(group) for group in groups)
         for file, _, error in read:
-            if error is not None:
-                yield Outcome(file.path, error=error)
+            yield next(explained) if error is None else Outcome(file.path, error=error)
 
     def _explained(self, group: Sequence[tuple[Input, Image]]) -> Iterator[Outcome]:
         batch = torch.stack([image.values for _, image in group])
@@ -81,6 +82,11 @@ class Job:
             raise
         except PellucidError as error:
             yield from (Outcome(file.path, error=error) for file, _ in group)
+            return
+        except _REFUSALS as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            text = f"the model failed on pictures of shape {tuple(batch.shape[1:])} ({reason}): check its preprocessing"
+            yield from (Outcome(file.path, error=OutputError(text)) for file, _ in group)
             return
         for index, (file, image) in enumerate(group):
             yield self._written(file, image, index, found)
@@ -93,8 +99,9 @@ class Job:
         """Write one file's results, all of them or none."""
         files: dict[str, bytes] = {}
         for explanation in found:
-            for column in range(explanation.targets.shape[1]):
-                files |= self._files(file, image, explanation.one(index, column), explanation.targets.shape[1] > 1)
+            labels = _distinct([_fit_for_a_name(label) for label in _labels(explanation, index)])
+            for column, label in enumerate(labels):
+                files |= self._files(file, image, explanation.one(index, column), label)
         own = tuple(
             replace(e, **{name: getattr(e, name)[index : index + 1] for name in _PER_IMAGE}, by_layer={}) for e in found
         )
@@ -105,13 +112,16 @@ class Job:
             return Outcome(file.path, error=error)
         return Outcome(file.path, own, tuple(folder / name for name in files), warnings=tuple(_warnings(own)))
 
-    def _files(self, file: Input, image: Image, one: Explanation, many: bool) -> dict[str, bytes]:
-        parts = [one.method if len(self.methods) > 1 else "", one.label(0) if many else ""]
-        name = "_".join([file.place.name, *(_fit_for_a_name(part) for part in parts if part)])
+    def _files(self, file: Input, image: Image, one: Explanation, label: str) -> dict[str, bytes]:
+        parts = [one.method if len(self.methods) > 1 else "", label]
+        name = "_".join([file.place.name, *filter(None, parts)])
         case = Case(name, image, one, self.alpha, self.colormap)
         files = {key: content for format_ in self.formats for key, content in find(format_)(case).items()}
         return files | metadata(case, str(file.path), _digest(file.path), self.facts, files)
 
+
+_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+"""What networks raise on pictures of a size or with channels that they do not take."""
 
 _PER_IMAGE = ("heatmaps", "attributions", "logits", "targets", "degenerate", "why_degenerate")
 
@@ -119,7 +129,7 @@ _PER_IMAGE = ("heatmaps", "attributions", "logits", "targets", "degenerate", "wh
 def _read(file: Input, preprocessing: Preprocessing) -> tuple[Image | None, PellucidError | None]:
     try:
         return preprocessing(read_image(file.path)), None
-    except ImageError as error:
+    except (ImageError, ShapeError) as error:
         return None, error
 
 
@@ -146,11 +156,23 @@ def _warnings(explanations: Sequence[Explanation]) -> Iterator[str]:
 
 
 _REMEDIES = {
-    "all evidence negative": "nothing in the picture speaks for this class; try --target predicted, or hirescam, "
-    "which keeps negative evidence",
+    "all evidence negative": "nothing in the picture speaks for this class; try --target predicted; "
+    "the negative evidence itself is kept by --method hirescam --export npz",
     "constant": "the layer does not tell places apart; try another --layer, and check that the weights were loaded",
     "not finite": "the picture or the weights hold values that are no numbers; check both, and the precision",
 }
+
+
+def _labels(explanation: Explanation, image: int) -> list[str]:
+    """What tells an image's maps apart; nothing where there is one."""
+    count = explanation.targets.shape[1]
+    return [explanation.label(image, column) for column in range(count)] if count > 1 else [""]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of which no two are alike where case is ignored: their places are added where they would be."""
+    counts = Counter(name.casefold() for name in names)
+    return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
 
 
 def _fit_for_a_name(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from pellucid.core.runtime import Runtime
-from pellucid.errors import NoSpatialLayerError, PellucidError
+from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
 from pellucid.models.engine import Session, opened
 from pellucid.models.engine.placement import reference
 from pellucid.models.engine.trace import Trace
@@ -29,6 +29,8 @@ def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None
 
 def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[Trace, str]:
     """What a pass goes through, and which layer would be explained."""
+    if input_size is not None and (not input_size or min(input_size) < 1):
+        raise ShapeError(f"input_size {tuple(input_size)} was given; its numbers are above 0, as in (3, 224, 224)")
     tried: list[str] = []
     with opened(model, Runtime()) as session:
         for image in sample_images(session.network, input_size, reference(session.network)):

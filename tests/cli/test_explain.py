@@ -1,0 +1,672 @@
+"""``pellucid explain``: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import Result
+from PIL import Image as Pillow
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+import pellucid as library
+from tests.cli.conftest import command, one_line, process, save, settings, three, written
+
+Explain = Callable[..., Result]
+Model = Callable[..., str]
+
+
+def facts(folder: Path, stem: str) -> dict[str, object]:
+    return json.loads((folder / f"{stem}_metadata.json").read_text(encoding="utf-8"))
+
+
+def bomb(path: Path) -> Path:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    data += struct.pack(">I", 1000) + b"IDAT" + bytes(1004)
+    path.write_bytes(data)
+    return path
+
+
+def dicom(path: Path) -> Path:
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, generate_uid()
+    made.PatientName, made.PatientID, made.PatientBirthDate = "Doe^Jane", "MRN-4711", "19500101"
+    made.ReferringPhysicianName, made.InstitutionName, made.AccessionNumber = "Who^Doctor", "Saint Elsewhere", "ACC123"
+    made.Modality, made.Rows, made.Columns = "CT", 20, 30
+    made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+    made.BitsAllocated = made.BitsStored = 16
+    made.HighBit, made.PixelRepresentation = 15, 0
+    made.PixelData = np.arange(600, dtype=np.uint16).tobytes()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.save_as(path, enforce_file_format=True)
+    return path
+
+
+# Where results go.
+
+
+def test_a_folder_is_searched_and_mirrored(explain: Explain, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    save(tmp_path / "in" / "deep" / "er" / "b.jpg")
+    save(tmp_path / "in" / ".hidden" / "c.png")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    result = explain(tmp_path / "in")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert "2 explained; results are in" in result.stdout
+    assert written(tmp_path / "out") == three("a", "deep/er/b")
+
+
+def test_equal_stems_keep_their_ending(explain: Explain, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        save(tmp_path / "in" / name)
+    assert explain(tmp_path / "in").exit_code == 0
+    assert written(tmp_path / "out") == three("a.png", "a.jpg", "b")
+
+
+def test_equal_names_keep_their_folders(explain: Explain, tmp_path: Path) -> None:
+    files = [save(tmp_path / "in" / folder / "x.png", seed=seed) for seed, folder in enumerate("ab")]
+    assert explain(*files).exit_code == 0
+    assert written(tmp_path / "out") == three("a/x.png", "b/x.png")
+
+
+def test_results_among_the_pictures_are_not_explained_again(explain: Explain, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    output = tmp_path / "in" / "results"
+    for _ in range(2):
+        assert explain(tmp_path / "in", "--overwrite", output=output).exit_code == 0
+    assert written(output) == three("a")
+
+
+def test_results_may_go_above_the_pictures(explain: Explain, tmp_path: Path) -> None:
+    save(tmp_path / "work" / "in" / "a.png")
+    assert explain(tmp_path / "work" / "in", output=tmp_path / "work").exit_code == 0
+    assert written(tmp_path / "work") == sorted([*three("a"), "in/a.png"])
+
+
+def test_the_folder_of_the_pictures_is_no_output(explain: Explain, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    result = explain(tmp_path / "in", output=tmp_path / "in")
+    assert result.exit_code == 2
+    one_line(result, "the pictures are in it")
+    assert written(tmp_path / "in") == ["a.png"]
+
+
+def test_nothing_is_replaced_unasked(explain: Explain, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png")
+    assert explain(picture).exit_code == 0
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in three("a")}
+    (tmp_path / "out" / "a_overlay.png").write_bytes(b"mine")
+    result = explain(picture, "--quiet")
+    assert result.exit_code == 3
+    one_line(result, "is already there", "--overwrite")
+    assert (tmp_path / "out" / "a_overlay.png").read_bytes() == b"mine"
+    assert explain(picture, "--overwrite").exit_code == 0
+    assert {name: (tmp_path / "out" / name).read_bytes() for name in three("a")} == before
+
+
+def test_a_name_that_is_no_text_is_written(explain: Explain, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    save(folder / "a.png")
+    try:
+        (folder / "a.png").rename(folder / "\udcff[red]:cat:.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes no such names")
+    result = explain(folder)
+    assert result.exit_code == 0
+    assert "[red]:cat:.png" in result.stdout
+    (meta,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(meta.read_text(encoding="utf-8"))["image"].endswith("\udcff[red]:cat:.png")
+    assert json.loads(explain(folder, "--json", "--overwrite").stdout)[0]["image"].endswith(":cat:.png")
+
+
+def test_a_name_with_a_line_break_is_told_of_in_one_line(explain: Explain, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb:cat:.png"
+    try:
+        path.write_text("text")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    result = explain(path, "-q")
+    assert result.exit_code == 3
+    assert "b:cat:.png" in one_line(result)
+
+
+# What is written.
+
+
+def test_pictures_are_of_the_original_size(explain: Explain, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png", (200, 150))
+    assert explain(picture, "--alpha", "0").exit_code == 0
+    with Pillow.open(tmp_path / "out" / "a_heatmap.png") as heat:
+        assert (heat.size, heat.mode) == ((200, 150), "L")
+        assert heat.getextrema()[1] >= 250
+    with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(picture) as original:
+        assert drawn.height == 150
+        assert drawn.width > 200  # the colour bar
+        left = np.asarray(drawn.crop((0, 0, 200, 150)))
+        assert np.array_equal(left, np.asarray(original))
+        bar = np.asarray(drawn)[:, 200:].astype(int)
+        warm, cold = bar[..., 0] - bar[..., 2] > 100, bar[..., 2] - bar[..., 0] > 100
+        assert np.argwhere(warm)[:, 0].mean() < np.argwhere(cold)[:, 0].mean()
+
+
+def test_metadata_has_the_published_keys(explain: Explain, model: Model, tmp_path: Path) -> None:
+    explain(save(tmp_path / "a.png"), "--target", "nodule")
+    found = facts(tmp_path / "out", "a")
+    assert found["image"] == str(tmp_path / "a.png")
+    assert (found["target_class"], found["target_name"]) == (2, "nodule")
+    prediction = found["prediction"]
+    assert {"predicted_class", "confidence", "top_k_classes", "top_k_probs"} <= set(prediction)
+    assert sorted(prediction["top_k_classes"]) == [0, 1, 2, 3]
+    assert prediction["top_k_probs"] == sorted(prediction["top_k_probs"], reverse=True)
+    assert sum(prediction["top_k_probs"]) == pytest.approx(1)
+    assert prediction["confidence"] == prediction["top_k_probs"][0]
+    assert prediction["predicted_class"] == prediction["top_k_classes"][0]
+    assert (found["heatmap"], found["overlay"], found["explanation"]) == ("a_heatmap.png", "a_overlay.png", None)
+    assert found["model"] == {"spec": model(), "weights": None, "checkpoint_sha256": None}
+    assert (found["method"], found["layers"]) == ("gradcam", ["features.3"])
+    with Pillow.open(tmp_path / "out" / "a_heatmap.png") as heat:
+        levels = np.asarray(heat)
+    if found["peak"] is not None:
+        assert levels[found["peak"]["row"], found["peak"]["column"]] == levels.max()
+
+
+def test_a_dicom_file_gives_no_patient_away(explain: Explain, tmp_path: Path) -> None:
+    assert explain(dicom(tmp_path / "scan.dcm"), "--export", "png,npz").exit_code == 0
+    for name in written(tmp_path / "out"):
+        content = (tmp_path / "out" / name).read_bytes()
+        if name.endswith(".npz"):
+            content = str(np.load(tmp_path / "out" / name)["facts"]).encode()
+        for secret in (b"Doe", b"Jane", b"4711", b"19500101", b"Who", b"Elsewhere", b"ACC123"):
+            assert secret not in content, (name, secret)
+    with Pillow.open(tmp_path / "out" / "scan_heatmap.png") as heat:
+        assert heat.size == (30, 20)
+
+
+def test_npz_can_be_loaded(explain: Explain, tmp_path: Path) -> None:
+    assert explain(save(tmp_path / "a.png"), "--export", "npz").exit_code == 0
+    assert written(tmp_path / "out") == ["a_explanation.npz", "a_metadata.json"]
+    loaded = library.load_explanation(tmp_path / "out" / "a_explanation.npz")
+    assert loaded.heatmaps.shape == (1, 1, 32, 32)
+    assert loaded.attributions.shape == (1, 1, 8, 8)
+    assert loaded.classes == ("normal", "effusion", "nodule", "no finding")
+    found = facts(tmp_path / "out", "a")
+    assert (found["explanation"], found["overlay"]) == ("a_explanation.npz", None)
+    explain(save(tmp_path / "b.png"), "--export", "png, npz")
+    assert {"b_explanation.npz", "b_overlay.png"} <= set(written(tmp_path / "out"))
+
+
+def test_methods_can_be_repeated(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), *("--method", "hirescam", "--method", "gradcam", "--method", "gradcam"))
+    assert result.exit_code == 0
+    assert written(tmp_path / "out") == three("a_gradcam", "a_hirescam")
+    assert "hirescam at features" in result.stdout
+    assert facts(tmp_path / "out", "a_hirescam")["method"] == "hirescam"
+
+
+def test_options_of_methods(explain: Explain, pellucid: Explain, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png")
+    vit = tmp_path / "vit.py"
+    vit.write_text(
+        "import timm\ndef make():\n"
+        "    m = timm.create_model('vit_tiny_patch16_224', img_size=32, num_classes=3, depth=2)\n"
+        "    m.preprocessing = {'size': (32, 32)}\n    return m\n"
+    )
+    rollout = [picture, "--method", "rollout", "--method", "gradcam", "--set"]
+    result = explain(*rollout, "head_fusion=max", spec=f"{vit}:make")
+    assert result.exit_code == 0, result.stderr
+    done = facts(tmp_path / "out", "a_rollout")
+    assert done["provenance"]["options"] == {"head_fusion": "max", "discard_ratio": 0.0}
+    assert facts(tmp_path / "out", "a_gradcam")["provenance"]["options"] == {}
+    for bad, part in {
+        "head_fusion=median": "mean, max, min",
+        "discard_ratio=much": "must be a number",
+        "discard_ratio=2": "below 1",
+        "smooth=1": "discard_ratio, head_fusion",
+        "head_fusion": "name=value",
+        "=3": "name=value",
+    }.items():
+        result = explain(*rollout, bad, "--overwrite", spec=f"{vit}:make")
+        assert result.exit_code == 2
+        one_line(result, part)
+
+
+@pytest.mark.parametrize(
+    ("target", "stems"),
+    [
+        ("all", ["a_effusion", "a_no-finding", "a_nodule", "a_normal"]),
+        ("2", ["a"]),
+        ("No Finding", ["a"]),
+        ("predicted", ["a"]),
+    ],
+)
+def test_targets(explain: Explain, tmp_path: Path, target: str, stems: list[str]) -> None:
+    assert explain(save(tmp_path / "a.png"), "--target", target).exit_code == 0
+    assert written(tmp_path / "out") == three(*stems)
+    classes = {facts(tmp_path / "out", stem)["target_class"] for stem in stems}
+    predicted = {facts(tmp_path / "out", stem)["prediction"]["predicted_class"] for stem in stems}
+    assert classes == {"all": {0, 1, 2, 3}, "2": {2}, "No Finding": {3}, "predicted": predicted}[target]
+
+
+def test_classes_of_like_names_do_not_replace_each_other(explain: Explain, model: Model, tmp_path: Path) -> None:
+    assert explain(save(tmp_path / "a.png"), "--target", "all", spec=model("alike")).exit_code == 0
+    stems = ["a_0-left-right", "a_1-left-right", "a_2-LEFT-right", "a_other"]
+    assert written(tmp_path / "out") == three(*stems)
+    assert [facts(tmp_path / "out", stem)["target_class"] for stem in stems] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("4", ["class 4", "4 classes, 0 to 3"]),
+        ("9" * 30, ["no model has that many"]),
+        ("-1", ["'-1'"]),
+        ("efusion", ["did you mean effusion"]),
+    ],
+)
+def test_targets_that_are_not_there(explain: Explain, tmp_path: Path, target: str, parts: list[str]) -> None:
+    result = explain(save(tmp_path / "a.png"), "--target", target)
+    assert result.exit_code == 2
+    one_line(result, *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_by_name(explain: Explain, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png")
+    result = explain(picture, "--layer", "features.8")
+    assert result.exit_code == 2
+    one_line(result, "features.8", "did you mean", "features.0")
+    fused = ["--layer", "features.3", "--layer", "features.1", "--fuse"]
+    assert explain(picture, *fused, "max").exit_code == 0
+    assert facts(tmp_path / "out", "a")["layers"] == ["features.1", "features.3"]
+    assert facts(tmp_path / "out", "a")["provenance"]["fuse"] == "max"
+    result = explain(picture, *fused, "median", "--overwrite")
+    assert result.exit_code == 2
+    one_line(result, "mean, max, weighted")
+
+
+def test_classes_from_a_file(explain: Explain, model: Model, tmp_path: Path) -> None:
+    picture = save(tmp_path / "a.png")
+    names = tmp_path / "names.txt"
+    for text in ("w\nx\n\n y \nz\n", '["w", "x", "y", "z"]', "\ufeffw\nx\ny\nz"):
+        names.write_text(text, encoding="utf-8")
+        result = explain(picture, "--classes", names, "--target", "y", "--overwrite", spec=model("plain"))
+        assert result.exit_code == 0, result.stderr
+        assert facts(tmp_path / "out", "a")["target_class"] == 2
+        assert sorted(facts(tmp_path / "out", "a")["prediction"]["top_k_names"]) == ["w", "x", "y", "z"]
+
+
+def test_classes_that_do_not_fit(explain: Explain, tmp_path: Path) -> None:
+    picture, names = save(tmp_path / "a.png"), tmp_path / "names.txt"
+    for content, part in {
+        b"w\nx\n": "2 names were given; the model has 4",
+        b"[1, 2": "no JSON list",
+        b"\xff": "not a text file",
+    }.items():
+        names.write_bytes(content)
+        result = explain(picture, "--classes", names)
+        assert result.exit_code == 2
+        one_line(result, part)
+    result = explain(picture, "--classes", tmp_path / "none.txt")
+    assert result.exit_code == 2
+    one_line(result, "No such file")
+
+
+# What is said.
+
+
+def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_text("text")
+    save(tmp_path / "in" / "ü.png")
+    result = explain(tmp_path / "in", "--json")
+    assert result.exit_code == 1
+    one, other, last = json.loads(result.stdout)
+    assert set(one) == {"image", "predicted_class", "confidence", "layers", "files", "warnings"}
+    assert one["layers"] == {"gradcam": ["features.3"]}
+    assert all(Path(path).is_file() for path in one["files"])
+    assert set(other) == {"image", "error"}  # in the pictures' own order
+    assert last["image"].endswith("ü.png")
+    one_line(result, "b.png")
+
+
+def test_json_stays_json_where_the_model_gives_no_numbers(explain: Explain, model: Model, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "--json", spec=model("not_a_number"))
+
+    def refuse(text: str) -> None:
+        raise AssertionError(f"{text} is no JSON")
+
+    assert json.loads(result.stdout, parse_constant=refuse)[0]["confidence"] is None
+    text = (tmp_path / "out" / "a_metadata.json").read_text(encoding="utf-8")
+    assert json.loads(text, parse_constant=refuse)["prediction"]["confidence"] is None
+
+
+def test_quiet_says_nothing(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "--quiet")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_the_table_says_what_was_predicted(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"))
+    predicted = facts(tmp_path / "out", "a")["prediction"]
+    assert f"{predicted['predicted_name']} ({predicted['predicted_class']})" in result.stdout
+    assert f"{predicted['confidence']:.3f}" in result.stdout
+    assert "gradcam at features" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason", "remedy"),
+    [("zeros", "constant", "try another --layer"), ("negative", "all evidence negative", "hirescam")],
+)
+def test_an_empty_map_is_warned_of(
+    explain: Explain, model: Model, tmp_path: Path, factory: str, reason: str, remedy: str
+) -> None:
+    result = explain(save(tmp_path / "a.png"), "-q", spec=model(factory))
+    assert result.exit_code == 0
+    one_line(result, "a.png", "gradcam", reason, remedy, kind="warning")
+    found = facts(tmp_path / "out", "a")
+    assert (found["degenerate"], found["peak"]) == (reason, None)
+    with Pillow.open(tmp_path / "out" / "a_heatmap.png") as heat:
+        assert heat.getextrema() == (0, 0)
+
+
+def test_a_model_without_preprocessing_is_warned_of(explain: Explain, model: Model, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "-q", "--target", "1", spec=model("plain_positive"))
+    assert result.exit_code == 0
+    one_line(result, "224 × 224 pixels in [0, 1]", "`preprocessing`", kind="warning")
+    assert facts(tmp_path / "out", "a")["image_provenance"]["preprocessing"]["resize"] == [224, 224]
+
+
+# What goes wrong.
+
+
+def test_an_empty_folder(explain: Explain, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    result = explain(tmp_path / "in")
+    assert result.exit_code == 3
+    one_line(result, str(tmp_path / "in"), "no picture was found")
+
+
+def test_one_bad_file_does_not_stop_the_rest(explain: Explain, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.png", "c.png", "e.png"):
+        save(folder / name)
+    (folder / "b.png").write_bytes((folder / "a.png").read_bytes()[:400])
+    bomb(folder / "d.png")
+    result = explain(folder, "--batch-size", "2")
+    assert result.exit_code == 1
+    assert "3 explained, 2 failed" in result.stdout
+    assert written(tmp_path / "out") == three("a", "c", "e")
+    short, large = result.stderr.splitlines()
+    assert "b.png" in short
+    assert "cut short" in short
+    assert "d.png" in large
+    assert "pixels: make it smaller" in large
+
+
+@pytest.mark.parametrize("make", ["text", "bomb", "missing", "empty"])
+def test_files_that_are_no_pictures(explain: Explain, tmp_path: Path, make: str) -> None:
+    path = tmp_path / "a.png"
+    if make == "bomb":
+        bomb(path)
+    elif make != "missing":
+        path.write_text("text" if make == "text" else "")
+    result = explain(path, "-q")
+    assert result.exit_code == 3
+    assert result.stdout == ""
+    one_line(result, "a.png")
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_the_model_does_not_take(explain: Explain, model: Model, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "-q", "--layer", "features.0", spec=model("grey"))
+    assert result.exit_code == 3
+    one_line(result, "a.png", "(3, 32, 32)", "check its preprocessing")
+
+
+def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.core.geometry import Geometry
+    from pellucid.run import job
+
+    good, volume = save(tmp_path / "a.png"), save(tmp_path / "v.png")
+    read, values = job.read_image, torch.rand(1, 4, 8, 8)
+    made = library.Image(values, values, Geometry.identity((4, 8, 8)))
+    monkeypatch.setattr(job, "read_image", lambda path: made if path == volume else read(path))
+    result = explain(volume, good, "-q")
+    assert result.exit_code == 1
+    one_line(result, "v.png", "slices")
+    assert written(tmp_path / "out") == three("a")
+
+
+def test_a_checkpoint_that_fits_no_architecture(pellucid: Explain, model: Model, tmp_path: Path) -> None:
+    picture, file = save(tmp_path / "a.png"), tmp_path / "w.pth"
+    torch.save({"some.weight": torch.zeros(3, 5), "some.bias": torch.zeros(3)}, file)
+    result = pellucid("explain", picture, "--checkpoint", file, "-o", tmp_path / "out")
+    assert result.exit_code == 3
+    one_line(result, "some.weight", "--model")
+    result = pellucid("explain", picture, "--checkpoint", file, "--model", model(), "-o", tmp_path / "out")
+    assert result.exit_code == 3
+    one_line(result, "w.pth")
+
+
+def test_a_model_without_places(explain: Explain, model: Model, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "-q", spec=model("flat"))
+    assert result.exit_code == 3
+    one_line(result, "more than one place")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--alpha", "1.5"], ["between 0 and 1"]),
+        (["--alpha", "nan"], ["between 0 and 1"]),
+        (["--colormap", "jett"], ["jet"]),
+        (["--export", "pgn"], ["did you mean png"]),
+        (["--method", "gradcan"], ["did you mean", "gradcam"]),
+        (["--precision", "int8"], ["float32, bfloat16, float16"]),
+        (["--device", "toaster"], ["toaster"]),
+        (["--device", "mps:0"], ["mps:0"]),
+        (["--batch-size", "0"], ["batch_size"]),
+        (["--weights", "some"], ["default"]),
+    ],
+)
+def test_wrong_usage(explain: Explain, tmp_path: Path, options: list[str], parts: list[str]) -> None:
+    if options[-1] == "mps:0" and torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    result = explain(save(tmp_path / "a.png"), *options)
+    assert result.exit_code == 2
+    one_line(result, *parts)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spec", ["torchvision:resnet5000", "nothing", "none.py:make", "own.py:other"])
+def test_models_that_are_not_there(explain: Explain, model: Model, tmp_path: Path, spec: str) -> None:
+    spec = spec.replace("own.py:make", model()).replace("own.py", model().rpartition(":")[0])
+    result = explain(save(tmp_path / "a.png"), spec=spec)
+    assert result.exit_code == 2
+    one_line(result)
+
+
+def test_no_model_at_all(pellucid: Explain, tmp_path: Path) -> None:
+    result = pellucid("explain", save(tmp_path / "a.png"), "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    one_line(result, "no model was named")
+
+
+def test_an_output_that_is_a_file(explain: Explain, tmp_path: Path) -> None:
+    output = tmp_path / "taken"
+    output.write_text("mine")
+    for place in (output, output / "below"):
+        result = explain(save(tmp_path / "a.png"), "-q", output=place)
+        assert result.exit_code == 3
+        one_line(result, str(output), "cannot be written to", "a.png")
+    assert output.read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_disk(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    write = Path.write_bytes
+
+    def fill(path: Path, content: bytes) -> int:
+        if ".b_metadata.json" in path.name:
+            write(path, content[:10])
+            raise OSError(code, os.strerror(code))
+        return write(path, content)
+
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    result = explain(tmp_path / "in", "-q")
+    assert result.exit_code == 1
+    one_line(result, "b.png", os.strerror(code), "--output")
+    assert written(tmp_path / "out") == three("a", "c")
+
+
+def test_precision(explain: Explain, tmp_path: Path) -> None:
+    assert explain(save(tmp_path / "a.png"), "--precision", "bfloat16", "--target", "0").exit_code == 0
+    assert facts(tmp_path / "out", "a")["provenance"]["runtime"]["precision"] == "bfloat16"
+
+
+# As a process.
+
+
+def test_exit_codes_of_the_process(model: Model, tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png")
+    out = tmp_path / "out"
+    base = ("--model", model(), "-o", out)
+    done = process("explain", tmp_path / "in", *base)
+    assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "in" / "b.png").write_text("text")
+    some = process("explain", tmp_path / "in", *base, "--overwrite", "-q")
+    assert some.returncode == 1
+    assert one_line(some).count("b.png") == 1
+    nothing = process("explain", tmp_path / "in" / "b.png", *base)
+    assert nothing.returncode == 3
+    one_line(nothing)
+    wrong = process("explain", tmp_path / "in", *base, "--target", "9")
+    assert wrong.returncode == 2
+    one_line(wrong, "class 9")
+    assert written(out) == three("a")
+
+
+def test_usage_errors_are_quick_and_end_with_2() -> None:
+    done = process("explain", "a.png", "--no-such-option")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT between processes")
+def test_an_interrupt_leaves_what_is_finished(model: Model, tmp_path: Path) -> None:
+    for index in range(400):
+        save(tmp_path / "in" / f"{index:03}.png", seed=index)
+    out = tmp_path / "out"
+    arguments = ("explain", tmp_path / "in", "--model", model("slow"), "-o", out, "--batch-size", "2")
+    child = subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings()
+    )
+    deadline = time.monotonic() + 240
+    try:
+        while child.poll() is None and time.monotonic() < deadline and not list(out.glob("*_metadata.json")):
+            time.sleep(0.02)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=120)
+    finally:
+        if child.poll() is None:
+            child.kill()
+    assert child.returncode == 130, errors
+    assert errors.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in errors
+    found = written(out)
+    stems = sorted({name[:3] for name in found})
+    assert 1 <= len(stems) < 400
+    assert found == three(*stems)  # whole sets, and no .part
+    for name in found:
+        if name.endswith(".png"):
+            with Pillow.open(out / name) as picture:
+                picture.load()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
+def test_a_process_that_may_write_no_more(model: Model, tmp_path: Path) -> None:
+    save(tmp_path / "a.png", (200, 150))
+    own = command("explain", tmp_path / "a.png", "--model", model(), "-o", tmp_path / "out", "-q")
+    limited = ["sh", "-c", 'ulimit -f 4 && exec "$@"', "sh", *own]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=300, check=False, **settings())
+    assert done.returncode == 3
+    one_line(done, "a.png", "cannot be written to")
+    assert written(tmp_path / "out") == []
+
+
+HELP = """
+import sys
+from typer.testing import CliRunner
+from pellucid.cli.main import app
+for command in ([], ["explain"], ["layers"], ["methods"]):
+    result = CliRunner().invoke(app, [*command, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, result.output
+print(sorted({"torch", "timm", "torchvision", "numpy", "matplotlib", "pydicom"} & set(sys.modules)))
+"""
+
+
+def test_help_loads_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_version_of_the_process() -> None:
+    from importlib.metadata import version
+
+    done = process("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"pellucid {version('pellucid')}\n", "")
+
+
+def test_no_command_shows_the_help(pellucid: Explain) -> None:
+    assert "explain" in pellucid().output
+    assert "Exit codes" in pellucid("--help").stdout
+
+
+def test_run_is_the_entry_point(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from pellucid.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("pellucid ")
+
+
+def test_an_interrupt_in_this_process(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.export import writing
+
+    replace = Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target.name == "b_heatmap.png":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    assert writing
+    monkeypatch.setattr(Path, "replace", interrupted)
+    files = [save(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    result = explain(*files, "--batch-size", "1")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "interrupted: the files that were finished stay"
+    assert written(tmp_path / "out") == three("a")  # b's overlay was in place, and went again

@@ -1,0 +1,28 @@
+"""``pellucid methods``: every registered method, its paper, its options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from click.testing import Result
+
+import pellucid as library
+
+Run = Callable[..., Result]
+
+
+def test_the_table_has_every_method(pellucid: Run) -> None:
+    result = pellucid("methods")
+    assert (result.exit_code, result.stderr) == (0, "")
+    for name in library.available_methods():
+        assert name in result.stdout
+    assert "arXiv:1610.02391" in result.stdout
+    assert "discard_ratio=0.0" in result.stdout
+
+
+def test_json(pellucid: Run) -> None:
+    found = json.loads(pellucid("methods", "--json").stdout)
+    assert sorted(found) == library.available_methods()
+    assert found["rollout"]["options"] == {"head_fusion": "mean", "discard_ratio": 0.0}
+    assert all("arXiv" in about["summary"] for about in found.values())

@@ -1,0 +1,124 @@
+"""Metadata and the formats beside it."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+
+import pellucid
+from pellucid.core.geometry import Geometry
+from pellucid.core.image import Image
+from pellucid.errors import OptionError
+from pellucid.export import Case, exporters, find
+from pellucid.export.metadata import finite, metadata
+from tests.networks import TinyCNN, images, seeded
+
+
+def case(**more: object) -> Case:
+    """A picture of 64 × 48, halved, explained at 32 × 24."""
+    source = Image(torch.rand(3, 64, 48), torch.rand(3, 64, 48), Geometry.identity((64, 48)), {"format": "PNG"})
+    values = images(1, side=(32, 24))[0]
+    prepared = Image(values, values, source.geometry.resize((32, 24)), source.provenance, source)
+    options = {"targets": 1, "method": "hirescam", "classes": ["a", "b", "c", "d"], **more}
+    explanation = pellucid.explain(seeded(TinyCNN), values[None], **options)
+    return Case("scan", prepared, explanation)
+
+
+def read(one: Case, files: dict[str, bytes] | None = None) -> dict[str, object]:
+    ((name, content),) = metadata(one, "in/scan.png", "ab" * 32, {"spec": "x"}, files or {}).items()
+    assert name == "scan_metadata.json"
+    return json.loads(content)
+
+
+def test_what_is_said() -> None:
+    one = case()
+    found = read(one, {"scan_heatmap.png": b"", "scan_overlay.png": b"", "scan_explanation.npz": b""})
+    assert found["image"] == "in/scan.png"
+    assert found["image_sha256"] == "ab" * 32
+    assert (found["target_class"], found["target_name"], found["method"]) == (1, "b", "hirescam")
+    assert (found["heatmap"], found["overlay"]) == ("scan_heatmap.png", "scan_overlay.png")
+    assert found["explanation"] == "scan_explanation.npz"
+    assert found["model"] == {"spec": "x"}
+    assert found["image_provenance"] == {"format": "PNG"}
+    assert found["provenance"]["layers"] == found["layers"]
+    prediction = found["prediction"]
+    chances = one.explanation.probabilities[0]
+    assert prediction["top_k_classes"] == chances.argsort(descending=True).tolist()
+    assert prediction["top_k_names"][0] == prediction["predicted_name"] == "abcd"[int(chances.argmax())]
+    assert prediction["confidence"] == pytest.approx(float(chances.max()))
+    assert prediction["head"] == "softmax"
+
+
+def test_the_peak_is_a_pixel_of_the_original() -> None:
+    one = case()
+    found = read(one)
+    heat = one.heat()
+    assert heat.shape == (64, 48)
+    assert found["degenerate"] is None
+    assert heat[found["peak"]["row"], found["peak"]["column"]] == heat.max() > 0
+
+
+def test_a_map_that_shows_nothing_has_no_peak() -> None:
+    one = case()
+    empty = replace(
+        one.explanation,
+        degenerate=torch.tensor([[True]]),
+        why_degenerate=(("constant",),),
+        heatmaps=torch.zeros_like(one.explanation.heatmaps),
+    )
+    found = read(replace(one, explanation=empty))
+    assert (found["degenerate"], found["peak"]) == ("constant", None)
+
+
+def test_a_callable_has_no_class() -> None:
+    found = read(case(targets=lambda logits: logits[:, 0]))
+    assert (found["target_class"], found["target_name"]) == (None, "callable")
+
+
+def test_only_the_first_five_of_many_classes() -> None:
+    one = case()
+    many = replace(one.explanation, logits=torch.arange(9.0)[None], classes=None)
+    assert read(replace(one, explanation=many))["prediction"]["top_k_classes"] == [8, 7, 6, 5, 4]
+
+
+def test_only_what_json_can_hold() -> None:
+    one = case()
+    bad = replace(one.explanation, logits=torch.full((1, 4), math.nan))
+    content = metadata(replace(one, explanation=bad), "\udcff.png", "", {}, {})["scan_metadata.json"]
+    assert b"NaN" not in content
+    assert json.loads(content)["image"] == "\udcff.png"
+    assert (finite(1), finite(torch.tensor(0.5)), finite(math.inf), finite(math.nan)) == (1.0, 0.5, None, None)
+
+
+def test_formats() -> None:
+    assert exporters() == ["npz", "png"]
+    with pytest.raises(OptionError, match="did you mean png"):
+        find("pmg")
+
+
+def test_png_is_of_the_original_size() -> None:
+    one = case()
+    files = find("png")(one)
+    assert sorted(files) == ["scan_heatmap.png", "scan_overlay.png"]
+    with Pillow.open(io.BytesIO(files["scan_heatmap.png"])) as heat:
+        assert (heat.mode, heat.size) == ("L", (48, 64))
+        expected = (one.heat() * 255).round().numpy()
+        assert np.abs(np.asarray(heat).astype(float) - expected).max() <= 1
+    with Pillow.open(io.BytesIO(files["scan_overlay.png"])) as drawn:
+        assert drawn.mode == "RGB"
+        assert drawn.width > 48
+        assert drawn.height >= 64
+
+
+def test_npz_is_the_explanation() -> None:
+    one = case()
+    (content,) = find("npz")(one).values()
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        assert np.array_equal(file["attributions"], one.explanation.attributions.numpy())

@@ -1,0 +1,92 @@
+"""The flat namespace, and the tree of errors."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+
+import pellucid
+from pellucid import errors
+
+CLASSES = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, errors.PellucidError)]
+
+
+def test_the_namespace_is_sorted_and_complete() -> None:
+    assert pellucid.__all__ == sorted(pellucid.__all__, key=lambda name: (name[0].islower(), name))
+    assert pellucid.__all__ == list(pellucid._HOMES)
+    assert dir(pellucid) == sorted(pellucid.__all__)
+    designed = {
+        *("Explainer", "Explanation", "Image", "Method", "Runtime", "PellucidError", "explain", "overlay"),
+        *("recommended_layers", "available_methods", "load_model", "read_image", "load_explanation"),
+    }
+    assert designed <= set(pellucid.__all__)
+
+
+@pytest.mark.parametrize("name", pellucid.__all__)
+def test_every_name_is_what_stands_in_its_home(name: str) -> None:
+    home = importlib.import_module(f"pellucid.{pellucid._HOMES[name]}")
+    assert getattr(pellucid, name) is getattr(home, name)
+    assert inspect.getdoc(getattr(pellucid, name))
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    block = inspect.getsource(pellucid).partition("if TYPE_CHECKING:")[2].partition("\n#")[0]
+    seen = {
+        name: home
+        for home, names in re.findall(r"from pellucid\.(\S+) import (.+)", block)
+        for name in names.split(", ")
+    }
+    assert seen == pellucid._HOMES
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="module 'pellucid' has no attribute 'explian'"):
+        _ = pellucid.explian
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    code = "import sys, pellucid; print(sorted({'torch', 'timm', 'numpy', 'rich'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_star_import_gives_all_names() -> None:
+    space: dict[str, object] = {}
+    exec("from pellucid import *", space)
+    assert set(pellucid.__all__) <= set(space)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_stands_in_the_tree(cls: type[errors.PellucidError]) -> None:
+    rows = [line for line in errors.__doc__.splitlines() if re.search(rf"\b{cls.__name__}\b", line)]
+    assert rows, f"{cls.__name__} is not drawn"
+    assert cls.exit_code in (2, 3)
+    assert re.search(rf"\b{cls.exit_code}\b", rows[0]), rows[0]
+    assert cls.__doc__
+    if cls is errors.PellucidError:
+        return
+    plain = [kind for kind in (ValueError, IndexError, TypeError, RuntimeError) if issubclass(cls, kind)]
+    assert len(plain) == 1
+    inherited = any(base in CLASSES and base is not errors.PellucidError for base in cls.__bases__)
+    assert inherited or plain[0].__name__ in rows[0]
+
+
+def test_the_tree_has_no_others() -> None:
+    drawn = set(re.findall(r"[├└]── (\w+)", errors.__doc__)) | {"PellucidError"}
+    assert drawn == {cls.__name__ for cls in CLASSES}
+
+
+def test_warnings_are_no_errors() -> None:
+    assert issubclass(errors.PellucidWarning, UserWarning)
+    assert not issubclass(errors.PellucidWarning, errors.PellucidError)
+
+
+def test_near_names() -> None:
+    assert errors.near("layr4", ["layer4", "fc"]) == "; did you mean layer4?"
+    assert errors.near("zzz", ["layer4", "fc"]) == ""
+    assert errors.near("layer", [f"layer{i}" for i in range(9)], count=2).count("layer") == 2
