@@ -30,7 +30,7 @@ def made(name: str) -> type[Method]:
 
 def test_a_method_is_registered_and_forgotten() -> None:
     own = made("zz_own")
-    with catalogue.registered(own):
+    with catalogue.forgetting(own):
         assert own.name == "zz_own"
         assert catalogue.find("zz_own") is own
         assert catalogue.names()[-1] == "zz_own"
@@ -42,7 +42,7 @@ def test_a_method_is_registered_and_forgotten() -> None:
 
 def test_a_name_belongs_to_one_class() -> None:
     own = made("zz_own")
-    with catalogue.registered(own):
+    with catalogue.forgetting(own):
         again = made("zz_own")  # the same class, its module loaded again
         assert catalogue.find("zz_own") is again
         with pytest.raises(MethodError, match="registered twice"):
@@ -62,7 +62,7 @@ def test_a_name_that_is_not_there() -> None:
 
 def test_options_as_text() -> None:
     own = made("zz_own")
-    with catalogue.registered(own):
+    with catalogue.forgetting(own):
         texts = {"steps": "7", "ratio": "0.25", "smooth": "True", "fuse": "max", "note": "a=b"}
         assert catalogue.build("zz_own", texts) == own(7, 0.25, True, "max", "a=b")
         assert catalogue.build("zz_own", {"smooth": "false"}) == own()
@@ -80,7 +80,7 @@ def test_options_as_text() -> None:
 )
 def test_options_that_cannot_be(texts: dict[str, str], part: str) -> None:
     own = made("zz_own")
-    with catalogue.registered(own):
+    with catalogue.forgetting(own):
         with pytest.raises(OptionError) as caught:
             catalogue.build("zz_own", texts)
         assert part in str(caught.value)
@@ -95,7 +95,7 @@ def test_a_module_without_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     own = made("zz_own")
-    with catalogue.registered(own):
+    with catalogue.forgetting(own):
         monkeypatch.setattr(sys.modules[own.__module__], "__doc__", None)
         own.__doc__ = "Own."
         assert catalogue.summary(own) == "Own."

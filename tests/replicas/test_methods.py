@@ -46,7 +46,7 @@ def test_a_method_without_a_replica_is_noticed() -> None:
         def attribute(self, probe, images, targets) -> Attribution:
             raise AssertionError
 
-    with catalogue.registered(Unreplicated), pytest.raises(AssertionError):
+    with catalogue.forgetting(Unreplicated), pytest.raises(AssertionError):
         test_every_method_has_a_replica()
     test_every_method_has_a_replica()
 

@@ -44,7 +44,8 @@ class PGD:
         labels = logits.argmax(dim=1) if labels is None else labels
         if ((labels < 0) | (labels >= logits.shape[1])).any():
             raise TargetError(f"labels {labels.tolist()} were given; the model has {logits.shape[1]} classes, from 0")
-        targets = Targets(partial(_loss, labels=labels))
+        # A copy: what was made under inference_mode cannot take part in a graph.
+        targets = Targets(partial(_loss, labels=labels.clone()))
         low, high = _range(images)
         low, high = torch.maximum(low, images - self.epsilon), torch.minimum(high, images + self.epsilon)
         step = self.epsilon / 4 if self.step_size is None else self.step_size

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pellucid.core.space import degenerate, weighted_sum
+from pellucid.core.space import DEGENERATE, degenerate, weighted_sum
 
 NOT_FINITE = "not finite"
 NEGATIVE = "all evidence negative"
@@ -32,7 +32,7 @@ class Attribution:
             return tuple((None,) * flags.shape[1] for _ in range(flags.shape[0]))
         finite = self.values.flatten(2).isfinite().all(-1)
         signed = self._signed().flatten(2)
-        negative = (signed.amax(-1) <= 0) & (signed.amin(-1) < 0)
+        negative = (signed.amin(-1) < 0) & (signed.amax(-1) <= -DEGENERATE * signed.amin(-1))
         return tuple(
             tuple(self._reason(*(bool(x[b, k]) for x in (flags, finite, negative))) for k in range(flags.shape[1]))
             for b in range(flags.shape[0])

@@ -30,8 +30,8 @@ def method(name: str) -> Callable[[M], M]:
 
 
 @contextmanager
-def registered(cls: type[Method]) -> Iterator[None]:
-    """Forget the method again afterwards: for tests of one's own methods."""
+def forgetting(cls: type[Method]) -> Iterator[None]:
+    """Forget a registered method afterwards: for tests of one's own methods."""
     try:
         yield
     finally:

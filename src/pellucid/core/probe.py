@@ -19,10 +19,14 @@ Step = Callable[[Tensor | None, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), then the grid, row by row."""
+    """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), then the grid, row by row.
+
+    ``class_token`` says whether the scores are read off the first token; else they are off the patches.
+    """
 
     grid: tuple[int, ...]
     prefix: int
+    class_token: bool
 
 
 class Probe(Protocol):

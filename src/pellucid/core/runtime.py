@@ -30,8 +30,10 @@ class Runtime:
         """Refuse what torch would refuse later, and less clearly."""
         if self.precision is not None and self.precision not in PRECISIONS:
             raise OptionError(f"precision {self.precision!r} was asked for; there are {', '.join(PRECISIONS)}")
-        if self.batch_size < 1:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise OptionError(f"seed must be a whole number from 0 and below 2**63, got {self.seed}")
         if self.device != "auto":
             _check_device(self.device)
 

@@ -92,9 +92,13 @@ def first_component(values: Tensor) -> Tensor:
     the channels.
     """
     matrix = values.flatten(3).transpose(2, 3)
+    # A map with a value that is not finite has no components, and must not spoil the others' decomposition.
+    whole = matrix.isfinite().flatten(2).all(-1)[..., None]
+    matrix = torch.where(whole[..., None], matrix, torch.zeros_like(matrix))
     matrix = matrix - matrix.mean(dim=2, keepdim=True)
     _, _, right = torch.linalg.svd(matrix, full_matrices=False)
     projection = (matrix @ right[..., 0, :, None]).squeeze(-1)
     agreement = (projection * matrix.mean(dim=-1)).sum(dim=-1, keepdim=True)
     signed = torch.where(agreement < 0, -projection, projection)
+    signed = torch.where(whole, signed, torch.full_like(signed, torch.nan))
     return signed.reshape(*values.shape[:2], *values.shape[3:])

@@ -64,11 +64,11 @@ class Targets:
         return self.columns(0, _MANY).indices(logits).shape[1]
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-        scores = request(logits)
+        scores = request(logits.clone())  # it may work in place
         if not isinstance(scores, Tensor):
             raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")
         scores = scores[:, None] if scores.ndim == 1 else scores
-        if scores.ndim != 2 or scores.shape[0] != logits.shape[0]:
+        if scores.ndim != 2 or scores.shape[0] != logits.shape[0] or scores.shape[1] == 0:
             asked = f"({logits.shape[0]},) or ({logits.shape[0]}, K)"
             raise TargetError(f"a callable target must give scores of shape {asked}, got {tuple(scores.shape)}")
         return scores[:, self.first : self.stop]
@@ -93,7 +93,8 @@ class Targets:
                 raise TargetError(
                     f"targets must be whole numbers of shape (B,) or (B, K), got {tuple(request.shape)} {request.dtype}"
                 )
-            return request.to(logits.device, torch.int64).reshape(logits.shape[0], -1)
+            # A copy: what was made under inference_mode cannot take part in a graph.
+            return request.to(logits.device, torch.int64, copy=True).reshape(logits.shape[0], -1)
         if _is_list(request):
             return torch.tensor([[self._index(item)] for item in request], device=logits.device)  # type: ignore[union-attr]
         return torch.full((logits.shape[0], 1), self._index(request), device=logits.device)
@@ -102,12 +103,11 @@ class Targets:
         """The index of one class, by number or name."""
         if isinstance(item, str):
             return self._index_of_name(item)
-        try:
-            index = operator.index(item)
-        except TypeError:
+        if isinstance(item, bool) or not hasattr(item, "__index__"):
             raise TargetError(
                 f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}"
-            ) from None
+            )
+        index = operator.index(item)
         if abs(index) > _MANY:
             raise TargetError(f"class {index} was asked for; no model has that many")
         return index

@@ -33,6 +33,11 @@ class EigenSmooth(Method):
 
     name: ClassVar[str] = "eigen_smooth"
 
+    def __post_init__(self) -> None:
+        """Refuse what is no method."""
+        if not isinstance(self.method, Method):
+            raise OptionError(f"EigenSmooth wraps a Method, got {self.method!r}: write EigenSmooth(GradCAM())")
+
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
         inner = self.method.attribute(probe, images, targets)

@@ -26,8 +26,9 @@ class Rollout(Method):
 
         Â_l = rows normalised ( discard(A_l) + I )        rollout = Â_L · … · Â_2 · Â_1
 
-    The map is the class token's row over the patches, (B, 1, *grid); of a network without tokens that
-    lie nowhere, the mean over all rows. It does not depend on the class: every class gets the same.
+    The map is the class token's row over the patches, (B, 1, *grid); of a network whose scores are not read
+    off its first token, the mean of the patches' rows. It does not depend on the class: every class gets
+    the same.
 
     >>> import timm, torch, pellucid
     >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5)
@@ -51,7 +52,7 @@ class Rollout(Method):
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
         rollout, tokens = probe.attentions(images, self._step)
-        row = rollout[:, 0] if tokens.prefix else rollout.mean(dim=1)
+        row = rollout[:, 0] if tokens.class_token else rollout[:, tokens.prefix :].mean(dim=1)
         return Attribution(row[:, tokens.prefix :].reshape(len(row), 1, *tokens.grid))
 
     def _step(self, before: Tensor | None, attention: Tensor) -> Tensor:

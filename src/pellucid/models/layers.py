@@ -13,30 +13,29 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
 
 from pellucid.core.probe import Images
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.engine.batch import Batch
+from pellucid.models.engine.search import noise_like, without_zeros
 from pellucid.models.engine.session import Session, last_features
-from pellucid.models.engine.trace import Trace, one_image, shape_key
+from pellucid.models.engine.trace import Key, Trace, explained, one_image, with_explained
 from pellucid.models.tokens import Layout, infer
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
 _AT_ONCE = 24
 """Candidates checked in one pass; a class-token ViT's is about the tenth."""
 
-_CHOSEN: WeakKeyDictionary[nn.Module, dict[object, str]] = WeakKeyDictionary()
+_CHOSEN: WeakKeyDictionary[nn.Module, dict[Key, str]] = WeakKeyDictionary()
 
 
 def recommended_layer(session: Session, images: Images) -> str:
     """The layer to explain, found once for a model and an input shape."""
     chosen = _CHOSEN.setdefault(session.model, {})
-    key = shape_key(images)
-    known = dict(session.network.named_modules())
-    if chosen.get(key) not in known:
+    key = session.key(images)
+    if key not in chosen:
         chosen[key] = _choose(session, one_image(images))
     return chosen[key]
 
@@ -82,27 +81,24 @@ def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
 
 def _choose(session: Session, image: Images) -> str:
     trace = session.trace(image)
-    allowed = candidates(trace, session.network)
-    found = _first_reached(_without_zeros(session), image, allowed)
-    if found is None:
-        raise NoSpatialLayerError(_nothing_found(trace, allowed))
-    return found
+    # By noise, so that the choice depends on the model and the shape alone, and not on which image came first.
+    noise = with_explained(image, noise_like(explained(image)))
+    allowed = _dependent(session, image, noise, candidates(trace, session.network))
+    awake = without_zeros(session)
+    for group in _grouped(allowed):
+        for one, picture in ((session, noise), (awake, noise), (session, image)):
+            reached = _reached(one, picture, group)
+            if any(reached):
+                return group[reached.index(True)]
+    raise NoSpatialLayerError(_nothing_found(trace, allowed))
 
 
-def _first_reached(session: Session, image: Images, layers: Sequence[str]) -> str | None:
-    for group in _grouped(layers):
-        for layer, reached in zip(group, _reached(session, image, group), strict=True):
-            if reached:
-                return layer
-    return None
-
-
-def _without_zeros(session: Session) -> Session:
-    """The network with noise in weights that are all zero: torchvision's untrained ViT head lets nothing through."""
-    generator = torch.Generator().manual_seed(0)
-    zeros = {name: p for name, p in session.network.named_parameters() if p.ndim > 1 and not p.any()}
-    noise = {name: torch.randn(p.shape, generator=generator).to(p.device, p.dtype) for name, p in zeros.items()}
-    return session.with_parameters(noise)
+def _dependent(session: Session, image: Images, other: Images, layers: list[str]) -> list[str]:
+    """Of a network with several inputs, the layers whose output changes with the explained one."""
+    if isinstance(image, Tensor) or len(image) == 1:
+        return layers
+    one, two = session.traced(image), session.traced(other)
+    return [layer for layer in layers if one.sums.get(layer) != two.sums.get(layer)]
 
 
 def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
@@ -134,9 +130,8 @@ def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:
 
 def sample_images(network: nn.Module, size: Sequence[int] | None, like: Tensor) -> Iterator[Tensor]:
     """Seeded noise of the sizes that the network may take, the likeliest first, (1, C, *space)."""
-    generator = torch.Generator().manual_seed(0)
     for shape in _sizes(network, size):
-        yield torch.randn(1, *shape, generator=generator).to(like.device, like.dtype)
+        yield noise_like(like.new_zeros(1, *shape))
 
 
 _SIDES = {1: (), 2: (224, 32, 28, 64, 96, 128, 256, 299, 384, 512), 3: (32, 64, 96, 112, 128)}

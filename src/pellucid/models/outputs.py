@@ -13,22 +13,23 @@ from pellucid.errors import OutputError
 _NAMES = ("logits", "out", "output", "scores", "predictions")
 
 
-def raw_logits(answer: Any) -> Tensor:
+def raw_logits(answer: Any, images: int) -> Tensor:
     """The class scores (B, C) of a model's answer: a tensor, dict, tuple or dataclass-like ModelOutput.
 
     Of several tensors, one named logits, out, output, scores or predictions; else the first of two axes. A tensor
-    (B,) is one logit an image. Half precision comes back as float32.
+    (B,) is one logit an image; of a single image whose axes were squeezed away, () is its one logit and (C,)
+    its classes. Half precision comes back as float32.
     """
     found = list(_tensors(answer))
-    fitting = [t for t in found if t.ndim == 2] or [t for t in found if t.ndim == 1]
+    shaped = [t.reshape(images, -1) for t in found if t.ndim < 2 and (images == 1 or t.numel() == images)]
+    fitting = [t for t in found if t.ndim == 2 and len(t) == images] or shaped
     if not fitting:
         shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(answer).__name__
         raise OutputError(
-            f"class scores of shape (B, C) were expected from the model, got {shapes}: "
+            f"class scores of shape (B, C), here with B = {images}, were expected from the model, got {shapes}: "
             f"wrap the model so that it returns them"
         )
     logits = fitting[0]
-    logits = logits[:, None] if logits.ndim == 1 else logits
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 

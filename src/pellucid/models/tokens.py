@@ -49,7 +49,7 @@ def infer(
     if len(shape) == rank + 2:
         return _dense(tuple(shape[1:]), tuple(size), grids, last)
     if len(shape) == 3 and rank >= 2:
-        return _tokens(shape[1], tuple(size), grids)
+        return _tokens(shape[1], shape[2], tuple(size), grids)
     return None
 
 
@@ -57,8 +57,11 @@ def _dense(
     shape: tuple[int, ...], size: tuple[int, ...], grids: Sequence[tuple[int, ...]], last: int | None
 ) -> Layout | None:
     first, final = shape[1:], shape[:-1]
-    gap = _distortion(first, size) - _distortion(final, size)
-    channels_last = gap > 0.01 or (abs(gap) <= 0.01 and last == shape[-1])
+    if (first in grids) != (final in grids):
+        channels_last = final in grids
+    else:
+        gap = _distortion(first, size) - _distortion(final, size)
+        channels_last = gap > 0.01 or (abs(gap) <= 0.01 and last == shape[-1])
     grid = final if channels_last else first
     if math.prod(grid) <= 1 or (grids and min(_distortion(grid, known) for known in grids) > SIMILAR):
         return None
@@ -71,7 +74,7 @@ def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
     return max(strides) - min(strides)
 
 
-def _tokens(count: int, size: tuple[int, ...], grids: Sequence[tuple[int, ...]]) -> Layout | None:
+def _tokens(count: int, features: int, size: tuple[int, ...], grids: Sequence[tuple[int, ...]]) -> Layout | None:
     """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
     fitting = [
         (count - math.prod(grid), grid)
@@ -81,6 +84,8 @@ def _tokens(count: int, size: tuple[int, ...], grids: Sequence[tuple[int, ...]])
     if not fitting:
         return None
     prefix, grid = min(fitting, key=lambda pair: pair[0])
+    if prefix > 1 and features in map(math.prod, grids):
+        return None  # rather (B, C, T), as within a Mixer's token mixing
     return Layout("tokens", grid, prefix)
 
 

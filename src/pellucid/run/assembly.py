@@ -38,8 +38,9 @@ class Facts:
         return None
 
     def provenance(self) -> dict[str, Any]:
-        """Everything that it takes to make the explanation again, in plain values."""
-        options = {key: str(value) if isinstance(value, Method) else value for key, value in vars(self.method).items()}
+        """How the explanation was made, in plain values: what is not one is written as its text."""
+        plain = (str, int, float, bool, type(None))
+        options = {key: value if isinstance(value, plain) else str(value) for key, value in vars(self.method).items()}
         runtime = asdict(self.runtime) | {"device": str(self.runtime.device)}
         return {
             "method": self.method.name,
@@ -88,7 +89,7 @@ def _of_layer(
     return Explanation(
         heatmaps=maps,
         attributions=values,
-        logits=logits.detach().float(),
+        logits=logits.detach().float().clone(),  # a model may keep its answer, and change it
         targets=indices,
         degenerate=degenerate(values),
         why_degenerate=why,

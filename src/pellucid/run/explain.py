@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import pellucid.methods  # noqa: F401  # so that the catalogue knows them
 from pellucid.core import catalogue
@@ -60,7 +61,7 @@ def explain(
     (torch.Size([2, 3, 64, 64]), torch.Size([2, 3, 2, 2]))
     """
     explainer = Explainer(model, method, layers, fuse, classes, head, runtime or Runtime())
-    return explainer(images, targets)
+    return explainer._explained(images, targets)
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ class Explainer:
         """Refuse what cannot be, before any work."""
         if not isinstance(self.model, nn.Module):
             raise OptionError(f"model must be a torch.nn.Module, got {type(self.model).__name__}")
-        if isinstance(self.layers, str):
-            raise OptionError(f"layers must be a list of names, got the text {self.layers!r}: write [{self.layers!r}]")
+        _check_names("layers", self.layers)
+        _check_names("classes", self.classes)
+        if not isinstance(self.runtime, Runtime):
+            raise OptionError(f"runtime must be a pellucid.Runtime, got {self.runtime!r}")
         if self.layers is not None and not self.layers:
             raise OptionError("layers=[] was given; name at least one, or leave it out and one is found")
         if self.fuse not in FUSIONS:
             raise OptionError(f"fuse {self.fuse!r} was asked for; there are {', '.join(FUSIONS)}")
         check_head(self.head)
-        if isinstance(self.classes, str):
-            raise OptionError(f"classes must be a list of names, got the text {self.classes!r}")
         if not isinstance(self._chosen, Method):
             raise OptionError(f"method must be a name or a Method, got {self._chosen!r}")
         if self.layers and not self._chosen.uses_layers:
@@ -99,11 +100,15 @@ class Explainer:
 
     def __call__(self, images: Images, targets: Request = "predicted") -> Explanation:
         """Explain a batch."""
+        return self._explained(images, targets)
+
+    def _explained(self, images: Images, targets: Request) -> Explanation:
+        """Explain a batch; called by what users call, so that warnings point at their line."""
         count = _checked(images)
         info = model_info(self.model)
         _warn_of_range(info, images)
         names = tuple(self.classes) if self.classes is not None else info.classes
-        request = Targets(targets, names)
+        request = Targets(_as_tensor(targets), names)
         request.check_count(count)
         with opened(self.model, self.runtime, self.head, info.head) as session:
             layers = self._layers(session, session.prepared(_cut(images, 0, 1)))
@@ -120,8 +125,9 @@ class Explainer:
             return ()
         if self.layers is None:
             return (recommended_layer(session, image),)
-        session.modules(self.layers)
-        return session.in_order(self.layers, image) if len(self.layers) > 1 else tuple(self.layers)
+        layers = tuple(dict.fromkeys(self.layers))
+        session.modules(layers)
+        return session.in_order(layers, image) if len(layers) > 1 else layers
 
 
 def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> Explanation:
@@ -141,6 +147,25 @@ def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> E
 def _run(method: Method, views: Sequence[View], targets: Targets) -> list[Attribution]:
     """One run of classes: an attribution a view."""
     return [method.attribute(view, view.batch.images, targets) for view in views]
+
+
+def _check_names(what: str, names: object) -> None:
+    """Raise unless these are None or a list of texts."""
+    if names is None:
+        return
+    if isinstance(names, str):
+        raise OptionError(f"{what} must be a list of names, got the text {names!r}: write [{names!r}]")
+    if not isinstance(names, Sequence):
+        raise OptionError(f"{what} must be a list of names, got {names!r}")
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise OptionError(f"{what} must be a list of names, got one of type {type(wrong[0]).__name__}")
+
+
+def _as_tensor(targets: Request) -> Request:
+    """NumPy's arrays as tensors; everything else as it is."""
+    is_array = hasattr(targets, "__array__") and getattr(targets, "ndim", 0) > 0
+    return torch.as_tensor(targets) if is_array and not isinstance(targets, Tensor) else targets
 
 
 def _checked(images: Images) -> int:

@@ -29,8 +29,8 @@ def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None
 
 def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[Trace, str]:
     """What a pass goes through, and which layer would be explained."""
-    if input_size is not None and (not input_size or min(input_size) < 1):
-        raise ShapeError(f"input_size {tuple(input_size)} was given; its numbers are above 0, as in (3, 224, 224)")
+    if input_size is not None and not _is_size(input_size):
+        raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
     tried: list[str] = []
     with opened(model, Runtime()) as session:
         for image in sample_images(session.network, input_size, reference(session.network)):
@@ -38,7 +38,7 @@ def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tup
                 return _chosen(session, image)
             except PellucidError:
                 raise
-            except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+            except Exception as error:  # whatever the user's network raises
                 # The network does not take this size; what it said of the first is what its author wants to see.
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 tried.append(f"{tuple(image.shape[1:])}: {reason}")
@@ -46,6 +46,10 @@ def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tup
         f"a pass of noise was tried with {len(tried)} input sizes; the model takes none of them "
         f"({tried[0] if tried else 'none fits its first layer'}): give input_size=(C, H, W)"
     )
+
+
+def _is_size(size: object) -> bool:
+    return isinstance(size, (tuple, list)) and bool(size) and all(isinstance(n, int) and n > 0 for n in size)
 
 
 def _chosen(session: Session, image: Tensor) -> tuple[Trace, str]:

@@ -61,7 +61,7 @@ def gpu_or_own(use_cuda: bool) -> str:
 
 
 def _check_size(size: object) -> None:
-    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(isinstance(side, int) for side in size):
+    if not isinstance(size, (tuple, list)) or len(size) != 2 or not all(hasattr(side, "__index__") for side in size):
         raise OptionError(f"output_size must be (H, W), got {size}")
     if min(size) <= 0:
         raise OptionError(f"output_size dimensions must be > 0, got {size}")

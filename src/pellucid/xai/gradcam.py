@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, ne
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
-from pellucid.models.engine import Session, View, opened
+from pellucid.models.engine import View, modules, opened
 from pellucid.models.engine.batch import Batch
 from pellucid.models.engine.custody import unwrapped
 from pellucid.run.assembly import FUSIONS
@@ -63,10 +64,12 @@ class GradCAM:
 
     def generate_batch_heatmaps(self, input_batch: Tensor, class_indices: Sequence[int] | None = None) -> list[Heatmap]:
         """The heatmaps of a batch (B, C, H, W), ``batch_size`` images a pass, equal to the single ones."""
+        check_floating(input_batch)
         if input_batch.ndim != 4:
             raise ShapeError(f"Input batch must be 4D tensor, got {input_batch.ndim}D")
-        if class_indices is not None and len(class_indices) != len(input_batch):
-            raise TargetError(f"class_indices: {len(class_indices)} were given for {len(input_batch)} images")
+        given = len(input_batch) if class_indices is None else len(list(class_indices))
+        if given != len(input_batch):
+            raise TargetError(f"class_indices: {given} were given for {len(input_batch)} images")
         maps: list[Heatmap] = []
         self._forget()
         for start in range(0, len(input_batch), self.config.batch_size):
@@ -131,7 +134,10 @@ class GradCAM:
         size = self.config.output_size or tuple(images.shape[-2:])
         mode = self.config.interpolation_mode
         values = attribution.values.detach().float()
-        maps = heatmap(values, size, mode) if self.config.normalize_heatmap else upsample(values, size, mode)
+        if self.config.normalize_heatmap:
+            return list(heatmap(values, size, mode)[:, 0].cpu().numpy())
+        finite = values.isfinite().flatten(1).all(1)[:, None, None, None]
+        maps = upsample(torch.where(finite, values, torch.zeros_like(values)), size, mode)
         return list(maps[:, 0].cpu().numpy())
 
 
@@ -155,11 +161,21 @@ class _Adjusted(View):
 
 
 def _request(class_idx: int | None) -> Request:
-    return "predicted" if class_idx is None else class_idx
+    # A number of any kind, such as the 0-dimensional tensor that argmax() gives.
+    is_number = class_idx is not None and hasattr(class_idx, "__index__") and not isinstance(class_idx, bool)
+    return "predicted" if class_idx is None else operator.index(class_idx) if is_number else class_idx
+
+
+def check_floating(tensor: Tensor) -> None:
+    """Raise unless this is a tensor that a network takes."""
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise ShapeError(f"a floating tensor, prepared as the model expects it, was expected, got {got}")
 
 
 def one_image(tensor: Tensor) -> Tensor:
     """One image as a batch of one, from (C, H, W) or (1, C, H, W)."""
+    check_floating(tensor)
     if tensor.ndim not in (3, 4):
         raise ShapeError(f"Input must be 3D or 4D tensor, got {tensor.ndim}D")
     if tensor.ndim == 3:
@@ -172,12 +188,11 @@ def one_image(tensor: Tensor) -> Tensor:
 def _found(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     """The modules of these names, or an error with near names and the convolutions there are."""
     network = unwrapped(model)
-    session = Session(network, network, "auto", None)
     found: dict[str, nn.Module] = {}
     missing: list[str] = []
     for name in names:
         try:
-            found |= session.modules([name])
+            found |= modules(network, [name])
         except LayerError:
             missing.append(name)
     if missing:

@@ -55,20 +55,26 @@ def _rgb(image: Picture) -> npt.NDArray[np.float32]:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3):
         raise ShapeError(f"image must be grey or colour, (C, H, W) as a tensor or (H, W, C), got {array.shape}")
-    scaled = array.astype(np.float32) * (1 if array.dtype == np.uint8 else 255)
+    scaled = array.astype(np.float32) if array.dtype == np.uint8 else _stretched(array) * 255
     return np.broadcast_to(scaled, (*array.shape[:2], 3))
 
 
+def _stretched(array: _Array) -> npt.NDArray[np.float32]:
+    """What lies in [0, 1] as it is, all else from its minimum to its maximum."""
+    levels: npt.NDArray[np.float32] = array.astype(np.float32)
+    low, high = float(levels.min()), float(levels.max())
+    if low < 0 or high > 1:
+        levels = (levels - np.float32(low)) / np.float32(max(high - low, float(np.finfo(np.float32).tiny)))
+    return levels
+
+
 def _from_tensor(tensor: Tensor) -> _Array:
-    """(C, H, W) or (1, C, H, W) as (H, W, C); outside [0, 1] stretched from its minimum to its maximum."""
+    """(C, H, W) or (1, C, H, W) as (H, W, C)."""
     values = tensor.detach().cpu()
+    values = values.float() if values.is_floating_point() else values
     values = values[0] if values.ndim == 4 and len(values) == 1 else values
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3:
         raise ShapeError(f"image must be (C, H, W), (1, C, H, W) or (H, W), got {tuple(tensor.shape)}")
     array: _Array = values.movedim(0, -1).numpy()
-    if array.dtype == np.uint8:
-        return array
-    array = array.astype(np.float32)
-    low, high = float(array.min()), float(array.max())
-    return array if low >= 0 and high <= 1 else (array - low) / max(high - low, float(np.finfo(np.float32).tiny))
+    return array

@@ -69,7 +69,7 @@ def _weighed(
 
 
 def _multi_head(take: Take, func: Any, args: Any, kwargs: Any) -> Any:
-    """``torch.nn.MultiheadAttention`` ends here; its ninth and later arguments come by name."""
+    """``torch.nn.MultiheadAttention`` ends here, and says by name which weights it wants."""
     output, weights = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})
     if weights.shape[-1] == weights.shape[-2]:
         take(weights)

@@ -11,15 +11,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pellucid.core.probe import Images, Step, TokenGrid
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError, NoAttentionError
+from pellucid.errors import GradientError, NoAttentionError, TargetError
 from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.capture import noted
+from pellucid.models.engine.search import noise_like, without_zeros
 from pellucid.models.engine.session import Session
-from pellucid.models.engine.trace import explained
+from pellucid.models.engine.trace import explained, one_image, with_explained
 from pellucid.models.tokens import infer
 
-_HALF_SCALE = 1024.0
-"""float16 gradients are computed this much larger: a power of two, exact to take back out."""
+_HALF_SCALES = (1024.0, 1.0, 1 / 1024)
+"""float16 gradients are computed this much larger, or less where that overflows: powers of two, exact to undo."""
 
 
 class Batch:
@@ -76,10 +77,7 @@ class Batch:
         """The images with the explained tensor needing a gradient."""
         tensor = explained(self._prepared)
         leaf = tensor if self.differentiable and tensor.requires_grad else tensor.detach().requires_grad_()
-        if isinstance(self._prepared, Tensor):
-            return leaf, leaf
-        first = next(iter(self._prepared))
-        return {**self._prepared, first: leaf}, leaf
+        return with_explained(self._prepared, leaf), leaf
 
     @contextmanager
     def _grad_mode(self, whole: bool) -> Iterator[None]:
@@ -117,6 +115,10 @@ class Batch:
         """The gradients at the layers; None if the graph does not lead from the scores to all of them."""
         with torch.enable_grad():
             scores = targets.scores(self.logits())
+        if not scores.requires_grad and self.logits().requires_grad:
+            raise TargetError(
+                "the scores of the callable target have no gradient: compute them from the logits, undetached"
+            )
         if not scores.requires_grad:
             return None
         try:
@@ -126,12 +128,11 @@ class Batch:
 
     def _differentiated(self, scores: Tensor, leaves: list[Tensor]) -> list[Tensor]:
         """Gradients (B, K, …) of scores (B, K); images do not mix, so one pass serves the whole batch."""
-        factor = _HALF_SCALE if leaves[0].dtype == torch.float16 else 1.0
         count = scores.shape[1]
-        chosen = torch.eye(count, dtype=scores.dtype, device=scores.device) * factor
+        chosen = torch.eye(count, dtype=scores.dtype, device=scores.device)
         chosen = chosen[:, None, :].expand(count, *scores.shape)
         try:
-            whole = _vectorised(scores, leaves, chosen, self.differentiable)
+            return self._scaled(scores, leaves, chosen)
         except RuntimeError as error:
             if "checkpoint" in str(error):
                 raise GradientError(
@@ -139,7 +140,16 @@ class Batch:
                     f"torch.utils.checkpoint; turn gradient checkpointing off"
                 ) from error
             raise
-        return [_float(gradient) / factor if factor != 1 else _float(gradient) for gradient in whole]
+
+    def _scaled(self, scores: Tensor, leaves: list[Tensor], chosen: Tensor) -> list[Tensor]:
+        """The gradients as float32 at least; of float16, scaled so that they neither vanish nor overflow."""
+        if leaves[0].dtype != torch.float16:
+            return [_float(gradient) for gradient in _vectorised(scores, leaves, chosen, self.differentiable)]
+        for factor in _HALF_SCALES:
+            whole = _vectorised(scores, leaves, chosen * factor, self.differentiable)
+            if all(gradient.isfinite().all() for gradient in whole):
+                break
+        return [_float(gradient) / factor for gradient in whole]
 
     def _spatial(self, layer: str, output: Tensor) -> Tensor:
         layout = self.session.layout(layer, output.shape, self._prepared)
@@ -153,7 +163,23 @@ class Batch:
                 f"attention over {count} tokens was found; they lie on no grid of the network ({trace.grids}): "
                 f"use a method that explains a layer, such as gradcam"
             )
-        return TokenGrid(layout.grid, layout.prefix)
+        return TokenGrid(layout.grid, layout.prefix, layout.prefix > 0 and self._reads_first_token(count))
+
+    def _reads_first_token(self, count: int) -> bool:
+        """Whether the score depends on the first token after the last block: whether that is a class token."""
+        trace = self.session.trace(self._prepared)
+        if trace.reads_first_token is None:
+            noise = noise_like(explained(one_image(self._prepared)))
+            probing = Batch(without_zeros(self.session), with_explained(one_image(self._prepared), noise), ())
+            last = [name for name, shape in trace.shapes.items() if name and len(shape) == 3 and shape[1] == count][-1:]
+            trace.reads_first_token = all(probing.reaches_first_token(name) for name in last)
+        return trace.reads_first_token
+
+    def reaches_first_token(self, layer: str) -> bool:
+        """Whether the predicted class's score has a gradient at the first token of a layer's output."""
+        self.layers = (layer,)
+        gradient = self._all_gradients(Targets("predicted"))[layer]
+        return bool(gradient[:, :, 0].any())
 
 
 class _NotReached(Exception):  # noqa: N818  # caught here, never seen

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.errors import GradientError
+
 
 def first_tensor(output: object) -> Tensor | None:
     """The tensor that stands for a module's output: itself, or the first of a tuple, list or mapping."""
@@ -54,12 +56,23 @@ def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.M
             return output
         leaf = tensor
         if graph and not tensor.requires_grad:
-            torch.set_grad_enabled(True)
-            leaf = tensor.detach().requires_grad_()
+            leaf = _leaf(tensor, name)
         outputs[name] = leaf
         return _replaced(output, tensor, leaf.clone())
 
     return note
+
+
+def _leaf(tensor: Tensor, name: str) -> Tensor:
+    """Where the graph begins: an output that needs a gradient, with gradients on from here."""
+    if torch.is_inference_mode_enabled():
+        raise GradientError(
+            f"layer {name!r} was asked for; the model runs it under inference_mode, where there are no gradients: "
+            f"use no_grad there, or choose a later layer"
+        )
+    torch.set_grad_enabled(True)
+    tensor = tensor.clone() if tensor.is_inference() else tensor
+    return tensor.detach().requires_grad_()
 
 
 @contextmanager

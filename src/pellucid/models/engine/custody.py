@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _LOCKS: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
 _LOCKS_GUARD = threading.Lock()
@@ -26,27 +26,78 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def custody(model: nn.Module, seed: int) -> Iterator[None]:
-    """Hold the model alone, in eval mode, with seeded random numbers; afterwards all is as before.
+def custody(model: nn.Module) -> Iterator[None]:
+    """Hold the model alone, in eval mode; afterwards all is as before.
 
-    Calls on one model take turns; on different models they don't. Restored, also after an exception:
-    ``training`` of every module, the random number state, grad and inference mode. (Hooks and
-    gradients are the capture's affair: it removes the ones and never fills the others.)
+    Calls on one model take turns, also where it is a part of another; on models that share nothing they
+    don't. Restored, also after an exception: ``training`` of every module, the random number state, grad,
+    inference and autocast mode. (Hooks and gradients are the capture's affair: it removes the ones and
+    never fills the others.)
     """
-    with _lock_of(model), ExitStack() as stack:
+    with ExitStack() as stack:
+        for lock in _locks_of(model):
+            stack.enter_context(lock)
         stack.enter_context(_eval_mode(model))
-        stack.enter_context(_seeded(model, seed))
+        stack.enter_context(_RANDOM.kept())
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
+        for kind in {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}:
+            # A map's precision is the runtime's to choose.
+            stack.enter_context(torch.autocast(kind, enabled=False))
         if _is_compiled(model):
             # Hooks that are set after compiling are ignored by compiled code.
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         yield
 
 
-def _lock_of(model: nn.Module) -> threading.RLock:
+def seed_all(seed: int) -> None:
+    """Seed the generators of the CPU and of the GPUs in use."""
+    torch.default_generator.manual_seed(seed)
+    if _gpus_in_use():
+        torch.cuda.manual_seed_all(seed)
+
+
+def _locks_of(model: nn.Module) -> list[threading.RLock]:
+    """The locks of a model and of all its parts that have weights, in an order that all callers keep."""
+    parts = {id(part): part for part in model.modules() if part._parameters} | {id(model): model}
     with _LOCKS_GUARD:
-        return _LOCKS.setdefault(model, threading.RLock())
+        return [_LOCKS.setdefault(parts[key], threading.RLock()) for key in sorted(parts)]
+
+
+class _Random:
+    """The state of torch's random numbers, which all threads share: the first saves it, the last restores it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._users = 0
+        self._saved: tuple[Tensor, list[Tensor]]
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        with self._guard:
+            if self._users == 0:
+                self._saved = (torch.get_rng_state(), _gpu_states())
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._users -= 1
+                if self._users == 0:
+                    torch.set_rng_state(self._saved[0])
+                    if self._saved[1]:
+                        torch.cuda.set_rng_state_all(self._saved[1])
+
+
+_RANDOM = _Random()
+
+
+def _gpus_in_use() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]  # torch's own lacks it
+
+
+def _gpu_states() -> list[Tensor]:
+    return torch.cuda.get_rng_state_all() if _gpus_in_use() else []
 
 
 @contextmanager
@@ -60,16 +111,6 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-@contextmanager
-def _seeded(model: nn.Module, seed: int) -> Iterator[None]:
-    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices)):
-        torch.default_generator.manual_seed(seed)
-        for device in devices:
-            torch.cuda.default_generators[device].manual_seed(seed)
-        yield
 
 
 def _is_compiled(model: nn.Module) -> bool:

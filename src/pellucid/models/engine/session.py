@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.probe import Images
 from pellucid.core.runtime import Runtime
-from pellucid.errors import LayerError, ShapeError, near
+from pellucid.errors import LayerError, ShapeError, SourceError, near
 from pellucid.models.engine.capture import watched
-from pellucid.models.engine.custody import custody, unwrapped
+from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
-from pellucid.models.engine.trace import Trace, explained, one_image, remembered, shape_key
+from pellucid.models.engine.trace import Key, Trace, explained, key_of, one_image, remembered
 from pellucid.models.outputs import raw_logits
 from pellucid.models.tokens import Layout, infer
 
@@ -27,16 +27,19 @@ class Session:
         self,
         model: nn.Module,
         network: nn.Module,
-        head: str,
+        asked_head: str,
         stated_head: str | None,
+        seed: int = 0,
         stand_ins: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.model = model
         """The caller's network, unwrapped: what is remembered is remembered for it."""
         self.network = network
         """What computes: the caller's network, or a private copy of it."""
-        self.head = head
-        self._stated_head = stated_head
+        self.head = asked_head
+        """How the logits of the last pass are read."""
+        self._heads = (asked_head, stated_head)
+        self._seed = seed
         self._stand_ins = dict(stand_ins or {})
         self._like = reference(network)
 
@@ -58,25 +61,28 @@ class Session:
         return tensor.clone() if tensor.is_inference() else tensor
 
     def call(self, images: Images) -> Tensor:
-        """Logits of the classes, (B, C), in the grad mode of the moment."""
-        named = dict(images) if isinstance(images, Mapping) else {}
-        given = () if isinstance(images, Mapping) else (images,)
+        """Logits of the classes, (B, C), in the grad mode of the moment.
+
+        The network gets clones, since it may write into them. Every pass draws the same random numbers.
+        """
+        named = {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else {}
+        given = () if isinstance(images, Mapping) else (images.clone(),)
+        seed_all(self._seed)
         if self._stand_ins:
             answer = torch.func.functional_call(self.network, self._stand_ins, given, named)
         else:
             answer = self.network(*given, **named)
-        logits = raw_logits(answer)
-        self.head = resolve_head(self.head, self._stated_head, logits.shape[1])
+        logits = raw_logits(answer, len(explained(images)))
+        self.head = resolve_head(*self._heads, logits.shape[1])
         return class_logits(logits, self.head)
 
     def with_parameters(self, stand_ins: Mapping[str, Tensor]) -> Session:
         """The same session with other values in some parameters; the network's own stay untouched."""
-        return Session(self.model, self.network, self.head, self._stated_head, stand_ins)
+        return Session(self.model, self.network, *self._heads, self._seed, stand_ins)
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
-        known = dict(self.network.named_modules(remove_duplicate=False))
-        return {name: known[_bare(name, known)] for name in names}
+        return modules(self.network, names)
 
     def in_order(self, names: Sequence[str], images: Images) -> tuple[str, ...]:
         """Layers in the order in which the network finishes them on these images."""
@@ -87,14 +93,22 @@ class Session:
     def trace(self, images: Images) -> Trace:
         """What one of these images passes through; found once for an input shape."""
         traces = remembered(self.model)
-        key = shape_key(images)
+        key = self.key(images)
         if key not in traces:
-            channels, *size = explained(images).shape[1:]
-            trace = Trace(channels, tuple(size))
-            with torch.no_grad(), watched(self.network, trace.note):
-                self.call(one_image(images))
-            traces[key] = trace
+            traces[key] = self.traced(one_image(images))
         return traces[key]
+
+    def traced(self, image: Images) -> Trace:
+        """A pass of one image, told module by module."""
+        channels, *size = explained(image).shape[1:]
+        trace = Trace(channels, tuple(size))
+        with torch.no_grad(), watched(self.network, trace.note):
+            self.call(image)
+        return trace
+
+    def key(self, images: Images) -> Key:
+        """What may be remembered for images like these."""
+        return key_of(self.model, images)
 
     def layout(self, layer: str, shape: Sequence[int], images: Images) -> Layout:
         """How a layer's output lies on these images, or an error that says what came."""
@@ -113,9 +127,19 @@ class Session:
 def opened(model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: str | None = None) -> Iterator[Session]:
     """Hold a model alone for a while; afterwards it is as it was."""
     model = unwrapped(model)
-    with custody(model, runtime.seed):
+    if isinstance(model, torch.jit.ScriptModule):
+        raise SourceError(
+            "a TorchScript model was given; its layers cannot be looked into: give the nn.Module it was made from"
+        )
+    with custody(model):
         network = placed(model, runtime)
-        yield Session(model, network, head, stated_head)
+        yield Session(model, network, head, stated_head, runtime.seed)
+
+
+def modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """A network's modules of these names, or an error with near names."""
+    known = dict(network.named_modules(remove_duplicate=False))
+    return {name: known[_bare(name, known)] for name in names}
 
 
 def last_features(module: nn.Module) -> int | None:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pellucid.core.probe import Images
 from pellucid.models.engine.capture import first_tensor
 
-_PER_SHAPE: WeakKeyDictionary[nn.Module, dict[tuple[tuple[int, ...], ...], Trace]] = WeakKeyDictionary()
+Key = tuple[object, ...]
+_PER_SHAPE: WeakKeyDictionary[nn.Module, dict[Key, Trace]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -27,6 +29,10 @@ class Trace:
     grids: list[tuple[int, ...]] = field(default_factory=list)
     """The grids that convolutions made, in order, each once."""
     first_convolution: str | None = None
+    reads_first_token: bool | None = None
+    """Of a network with attention: whether its score is read off the first token. None: not looked yet."""
+    sums: dict[str, float] = field(default_factory=dict)
+    """Each output's sum: what differs between two traces depends on what differs between their inputs."""
 
     def note(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
@@ -36,7 +42,8 @@ class Trace:
             return
         self.shapes.pop(name, None)
         self.shapes[name] = tuple(tensor.shape)
-        if isinstance(module, _ConvNd):
+        self.sums[name] = float(tensor.sum(dtype=torch.float64))
+        if isinstance(module, _ConvNd) and tensor.ndim == len(self.size) + 2:
             self.first_convolution = self.first_convolution or name
             grid = tuple(tensor.shape[2:])
             if grid not in self.grids:
@@ -48,6 +55,11 @@ def explained(images: Images) -> Tensor:
     return next(iter(images.values())) if isinstance(images, Mapping) else images
 
 
+def with_explained(images: Images, tensor: Tensor) -> Images:
+    """The same inputs with another tensor as the explained one."""
+    return {**images, next(iter(images)): tensor} if isinstance(images, Mapping) else tensor
+
+
 def one_image(images: Images) -> Images:
     """The first image of a batch."""
     if isinstance(images, Mapping):
@@ -55,12 +67,14 @@ def one_image(images: Images) -> Images:
     return images[:1]
 
 
-def remembered(model: nn.Module) -> dict[tuple[tuple[int, ...], ...], Trace]:
-    """The traces of a model, by the input's shapes; gone when the model is."""
+def remembered(model: nn.Module) -> dict[Key, Trace]:
+    """The traces of a model, by what they depend on; gone when the model is."""
     return _PER_SHAPE.setdefault(model, {})
 
 
-def shape_key(images: Images) -> tuple[tuple[int, ...], ...]:
-    """What tells inputs of different shapes apart, whatever their batch size."""
-    tensors = images.values() if isinstance(images, Mapping) else (images,)
-    return tuple(tuple(tensor.shape[1:]) for tensor in tensors)
+def key_of(model: nn.Module, images: Images) -> Key:
+    """What a trace depends on: the model's structure, and the inputs' names and shapes but for the batch."""
+    named = images.items() if isinstance(images, Mapping) else [("", images)]
+    modules = tuple((name, id(module)) for name, module in model.named_modules())
+    sizes = tuple(parameter.shape for parameter in model.parameters())
+    return hash((modules, sizes)), tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)
