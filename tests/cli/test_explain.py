@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from PIL import Image as Pillow
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from typer.testing import CliRunner, Result
 
 import pellucid as library
+from pellucid.cli.main import app
 from tests.cli.conftest import command, one_line, process, save, settings, three, written
 
 Explain = Callable[..., Result]
@@ -340,7 +341,7 @@ def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
     result = explain(tmp_path / "in", "--json")
     assert result.exit_code == 1
     one, other, last = json.loads(result.stdout)
-    assert set(one) == {"image", "predicted_class", "confidence", "layers", "files", "warnings"}
+    assert set(one) == {"image", "predicted_class", "predicted_name", "confidence", "layers", "files", "warnings"}
     assert one["layers"] == {"gradcam": ["features.3"]}
     assert all(Path(path).is_file() for path in one["files"])
     assert set(other) == {"image", "error"}  # in the pictures' own order
@@ -517,7 +518,7 @@ def test_an_output_that_is_a_file(explain: Explain, tmp_path: Path) -> None:
     for place in (output, output / "below"):
         result = explain(save(tmp_path / "a.png"), "-q", output=place)
         assert result.exit_code == 3
-        one_line(result, str(output), "cannot be written to", "a.png")
+        one_line(result, str(output), f"cannot be a folder, {output} is a file: choose another --output")
     assert output.read_text() == "mine"
 
 
@@ -670,3 +671,30 @@ def test_an_interrupt_in_this_process(explain: Explain, tmp_path: Path, monkeypa
     assert result.exit_code == 130
     assert result.stderr.splitlines()[-1] == "interrupted: the files that were finished stay"
     assert written(tmp_path / "out") == three("a")  # b's overlay was in place, and went again
+
+
+def test_random_weights_are_warned_of(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    arguments = ["explain", str(tmp_path / "a.png"), "--model", "torchvision:squeezenet1_1"]
+    result = CliRunner().invoke(app, [*arguments, "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("warning: the weights")]
+    assert line.startswith("warning: the weights are random")
+
+
+def test_what_no_file_can_have_ends_the_run_with_one_line(explain: Explain, tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png")
+    result = explain(tmp_path / "in", "--method", "rollout")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == [result.stderr.strip()]
+    assert result.stderr.startswith("error: No attention maps captured")
+
+
+def test_a_long_table_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.cli.explain._ROWS", 2)
+    for name in "abc":
+        save(tmp_path / "in" / f"{name}.png")
+    result = explain(tmp_path / "in")
+    assert "… and 1 more, each with its JSON file" in result.stdout
+    assert "3 explained; results are in" in " ".join(result.stdout.split())

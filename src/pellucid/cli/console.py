@@ -14,7 +14,6 @@ from rich.console import Console
 from pellucid.errors import PellucidError, PellucidWarning
 
 SOME_FAILED = 1
-USAGE = 2
 NOTHING_DONE = 3
 INTERRUPTED = 130
 

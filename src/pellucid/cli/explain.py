@@ -11,9 +11,12 @@ import typer
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
 
 if TYPE_CHECKING:
-    from pellucid.core.explanation import Explanation
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job, Outcome
+
+
+_ROWS = 20
+"""How long the table gets."""
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
@@ -49,6 +52,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     """
     with guarded():
         from pellucid.cli.request import Request, prepared_job
+        from pellucid.export.writing import check_writable
         from pellucid.run.inputs import inputs
 
         request = Request(
@@ -71,6 +75,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             output=output,
         )
         files = inputs(paths, output)
+        check_writable(output)
         outcomes = _worked(prepared_job(request), files, silent=quiet or as_json)
         _report(outcomes, as_json, quiet, output)
         failed = sum(outcome.error is not None for outcome in outcomes)
@@ -116,12 +121,12 @@ def _facts(outcome: Outcome) -> dict[str, object]:
         return {"image": str(outcome.path), "error": str(outcome.error)}
     from pellucid.export.metadata import finite
 
-    first = outcome.explanations[0]
     return {
         "image": str(outcome.path),
-        "predicted_class": int(first.logits[0].argmax()),
-        "confidence": finite(first.probabilities[0].max()),
-        "layers": {explanation.method: list(explanation.layers) for explanation in outcome.explanations},
+        "predicted_class": outcome.predicted,
+        "predicted_name": outcome.name,
+        "confidence": finite(outcome.confidence),
+        "layers": {method: list(layers) for method, layers in outcome.layers.items()},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
     }
@@ -134,16 +139,14 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
 
     done = [outcome for outcome in outcomes if outcome.error is None]
     table = Table("image", "predicted", "probability", "explained by")
-    for outcome in done:
-        first = outcome.explanations[0]
-        chances = first.probabilities[0]
-        top = int(chances.argmax())
-        name = first.class_name(top) if first.classes is None else f"{first.class_name(top)} ({top})"
-        path, layers = _shown(outcome.path), _layers_of(outcome.explanations)
-        table.add_row(escape(path), escape(name), f"{chances[top]:.3f}", layers)
+    for outcome in done[:_ROWS]:
+        name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
+        table.add_row(escape(_shown(outcome.path)), escape(name), f"{outcome.confidence:.3f}", _layers_of(outcome))
     console = Console(emoji=False)
     if done:
         console.print(table)
+    if len(done) > _ROWS:
+        console.print(f"… and {len(done) - _ROWS} more, each with its JSON file")
     failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
     console.print(f"{len(done)} explained{failed}; results are in {_shown(output)}", markup=False, highlight=False)
 
@@ -153,5 +156,5 @@ def _shown(path: Path) -> str:
     return str(path).encode("utf-8", "replace").decode()
 
 
-def _layers_of(explanations: tuple[Explanation, ...]) -> str:
-    return "\n".join(f"{one.method} at {', '.join(one.layers)}" if one.layers else one.method for one in explanations)
+def _layers_of(outcome: Outcome) -> str:
+    return "\n".join(f"{method} at {', '.join(names)}" if names else method for method, names in outcome.layers.items())

@@ -62,6 +62,13 @@ def prepared_job(request: Request) -> Job:
     # The model is the command's own, so it may be moved; a caller's never is.
     model.to(device)
     info = model_info(model)
+    if info.weights == "random":
+        warnings.warn(
+            "the weights are random: neither the predictions nor the maps mean anything; give --checkpoint, or "
+            "--weights default to download trained ones",
+            PellucidWarning,
+            stacklevel=2,
+        )
     facts = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
     return Job(
         model=model,

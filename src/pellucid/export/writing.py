@@ -10,6 +10,15 @@ from pathlib import Path
 from pellucid.errors import OutputExistsError, WriteError
 
 
+def check_writable(folder: Path) -> None:
+    """Raise ``WriteError`` where a folder cannot be, before any work is done; nothing is made yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise WriteError(f"{folder}: cannot be a folder, {there} is a file: choose another --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: cannot be written to, {there} does not allow it: choose another --output")
+
+
 def write(folder: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
     """Write files into a folder, which is made. Nothing half-written is left, and nothing replaced unasked.
 

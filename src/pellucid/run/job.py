@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,17 @@ from pellucid.core.image import Image
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
-from pellucid.errors import ImageError, LayerError, OptionError, OutputError, PellucidError, ShapeError, TargetError
+from pellucid.errors import (
+    ImageError,
+    LayerError,
+    NoAttentionError,
+    NoSpatialLayerError,
+    OptionError,
+    OutputError,
+    PellucidError,
+    ShapeError,
+    TargetError,
+)
 from pellucid.export import Case, find
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
@@ -30,13 +41,18 @@ from pellucid.run.inputs import Input
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file: its explanations (one a method) and files, or an error."""
+    """What came of one file, without its maps: of a long run, only this is kept."""
 
     path: Path
-    explanations: tuple[Explanation, ...] = ()
+    predicted: int = -1
+    name: str = ""
+    """The predicted class's name; its number where names are not known."""
+    confidence: float = math.nan
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What each method looked at."""
     files: tuple[Path, ...] = ()
-    error: PellucidError | None = None
     warnings: tuple[str, ...] = ()
+    error: PellucidError | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +78,7 @@ class Job:
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files, a batch at a time, in their order; an outcome each.
 
-        An error of the request itself (a class, layer or option that the model does not have) ends the run.
+        What would be the same for every file (a class or layer that the model does not have, say) ends the run.
         """
         for start in range(0, len(files), self.runtime.batch_size):
             yield from self._batch(files[start : start + self.runtime.batch_size])
@@ -78,14 +94,16 @@ class Job:
         batch = torch.stack([image.values for _, image in group])
         try:
             found = [self._explainer(method)(batch, self.targets) for method in self.methods]
-        except (LayerError, OptionError, TargetError):
+        except _OF_THE_REQUEST:
             raise
         except PellucidError as error:
             yield from (Outcome(file.path, error=error) for file, _ in group)
             return
         except _REFUSALS as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            text = f"the model failed on pictures of shape {tuple(batch.shape[1:])} ({reason}): check its preprocessing"
+            memory = isinstance(error, torch.OutOfMemoryError)
+            cure = "take a smaller --batch-size" if memory else "check its preprocessing"
+            text = f"the model failed on pictures of shape {tuple(batch.shape[1:])} ({reason}): {cure}"
             yield from (Outcome(file.path, error=OutputError(text)) for file, _ in group)
             return
         for index, (file, image) in enumerate(group):
@@ -102,15 +120,22 @@ class Job:
             labels = _distinct([_fit_for_a_name(label) for label in _labels(explanation, index)])
             for column, label in enumerate(labels):
                 files |= self._files(file, image, explanation.one(index, column), label)
-        own = tuple(
-            replace(e, **{name: getattr(e, name)[index : index + 1] for name in _PER_IMAGE}, by_layer={}) for e in found
-        )
         folder = self.output / file.place.parent
         try:
             write(folder, files, self.overwrite)
         except PellucidError as error:
             return Outcome(file.path, error=error)
-        return Outcome(file.path, own, tuple(folder / name for name in files), warnings=tuple(_warnings(own)))
+        chances = found[0].probabilities[index]
+        predicted = int(chances.argmax())
+        return Outcome(
+            file.path,
+            predicted,
+            found[0].class_name(predicted),
+            float(chances[predicted]),
+            {explanation.method: explanation.layers for explanation in found},
+            tuple(folder / name for name in files),
+            tuple(_warnings(found, index)),
+        )
 
     def _files(self, file: Input, image: Image, one: Explanation, label: str) -> dict[str, bytes]:
         parts = [one.method if len(self.methods) > 1 else "", label]
@@ -120,10 +145,9 @@ class Job:
         return files | metadata(case, str(file.path), _digest(file.path), self.facts, files)
 
 
+_OF_THE_REQUEST = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
 _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
 """What networks raise on pictures of a size or with channels that they do not take."""
-
-_PER_IMAGE = ("heatmaps", "attributions", "logits", "targets", "degenerate", "why_degenerate")
 
 
 def _read(file: Input, preprocessing: Preprocessing) -> tuple[Image | None, PellucidError | None]:
@@ -145,12 +169,12 @@ def _of_one_shape(images: Sequence[tuple[Input, Image]]) -> Iterator[list[tuple[
         yield group
 
 
-def _warnings(explanations: Sequence[Explanation]) -> Iterator[str]:
+def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
     for explanation in explanations:
-        for column, reason in enumerate(explanation.why_degenerate[0]):
+        for column, reason in enumerate(explanation.why_degenerate[image]):
             if reason is not None:
                 yield (
-                    f"{explanation.method}: the map of class {explanation.label(0, column)} is empty ({reason}): "
+                    f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
                     f"{_REMEDIES[reason]}"
                 )
 
