@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -202,3 +205,56 @@ def test_a_private_copy_follows_the_weights() -> None:
     torch.testing.assert_close(second.logits, fresh.logits)
     assert not torch.allclose(first.logits, second.logits)
     assert model.fc.weight.dtype == torch.float32
+
+
+class Pair(NamedTuple):
+    first: Tensor
+    second: int
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda y: {"y": y, "more": 1},
+        lambda y: OrderedDict(y=y),
+        lambda y: (1, y),
+        lambda y: [y, y * 2],
+        lambda y: Pair(y, 3),
+    ],
+    ids=["dict", "OrderedDict", "tuple", "list", "named tuple"],
+)
+def test_a_layer_that_answers_more_than_a_tensor(answer: Callable[[Tensor], object]) -> None:
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = seeded(TinyCNN).features
+
+        def forward(self, x: Tensor) -> object:
+            return answer(self.features(x))
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.fc = Part(), seeded(TinyCNN).fc
+
+        def forward(self, x: Tensor) -> Tensor:
+            found = self.part(x)
+            assert type(found) is type(answer(x)), "the layer's answer keeps its kind"
+            values = found.values() if isinstance(found, dict) else found
+            return self.fc(next(v for v in values if isinstance(v, Tensor)).flatten(2).mean(-1))
+
+    found = pellucid.explain(Whole(), images(1), layers=["part"], targets=0)
+    expected = pellucid.explain(seeded(TinyCNN), images(1), layers=["features"], targets=0)
+    torch.testing.assert_close(found.attributions, expected.attributions)
+
+
+def test_a_layer_without_a_tensor_is_an_error() -> None:
+    class Silent(nn.Module):
+        def forward(self, x: Tensor) -> str:
+            return "nothing"
+
+    model = seeded(TinyCNN)
+    model.silent = Silent()
+    model.register_forward_pre_hook(lambda m, args: m.silent(args[0]) and None)
+    with pytest.raises(GradientError, match="gives no tensor"):
+        pellucid.explain(model, images(1), layers=["silent"])

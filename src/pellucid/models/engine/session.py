@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.probe import Images
 from pellucid.core.runtime import Runtime
-from pellucid.errors import LayerError, ShapeError, SourceError, near
+from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.capture import watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
@@ -46,18 +46,12 @@ class Session:
     def prepared(self, images: Images) -> Images:
         """The images where the network is, in its precision; the caller's own are left alone."""
         if isinstance(images, Mapping):
-            if not images:
-                raise ShapeError("images were given as a mapping without entries; give name → tensor")
-            return {name: self._prepared(name, tensor) for name, tensor in images.items()}
-        return self._prepared("images", images)
+            return {name: self._prepared(tensor) for name, tensor in images.items()}
+        return self._prepared(images)
 
-    def _prepared(self, name: str, tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, Tensor):
-            raise ShapeError(f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}")
-        if tensor.is_floating_point():
-            tensor = tensor.to(self._like.device, self._like.dtype)
-        else:
-            tensor = tensor.to(self._like.device)
+    def _prepared(self, tensor: Tensor) -> Tensor:
+        dtype = self._like.dtype if tensor.is_floating_point() else tensor.dtype
+        tensor = tensor.to(self._like.device, dtype)
         return tensor.clone() if tensor.is_inference() else tensor
 
     def call(self, images: Images) -> Tensor:
