@@ -169,17 +169,17 @@ class Batch:
         """Whether the score depends on the first token after the last block: whether that is a class token."""
         trace = self.session.trace(self._prepared)
         if trace.reads_first_token is None:
-            noise = noise_like(explained(one_image(self._prepared)))
-            probing = Batch(without_zeros(self.session), with_explained(one_image(self._prepared), noise), ())
-            last = [name for name, shape in trace.shapes.items() if name and len(shape) == 3 and shape[1] == count][-1:]
-            trace.reads_first_token = all(probing.reaches_first_token(name) for name in last)
+            tokens = (name for name, shape in reversed(trace.shapes.items()) if len(shape) == 3 and shape[1] == count)
+            last = next(filter(None, tokens), None)
+            trace.reads_first_token = last is None or self._first_token_counts(last)
         return trace.reads_first_token
 
-    def reaches_first_token(self, layer: str) -> bool:
-        """Whether the predicted class's score has a gradient at the first token of a layer's output."""
-        self.layers = (layer,)
-        gradient = self._all_gradients(Targets("predicted"))[layer]
-        return bool(gradient[:, :, 0].any())
+    def _first_token_counts(self, layer: str) -> bool:
+        """Whether a score has a gradient at the first token of a layer's output, tried on noise."""
+        image = one_image(self._prepared)
+        noise = with_explained(image, noise_like(explained(image)))
+        probing = Batch(without_zeros(self.session), noise, [layer])
+        return bool(probing._all_gradients(Targets("predicted"))[layer][:, :, 0].any())
 
 
 class _NotReached(Exception):  # noqa: N818  # caught here, never seen
