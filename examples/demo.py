@@ -58,7 +58,7 @@ def radiograph(folder: Path) -> str:
         [
             "2. A CT slice from a DICOM file, read and windowed, and the map of a DenseNet with RANDOM weights on it:",
             "   the map means nothing; it shows that the file is read, and that the map lies on the original grid",
-            "   (the border that the preprocessing cuts off was not seen by the network and stays blue).",
+            "   (the border that the preprocessing cuts off was not seen by the network and is not coloured).",
             f"   {path}",
         ]
     )

@@ -27,13 +27,14 @@ def arguments(given: list[str]) -> argparse.Namespace:
 
 def translated(options: argparse.Namespace) -> list[str]:
     """The same for ``pellucid``."""
-    command = ["explain", options.image or options.image_dir, "--output", options.output]
+    command = ["explain", "--output", options.output]
     command += ["--checkpoint", options.checkpoint, "--method", options.method]
     command += ["--alpha", str(options.alpha), "--batch-size", str(options.batch_size)]
     command += ["--target", "predicted" if options.class_idx is None else str(options.class_idx)]
     command += ["--layer", options.target_layer] if options.target_layer else []
     command += ["--device", "cpu"] if options.no_cuda else []
-    return command if options.verbose else [*command, "--quiet"]
+    command += [] if options.verbose else ["--quiet"]
+    return [*command, "--", options.image or options.image_dir]
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     whole = Path.write_bytes
 
     def fail(path: Path, data: bytes) -> int:
-        if f".{name}." in path.name:
+        if path.name == str(list(FILES).index(name)):
             whole(path, data[:1])
             raise OSError(errno.ENOSPC, "No space left on device")
         return whole(path, data)
@@ -55,7 +55,7 @@ def test_what_comes_between_takes_back_what_is_new(
     replace = Path.replace
 
     def fail(path: Path, final: Path) -> Path:
-        if final.name == "c.json":
+        if Path(final).name == "c.json":
             raise error
         return replace(path, final)
 

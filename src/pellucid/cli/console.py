@@ -19,9 +19,14 @@ INTERRUPTED = 130
 
 
 def complain(text: str) -> None:
-    """One line on standard error, also where a file's name holds a line break."""
-    line = " ".join(text.splitlines())
-    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(line, markup=False)
+    """One line on standard error."""
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(printable(text), markup=False)
+
+
+def printable(text: str) -> str:
+    """A text in one line and without control characters: a file's name must not steer the terminal."""
+    line = " ".join(text.splitlines()).encode("utf-8", "replace").decode()
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 @contextmanager

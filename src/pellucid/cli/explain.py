@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
 
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _ROWS = 20
 """How long the table gets."""
+_WIDTH = 30
+"""How many characters of a path it shows."""
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
@@ -141,19 +143,23 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
     table = Table("image", "predicted", "probability", "explained by")
     for outcome in done[:_ROWS]:
         name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
-        table.add_row(escape(_shown(outcome.path)), escape(name), f"{outcome.confidence:.3f}", _layers_of(outcome))
+        path, shown = (escape(printable(text)) for text in (_tail(outcome.path), name))
+        table.add_row(path, shown, f"{outcome.confidence:.3f}", _layers_of(outcome))
     console = Console(emoji=False)
     if done:
         console.print(table)
     if len(done) > _ROWS:
         console.print(f"… and {len(done) - _ROWS} more, each with its JSON file")
     failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
-    console.print(f"{len(done)} explained{failed}; results are in {_shown(output)}", markup=False, highlight=False)
+    console.print(
+        f"{len(done)} explained{failed}; results are in {printable(str(output))}", markup=False, highlight=False
+    )
 
 
-def _shown(path: Path) -> str:
-    """A path as text that any terminal takes, whatever bytes its name is made of."""
-    return str(path).encode("utf-8", "replace").decode()
+def _tail(path: Path) -> str:
+    """The end of a long path, which tells files apart."""
+    text = str(path)
+    return text if len(text) <= _WIDTH else f"…{text[-_WIDTH:]}"
 
 
 def _layers_of(outcome: Outcome) -> str:

@@ -112,7 +112,7 @@ def _pair(option: str) -> tuple[str, str]:
 
 
 def _target(text: str) -> str | int:
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.removeprefix("-").isdecimal() else text
 
 
 def _device(name: str) -> str:
@@ -126,10 +126,12 @@ def _class_names(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise OptionError(f"--classes {path} was given; it cannot be read ({reason})") from None
+    if text.lstrip().startswith("{"):
+        raise OptionError(f"--classes {path} was given; it is a JSON object: write a list, in the order of the classes")
     if text.lstrip().startswith("["):
         try:
             names = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OptionError(f"--classes {path} was given; it is no JSON list ({error})") from None
         return [str(name) for name in names]
     return [line.strip() for line in text.splitlines() if line.strip()]

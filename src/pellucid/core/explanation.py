@@ -17,6 +17,8 @@ from pellucid.errors import ImageError
 
 _ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
 _FORMAT = "pellucid explanation 1"
+_MOST_BYTES = 2**31
+"""What an explanation's file may hold unpacked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,21 @@ class Explanation:
             np.savez_compressed(file, **arrays)
 
 
+def _check_arrays(arrays: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless these are an explanation's arrays, of shapes that belong together."""
+    maps = tuple(arrays["targets"].shape)
+    fitting = {
+        "heatmaps": arrays["heatmaps"].shape[:2] == maps and arrays["heatmaps"].ndim in (4, 5),
+        "attributions": arrays["attributions"].shape[:2] == maps and arrays["attributions"].ndim in (4, 5),
+        "logits": arrays["logits"].ndim == 2 and len(arrays["logits"]) == maps[0],
+        "targets": len(maps) == 2 and arrays["targets"].dtype == torch.int64,
+        "degenerate": tuple(arrays["degenerate"].shape) == maps and arrays["degenerate"].dtype == torch.bool,
+    }
+    wrong = [name for name, fits in fitting.items() if not fits]
+    if wrong:
+        raise ValueError(f"{wrong[0]} of shape {tuple(arrays[wrong[0]].shape)} do not fit targets {maps}")
+
+
 def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     """Read what ``Explanation.save`` wrote. No pickle is run; any other file is an ``ImageError``."""
     import numpy as np
@@ -101,10 +118,14 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     try:
         # numpy leaves a file open that it opens itself and cannot read.
         with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if sum(entry.file_size for entry in file.zip.infolist()) > _MOST_BYTES:
+                raise ImageError(f"{path}: holds more than {_MOST_BYTES} bytes; an explanation was expected")
             facts = json.loads(str(file["facts"]))
             if facts["format"] != _FORMAT:
                 raise ImageError(f"{path}: written as {facts['format']!r}; this version reads {_FORMAT!r}")
             arrays: dict[str, Any] = {name: torch.from_numpy(file[name]) for name in _ARRAYS}
+        _check_arrays(arrays)
+        heads.check_head(facts["head"])
         return Explanation(
             **arrays,
             why_degenerate=tuple(tuple(row) for row in facts["why_degenerate"]),

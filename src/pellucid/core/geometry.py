@@ -77,12 +77,18 @@ class Geometry:
             raise ShapeError(f"maps on a grid of {asked} were expected, got {tuple(maps.shape)}")
         if self == Geometry.identity(self.source):
             return maps
-        axes = [self._axis(i, maps) for i in range(len(self.source))]
-        mesh = torch.meshgrid(*axes, indexing="ij")
-        seen = torch.stack([axis.abs() <= 1 for axis in mesh]).all(dim=0)
+        mesh = self._mesh(maps)
         grid = torch.stack(mesh[::-1], dim=-1).expand(maps.shape[0], *self.source, len(self.source))
         back = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return back * seen
+        return back * self.seen().to(maps.device)
+
+    def seen(self) -> Tensor:
+        """Which source pixels lie within the target, (*source) bool: the others were cropped away."""
+        return torch.stack([axis.abs() <= 1 for axis in self._mesh(torch.zeros(()))]).all(dim=0)
+
+    def _mesh(self, like: Tensor) -> tuple[Tensor, ...]:
+        axes = [self._axis(i, like) for i in range(len(self.source))]
+        return torch.meshgrid(*axes, indexing="ij")
 
     def _axis(self, i: int, like: Tensor) -> Tensor:
         """The source's pixel centres on axis ``i``, as grid_sample's coordinates in the target (−1 … 1)."""

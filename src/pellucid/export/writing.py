@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pellucid.errors import OutputExistsError, WriteError
 
@@ -24,25 +26,25 @@ def write(folder: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
 
     ``OutputExistsError`` names what is already there; ``WriteError`` what the system said.
     """
-    drafts = {folder / f".{name}.{os.getpid()}.part": folder / name for name in files}
+    there = [name for name in files if os.path.lexists(folder / name)]
+    if there and not overwrite:
+        raise OutputExistsError(f"{folder / there[0]} is already there: remove it, or replace it with --overwrite")
     placed: list[Path] = []
     try:
-        there = [final for final in drafts.values() if final.exists()]
-        if there and not overwrite:
-            raise OutputExistsError(f"{there[0]} is already there: remove it, or replace it with --overwrite")
         folder.mkdir(parents=True, exist_ok=True)
-        for draft, content in zip(drafts, files.values(), strict=True):
-            draft.write_bytes(content)
-        for draft, final in drafts.items():
-            draft.replace(final)
-            placed += [] if final in there else [final]
-        placed = []
+        # A folder of a name that nobody can foretell: no link can be waiting there.
+        with TemporaryDirectory(prefix=".part-", dir=folder) as drafts:
+            for index, content in enumerate(files.values()):
+                (Path(drafts) / str(index)).write_bytes(content)
+            for index, name in enumerate(files):
+                (Path(drafts) / str(index)).replace(folder / name)
+                placed += [] if name in there else [folder / name]
+            placed = []
     except OSError as error:
-        raise WriteError(
-            f"{folder}: cannot be written to ({error.strerror or error}): choose another --output"
-        ) from None
+        cure = "give the file a shorter name" if error.errno == errno.ENAMETOOLONG else "choose another --output"
+        raise WriteError(f"{folder}: cannot be written to ({error.strerror or error}): {cure}") from None
     finally:
         # Where something came in between, also an interrupt, what was already put in place goes again.
-        for path in (*drafts, *placed):
+        for path in placed:
             with suppress(OSError):
                 path.unlink(missing_ok=True)

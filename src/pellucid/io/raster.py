@@ -133,7 +133,7 @@ def _shallow(picture: Pillow.Image, transparent: bool) -> Array:
     mode = ("LA" if grey else "RGBA") if transparent else ("L" if grey else "RGB")
     if picture.mode == "La" or (picture.mode == "1" and transparent):
         picture = picture.convert("LA" if picture.mode == "La" else "L")
-    levels = np.asarray(picture if picture.mode == mode else picture.convert(mode), dtype=np.float64) / 255
+    levels = np.asarray(picture if picture.mode == mode else picture.convert(mode), dtype=np.float32) / 255
     if transparent:
         levels = levels[..., :-1] * levels[..., -1:]
     return levels[None] if levels.ndim == 2 else np.moveaxis(levels, -1, 0)

@@ -34,10 +34,13 @@ def colourise(heat: Tensor, colormap: str = "jet") -> Bytes:
     return _coloured(_flat(heat), colormap)
 
 
-def blend(pixels: Tensor, heat: Tensor, alpha: float = 0.5, colormap: str = "jet") -> Pillow.Image:
+def blend(
+    pixels: Tensor, heat: Tensor, alpha: float = 0.5, colormap: str = "jet", seen: Tensor | None = None
+) -> Pillow.Image:
     """Lay a heatmap (H, W) over a picture (C, H, W), both in [0, 1]: alpha · colour + (1 − alpha) · picture.
 
-    A picture of one channel is shown as grey; levels are rounded to the nearest of 256.
+    A picture of one channel is shown as grey; levels are rounded to the nearest of 256. Where ``seen`` (H, W)
+    is false, the network saw nothing, and the picture stays as it is: no colour is not no evidence.
 
     Raises:
         OptionError: alpha is not between 0 and 1, or there is no colour map of that name.
@@ -50,6 +53,8 @@ def blend(pixels: Tensor, heat: Tensor, alpha: float = 0.5, colormap: str = "jet
         raise ShapeError(f"{expected}, got {tuple(pixels.shape)} and {tuple(heat.shape)}")
     levels = pixels.detach().float().nan_to_num(0).clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255
     mixed = alpha * colourise(heat, colormap).astype(np.float32) + (1 - alpha) * levels
+    if seen is not None:
+        mixed = np.where(seen.cpu().numpy()[..., None], mixed, levels)
     return Pillow.fromarray(np.rint(mixed).astype(np.uint8))
 
 

@@ -46,7 +46,8 @@ def overlay(
     drawn: list[Pillow.Image] = []
     for picture, maps in zip(pictures, heatmaps.detach().float().cpu(), strict=True):
         pixels, fitted = _fitted(picture, maps)
-        drawn += [blend(pixels, heat, alpha, colormap) for heat in fitted]
+        seen = picture.geometry.seen() if isinstance(picture, Image) else None
+        drawn += [blend(pixels, heat, alpha, colormap, seen) for heat in fitted]
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, PellucidWarning
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Facts:
             return self.classes
         if self.classes_given:
             raise OptionError(f"classes: {len(self.classes)} names were given; the model has {count} classes")
+        warnings.warn(
+            f"the model states {len(self.classes)} names of classes and has {count} classes: numbers are shown instead",
+            PellucidWarning,
+            stacklevel=2,
+        )
         return None
 
     def provenance(self) -> dict[str, Any]:

@@ -38,6 +38,10 @@ from pellucid.models.preprocessing import Preprocessing
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input
 
+_Read = tuple[Input, Image | None, PellucidError | None]
+_MOST_PIXELS = 2**27
+"""Numbers of a batch's original pictures held at a time, 512 MiB: large ones go through in smaller batches."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -80,11 +84,16 @@ class Job:
 
         What would be the same for every file (a class or layer that the model does not have, say) ends the run.
         """
-        for start in range(0, len(files), self.runtime.batch_size):
-            yield from self._batch(files[start : start + self.runtime.batch_size])
+        read: list[_Read] = []
+        for file in files:
+            read.append((file, *_read(file, self.preprocessing)))
+            pixels = sum(image.original.pixels.numel() for _, image, _ in read if image is not None)
+            if len(read) == self.runtime.batch_size or pixels > _MOST_PIXELS:
+                yield from self._batch(read)
+                read = []
+        yield from self._batch(read)
 
-    def _batch(self, files: Sequence[Input]) -> Iterator[Outcome]:
-        read = [(file, *_read(file, self.preprocessing)) for file in files]
+    def _batch(self, read: Sequence[_Read]) -> Iterator[Outcome]:
         groups = _of_one_shape([(file, image) for file, image, _ in read if image is not None])
         explained = chain.from_iterable(self._explained(group) for group in groups)
         for file, _, error in read:
@@ -199,9 +208,12 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
 
 
+_LONGEST_LABEL = 60
+
+
 def _fit_for_a_name(text: str) -> str:
     """A class's or method's name as a part of a file's name."""
-    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)
+    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_LONGEST_LABEL]
 
 
 def _digest(path: Path) -> str:

@@ -6,12 +6,14 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from pellucid.core.head import HEADS
 from pellucid.errors import SourceError, near
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, Order
@@ -37,6 +39,8 @@ class FileSource:
     def info(self, order: Order, model: nn.Module) -> ModelInfo:
         """Give what the model's own attributes say."""
         classes, head = getattr(model, "classes", None), getattr(model, "head", None)
+        if isinstance(head, str) and head not in HEADS:
+            raise SourceError(f"{order.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
         return ModelInfo(
             classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
             head=head if isinstance(head, str) else None,
@@ -54,7 +58,8 @@ def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
     file = Path(path)
     if not file.is_file():
         raise SourceError(f"{name}: no file {path}; give path/to/file.py:factory")
-    with _errors_of(name), _importable(file.resolve().parent):
+    # What the file prints is not the command's answer.
+    with _errors_of(name), _importable(file.resolve().parent), redirect_stdout(sys.stderr):
         factory = _load(file, function)
         model = factory(**_accepted(factory, sizes))
     if not isinstance(model, nn.Module):
@@ -94,6 +99,11 @@ def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
         size, crop = (_size(given.get(key)) for key in ("size", "crop"))
     except (TypeError, ValueError) as error:
         raise SourceError(f"{source}: preprocessing takes numbers or rows of them, got {given}") from error
+    sides = [side for entry in (size, crop) if entry is not None for side in np.atleast_1d(entry).tolist()]
+    if min(sides, default=1) < 1 or min(std or (1.0,)) <= 0 or len(mean or ()) not in (0, len(std or mean or ())):
+        raise SourceError(
+            f"{source}: preprocessing takes sizes and std above 0, and as many means as stds, got {dict(given)}"
+        )
     channels = len(mean or std or (0, 0, 0))
     return Preprocessing(size, (crop, crop) if isinstance(crop, int) else crop, mean, std, "bilinear", channels, source)
 
@@ -117,7 +127,7 @@ def _errors_of(name: str) -> Iterator[None]:
         yield
     except SourceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())[:200]
         raise SourceError(f"{name}: {type(error).__name__}: {text}; correct the file") from error
 

@@ -78,6 +78,8 @@ def find(spec: str) -> tuple[Source, str]:
         return known["file"], spec
     if name and prefix in known and prefix != "file":
         return known[prefix], name
+    if spec.endswith(".py"):
+        raise SourceError(f"{spec!r} names a file; name the function in it that returns the model, as in {spec}:build")
     prefixes = ", ".join(f"{each}:…" for each in sorted(known) if each != "file")
     raise SourceError(f"{spec!r} names no model; give one of {prefixes} or path/to/file.py:factory")
 
