@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -234,6 +235,60 @@ def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read_image(path).size == (512, 512)
     monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
     assert "inflates" in refusal(path)
+
+
+def test_a_deflated_bomb_behind_a_wrong_group_length_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, dataset(np.zeros((512, 512), np.uint16)), syntax=DeflatedExplicitVRLittleEndian)
+    whole = path.read_bytes()
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    harmless = packer.compress(b"harmless") + packer.flush()
+    path.write_bytes(whole[:140] + (len(whole) - 144).to_bytes(4, "little") + whole[144:] + harmless)
+    assert read_image(path).size == (512, 512)
+    monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
+    assert "inflates" in refusal(path)
+
+
+def larger(name: str, marker: bytes, places: dict[int, bytes]) -> bytes:
+    """A shipped file whose first codestream states another size after ``marker``."""
+    content = bytearray(shipped(name).read_bytes())
+    at = content.index(marker, content.index(b"\xff\xd8" if marker[1:2] != b"\x4f" else marker))
+    for offset, stated in places.items():
+        content[at + offset : at + offset + len(stated)] = stated
+    return bytes(content)
+
+
+WIDE = (60000).to_bytes(4), (60000).to_bytes(2)
+CODESTREAMS = [
+    ("JPEG2000.dcm", b"\xff\x4f\xff\x51", {8: WIDE[0]}),
+    ("JPEG2000.dcm", b"\xff\x4f\xff\x51", {12: WIDE[0]}),
+    ("JPEG2000.dcm", b"\xff\x4f\xff\x51", {40: b"\x40\0"}),
+    ("JPEGLSNearLossless_16.dcm", b"\xff\xf7", {5: WIDE[1]}),
+    ("JPEGLSNearLossless_16.dcm", b"\xff\xf7", {7: WIDE[1]}),
+    ("JPGExtended.dcm", b"\xff\xc1", {5: WIDE[1], 7: WIDE[1]}),
+    ("SC_rgb_dcmtk_+eb+cr.dcm", b"\xff\xc0", {7: WIDE[1]}),
+]
+
+
+@pytest.mark.parametrize(("name", "marker", "places"), CODESTREAMS)
+def test_a_codestream_larger_than_the_attributes_is_refused_before_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, marker: bytes, places: dict[int, bytes]
+) -> None:
+    (tmp_path / "a.dcm").write_bytes(larger(name, marker, places))
+    monkeypatch.setattr("pellucid.io.dicom.pixel_array", lambda _: pytest.fail("it was decoded"))
+    assert "say that they are" in refusal(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_no_shipped_file_that_decodes_is_refused_for_its_codestream(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        read_image(path)
+    except ImageError:
+        monkeypatch.setattr("pellucid.io.dicom.check_codestreams", lambda *_: None)
+        refusal(path)
 
 
 @pytest.mark.parametrize("missing", ["PixelData", "Rows", "Columns", "BitsStored", "PhotometricInterpretation"])

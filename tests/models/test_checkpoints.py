@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import io
 import os
+import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
@@ -18,10 +19,11 @@ import torch
 import torchvision
 from torch import nn
 
-from pellucid.errors import CheckpointError
+from pellucid.errors import CheckpointError, PellucidWarning
 from pellucid.models.checkpoints import load_into, read_checkpoint, recognise
+from pellucid.models.checkpoints.layouts import strip
 from pellucid.models.checkpoints.recognition import reference
-from pellucid.models.checkpoints.reference import describe, weightless
+from pellucid.models.checkpoints.reference import describe, renamed, weightless
 from pellucid.models.checkpoints.unpickling import Inert, safe_pickle
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -426,6 +428,26 @@ def test_references_are_built_once_and_leave_the_random_state():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def with_loss(prefix, extra=None):
+    state = {f"{prefix}{key}": value for key, value in blank("resnet34", 3).items()}
+    return state | {"loss.weight": torch.ones(3)} | (extra or {})
+
+
+@pytest.mark.parametrize("prefix", ["model.", "model.module."])
+def test_a_training_wrapper_s_own_weights_are_dropped_and_named(prefix):
+    assert (recognise(with_loss(prefix)).spec, recognise(with_loss(prefix)).num_classes) == ("torchvision:resnet34", 3)
+    with pytest.warns(PellucidWarning, match=r"1 weights beside 'model\.' .*\(loss\.weight\)") as caught:
+        state = renamed(strip(with_loss(prefix)), reference("resnet34"))
+    assert len(caught) == 1
+    assert state.keys() == reference("resnet34").shapes.keys()
+
+
+def test_a_training_wrapper_s_own_weights_are_unexpected_where_the_others_do_not_fit():
+    state = with_loss("model.", {"model.new.weight": torch.ones(1)})
+    with pytest.raises(CheckpointError, match=r"2 unexpected \(loss\.weight, new\.weight\).*resnet34"):
+        recognise(state)
+
+
 def test_loading_is_strict(tmp_path):
     model = small()
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -441,3 +463,89 @@ def test_loading_is_strict(tmp_path):
     fits = {key: value + 1 for key, value in before.items() if "num_batches" not in key}
     load_into(model, fits, tmp_path / "a.pt")
     assert torch.equal(model.state_dict()["0.bias"], before["0.bias"] + 1)
+
+
+NESTED = b"2\x86" * 60  # a tuple of a tuple, twice each: hashing or printing it takes 2 ** 60 steps
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x04})" + NESTED + b"Ns.",
+        b"\x80\x04}()" + NESTED + b"Nu.",
+        b"\x80\x04()" + NESTED + b"Nd.",
+        b"\x80\x04()" + NESTED + b"\x91.",
+        b"\x80\x04\x8f()" + NESTED + b"\x90.",
+        b"\x80\x04ccollections\nOrderedDict\n])" + NESTED + b"N\x86a\x85R.",
+        b"\x80\x04(X\x07\0\0\0storagectorch\nFloatStorage\n]" + NESTED + b"X\x03\0\0\0cpuK\x01tQ.",
+        b"\x80\x04}" + b"\x8b" + (400).to_bytes(4, "little") + b"\x01" * 400 + b"Ns.",
+    ],
+    ids=["setitem", "setitems", "dict", "frozenset", "additems", "ordered", "storage", "integer"],
+)
+def test_keys_that_take_for_ever_to_hash_are_refused(tmp_path, program):
+    with pytest.raises(CheckpointError, match=r"key of an entry|is named by a tuple") as error:
+        read_checkpoint(crafted(tmp_path / "a.pt", program))
+    one_line(error)
+
+
+def legacy(path, *programs):
+    """A file of torch before 1.6, up to its machine's description, and what follows."""
+    torch.save({}, path, _use_new_zipfile_serialization=False)
+    head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + pickle.dumps({}, 2)
+    path.write_bytes(head + b"".join(programs))
+    return path
+
+
+def test_nested_tuples_around_the_weights_are_refused(tmp_path):
+    hostile = b"\x80\x04](" + b")" + NESTED + b"e."
+    with pytest.raises(CheckpointError, match="key of an entry"):
+        read_checkpoint(legacy(tmp_path / "a.pt", pickle.dumps({}, 2), hostile))
+    (tmp_path / "b.pt").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x04}K\x01)" + NESTED + b"s.")
+    with pytest.raises(CheckpointError, match="protocol version"):
+        read_checkpoint(tmp_path / "b.pt")
+
+
+def test_storages_of_a_legacy_file_share_its_bytes(tmp_path):
+    one = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0%cX\x03\0\0\0cpuM\x20\0NtQ"
+    program = b"\x80\x02(" + b"".join(one % bytes([letter]) for letter in b"abcdefgh") + b"l."
+    with pytest.raises(CheckpointError, match="larger than the file"):
+        read_checkpoint(legacy(tmp_path / "a.pt", program, pickle.dumps([], 2)))
+
+
+@pytest.mark.parametrize("opcode", [b"\x96", b"\x8e", b"\x8d", b"\x95"])
+def test_no_more_bytes_are_asked_for_than_the_file_has(tmp_path, opcode):
+    program = b"\x80\x05" + opcode + (2**36).to_bytes(8, "little") + b"."
+    with pytest.raises(CheckpointError, match="more bytes are asked for"):
+        read_checkpoint(crafted(tmp_path / "a.pt", program))
+
+
+def test_copies_of_one_list_are_counted(tmp_path):
+    calls = b"(" + b"h\x00h\x01R" * 1100 + b"l."
+    program = b"\x80\x04ctorch\nSize\nq\x00(" + b"N" * 10_000 + b"l\x85q\x01" + calls
+    with pytest.raises(CheckpointError, match="elements are copied"):
+        read_checkpoint(crafted(tmp_path / "a.pt", program))
+
+
+@pytest.mark.parametrize("call", [b"\x85R.", b"\x85\x81.", b"\x85}\x92."])
+def test_storages_are_not_made_by_the_program(tmp_path, call):
+    program = b"\x80\x04ctorch\nUntypedStorage\nJ\0\0\0\x40" + call
+    with pytest.raises(CheckpointError, match="is called"):
+        read_checkpoint(crafted(tmp_path / "a.pt", program))
+
+
+def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
+    path = saved(tmp_path / "a.pt", {"fc.weight": torch.zeros(1).expand(2**20, 2**20)})
+    with pytest.raises(CheckpointError, match="repeats its storage"):
+        read_checkpoint(path)
+
+
+def test_a_long_row_of_prefixes_is_stripped(tmp_path):
+    path = saved(tmp_path / "a.pt", {"net." * 5000 + "w": torch.zeros(1)})
+    assert list(read_checkpoint(path).state) == ["w"]
+
+
+def test_names_in_a_message_are_words_and_cut(tmp_path):
+    path = saved(tmp_path / "a.pt", {3: 1, "line\nbreak": 1, "x" * 5000: 1})
+    with pytest.raises(CheckpointError, match=r"got line break, x{40};") as error:
+        read_checkpoint(path)
+    one_line(error)

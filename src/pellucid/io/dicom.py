@@ -16,6 +16,7 @@ from torch import Tensor
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ImageError
+from pellucid.io.dicom_codestream import check_codestreams
 from pellucid.io.dicom_file import check, kind_of, open_dicom
 from pellucid.io.refusal import refused
 from pellucid.io.window import first, is_padding, stored_window, voi_table, whole_range
@@ -57,7 +58,10 @@ def _stored(path: Path, dataset: FileDataset) -> np.ndarray[Any, Any]:
     if encapsulated and not syntax.is_compressed:
         raise refused(path, f"its pixels are compressed, but its transfer syntax is {syntax.name}")
     try:
+        check_codestreams(path, dataset)
         pixels = pixel_array(dataset)
+    except ImageError:
+        raise
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the decoders' errors have no common root; a panic in Rust is no Exception

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from pydicom import FileDataset, dcmread
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -53,12 +53,12 @@ def _guessed_syntax(dataset: FileDataset) -> UID:
 
 def _inflated_size_exceeds(path: Path, limit: int) -> bool:
     """Whether a deflated file is a bomb; pydicom would inflate it in one go."""
-    meta = read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return False
-    engine, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     with path.open("rb") as file:
-        file.seek(144 + int(meta.FileMetaInformationGroupLength))
+        read_preamble(file, False)
+        # The file is inflated from where its meta elements end, whatever their group length says.
+        if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+            return False
+        engine, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while chunk := engine.unconsumed_tail or file.read(2**20):
             total += len(engine.decompress(chunk, 2**20))
             if total > limit:

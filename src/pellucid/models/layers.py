@@ -84,13 +84,17 @@ def _choose(session: Session, image: Images) -> str:
     # By noise, so that the choice depends on the model and the shape alone, and not on which image came first.
     noise = with_explained(image, noise_like(explained(image)))
     allowed = _dependent(session, image, noise, candidates(trace, session.network))
-    awake = without_zeros(session)
     for group in _grouped(allowed):
-        for one, picture in ((session, noise), (awake, noise), (session, image)):
-            reached = _reached(one, picture, group)
+        for reached in _tries(session, noise, image, group):
             if any(reached):
                 return group[reached.index(True)]
     raise NoSpatialLayerError(_nothing_found(trace, allowed))
+
+
+def _tries(session: Session, noise: Images, image: Images, group: list[str]) -> Iterator[list[bool]]:
+    yield _reached(session, noise, group)
+    yield _reached(without_zeros(session), noise, group)
+    yield _reached(session, image, group)
 
 
 def _dependent(session: Session, image: Images, other: Images, layers: list[str]) -> list[str]:
@@ -102,7 +106,9 @@ def _dependent(session: Session, image: Images, other: Images, layers: list[str]
 
 
 def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
+    """The first on its own, which is the one on most networks; then as many as one pass can check."""
     rest = iter(names)
+    yield from ([name] for name in islice(rest, 1))
     while group := list(islice(rest, _AT_ONCE)):
         yield group
 

@@ -28,7 +28,8 @@ def find_state(content: Any, path: Path) -> dict[str, Tensor]:
             return strip(state)
     if state := tensors(entries):
         return strip(state)
-    keys = ", ".join(str(key)[:40] for key in list(entries)[:12]) or f"a {type(content).__name__}, no mapping"
+    named = [" ".join(key[:40].split()) for key in entries if isinstance(key, str)][:12]
+    keys = ", ".join(named) or f"a {type(content).__name__} without names"
     raise CheckpointError(
         f"{path}: weights were expected under {', '.join(PLACES)} or at the top, got {keys}; save model.state_dict()"
     )
@@ -49,10 +50,10 @@ def tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 def strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Take off a wrapper's prefix, again and again, wherever all names share it."""
-    for prefix in PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            return strip({key.removeprefix(prefix): value for key, value in state.items()})
-    return state
+    at = 0
+    while state and (prefix := next((p for p in PREFIXES if all(key.startswith(p, at) for key in state)), None)):
+        at += len(prefix)
+    return {key[at:]: value for key, value in state.items()}
 
 
 def find_architecture(content: Any) -> str | None:

@@ -16,8 +16,9 @@ from pellucid.models.checkpoints.reference import (
     LayerSizes,
     Reference,
     describe,
+    matched,
     needed,
-    renamed,
+    parted,
     weightless,
     wrapped,
 )
@@ -43,11 +44,11 @@ def recognise(state: dict[str, Tensor]) -> Recognised:
     tried: list[Reference] = []
     for candidates in (torchvision_candidates, timm_candidates):
         alike = list(candidates(state))
-        fitting = [each for each in alike if each.fits(renamed(state, each))]
+        fitting = [each for each in alike if each.fits(matched(state, each)[0])]
         if len(fitting) > 1:
             raise _several(fitting)
         if fitting:
-            return Recognised(fitting[0].spec, *fitting[0].sizes(renamed(state, fitting[0])))
+            return Recognised(fitting[0].spec, *fitting[0].sizes(matched(state, fitting[0])[0]))
         tried += alike
     raise _unknown(tried, state)
 
@@ -100,14 +101,14 @@ def _has_first_layer(settings: object, state: Mapping[str, Tensor]) -> bool:
 
 
 def _overlap(candidate: Reference, state: dict[str, Tensor]) -> float:
-    variants = (state, *wrapped(state, candidate))
+    variants = (state, *wrapped(state, candidate), *(inside for _, inside, _ in parted(state)))
     shared = max(len(candidate.shapes.keys() & variant.keys()) for variant in variants)
     return shared / max(1, min(len(candidate.shapes), len(state)))
 
 
 def _likeness(candidate: Reference, state: dict[str, Tensor]) -> int:
     """Give the number of shared names less the number of missing ones."""
-    shared = len(candidate.shapes.keys() & renamed(state, candidate).keys())
+    shared = len(candidate.shapes.keys() & matched(state, candidate)[0].keys())
     return 2 * shared - len(candidate.shapes)
 
 
@@ -120,12 +121,12 @@ def _several(fitting: Sequence[Reference]) -> CheckpointError:
 
 def _unknown(tried: Sequence[Reference], state: dict[str, Tensor]) -> CheckpointError:
     closest = max(tried, key=lambda each: _likeness(each, state))
-    if not closest.shapes.keys() & state.keys():
+    if not closest.shapes.keys() & matched(state, closest)[0].keys():
         return CheckpointError(
             f"no known architecture has weights named {_few(sorted(state))}; say which it is with --model"
         )
     return CheckpointError(
-        f"the weights fit no known architecture; {differences(closest, renamed(state, closest))} for the "
+        f"the weights fit no known architecture; {differences(closest, matched(state, closest)[0])} for the "
         f"closest, {closest.spec}; say which it is with --model"
     )
 
@@ -145,7 +146,7 @@ def differences(expected: Reference, state: Mapping[str, Tensor], strict: bool =
 
 
 def _few(names: Sequence[str], count: int = 5) -> str:
-    return ", ".join(name[:100] for name in names[:count]) + (", …" if len(names) > count else "")
+    return ", ".join(" ".join(name[:100].split()) for name in names[:count]) + (", …" if len(names) > count else "")
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

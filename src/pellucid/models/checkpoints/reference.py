@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from pellucid.models.checkpoints.layouts import PREFIXES
+from pellucid.errors import PellucidWarning
+from pellucid.models.checkpoints.layouts import PREFIXES, strip
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
@@ -149,9 +150,34 @@ def renamed(state: dict[str, Tensor], reference: Reference) -> dict[str, Tensor]
 
     Known wrappers: ``backbone.*`` beside a head of another name, and ``backbone.0 …`` for the
     architecture's children in their order (the same tensors may be there again under their own names).
+    Weights beside a wrapped model that is complete without them are left out, with a ``PellucidWarning``.
     """
+    named, beside = matched(state, reference)
+    if beside:
+        warnings.warn(beside, PellucidWarning, stacklevel=2)
+    return named
+
+
+def matched(state: dict[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], str]:
+    """Give what ``renamed`` gives, and what to warn of: weights that a training wrapper kept beside the model's."""
     variants = (state, *wrapped(state, reference))
-    return next((variant for variant in variants if reference.names_fit(variant)), state)
+    if (fitting := next((variant for variant in variants if reference.names_fit(variant)), None)) is not None:
+        return fitting, ""
+    for prefix, inside, outside in parted(state):
+        if reference.names_fit(inside):
+            names = ", ".join(" ".join(name[:100].split()) for name in sorted(outside)[:5])
+            return inside, f"{len(outside)} weights beside {prefix!r} are left out ({names}); the others are complete"
+    loose = (outside | inside for _, inside, outside in parted(state))
+    return max((state, *loose), key=lambda variant: len(reference.shapes.keys() & variant.keys())), ""
+
+
+def parted(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Tensor]]]:
+    """Give the weights under each wrapper's prefix, without it, and the weights beside them."""
+    for prefix in PREFIXES:
+        inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
+        if inside and outside:
+            yield prefix, strip(inside), outside
 
 
 def wrapped(state: dict[str, Tensor], reference: Reference) -> Iterator[dict[str, Tensor]]:
@@ -162,8 +188,8 @@ def wrapped(state: dict[str, Tensor], reference: Reference) -> Iterator[dict[str
         body = _by_name(inside, reference.children) if inside and outside else {}
         head = {key: value for key, value in outside.items() if not _again(key, value, body)}
         layers = {key.rpartition(".")[0] for key in head}
-        if body and reference.heads and len(layers) == 1:
-            names = {key: f"{reference.heads[0]}.{key.rpartition('.')[2]}" for key in head}
+        names = {key: f"{reference.heads[0]}.{key.rpartition('.')[2]}" for key in head if reference.heads}
+        if body and names and len(layers) == 1 and body.keys().isdisjoint(names.values()):
             yield body | {names[key]: value for key, value in head.items()}
 
 

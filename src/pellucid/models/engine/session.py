@@ -15,7 +15,7 @@ from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.capture import watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
-from pellucid.models.engine.trace import Key, Trace, explained, key_of, one_image, remembered
+from pellucid.models.engine.trace import Key, Trace, cloned, explained, key_of, one_image, remembered
 from pellucid.models.outputs import raw_logits
 from pellucid.models.tokens import Layout, infer
 
@@ -57,10 +57,16 @@ class Session:
     def call(self, images: Images) -> Tensor:
         """Logits of the classes, (B, C), in the grad mode of the moment.
 
-        The network gets clones, since it may write into them. Every pass draws the same random numbers.
+        A network that is not known to leave its input alone gets clones. Every pass draws the same random numbers.
         """
-        named = {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else {}
-        given = () if isinstance(images, Mapping) else (images.clone(),)
+        trace = remembered(self.model).get(self.key(images))
+        if trace is None or trace.writes_input:
+            images = cloned(images)
+        return self._called(images)
+
+    def _called(self, images: Images) -> Tensor:
+        named = dict(images) if isinstance(images, Mapping) else {}
+        given = () if isinstance(images, Mapping) else (images,)
         seed_all(self._seed)
         if self._stand_ins:
             answer = torch.func.functional_call(self.network, self._stand_ins, given, named)
@@ -96,8 +102,11 @@ class Session:
         """A pass of one image, told module by module."""
         channels, *size = explained(image).shape[1:]
         trace = Trace(channels, tuple(size))
+        image = cloned(image)
         with torch.no_grad(), watched(self.network, trace.note):
-            self.call(image)
+            self._called(image)
+        tensors = image.values() if isinstance(image, Mapping) else (image,)
+        trace.writes_input = any(tensor._version for tensor in tensors)
         return trace
 
     def key(self, images: Images) -> Key:

@@ -29,6 +29,8 @@ class Trace:
     grids: list[tuple[int, ...]] = field(default_factory=list)
     """The grids that convolutions made, in order, each once."""
     first_convolution: str | None = None
+    writes_input: bool = False
+    """Whether the network changes its input in place."""
     reads_first_token: bool | None = None
     """Of a network with attention: whether its score is read off the first token. None: not looked yet."""
     sums: dict[str, float] = field(default_factory=dict)
@@ -53,6 +55,11 @@ class Trace:
 def explained(images: Images) -> Tensor:
     """The tensor that is explained: the images, or the first of a mapping."""
     return next(iter(images.values())) if isinstance(images, Mapping) else images
+
+
+def cloned(images: Images) -> Images:
+    """A copy of the images that a network may write into."""
+    return {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else images.clone()
 
 
 def with_explained(images: Images, tensor: Tensor) -> Images:

@@ -20,7 +20,7 @@ from pellucid.models.checkpoints import (
     recognise,
     renamed,
 )
-from pellucid.models.checkpoints.reference import AUXILIARY
+from pellucid.models.checkpoints.reference import AUXILIARY, matched
 from pellucid.models.preprocessing import from_timm
 from pellucid.models.sources.base import ModelInfo, Order, Source, seeded, sources
 
@@ -138,7 +138,7 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
         reference = describe(spec, source.outline(Order(name)))
     except SourceError:
         return False
-    return reference.fits(renamed(state, reference))
+    return reference.fits(matched(state, reference)[0])
 
 
 def _remember(model: nn.Module, source: Source, order: Order, known: ModelInfo) -> nn.Module:

@@ -1,0 +1,88 @@
+"""What a compressed picture says of its own size, which its decoder makes room for before anyone can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydicom import FileDataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+from pellucid.io.refusal import refused
+
+_HTJ2K = "1.2.840.10008.1.2.4.20"  # and one more digit; pydicom has no list of them
+_JPEG = b"\xff\xd8"
+_JPEG_2000 = b"\xff\x4f\xff\x51"
+_JP2 = b"\0\0\0\x0cjP  "  # a file of boxes around a JPEG 2000 codestream
+_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF markers; the last is that of JPEG-LS
+_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
+_SCAN = 0xDA
+
+
+def check_codestreams(path: Path, dataset: FileDataset) -> None:
+    """Refuse a picture whose codestream is larger than the file's attributes say.
+
+    Raises:
+        ImageError: it is, or it does not say how large it is.
+    """
+    if not _is_jpeg(str(dataset.file_meta.TransferSyntaxUID)) or "PixelData" not in dataset:
+        return
+    rows, columns, samples = (int(dataset[name].value) for name in ("Rows", "Columns", "SamplesPerPixel"))
+    options = as_pixel_options(dataset)
+    frames = generate_frames(
+        dataset.PixelData,
+        number_of_frames=options.get("number_of_frames", 1),
+        extended_offsets=options.get("extended_offsets"),
+    )  # as pydicom takes them, and decodes those in excess as well
+    for frame in frames:
+        sizes = list(sizes_in(frame)) or [(0, 0, 0)]
+        for height, width, depth in sizes:
+            if not (0 < height <= rows and 0 < width <= columns and 0 < depth <= samples):
+                name = dataset.file_meta.TransferSyntaxUID.name
+                raise refused(
+                    path,
+                    f"its pixels ({name}) say that they are {height} × {width} × {depth}, and its attributes that "
+                    f"they are {rows} × {columns} × {samples}",
+                )
+
+
+def _is_jpeg(syntax: str) -> bool:
+    known = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+    return syntax in known or syntax.startswith(_HTJ2K)
+
+
+def sizes_in(frame: bytes) -> Iterator[tuple[int, int, int]]:
+    """Give every height, width and number of components that a codestream may be decoded with."""
+    if frame.startswith(_JPEG_2000):
+        yield _jpeg_2000(frame, 0)
+    elif frame.startswith(_JP2):
+        at = -1
+        while (at := frame.find(_JPEG_2000, at + 1)) >= 0:  # any of them may be the one in the right box
+            yield _jpeg_2000(frame, at)
+    elif frame.startswith(_JPEG):
+        yield from _jpeg(frame)
+
+
+def _jpeg_2000(frame: bytes, at: int) -> tuple[int, int, int]:
+    """Read a SIZ segment: its grid less the offset of the picture on it."""
+    width, height, left, top = (int.from_bytes(frame[at + i : at + i + 4]) for i in (8, 12, 16, 20))
+    return height - top, width - left, int.from_bytes(frame[at + 40 : at + 42])
+
+
+def _jpeg(frame: bytes) -> Iterator[tuple[int, int, int]]:
+    """Read the frame headers before the first scan."""
+    at = 0
+    while (at := frame.find(b"\xff", at)) >= 0 and at + 1 < len(frame):
+        marker = frame[at + 1]
+        if marker == _SCAN:
+            return
+        if marker in _FRAMES:
+            yield (*(int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7)), frame[at + 9])  # type: ignore[misc]
+        if marker == 0xFF:
+            at += 1
+        elif marker in _BARE or marker == 0:
+            at += 2
+        else:
+            at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))
