@@ -488,6 +488,11 @@ def test_keys_that_take_for_ever_to_hash_are_refused(tmp_path, program):
     one_line(error)
 
 
+def test_a_configuration_with_tuples_for_keys_is_no_obstacle(tmp_path):
+    path = saved(tmp_path / "a.pt", {"state_dict": {"w": torch.ones(2)}, "config": {("a", 1): 2, (): 3}})
+    assert torch.equal(read_checkpoint(path).state["w"], torch.ones(2))
+
+
 def legacy(path, *programs):
     """A file of torch before 1.6, up to its machine's description, and what follows."""
     torch.save({}, path, _use_new_zipfile_serialization=False)

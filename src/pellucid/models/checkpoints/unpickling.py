@@ -59,9 +59,17 @@ def refuse(reason: str) -> pickle.UnpicklingError:
 
 
 def check_key(key: object) -> None:
-    """Refuse a key that is not plain: nested tuples take for ever to hash, and large integers collide."""
-    if not isinstance(key, PLAIN) or (isinstance(key, int) and key.bit_length() > 64):
+    """Refuse a key that is not plain, nor a short tuple of plain ones.
+
+    Tuples of tuples take for ever to hash, and large integers collide.
+    """
+    parts = key if isinstance(key, tuple) and len(key) <= 16 else (key,)
+    if not all(isinstance(part, PLAIN) for part in parts) or any(_is_large(part) for part in parts):
         raise refuse(f"a key of an entry is a {type(key).__name__}; text or a number of 64 bits was expected")
+
+
+def _is_large(value: object) -> bool:
+    return isinstance(value, int) and value.bit_length() > 64
 
 
 def check_keys(keys: Iterable[object]) -> None:
