@@ -137,10 +137,10 @@ def _facts(outcome: Outcome) -> dict[str, object]:
 def _table(outcomes: list[Outcome], output: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     done = [outcome for outcome in outcomes if outcome.error is None]
-    table = Table("image", "predicted", "probability", "explained by")
+    table = Table(Column("image", overflow="fold"), "predicted", "probability", "explained by")
     for outcome in done[:_ROWS]:
         name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
         path, shown = (escape(printable(text)) for text in (_tail(outcome.path), name))
