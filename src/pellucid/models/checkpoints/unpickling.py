@@ -166,6 +166,11 @@ class SafeUnpickler(pickle._Unpickler):
     total: ClassVar[int] = 0
     dispatch: ClassVar = dict(pickle._Unpickler.dispatch)
 
+    # Python's own, which its type hints leave out.
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+
     def __init__(self, file: IO[bytes], **settings: Any) -> None:
         super().__init__(_Bounded(file, self.total), **settings)
         self._copied = 0
@@ -198,8 +203,8 @@ class SafeUnpickler(pickle._Unpickler):
 
     def load_reduce(self) -> None:
         """Call what is allowed."""
-        arguments = self.stack.pop()  # type: ignore[attr-defined]
-        self.stack.append(self._call(self.stack.pop(), arguments))  # type: ignore[attr-defined]
+        arguments = self.stack.pop()
+        self.stack.append(self._call(self.stack.pop(), arguments))
 
     def load_newobj(self) -> None:
         """Make a stand-in."""
@@ -207,34 +212,34 @@ class SafeUnpickler(pickle._Unpickler):
 
     def load_newobj_ex(self) -> None:
         """Make a stand-in; arguments by name are left out, since it takes none."""
-        self.stack.pop()  # type: ignore[attr-defined]
+        self.stack.pop()
         self.load_reduce()
 
     def _instantiate(self, kind: Any, arguments: Any) -> None:
-        self.stack.append(self._call(kind, arguments))  # type: ignore[attr-defined]
+        self.stack.append(self._call(kind, arguments))
 
     def load_bytearray8(self) -> None:
         """Read the bytes before room is made for them."""
-        count = int.from_bytes(self.read(8), "little")  # type: ignore[attr-defined]
-        self.stack.append(bytearray(self.read(count)))  # type: ignore[attr-defined]
+        count = int.from_bytes(self.read(8), "little")
+        self.stack.append(bytearray(self.read(count)))
 
     def load_setitem(self) -> None:
         """Set one entry, of a dict or a stand-in, under a plain key."""
-        value, key = self.stack.pop(), self.stack.pop()  # type: ignore[attr-defined]
+        value, key = self.stack.pop(), self.stack.pop()
         self._set_items([key, value])
 
     def load_setitems(self) -> None:
         """Set several entries."""
-        self._set_items(self.pop_mark())  # type: ignore[attr-defined]
+        self._set_items(self.pop_mark())
 
     def load_dict(self) -> None:
         """Make a dict of entries."""
-        items = self.pop_mark()  # type: ignore[attr-defined]
-        self.stack.append({})  # type: ignore[attr-defined]
+        items = self.pop_mark()
+        self.stack.append({})
         self._set_items(items)
 
     def _set_items(self, items: Sequence[Any]) -> None:
-        held = self.stack[-1]  # type: ignore[attr-defined]
+        held = self.stack[-1]
         if not isinstance(held, dict | Inert):
             raise refuse(f"an entry is set in a {type(held).__name__}")
         check_keys(items[::2])
@@ -243,20 +248,20 @@ class SafeUnpickler(pickle._Unpickler):
 
     def load_frozenset(self) -> None:
         """Make a frozen set of plain members."""
-        items = self.pop_mark()  # type: ignore[attr-defined]
+        items = self.pop_mark()
         check_keys(items)
-        self.stack.append(frozenset(items))  # type: ignore[attr-defined]
+        self.stack.append(frozenset(items))
 
     def load_additems(self) -> None:
         """Add plain members to a set or a stand-in."""
-        items = self.pop_mark()  # type: ignore[attr-defined]
+        items = self.pop_mark()
         check_keys(items)
         for item in items:
-            self.stack[-1].add(item)  # type: ignore[attr-defined]
+            self.stack[-1].add(item)
 
     def load_build(self) -> None:
         """Drop the state that an object asks to be given: setting it could change what Python runs."""
-        self.stack.pop()  # type: ignore[attr-defined]
+        self.stack.pop()
 
     @property
     def persistent_load(self) -> Callable[[Any], Any]:
