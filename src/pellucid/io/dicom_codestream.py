@@ -79,7 +79,8 @@ def _jpeg(frame: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == _SCAN:
             return
         if marker in _FRAMES:
-            yield (*(int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7)), frame[at + 9])  # type: ignore[misc]
+            height, width = (int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7))
+            yield height, width, frame[at + 9]
         if marker == 0xFF:
             at += 1
         elif marker in _BARE or marker == 0:

@@ -101,8 +101,8 @@ def _dependent(session: Session, image: Images, other: Images, layers: list[str]
     """Of a network with several inputs, the layers whose output changes with the explained one."""
     if isinstance(image, Tensor) or len(image) == 1:
         return layers
-    one, two = session.traced(image), session.traced(other)
-    return [layer for layer in layers if one.sums.get(layer) != two.sums.get(layer)]
+    one, two = session.sums(image), session.sums(other)
+    return [layer for layer in layers if one[layer] != two[layer]]
 
 
 def _grouped(names: Sequence[str]) -> Iterator[list[str]]:

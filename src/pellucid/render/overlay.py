@@ -110,11 +110,6 @@ def _channels_first(array: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(wide.copy())
 
 
-def _is_photograph(array: npt.NDArray[Any]) -> bool:
-    """Whether an array that ends in 3 has its colours there: by its type, or for want of another reading."""
-    return array.dtype == np.uint8 or array.shape[0] not in (1, 3)
-
-
 def _in_range(picture: Tensor) -> Tensor:
     """Bring a picture's levels to [0, 1]; what is not finite becomes black."""
     if picture.dtype == torch.uint8:

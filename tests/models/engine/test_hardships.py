@@ -228,6 +228,20 @@ def test_a_model_that_writes_into_its_input_changes_nothing_of_the_callers() -> 
     assert 0 < (adversarial - unit).abs().max() <= 8 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("write", [lambda x: x.data.mul_(2), lambda x: x[:, :, :4].mul_(2)], ids=["data", "part"])
+def test_writes_of_every_kind_are_noticed(write) -> None:
+    class Sly(TinyCNN):
+        def forward(self, x: Tensor) -> Tensor:
+            write(x)
+            return super().forward(x)
+
+    model, batch = seeded(Sly), images(2)
+    before = batch.clone()
+    first, second = (pellucid.explain(model, batch) for _ in range(2))
+    assert torch.equal(batch, before)
+    same(first, second)
+
+
 def test_a_callable_that_works_in_place_does_not_change_the_logits() -> None:
     model, batch = seeded(TinyCNN), images(1)
     found = pellucid.explain(model, batch, targets=lambda logits: logits.mul_(2)[:, 0])

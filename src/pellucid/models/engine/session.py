@@ -12,10 +12,10 @@ from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.probe import Images
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
-from pellucid.models.engine.capture import watched
+from pellucid.models.engine.capture import first_tensor, watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
-from pellucid.models.engine.trace import Key, Trace, cloned, explained, key_of, one_image, remembered
+from pellucid.models.engine.trace import Key, Trace, cloned, explained, key_of, one_image, remembered, written
 from pellucid.models.outputs import raw_logits
 from pellucid.models.tokens import Layout, infer
 
@@ -95,19 +95,30 @@ class Session:
         traces = remembered(self.model)
         key = self.key(images)
         if key not in traces:
-            traces[key] = self.traced(one_image(images))
+            traces[key] = self._traced(one_image(images))
         return traces[key]
 
-    def traced(self, image: Images) -> Trace:
+    def _traced(self, image: Images) -> Trace:
         """A pass of one image, told module by module."""
         channels, *size = explained(image).shape[1:]
         trace = Trace(channels, tuple(size))
-        image = cloned(image)
+        given = cloned(image)
         with torch.no_grad(), watched(self.network, trace.note):
-            self._called(image)
-        tensors = image.values() if isinstance(image, Mapping) else (image,)
-        trace.writes_input = any(tensor._version for tensor in tensors)
+            self._called(given)
+        trace.writes_input = written(given, image)
         return trace
+
+    def sums(self, image: Images) -> dict[str, float]:
+        """Each module's output in one number: what differs between two images depends on where they differ."""
+        sums: dict[str, float] = {}
+
+        def note(name: str, _module: nn.Module, output: object) -> None:
+            tensor = first_tensor(output)
+            sums[name] = 0.0 if tensor is None else float(tensor.sum(dtype=torch.float64))
+
+        with torch.no_grad(), watched(self.network, note):
+            self.call(image)
+        return sums
 
     def key(self, images: Images) -> Key:
         """What may be remembered for images like these."""

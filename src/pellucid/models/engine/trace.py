@@ -33,8 +33,6 @@ class Trace:
     """Whether the network changes its input in place."""
     reads_first_token: bool | None = None
     """Of a network with attention: whether its score is read off the first token. None: not looked yet."""
-    sums: dict[str, float] = field(default_factory=dict)
-    """Each output's sum: what differs between two traces depends on what differs between their inputs."""
 
     def note(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
@@ -44,7 +42,6 @@ class Trace:
             return
         self.shapes.pop(name, None)
         self.shapes[name] = tuple(tensor.shape)
-        self.sums[name] = float(tensor.sum(dtype=torch.float64))
         if isinstance(module, _ConvNd) and tensor.ndim == len(self.size) + 2:
             self.first_convolution = self.first_convolution or name
             grid = tuple(tensor.shape[2:])
@@ -60,6 +57,19 @@ def explained(images: Images) -> Tensor:
 def cloned(images: Images) -> Images:
     """A copy of the images that a network may write into."""
     return {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else images.clone()
+
+
+def written(given: Images, images: Images) -> bool:
+    """Whether what a network was given, clones of the images, has been written into.
+
+    A write through ``.data`` leaves the version as it is, one that changes no value of this image the values.
+    """
+    pairs = zip(_tensors(given), _tensors(images), strict=True)
+    return any(new._version > 0 or not torch.equal(new, old) for new, old in pairs)
+
+
+def _tensors(images: Images) -> list[Tensor]:
+    return list(images.values()) if isinstance(images, Mapping) else [images]
 
 
 def with_explained(images: Images, tensor: Tensor) -> Images:
@@ -82,6 +92,7 @@ def remembered(model: nn.Module) -> dict[Key, Trace]:
 def key_of(model: nn.Module, images: Images) -> Key:
     """What a trace depends on: the model's structure, and the inputs' names and shapes but for the batch."""
     named = images.items() if isinstance(images, Mapping) else [("", images)]
-    modules = tuple((name, id(module)) for name, module in model.named_modules())
+    # With its type, since a new module may get the identity of one that is gone.
+    modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
     sizes = tuple(parameter.shape for parameter in model.parameters())
     return hash((modules, sizes)), tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)
