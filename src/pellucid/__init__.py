@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pellucid.core.image import Image
     from pellucid.core.method import Method
     from pellucid.core.runtime import Runtime
+    from pellucid.core.target import Region
     from pellucid.errors import PellucidError, PellucidWarning
     from pellucid.io import read_image
     from pellucid.models.sources import ModelInfo, load_model, model_info
@@ -34,6 +35,7 @@ _HOMES = {
     "ModelInfo": "models.sources",
     "PellucidError": "errors",
     "PellucidWarning": "errors",
+    "Region": "core.target",
     "Runtime": "core.runtime",
     "available_methods": "run.methods",
     "explain": "run.explain",
@@ -54,6 +56,7 @@ __all__ = [
     "ModelInfo",
     "PellucidError",
     "PellucidWarning",
+    "Region",
     "Runtime",
     "available_methods",
     "explain",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core import catalogue
+from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.models.engine import View, opened
@@ -23,8 +24,30 @@ from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 METHODS = pellucid.available_methods()
 
 
+TARGET = 3
+FEW = {"masks": 40, "cells": 4, "samples": 2, "steps": 3, "window": 8, "stride": 8}
+"""Options by which the methods that run the network often run it less often."""
+
+PERTURBING = {"rise", "occlusion", "scorecam", "ablationcam"}
+OF_THE_GRADIENT = {"saliency", "smoothgrad", "smoothgrad_squared", "vargrad", "guided_backprop"}
+"""Maps of the gradient alone: of a network of ReLUs it is constant within each linear piece."""
+
+READS_ATTENTION = {"rollout"}
+
+
+def few(name: str) -> Method:
+    """A method that does not take long."""
+    known = catalogue.options(catalogue.find(name))
+    return catalogue.find(name)(**{key: value for key, value in FEW.items() if key in known})
+
+
+def tolerance(name: str) -> float:
+    """How far heatmaps may lie apart that should be equal: what a score loses is a difference of near equal numbers."""
+    return 3e-4 if name in PERTURBING else 1e-5
+
+
 def kinds(name: str) -> list[type[nn.Module]]:
-    return [TinyCNN, TinyViT] if catalogue.find(name).uses_layers else [TinyViT]
+    return [TinyViT] if name in READS_ATTENTION else [TinyCNN, TinyViT]
 
 
 def cases(ranks: tuple[int, ...] = (2,)) -> Iterator[tuple[str, type[nn.Module], int]]:
@@ -39,7 +62,7 @@ every_rank = pytest.mark.parametrize(("name", "kind", "rank"), list(cases((2, 3)
 
 
 def explained(model: nn.Module, name: str, batch: Tensor, **more: object) -> pellucid.Explanation:
-    return pellucid.explain(model, batch, method=name, **{"targets": 1, **more})
+    return pellucid.explain(model, batch, method=few(name), **{"targets": TARGET, **more})
 
 
 def assert_same(one: pellucid.Explanation, other: pellucid.Explanation, atol: float = 1e-5) -> None:
@@ -54,7 +77,7 @@ def test_maps_have_the_inputs_size_and_show_something(name: str, kind: type[nn.M
     found = explained(model, name, batch)
     assert found.heatmaps.shape == (count, 1, *batch.shape[2:])
     assert found.heatmaps.dtype == found.attributions.dtype == found.logits.dtype == torch.float32
-    assert found.targets.tolist() == [[1]] * count
+    assert found.targets.tolist() == [[TARGET]] * count
     assert not found.degenerate.any(), found.why_degenerate
     assert found.heatmaps.amin() == 0
     torch.testing.assert_close(found.heatmaps.flatten(2).amax(-1), torch.ones(count, 1))
@@ -68,7 +91,7 @@ def test_batch_equals_singles(name: str, kind: type[nn.Module], rank: int) -> No
     whole = explained(model, name, batch)
     for index in range(3):
         single = explained(model, name, batch[index : index + 1])
-        torch.testing.assert_close(whole.heatmaps[index], single.heatmaps[0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole.heatmaps[index], single.heatmaps[0], rtol=0, atol=tolerance(name))
         torch.testing.assert_close(whole.attributions[index], single.attributions[0], rtol=1e-4, atol=1e-6)
 
 
@@ -77,7 +100,8 @@ def test_batch_equals_singles(name: str, kind: type[nn.Module], rank: int) -> No
 def test_any_batch_size_gives_the_same(name: str, kind: type[nn.Module], rank: int, batch_size: int) -> None:
     model, batch = seeded(kind, rank), images(3, rank)
     whole = explained(model, name, batch, targets="all")
-    assert_same(whole, explained(model, name, batch, targets="all", runtime=Runtime(batch_size=batch_size)))
+    found = explained(model, name, batch, targets="all", runtime=Runtime(batch_size=batch_size))
+    assert_same(whole, found, atol=tolerance(name))
 
 
 @every
@@ -89,9 +113,9 @@ def test_classes_at_once_equal_classes_one_by_one(
     assert whole.heatmaps.shape[1] == 4
     for index in range(4):
         one = explained(model, name, batch, targets=index)
-        torch.testing.assert_close(whole.heatmaps[:, index], one.heatmaps[:, 0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(whole.heatmaps[:, index], one.heatmaps[:, 0], rtol=0, atol=tolerance(name))
     monkeypatch.setattr("pellucid.run.explain._MAPS_AN_IMAGE", 0)  # a class a run
-    assert_same(whole, explained(model, name, batch, targets="all"))
+    assert_same(whole, explained(model, name, batch, targets="all"), atol=tolerance(name))
 
 
 def frozen(model: nn.Module, batch: Tensor, name: str) -> pellucid.Explanation:
@@ -186,7 +210,7 @@ def test_the_map_is_the_same(
 ) -> None:
     batch = images(2, rank)
     expected = explained(seeded(kind, rank).eval(), name, batch)
-    assert_same(expected, situation(seeded(kind, rank).eval(), batch, name))
+    assert_same(expected, situation(seeded(kind, rank).eval(), batch, name), atol=tolerance(name))
 
 
 class NoGradBackbone(TinyCNN):
@@ -198,13 +222,11 @@ class NoGradBackbone(TinyCNN):
         return self.fc(features.flatten(2).mean(-1))
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if catalogue.find(name).uses_layers])
+@pytest.mark.parametrize("name", [name for name in METHODS if few(name).uses_layers])
 def test_no_grad_around_the_features_only(name: str) -> None:
     batch = images(2)
-    assert_same(
-        explained(seeded(TinyCNN), name, batch, layers=["features"]),
-        explained(seeded(NoGradBackbone), name, batch, layers=["features"]),
-    )
+    plain = explained(seeded(TinyCNN), name, batch, layers=["features"])
+    assert_same(plain, explained(seeded(NoGradBackbone), name, batch, layers=["features"]), atol=tolerance(name))
 
 
 @every
@@ -214,8 +236,10 @@ def test_half_precision_is_close(name: str, kind: type[nn.Module], rank: int, dt
     exact = explained(seeded(kind, rank), name, batch)
     half = explained(seeded(kind, rank).to(dtype), name, batch)
     assert half.heatmaps.dtype == torch.float32
+    # A difference of near equal scores keeps few of half precision's digits.
+    least = 0.9 if name in PERTURBING else 0.98
     for one, other in zip(exact.heatmaps, half.heatmaps, strict=True):
-        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.98
+        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > least
 
 
 def state(model: nn.Module) -> dict[str, object]:
@@ -279,11 +303,11 @@ def test_a_failing_model_is_left_as_it_was(name: str, kind: type[nn.Module], ran
 @every
 def test_nothing_grows_over_500_calls_of_which_a_third_fail(name: str, kind: type[nn.Module], rank: int) -> None:
     model, batch = seeded(kind, rank), images(1, rank)
-    explainer = Explainer(model, name)
+    explainer = Explainer(model, few(name))
 
     def call(index: int) -> None:
-        target = 99 if index % 3 == 0 else 1
-        if index % 3 == 0 and not catalogue.find(name).class_specific:
+        target = 99 if index % 3 == 0 else TARGET
+        if index % 3 == 0 and not few(name).class_specific:
             target = "no such class"
         try:
             explainer(batch, targets=target)
@@ -328,7 +352,8 @@ def test_a_nan_image_is_no_error(name: str) -> None:
     assert not found.heatmaps[0].any()
 
 
-@every
+# Torch's third derivative of a layer norm is wrong, and Shapley-CAM's map holds the second one already.
+@pytest.mark.parametrize(("name", "kind", "rank"), [c for c in cases() if c[:2] != ("shapleycam", TinyViT)], ids=str)
 def test_second_derivatives_equal_finite_differences(name: str, kind: type[nn.Module], rank: int) -> None:
     """The derivative of the map by the image, which attacks on explanations climb."""
     model, batch = seeded(kind, rank).double().eval(), images(1, rank).double()
@@ -337,13 +362,13 @@ def test_second_derivatives_equal_finite_differences(name: str, kind: type[nn.Mo
     def total(image: Tensor) -> Tensor:
         with opened(model, Runtime()) as session, torch.enable_grad():
             probe = View(Batch(session, image, layers), layers[0]).differentiable()
-            values = catalogue.find(name)().attribute(probe, image, Targets(1)).values
+            values = few(name).attribute(probe, image, Targets(TARGET)).values
             pattern = torch.linspace(0.5, 1.5, values[0, 0].numel(), dtype=torch.float64).view_as(values[0, 0])
             return (values * pattern).sum()
 
     image = batch.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(total(image), image)
-    assert gradient.abs().max() > 0
+    assert (gradient.abs().max() > 0) != (name in OF_THE_GRADIENT and kind is TinyCNN)
     direction = torch.randn(batch.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     step = 1e-6
     numeric = (total(batch + step * direction) - total(batch - step * direction)) / (2 * step)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,11 +20,13 @@ class Attribution:
 
     ``values`` (B, K, *grid). A method that weighs channels also gives its ``weights`` (B, K, C, *grid or
     ones) and ``activations`` (B, 1, C, *grid): wrappers work on them, and they tell why a map is empty.
+    ``checks`` are figures (B, K) by which the map can be judged, such as what is missing to its sum.
     """
 
     values: Tensor
     weights: Tensor | None = None
     activations: Tensor | None = None
+    checks: Mapping[str, Tensor] = field(default_factory=dict)
 
     def why_degenerate(self) -> tuple[tuple[str | None, ...], ...]:
         """Why each of the (B, K) maps shows nothing; None where it shows something."""

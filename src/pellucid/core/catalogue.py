@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pellucid.core.method import Method
@@ -76,6 +77,10 @@ def build(name: str, texts: Mapping[str, str]) -> Method:
 def _parsed(key: str, text: str, hint: Any) -> Any:
     if hint is bool:
         return _parsed_bool(key, text)
+    if hint is Method:
+        return find(text)()
+    if isinstance(hint, UnionType):  # X | None
+        return None if text.lower() == "none" else _parsed(key, text, get_args(hint)[0])
     if get_origin(hint) is Literal and text not in get_args(hint):
         raise OptionError(f"option {key}={text} was set; it may be {', '.join(map(str, get_args(hint)))}")
     if hint in (int, float):

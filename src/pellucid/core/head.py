@@ -29,8 +29,13 @@ def resolve_head(head: str, stated: str | None, count: int) -> str:
 
 
 def class_logits(logits: Tensor, head: str) -> Tensor:
-    """Scores of the classes, (B, C): the logits; for a binary head (B, 2), −z for class 0 and z for class 1."""
+    """Scores of the classes, (B, C) or (B, C, *space): the logits; for a binary head C = 2, −z and z."""
     return torch.cat([-logits, logits], dim=1) if head == "binary" else logits
+
+
+def over_places(logits: Tensor) -> Tensor:
+    """Scores of the classes, (B, C): the logits, or the means of maps of logits (B, C, *space) over the places."""
+    return logits.flatten(2).mean(dim=2) if logits.ndim > 2 else logits
 
 
 def probabilities(logits: Tensor, head: str) -> Tensor:

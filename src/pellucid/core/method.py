@@ -6,8 +6,10 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.probe import Images, Probe
+from pellucid.core.inputs import Images
+from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
+from pellucid.errors import OptionError
 
 
 class Method(ABC):
@@ -25,3 +27,12 @@ class Method(ABC):
     @abstractmethod
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets, or (B, 1, *grid) of a method that is not class-specific."""
+
+
+def wrap(wrapper: Method, inner: object) -> None:
+    """Settle a wrapper around a method: it looks at layers, and depends on the class, where the inner one does."""
+    if not isinstance(inner, Method):
+        name = type(wrapper).__name__
+        raise OptionError(f"{name} wraps a Method, got {inner!r}: write {name}(GradCAM())")
+    object.__setattr__(wrapper, "uses_layers", inner.uses_layers)  # frozen
+    object.__setattr__(wrapper, "class_specific", inner.class_specific)

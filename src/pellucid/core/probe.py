@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
+from pellucid.core.inputs import Images
 from pellucid.core.target import Targets
 
-Images = Tensor | Mapping[str, Tensor]
-"""A batch (B, C, *space), or a mapping of names to tensors of which the first is explained."""
-
 Step = Callable[[Tensor | None, Tensor], Tensor]
-"""(what came of the blocks before, None at first; this block's attention (B, heads, T, T)) → what comes of it."""
+"""(what came of the parts before, None at first; this part of the network) → what comes of it.
+
+A part is a block's attention (B, heads, T, T), or a layer's bias times its gradient (B, 1, C, *grid).
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class Probe(Protocol):
     def layer(self) -> str:
         """The layer's dotted name; "" for a view of the whole model."""
 
+    @property
+    def batch_size(self) -> int:
+        """How many images a pass may take."""
+
+    def generator(self) -> torch.Generator:
+        """Random numbers on the CPU, seeded by the runtime: the same in every call."""
+
     def scores(self, images: Images) -> Tensor:
         """Logits of the classes, (B, C)."""
 
@@ -58,6 +67,25 @@ class Probe(Protocol):
 
     def input_gradients(self, images: Images, targets: Targets) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space)."""
+
+    def curvature(self, images: Images, targets: Targets) -> Tensor:
+        """H A: the scores' second derivatives at the layer's output A, times A, (B, K, C, *grid)."""
+
+    def bias_gradients(self, images: Images, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
+        """Fold bias × gradient of every layer that has a bias, and its sum over the network, (B, K).
+
+        ``step`` is given (B, 1, C, *grid), a class and a layer at a time, where the layer's output has places, and
+        answers with (B, 1, *space): what comes back is (B, K, *space).
+        """
+
+    def onward(self, image: Images) -> Callable[[Tensor], Tensor]:
+        """What the network makes of other outputs of the layer: (N, C, *grid) → logits (N, classes).
+
+        ``image`` is a batch of one. What comes before the layer is computed once, where the network allows that.
+        """
+
+    def guided(self) -> Probe:
+        """The same, with input gradients that pass back through activation functions only where they are positive."""
 
     def differentiable(self) -> Probe:
         """The same answers, with the graph of their computation back to the images and the parameters.

@@ -13,6 +13,9 @@ from pellucid.errors import OptionError
 DEGENERATE = 1e-5
 """A map whose values spread over less than this part of its largest magnitude shows nothing."""
 
+FLAT = 0.01
+"""A mean over the channels that moves by less than this part of the channels' own size does not tell a direction."""
+
 _MODES = {
     "linear": {1: "linear", 2: "bilinear", 3: "trilinear"},
     "bilinear": {2: "bilinear"},
@@ -84,21 +87,39 @@ def heatmap(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor
     return scale(upsample(clean, size, mode))
 
 
-def first_component(values: Tensor) -> Tensor:
-    """Project (B, K, C, *grid) onto its first principal component over the places: (B, K, *grid).
+def centred(values: Tensor) -> Tensor:
+    """(B, K, C, *grid) less each channel's mean over the places."""
+    return values - spatial_mean(values)
 
-    With X the (places × C) matrix less its column means, X = U Σ Vᵀ, the result is X v₁. A singular vector
-    has no sign of its own: the projection is turned so that it correlates positively with the mean over
-    the channels.
+
+def first_component(values: Tensor) -> Tensor:
+    """Project (B, K, C, *grid) onto its first singular vector over the channels: (B, K, *grid).
+
+    With X the (places × C) matrix, X = U Σ Vᵀ, the result is X v₁; of centred values that is the first
+    principal component. A singular vector has no sign of its own: the projection is turned so that it correlates
+    positively, over the places, with the mean over the channels. Where that mean is the same everywhere (as behind
+    a layer norm), so that its largest magnitude is positive.
     """
     matrix = values.flatten(3).transpose(2, 3)
     # A map with a value that is not finite has no components, and must not spoil the others' decomposition.
     whole = matrix.isfinite().flatten(2).all(-1)[..., None]
     matrix = torch.where(whole[..., None], matrix, torch.zeros_like(matrix))
-    matrix = matrix - matrix.mean(dim=2, keepdim=True)
     _, _, right = torch.linalg.svd(matrix, full_matrices=False)
     projection = (matrix @ right[..., 0, :, None]).squeeze(-1)
-    agreement = (projection * matrix.mean(dim=-1)).sum(dim=-1, keepdim=True)
-    signed = torch.where(agreement < 0, -projection, projection)
+    signed = torch.where(_is_turned(projection, matrix), -projection, projection)
     signed = torch.where(whole, signed, torch.full_like(signed, torch.nan))
     return signed.reshape(*values.shape[:2], *values.shape[3:])
+
+
+def _is_turned(projection: Tensor, matrix: Tensor) -> Tensor:
+    """Whether a projection (B, K, places) of (B, K, places, C) points the wrong way, (B, K, 1)."""
+    mean = matrix.mean(dim=-1)
+    mean = mean - mean.mean(dim=-1, keepdim=True)
+    flat = mean.square().mean(dim=-1) <= FLAT**2 * matrix.square().mean(dim=(-2, -1))
+    peak = projection.gather(-1, projection.abs().argmax(dim=-1, keepdim=True))
+    return torch.where(flat[..., None], peak, (projection * mean).sum(dim=-1, keepdim=True)) < 0
+
+
+def magnitude(values: Tensor) -> Tensor:
+    """The largest magnitude over the channels of (B, K, C, *space): (B, K, *space)."""
+    return values.abs().amax(dim=2)

@@ -5,39 +5,131 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from pellucid.core.head import over_places
 from pellucid.errors import TargetError, near
 
-Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """The target for a network that answers with a map of logits (B, C, *space): one class, at some places.
+
+    Its score is the mean of the class's logit over ``mask``, a bool tensor or array (*space) or (B, *space) at the
+    input's or the map's size (and brought to the map's by nearest neighbour). None: the places where the network
+    predicts the class in the image as it was given (its logit is the largest; of sigmoid heads, and of a single
+    class, it is above 0). Where there is no place, the explanation's map is empty. ``class_``: a number or a name.
+
+    Raises:
+        TargetError: the mask is not of bool, or the class neither a number nor a name.
+    """
+
+    class_: int | str
+    mask: Tensor | npt.NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no mask and no class."""
+        if not isinstance(self.class_, str):
+            _number(self.class_)
+        kind = getattr(self.mask, "dtype", type(self.mask).__name__)
+        if self.mask is not None and str(kind) not in ("torch.bool", "bool"):
+            raise TargetError(f"a Region's mask must be a bool tensor or array, got {kind}: write mask > 0, say")
+
+
+Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] | Region
 """What a user may ask: "predicted", "all", an index, a class name, a list (one an image), a tensor (B,) or
-(B, K), or a callable from logits to scores (B,) or (B, K)."""
+(B, K), a callable from logits to scores (B,) or (B, K), or a ``Region``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """The scores to explain, for the images of one batch; pure functions of the logits (B, C).
+    """The scores to explain, for the images of one batch; pure functions of the logits (B, C) or (B, C, *space).
 
-    ``first`` and ``stop`` choose a run of the K columns, so that many classes can be done in parts.
+    Of a map of logits, the classes' scores are the means over all places, or over those of a ``Region``.
+    ``first`` and ``stop`` choose a run of the K columns, so that many classes can be done in parts. ``head``
+    (softmax or sigmoid) says where a class counts as predicted; ``size`` is the input's. A Region that is asked
+    for is kept as its class, the ``request``, and as ``within``.
     """
 
     request: Request
     classes: tuple[str, ...] | None = None
     first: int = 0
     stop: int | None = None
+    head: str = "softmax"
+    size: tuple[int, ...] | None = None
+    within: Region | None = None
+
+    def __post_init__(self) -> None:
+        """Take a Region apart."""
+        if isinstance(self.request, Region):
+            object.__setattr__(self, "within", self.request)
+            object.__setattr__(self, "request", self.request.class_)
+
+    def fitted(self, images: int, size: Sequence[int]) -> Targets:
+        """The same targets for so many images of this size; raises where they are not for as many.
+
+        A Region's mask has an axis for the images afterwards.
+        """
+        self.check_count(images)
+        within, rank = self.within, len(size)
+        if within is not None and within.mask is not None:
+            mask = _tensor(within.mask)
+            if mask.ndim not in (rank, rank + 1) or (mask.ndim > rank and len(mask) != images):
+                raise TargetError(
+                    f"a Region's mask must be of shape {tuple(size)}, or {(images, *size)} with one an image, "
+                    f"got {tuple(mask.shape)}"
+                )
+            within = replace(within, mask=mask.expand(images, *mask.shape[-rank:]))
+        return replace(self, size=tuple(size), within=within)
 
     def images(self, start: int, stop: int) -> Targets:
-        """The targets of images ``start`` to ``stop`` of the batch."""
-        if isinstance(self.request, Tensor) or _is_list(self.request):
-            return replace(self, request=self.request[start:stop])  # type: ignore[index]  # a tensor or a list
-        return self
+        """The targets of images ``start`` to ``stop`` of the batch, fitted or settled before."""
+        within = self.within
+        if within is not None and within.mask is not None:
+            within = replace(within, mask=within.mask[start:stop])
+        request = self.request
+        if isinstance(request, Tensor) or _is_list(request):
+            request = request[start:stop]  # type: ignore[index]  # a tensor or a list
+        return replace(self, request=request, within=within)
 
     def columns(self, first: int, stop: int) -> Targets:
         """The targets of the maps ``first`` to ``stop`` of each image."""
         return replace(self, first=first, stop=stop)
+
+    def settled(self, logits: Tensor) -> Targets:
+        """The same targets where the images are changed: classes and places are those of these logits for good."""
+        within = self.within
+        if within is not None:
+            within = replace(within, mask=self._places(within, logits))
+        request = self.request if callable(self.request) else self._named(over_places(logits))
+        return replace(self, request=request, within=within)
+
+    def repeated(self, count: int) -> Targets:
+        """Settled targets of one image, for ``count`` variants of it."""
+        within = self.within
+        if within is not None and within.mask is not None:
+            within = replace(within, mask=within.mask.expand(count, *within.mask.shape[1:]))  # type: ignore[union-attr]  # settled
+        request = self.request.expand(count, -1) if isinstance(self.request, Tensor) else self.request
+        return replace(self, request=request, within=within)
+
+    def mirrored(self) -> Targets:
+        """Settled targets for the images mirrored at their last axis."""
+        within = self.within
+        if within is None or within.mask is None:
+            return self
+        return replace(self, within=replace(within, mask=within.mask.flip(-1)))  # type: ignore[union-attr]  # settled
+
+    def scored_by(self, request: Callable[[Tensor], Tensor]) -> Targets:
+        """Other scores: a callable of the classes' scores (B, C) at the same places."""
+        return replace(self, request=request, first=0, stop=None)
 
     def check_count(self, images: int) -> None:
         """Raise unless there is one target, or one row of them, an image."""
@@ -49,19 +141,63 @@ class Targets:
 
     def indices(self, logits: Tensor) -> Tensor:
         """The classes that the maps explain, (B, K) int64; −1 where a callable says what is explained."""
+        if self.within is not None and logits.ndim == 2:
+            raise TargetError(
+                "a Region was asked for; the model gives one score a class, and no map of them: "
+                "give the class's number or name"
+            )
         if callable(self.request):
-            return torch.full(self._called(self.request, logits).shape, -1, device=logits.device)
-        return self._named(logits)[:, self.first : self.stop]
+            scores = self._called(self.request, self._everywhere(logits))
+            return torch.full(scores.shape, -1, device=logits.device)
+        return self._named(over_places(logits))[:, self.first : self.stop]
 
     def scores(self, logits: Tensor) -> Tensor:
         """The scores to differentiate, (B, K)."""
         if callable(self.request):
-            return self._called(self.request, logits)
-        return logits.gather(1, self.indices(logits))
+            return self._called(self.request, self._everywhere(logits))
+        indices = self.indices(logits)
+        if self.within is None:
+            return over_places(logits).gather(1, indices)
+        chosen = indices.reshape(*indices.shape, *(1,) * (logits.ndim - 2)).expand(-1, -1, *logits.shape[2:])
+        return self._mean(logits.gather(1, chosen), self._places(self.within, logits))
 
     def count(self, logits: Tensor) -> int:
         """How many maps an image gets, K."""
         return self.columns(0, _MANY).indices(logits).shape[1]
+
+    def _everywhere(self, logits: Tensor) -> Tensor:
+        """What each of the classes scores, (B, C)."""
+        return over_places(logits) if self.within is None else self._mean(logits, self._places(self.within, logits))
+
+    @staticmethod
+    def _mean(logits: Tensor, places: Tensor) -> Tensor:
+        """The mean of logits (B, K, *space) over places (B, *space); without any, a 0 of which all gradients are 0."""
+        kept = torch.where(places[:, None], logits, torch.zeros_like(logits)).flatten(2).sum(dim=2)
+        return kept / places.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
+
+    def _places(self, region: Region, logits: Tensor) -> Tensor:
+        """Where a region is on the map of logits, (B, *space) bool."""
+        if region.mask is not None:
+            # A copy: what was made under inference_mode cannot take part in a graph.
+            return self._brought(_tensor(region.mask).to(logits.device, copy=True), logits)
+        index = self._index(region.class_)
+        if self.head == "sigmoid" or logits.shape[1] == 1:
+            return logits[:, index] > 0
+        return logits.argmax(dim=1) == index
+
+    def _brought(self, mask: Tensor, logits: Tensor) -> Tensor:
+        """A mask (*space) or (B, *space) at the size of the map of logits, (B, *space)."""
+        size = tuple(logits.shape[2:])
+        mask = mask.expand(len(logits), *mask.shape) if mask.ndim == len(size) else mask
+        if tuple(mask.shape[1:]) == size:
+            return mask
+        if self.size is None or tuple(mask.shape[1:]) != self.size:
+            sizes = " or ".join(str(one) for one in dict.fromkeys(filter(None, (self.size, size))))
+            raise TargetError(f"a Region's mask must have the size {sizes}, got {tuple(mask.shape[1:])}")
+        brought = F.interpolate(mask[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
+        if (mask.flatten(1).any(dim=1) & ~brought.flatten(1).any(dim=1)).any():
+            raise TargetError(f"a Region's mask has no place left at the size {size} of the map: give one of that size")
+        return brought
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
         scores = request(logits.clone())  # it may work in place
@@ -103,14 +239,7 @@ class Targets:
         """The index of one class, by number or name."""
         if isinstance(item, str):
             return self._index_of_name(item)
-        if isinstance(item, bool) or not hasattr(item, "__index__"):
-            raise TargetError(
-                f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}"
-            )
-        index = operator.index(item)
-        if abs(index) > _MANY:
-            raise TargetError(f"class {index} was asked for; no model has that many")
-        return index
+        return _number(item)
 
     def _index_of_name(self, name: str) -> int:
         if self.classes is None:
@@ -124,6 +253,22 @@ class Targets:
 
 
 _MANY = 2**62
+
+
+def _number(item: Any) -> int:
+    if isinstance(item, Region):
+        raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space) for a place an image")
+    if isinstance(item, bool) or not hasattr(item, "__index__"):
+        raise TargetError(f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}")
+    index = operator.index(item)
+    if abs(index) > _MANY:
+        raise TargetError(f"class {index} was asked for; no model has that many")
+    return index
+
+
+def _tensor(mask: Any) -> Tensor:
+    # Not as_tensor, which warns of arrays that cannot be written.
+    return mask if isinstance(mask, Tensor) else torch.tensor(mask)
 
 
 def _is_list(request: object) -> bool:

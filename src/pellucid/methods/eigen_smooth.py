@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.method import Method
-from pellucid.core.probe import Images, Probe
-from pellucid.core.space import first_component
+from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images
+from pellucid.core.method import Method, wrap
+from pellucid.core.probe import Probe
+from pellucid.core.space import centred, first_component
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
+from pellucid.methods.gradcam import GradCAM
 
 
+@method("eigen_smooth")
 @dataclass(frozen=True)
 class EigenSmooth(Method):
     """A wrapper over a method that weighs channels: what its weighted channels have in common.
@@ -22,6 +25,8 @@ class EigenSmooth(Method):
 
         map = relu( X v₁ ), its sign such that X v₁ correlates positively with the mean channel
 
+    When to use it: where a map is speckled. What the channels do not share is thrown away, negative evidence too.
+
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
     >>> from pellucid.methods.gradcam import GradCAM
@@ -29,18 +34,15 @@ class EigenSmooth(Method):
     torch.Size([1, 1, 2, 2])
     """
 
-    method: Method
-
-    name: ClassVar[str] = "eigen_smooth"
+    method: Method = GradCAM()  # noqa: RUF009  # methods are frozen
 
     def __post_init__(self) -> None:
         """Refuse what is no method."""
-        if not isinstance(self.method, Method):
-            raise OptionError(f"EigenSmooth wraps a Method, got {self.method!r}: write EigenSmooth(GradCAM())")
+        wrap(self, self.method)
 
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
         inner = self.method.attribute(probe, images, targets)
         if inner.weights is None or inner.activations is None:
             raise OptionError(f"eigen smoothing was asked for; method {self.method.name!r} weighs no channels")
-        return Attribution(first_component(inner.weights * inner.activations).relu())
+        return Attribution(first_component(centred(inner.weights * inner.activations)).relu())

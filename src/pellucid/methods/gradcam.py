@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images
 from pellucid.core.method import Method
-from pellucid.core.probe import Images, Probe
+from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
 from pellucid.core.target import Targets
 
@@ -22,6 +23,9 @@ class GradCAM(Method):
         w_c = mean over the grid of ∂z/∂A_c          map = relu( Σ_c w_c A_c )
 
     The map is (B, K, *grid), not negative, in units of the logit.
+
+    When to use it: first. It costs no more than a prediction, and is the map that most readers know. Its places are as
+    coarse as the layer's; where evidence for and against lies in one channel, see HiResCAM.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images
 from pellucid.core.method import Method
-from pellucid.core.probe import Images, Probe
+from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_sum, weighted_sum
 from pellucid.core.target import Targets
 
@@ -27,6 +28,9 @@ class GradCAMPlusPlus(Method):
     small gradients don't vanish. The paper assumes A ≥ 0; on a layer before its activation the raw
     formula points away from the object. The map is (B, K, *grid); g · A is dimensionless in α,
     so a model whose logits are scaled up gets another map, as the formula says.
+
+    When to use it: where several instances of the class are in one picture, and Grad-CAM shows one. It counts positive
+    gradients only, and spreads over what is not the class's alone.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images
 from pellucid.core.method import Method
-from pellucid.core.probe import Images, Probe
+from pellucid.core.probe import Probe
 from pellucid.core.space import weighted_sum
 from pellucid.core.target import Targets
 
@@ -23,6 +24,9 @@ class HiResCAM(Method):
 
     The map is (B, K, *grid) and keeps its sign: negative places speak against the class. Where one linear layer
     follows, the map's sum is the logit less its bias.
+
+    When to use it: where a map must be faithful to the layer: it shows what each place adds to the score, and what it
+    takes away. Rougher than Grad-CAM.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images
 from pellucid.core.method import Method
-from pellucid.core.probe import Images, Probe
+from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 
@@ -29,6 +30,9 @@ class Rollout(Method):
     The map is the class token's row over the patches, (B, 1, *grid); of a network whose scores are not read
     off its first token, the mean of the patches' rows. It does not depend on the class: every class gets
     the same.
+
+    When to use it: on a vision transformer, to see where the class token looks, whatever it says. It is no evidence for
+    one class rather than another.
 
     >>> import timm, torch, pellucid
     >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5)

@@ -4,10 +4,16 @@ Of the modules whose output is spatial (larger than 1×1), the one that finishes
 dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
 more than once; and of these the last from which the class score has a non-zero gradient on the places
 (a ViT's last norm has none: only its class token goes on).
+
+Of a network that answers with a map of logits, those on the coarsest grid come first (but for adaptive pooling's,
+as a pyramid of poolings has), there the one that finishes last; then the next finer ones. Left out are the layers
+that are the map itself, or a summand of it: with as many channels as classes, where the gradient of a class
+lies in the one channel.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -15,13 +21,13 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from pellucid.core.probe import Images
+from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.engine.batch import Batch
 from pellucid.models.engine.search import noise_like, without_zeros
 from pellucid.models.engine.session import Session, last_features
-from pellucid.models.engine.trace import Key, Trace, explained, one_image, with_explained
+from pellucid.models.engine.trace import Key, Trace
 from pellucid.models.tokens import Layout, infer
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
@@ -36,7 +42,7 @@ def recommended_layer(session: Session, images: Images) -> str:
     chosen = _CHOSEN.setdefault(session.model, {})
     key = session.key(images)
     if key not in chosen:
-        chosen[key] = _choose(session, one_image(images))
+        chosen[key] = _choose(session, cut(images, 0, 1))
     return chosen[key]
 
 
@@ -48,7 +54,12 @@ def candidates(trace: Trace, network: nn.Module) -> list[str]:
     placed = [name for name in names if layouts[name] is not None]
     # Of tokens, those as wide as the last ones: a block's joint projection to queries, keys and values is no picture.
     width = next((trace.shapes[name][-1] for name in placed if len(trace.shapes[name]) == 3), None)
-    return [name for name in placed if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width]
+    found = [name for name in placed if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width]
+    if len(trace.answer) == 2:
+        return found
+    adaptive = {trace.shapes[name][2:] for name in trace.shapes if "Adaptive" in type(modules.get(name)).__name__}
+    grids = {name: layout.grid for name, layout in layouts.items() if layout is not None}
+    return sorted(found, key=lambda name: (grids[name] in adaptive, math.prod(grids[name])))
 
 
 def layout_of(name: str, module: nn.Module, trace: Trace) -> Layout | None:
@@ -114,14 +125,25 @@ def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _reached(session: Session, image: Images, layers: list[str]) -> list[bool]:
-    """Which layers the predicted class's score has a non-zero gradient at."""
+    """Which layers the predicted class's score has a non-zero gradient at, but for the map of logits itself."""
     batch = Batch(session, image, layers)
     targets = Targets("predicted")
     try:
-        return [bool((batch.gradient(layer, targets) != 0).any()) for layer in layers]
+        gradients = [batch.gradient(layer, targets)[0, 0] for layer in layers]
     except GradientError:
         # One of them is out of reach (a detach after it): each on its own.
         return [False] if len(layers) == 1 else [_reached(session, image, [layer])[0] for layer in layers]
+    logits = batch.logits()
+    own = int(targets.indices(logits)) if session.head != "binary" else 0
+    count = logits.shape[1] if session.head != "binary" else 1
+    is_map = [logits.ndim > 2 and _is_answer(gradient, own, count) for gradient in gradients]
+    return [bool((one != 0).any()) and not answer for one, answer in zip(gradients, is_map, strict=True)]
+
+
+def _is_answer(gradient: Tensor, own: int, count: int) -> bool:
+    """Whether a layer is the map of logits or a summand of it, by a class's gradient (C, *grid) at it."""
+    others = [channel for channel in range(len(gradient)) if channel != own]
+    return len(gradient) == count and not (gradient[others] != 0).any()
 
 
 def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:

@@ -16,18 +16,20 @@ _NAMES = ("logits", "out", "output", "scores", "predictions")
 def raw_logits(answer: Any, images: int) -> Tensor:
     """The class scores (B, C) of a model's answer: a tensor, dict, tuple or dataclass-like ModelOutput.
 
-    Of several tensors, one named logits, out, output, scores or predictions; else the first of two axes. A tensor
-    (B,) is one logit an image; of a single image whose axes were squeezed away, () is its one logit and (C,)
-    its classes. Half precision comes back as float32.
+    Of several tensors, one named logits, out, output, scores or predictions; else the first of two axes. Without
+    any, likewise a map of them (B, C, H, W) or (B, C, D, H, W), as networks give that segment. A tensor (B,) is
+    one logit an image; of a single image whose axes were squeezed away, () is its one logit and (C,) its classes.
+    Half precision comes back as float32.
     """
     found = list(_tensors(answer))
     shaped = [t.reshape(images, -1) for t in found if t.ndim < 2 and (images == 1 or t.numel() == images)]
-    fitting = [t for t in found if t.ndim == 2 and len(t) == images] or shaped
+    maps = [t for t in found if t.ndim in (4, 5) and len(t) == images and t.numel()]
+    fitting = [t for t in found if t.ndim == 2 and len(t) == images] or maps or shaped
     if not fitting:
         shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(answer).__name__
         raise OutputError(
-            f"class scores of shape (B, C), here with B = {images}, were expected from the model, got {shapes}: "
-            f"wrap the model so that it returns them"
+            f"class scores of shape (B, C) or a map of them (B, C, *space), here with B = {images}, were expected "
+            f"from the model, got {shapes}: wrap the model so that it returns them"
         )
     logits = fitting[0]
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

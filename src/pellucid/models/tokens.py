@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 MAX_PREFIX = 16
@@ -34,6 +35,15 @@ class Layout:
         if self.kind == "tokens":
             output = output[:, self.prefix :].reshape(len(output), *self.grid, -1)
         return output.movedim(-1, 1)
+
+    def restored(self, values: Tensor, output: Tensor) -> Tensor:
+        """Values (B, C, *grid) as the layer's output would be; tokens that lie nowhere are those of ``output``."""
+        if self.kind == "channels_first":
+            return values
+        values = values.movedim(1, -1)
+        if self.kind == "channels_last":
+            return values
+        return torch.cat([output[:, : self.prefix], values.flatten(1, -2)], dim=1)
 
 
 def infer(

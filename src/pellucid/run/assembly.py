@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
@@ -46,7 +47,8 @@ class Facts:
     def provenance(self) -> dict[str, Any]:
         """How the explanation was made, in plain values: what is not one is written as its text."""
         plain = (str, int, float, bool, type(None))
-        options = {key: value if isinstance(value, plain) else str(value) for key, value in vars(self.method).items()}
+        given = {key: getattr(self.method, key) for key in catalogue.options(type(self.method))}
+        options = {key: value if isinstance(value, plain) else str(value) for key, value in given.items()}
         runtime = asdict(self.runtime) | {"device": str(self.runtime.device)}
         return {
             "method": self.method.name,
@@ -85,6 +87,9 @@ def assembled(
 def _of_layer(
     facts: Facts, head: str, runs: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
 ) -> Explanation:
+    # Of a score that is no number nothing is explained, whatever its gradient (a ReLU's at NaN is 0).
+    lost = logits.isnan().any(dim=1)
+    runs = [replace(run, values=_lost(run.values, lost)) for run in runs]
     values = torch.cat([run.values for run in runs], dim=1).detach().float()
     why = tuple(sum(rows, ()) for rows in zip(*(run.why_degenerate() for run in runs), strict=True))
     maps = heatmap(values, size)
@@ -104,7 +109,13 @@ def _of_layer(
         head=head,
         classes=facts.names(logits.shape[1]),
         provenance=facts.provenance(),
+        checks={name: torch.cat([run.checks[name] for run in runs], dim=1).detach().float() for name in runs[0].checks},
     )
+
+
+def _lost(values: Tensor, images: Tensor) -> Tensor:
+    """Maps (B, K, *grid) with those of some images (B,) made NaN."""
+    return values.masked_fill(images.reshape(-1, *(1,) * (values.ndim - 1)), torch.nan)
 
 
 def joined(parts: Sequence[Explanation]) -> Explanation:
@@ -120,6 +131,7 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
         first,
         **arrays,
         why_degenerate=tuple(row for part in parts for row in part.why_degenerate),
+        checks={name: torch.cat([part.checks[name] for part in parts]) for name in first.checks},
         by_layer={layer: joined([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,15 +13,14 @@ import pellucid.methods  # noqa: F401  # so that the catalogue knows them
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import Explanation
-from pellucid.core.head import check_head
+from pellucid.core.head import check_head, over_places
+from pellucid.core.inputs import Images, cut, explained, spans
 from pellucid.core.method import Method
-from pellucid.core.probe import Images
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, PellucidWarning, ShapeError
 from pellucid.models.engine import Session, View, opened
 from pellucid.models.engine.batch import Batch
-from pellucid.models.engine.trace import explained
 from pellucid.models.layers import recommended_layer
 from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run.assembly import FUSIONS, Facts, assembled, joined
@@ -46,7 +45,8 @@ def explain(
     ``images`` (B, C, *space), prepared as the model expects them, 2-D or 3-D; or a mapping of names to
     tensors, of which the first is explained. ``method``: a name (``available_methods()``) or a
     ``Method``. ``targets``: "predicted", "all", a class's number or name, a list (one an image), a
-    tensor (B,) or (B, K), or a callable from logits to scores (B,) or (B, K). ``layers``: dotted
+    tensor (B,) or (B, K), a callable from logits to scores (B,) or (B, K), or a ``Region`` of a network that
+    answers with a map (B, C, *space); all others then see each class's mean over it. ``layers``: dotted
     names; None finds one. ``fuse`` joins several layers' heatmaps: mean, max or weighted (later ones
     more). ``classes``: names; ``head``: softmax, sigmoid, binary or auto.
 
@@ -108,14 +108,15 @@ class Explainer:
         info = model_info(self.model)
         _warn_of_range(info, images)
         names = tuple(self.classes) if self.classes is not None else info.classes
-        request = Targets(_as_tensor(targets), names)
-        request.check_count(count)
+        stated = self.head if self.head != "auto" else info.head or "softmax"
+        request = Targets(_as_tensor(targets), names, head=stated)
+        request = request.fitted(count, explained(images).shape[2:])
         with opened(self.model, self.runtime, self.head, info.head) as session:
-            layers = self._layers(session, session.prepared(_cut(images, 0, 1)))
+            layers = self._layers(session, session.prepared(cut(images, 0, 1)))
             facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, self.runtime)
             parts = [
-                _part(session, facts, _cut(images, start, stop), request.images(start, stop))
-                for start, stop in _spans(count, self.runtime.batch_size)
+                _part(session, facts, cut(images, start, stop), request.images(start, stop))
+                for start, stop in spans(count, self.runtime.batch_size)
             ]
         return joined(parts)
 
@@ -136,12 +137,12 @@ def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> E
     views = [View(batch, layer) for layer in facts.layers] or [View(batch)]
     step = max(1, _MAPS_AN_IMAGE * facts.runtime.batch_size // len(explained(images)))
     runs = [_run(facts.method, views, targets.columns(0, step))]
-    logits = batch.logits()
+    logits = batch.logits().detach()
     total = targets.count(logits)
     for start in range(step, total if facts.method.class_specific else 0, step):
         runs.append(_run(facts.method, views, targets.columns(start, start + step)))
     indices = targets.columns(0, total).indices(logits)
-    return assembled(facts, session.head, runs, logits, indices, tuple(explained(images).shape[2:]))
+    return assembled(facts, session.head, runs, over_places(logits), indices, tuple(explained(images).shape[2:]))
 
 
 def _run(method: Method, views: Sequence[View], targets: Targets) -> list[Attribution]:
@@ -195,15 +196,3 @@ def _warn_of_range(info: ModelInfo, images: Images) -> None:
     text = info.preprocessing.range_warning(explained(images)) if info.preprocessing and info.spec else None
     if text:
         warnings.warn(text, PellucidWarning, stacklevel=4)
-
-
-def _cut(images: Images, start: int, stop: int) -> Images:
-    """Images ``start`` to ``stop``; of a mapping, every tensor is cut alike."""
-    if isinstance(images, Mapping):
-        return {name: tensor[start:stop] for name, tensor in images.items()}
-    return images[start:stop]
-
-
-def _spans(count: int, size: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, count, size):
-        yield start, min(start + size, count)

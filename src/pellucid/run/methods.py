@@ -9,7 +9,7 @@ from pellucid.core import catalogue
 def available_methods() -> list[str]:
     """The names of all explanation methods, sorted.
 
-    >>> available_methods()
-    ['gradcam', 'gradcam++', 'hirescam', 'rollout']
+    >>> available_methods()[:4]
+    ['ablationcam', 'aug_smooth', 'eigen_smooth', 'eigencam']
     """
     return catalogue.names()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.attribution import Attribution
+from pellucid.core.inputs import Images
 from pellucid.core.method import Method
-from pellucid.core.probe import Images
 from pellucid.core.space import heatmap, upsample
 from pellucid.core.target import Request, Targets
 from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, near

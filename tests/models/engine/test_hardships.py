@@ -479,7 +479,7 @@ def test_eigen_smooth_wraps_a_method() -> None:
     with pytest.raises(OptionError, match="wraps a Method"):
         EigenSmooth("gradcam")
     with pytest.raises(OptionError, match="weighs no channels"):
-        pellucid.explain(seeded(TinyViT), images(1), method=EigenSmooth(Rollout()), layers=["blocks.0"])
+        pellucid.explain(seeded(TinyViT), images(1), method=EigenSmooth(Rollout()))
 
 
 @pytest.mark.parametrize("size", [224, "224", (0, 3)])

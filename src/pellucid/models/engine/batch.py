@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pellucid.core.probe import Images, Step, TokenGrid
+from pellucid.core.inputs import Images, cut, explained, with_explained
+from pellucid.core.probe import Step, TokenGrid
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError, TargetError
 from pellucid.models.engine.attention import AttentionTap
-from pellucid.models.engine.capture import noted
+from pellucid.models.engine.biases import BiasFold
+from pellucid.models.engine.capture import noted, recording
+from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients
+from pellucid.models.engine.guiding import Guiding
+from pellucid.models.engine.replay import Onward
 from pellucid.models.engine.search import noise_like, without_zeros
-from pellucid.models.engine.session import Session
-from pellucid.models.engine.trace import explained, one_image, with_explained
-from pellucid.models.tokens import infer
+from pellucid.models.engine.session import Session, last_features
+from pellucid.models.tokens import Layout, infer
 
-_HALF_SCALES = (1024.0, 1.0, 1 / 1024)
-"""float16 gradients are computed this much larger, or less where that overflows: powers of two, exact to undo."""
+T = TypeVar("T")
 
 
 class Batch:
     """One batch in one session: its logits, its layers' outputs, and gradients on demand."""
 
-    def __init__(self, session: Session, images: Images, layers: Sequence[str], differentiable: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        images: Images,
+        layers: Sequence[str],
+        differentiable: bool = False,
+        guided: bool = False,
+    ) -> None:
         self.session = session
         self.images = images
         self.layers = tuple(layers)
         self.differentiable = differentiable
+        self.guided = guided
         self._prepared = session.prepared(images)
         self._logits: Tensor | None = None
         self._outputs: dict[str, Tensor] = {}
@@ -65,13 +78,77 @@ class Batch:
             self._logits = self.session.call(self._prepared)
         return fold.result(), self._token_grid(fold.tokens)
 
+    def curvature(self, layer: str, targets: Targets) -> Tensor:
+        """H a, with a the layer's output and H the second derivatives of the scores there, (B, K, C, *grid)."""
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has a first derivative only
+            whole = self._second(layer, targets)
+        spatial = self._spatial(layer, whole.flatten(0, 1))
+        return spatial.reshape(*whole.shape[:2], *spatial.shape[1:])
+
+    def _second(self, layer: str, targets: Targets) -> Tensor:
+        self._has_graph = False
+        self._gradients = (targets, self._all_gradients(targets))
+        with torch.enable_grad():
+            return curvature(targets.scores(self.logits()), self._outputs[layer], self.differentiable)
+
+    def onward(self, layer: str) -> Onward:
+        """What the network makes of other outputs of a layer; of a batch of one image."""
+        if not self._outputs:
+            self._run(graph=False)
+        layout = self.session.layout(layer, self._outputs[layer].shape, self._prepared)
+        with self._grad_mode(whole=False):
+            return Onward(self.session, self._prepared, layer, layout)
+
     def input_gradient(self, targets: Targets) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space)."""
-        with self._grad_mode(whole=True):
-            images, leaf = self._with_leaf()
-            self._logits = logits = self.session.call(images)
-            scores = targets.scores(logits)
-        return self._differentiated(scores, [leaf])[0]
+        return self._from_images(targets, nullcontext, lambda scores, leaf: self._differentiated(scores, [leaf])[0])
+
+    def bias_gradients(self, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
+        """Bias × gradient of every layer, folded, and its sum over the network, (B, K)."""
+        trace = self.session.trace(self._prepared)  # before the pass: it may take one
+
+        def layout(module: nn.Module, output: Tensor) -> Layout | None:
+            return infer(output.shape, trace.size, trace.grids, last_features(module))
+
+        fold = BiasFold(layout, step)
+        watching = partial(fold.watching, self.session.network)
+        return self._from_images(targets, watching, partial(fold.run, graph=self.differentiable))
+
+    def _from_images(
+        self, targets: Targets, watching: Callable[[], AbstractContextManager[None]], ask: Callable[[Tensor, Tensor], T]
+    ) -> T:
+        """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them."""
+        for kept in (nullcontext, partial(recording, self.session.network)):
+            with self._rule() as rule:
+                with self._grad_mode(whole=True), kept(), watching(), rule:
+                    images, leaf = self._with_leaf()
+                    logits = self.session.call(images)
+                    scores = _scores(targets, logits)
+                if self._logits is None:
+                    self._logits = logits if self.differentiable else logits.detach()
+                if scores.requires_grad:
+                    with suppress(NotReached):
+                        return ask(scores, leaf)
+        raise GradientError(
+            "no gradient of the score reaches the images: a part of the model runs under inference_mode, a reentrant "
+            "checkpoint or a detach; turn that off, or use a method that explains a later layer"
+        )
+
+    @contextmanager
+    def _rule(self) -> Iterator[AbstractContextManager[object]]:
+        """How gradients pass activation functions: a context for the pass; the rule holds until this one ends."""
+        if not self.guided:
+            yield nullcontext()
+            return
+        guiding = Guiding()
+        try:
+            yield guiding
+            if guiding.seen == 0:
+                raise GradientError(
+                    "guided gradients were asked for; the model runs no activation function that is known: use saliency"
+                )
+        finally:
+            guiding.forget()
 
     def _with_leaf(self) -> tuple[Images, Tensor]:
         """The images with the explained tensor needing a gradient."""
@@ -114,25 +191,18 @@ class Batch:
     def _reached(self, targets: Targets) -> list[Tensor] | None:
         """The gradients at the layers; None if the graph does not lead from the scores to all of them."""
         with torch.enable_grad():
-            scores = targets.scores(self.logits())
-        if not scores.requires_grad and self.logits().requires_grad:
-            raise TargetError(
-                "the scores of the callable target have no gradient: compute them from the logits, undetached"
-            )
+            scores = _scores(targets, self.logits())
         if not scores.requires_grad:
             return None
         try:
             return self._differentiated(scores, [self._outputs[layer] for layer in self.layers])
-        except _NotReached:
+        except NotReached:
             return None
 
     def _differentiated(self, scores: Tensor, leaves: list[Tensor]) -> list[Tensor]:
         """Gradients (B, K, …) of scores (B, K); images do not mix, so one pass serves the whole batch."""
-        count = scores.shape[1]
-        chosen = torch.eye(count, dtype=scores.dtype, device=scores.device)
-        chosen = chosen[:, None, :].expand(count, *scores.shape)
         try:
-            return self._scaled(scores, leaves, chosen)
+            return gradients(scores, leaves, self.differentiable)
         except RuntimeError as error:
             if "checkpoint" in str(error):
                 raise GradientError(
@@ -141,19 +211,9 @@ class Batch:
                 ) from error
             raise
 
-    def _scaled(self, scores: Tensor, leaves: list[Tensor], chosen: Tensor) -> list[Tensor]:
-        """The gradients as float32 at least; of float16, scaled so that they neither vanish nor overflow."""
-        if leaves[0].dtype != torch.float16:
-            return [_float(gradient) for gradient in _vectorised(scores, leaves, chosen, self.differentiable)]
-        for factor in _HALF_SCALES:
-            whole = _vectorised(scores, leaves, chosen * factor, self.differentiable)
-            if all(gradient.isfinite().all() for gradient in whole):
-                break
-        return [_float(gradient) / factor for gradient in whole]
-
     def _spatial(self, layer: str, output: Tensor) -> Tensor:
         layout = self.session.layout(layer, output.shape, self._prepared)
-        return _float(layout.spatial(output))
+        return as_float(layout.spatial(output))
 
     def _token_grid(self, count: int) -> TokenGrid:
         trace = self.session.trace(self._prepared)
@@ -176,14 +236,20 @@ class Batch:
 
     def _first_token_counts(self, layer: str) -> bool:
         """Whether a score has a gradient at the first token of a layer's output, tried on noise."""
-        image = one_image(self._prepared)
+        image = cut(self._prepared, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
         probing = Batch(without_zeros(self.session), noise, [layer])
         return bool(probing._all_gradients(Targets("predicted"))[layer][:, :, 0].any())
 
 
-class _NotReached(Exception):  # noqa: N818  # caught here, never seen
-    """A leaf that the scores do not depend on."""
+def _scores(targets: Targets, logits: Tensor) -> Tensor:
+    """The scores (B, K); an error where a callable took them out of the graph."""
+    scores = targets.scores(logits)
+    if not scores.requires_grad and logits.requires_grad:
+        raise TargetError(
+            "the scores of the callable target have no gradient: compute them from the logits, undetached"
+        )
+    return scores
 
 
 class _Fold:
@@ -202,7 +268,7 @@ class _Fold:
                 f"({tuple(attention.shape)}): use a method that explains a layer, such as gradcam"
             )
         self.tokens = attention.shape[-1]
-        self._folded = self._step(self._folded, _float(attention))
+        self._folded = self._step(self._folded, as_float(attention))
 
     def result(self) -> Tensor:
         if self._folded is None:
@@ -211,31 +277,3 @@ class _Fold:
                 "use a method that explains a layer, such as gradcam"
             )
         return self._folded
-
-
-def _vectorised(scores: Tensor, leaves: list[Tensor], chosen: Tensor, graph: bool) -> list[Tensor]:
-    """One vector-Jacobian product a class; all at once where the network's backward allows it."""
-    if len(chosen) > 1:
-        try:
-            found = torch.autograd.grad(
-                scores, leaves, chosen, retain_graph=True, create_graph=graph, allow_unused=True, is_grads_batched=True
-            )
-            return [gradient.transpose(0, 1) for gradient in _all_used(found)]
-        except RuntimeError:
-            pass  # a backward that cannot be batched: one class at a time, below
-    each = [
-        _all_used(torch.autograd.grad(scores, leaves, one, retain_graph=True, create_graph=graph, allow_unused=True))
-        for one in chosen
-    ]
-    return [torch.stack(column, dim=1) for column in zip(*each, strict=True)]
-
-
-def _all_used(found: Sequence[Tensor | None]) -> list[Tensor]:
-    used = [gradient for gradient in found if gradient is not None]
-    if len(used) < len(found):
-        raise _NotReached
-    return used
-
-
-def _float(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

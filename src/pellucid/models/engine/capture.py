@@ -21,7 +21,7 @@ def first_tensor(output: object) -> Tensor | None:
     return next((part for part in parts if isinstance(part, Tensor) and part.is_floating_point()), None)
 
 
-def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
     """The output with one of its tensors exchanged."""
     if output is old:
         return new
@@ -58,7 +58,7 @@ def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.M
         if graph and not tensor.requires_grad:
             leaf = _leaf(tensor, name)
         outputs[name] = leaf
-        return _replaced(output, tensor, leaf.clone())
+        return replaced(output, tensor, leaf.clone())
 
     return note
 
@@ -89,3 +89,16 @@ def _teller(name: str, note: Callable[[str, nn.Module, object], None]) -> Callab
         note(name, module, output)
 
     return tell
+
+
+@contextmanager
+def recording(model: nn.Module) -> Iterator[None]:
+    """While this is open, modules record their graph, also within a ``no_grad`` of the model's own."""
+
+    def begin(_module: nn.Module, _inputs: Any) -> None:
+        torch.set_grad_enabled(True)
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            stack.callback(module.register_forward_pre_hook(begin).remove)
+        yield

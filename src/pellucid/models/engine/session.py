@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.head import class_logits, resolve_head
-from pellucid.core.probe import Images
+from pellucid.core.inputs import Images, cloned, cut, explained
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.capture import first_tensor, watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
-from pellucid.models.engine.trace import Key, Trace, cloned, explained, key_of, one_image, remembered, written
+from pellucid.models.engine.trace import Key, Trace, key_of, remembered, written
 from pellucid.models.outputs import raw_logits
 from pellucid.models.tokens import Layout, infer
 
@@ -29,7 +29,7 @@ class Session:
         network: nn.Module,
         asked_head: str,
         stated_head: str | None,
-        seed: int = 0,
+        runtime: Runtime,
         stand_ins: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.model = model
@@ -38,8 +38,8 @@ class Session:
         """What computes: the caller's network, or a private copy of it."""
         self.head = asked_head
         """How the logits of the last pass are read."""
+        self.runtime = runtime
         self._heads = (asked_head, stated_head)
-        self._seed = seed
         self._stand_ins = dict(stand_ins or {})
         self._like = reference(network)
 
@@ -55,7 +55,7 @@ class Session:
         return tensor.clone() if tensor.is_inference() else tensor
 
     def call(self, images: Images) -> Tensor:
-        """Logits of the classes, (B, C), in the grad mode of the moment.
+        """Logits of the classes, (B, C) or a map (B, C, *space), in the grad mode of the moment.
 
         A network that is not known to leave its input alone gets clones. Every pass draws the same random numbers.
         """
@@ -67,7 +67,7 @@ class Session:
     def _called(self, images: Images) -> Tensor:
         named = dict(images) if isinstance(images, Mapping) else {}
         given = () if isinstance(images, Mapping) else (images,)
-        seed_all(self._seed)
+        seed_all(self.runtime.seed)
         if self._stand_ins:
             answer = torch.func.functional_call(self.network, self._stand_ins, given, named)
         else:
@@ -78,11 +78,17 @@ class Session:
 
     def with_parameters(self, stand_ins: Mapping[str, Tensor]) -> Session:
         """The same session with other values in some parameters; the network's own stay untouched."""
-        return Session(self.model, self.network, *self._heads, self._seed, stand_ins)
+        return Session(self.model, self.network, *self._heads, self.runtime, stand_ins)
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
         return modules(self.network, names)
+
+    def runs(self, layer: str, images: Images) -> int:
+        """How often the network runs a layer on these images."""
+        module = self.modules([layer])[layer]
+        trace = self.trace(images)
+        return next((trace.runs[name] for name, one in self.network.named_modules() if one is module), 0)
 
     def in_order(self, names: Sequence[str], images: Images) -> tuple[str, ...]:
         """Layers in the order in which the network finishes them on these images."""
@@ -95,7 +101,7 @@ class Session:
         traces = remembered(self.model)
         key = self.key(images)
         if key not in traces:
-            traces[key] = self._traced(one_image(images))
+            traces[key] = self._traced(cut(images, 0, 1))
         return traces[key]
 
     def _traced(self, image: Images) -> Trace:
@@ -104,7 +110,7 @@ class Session:
         trace = Trace(channels, tuple(size))
         given = cloned(image)
         with torch.no_grad(), watched(self.network, trace.note):
-            self._called(given)
+            trace.answer = tuple(self._called(given).shape)
         trace.writes_input = written(given, image)
         return trace
 
@@ -147,7 +153,7 @@ def opened(model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: 
         )
     with custody(model):
         network = placed(model, runtime)
-        yield Session(model, network, head, stated_head, runtime.seed)
+        yield Session(model, network, head, stated_head, runtime)
 
 
 def modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from pellucid.core.probe import Images
+from pellucid.core.inputs import Images
 from pellucid.models.engine.capture import first_tensor
 
 Key = tuple[object, ...]
@@ -29,6 +29,8 @@ class Trace:
     grids: list[tuple[int, ...]] = field(default_factory=list)
     """The grids that convolutions made, in order, each once."""
     first_convolution: str | None = None
+    answer: tuple[int, ...] = ()
+    """The shape of the class scores: (1, C), or of a map of them (1, C, *space)."""
     writes_input: bool = False
     """Whether the network changes its input in place."""
     reads_first_token: bool | None = None
@@ -49,16 +51,6 @@ class Trace:
                 self.grids.append(grid)
 
 
-def explained(images: Images) -> Tensor:
-    """The tensor that is explained: the images, or the first of a mapping."""
-    return next(iter(images.values())) if isinstance(images, Mapping) else images
-
-
-def cloned(images: Images) -> Images:
-    """A copy of the images that a network may write into."""
-    return {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else images.clone()
-
-
 def written(given: Images, images: Images) -> bool:
     """Whether what a network was given, clones of the images, has been written into.
 
@@ -70,18 +62,6 @@ def written(given: Images, images: Images) -> bool:
 
 def _tensors(images: Images) -> list[Tensor]:
     return list(images.values()) if isinstance(images, Mapping) else [images]
-
-
-def with_explained(images: Images, tensor: Tensor) -> Images:
-    """The same inputs with another tensor as the explained one."""
-    return {**images, next(iter(images)): tensor} if isinstance(images, Mapping) else tensor
-
-
-def one_image(images: Images) -> Images:
-    """The first image of a batch."""
-    if isinstance(images, Mapping):
-        return {name: tensor[:1] for name, tensor in images.items()}
-    return images[:1]
 
 
 def remembered(model: nn.Module) -> dict[Key, Trace]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from pellucid.core.probe import Images, Step, TokenGrid
+from pellucid.core.inputs import Images
+from pellucid.core.probe import Step, TokenGrid
 from pellucid.core.target import Targets
 from pellucid.models.engine.batch import Batch
 
@@ -21,6 +24,15 @@ class View:
 
     batch: Batch
     layer: str = ""
+
+    @property
+    def batch_size(self) -> int:
+        """How many images a pass may take."""
+        return self.batch.session.runtime.batch_size
+
+    def generator(self) -> torch.Generator:
+        """Random numbers on the CPU, seeded by the runtime: the same in every call."""
+        return torch.Generator().manual_seed(self.batch.session.runtime.seed)
 
     def scores(self, images: Images) -> Tensor:
         """Logits of the classes, (B, C)."""
@@ -44,12 +56,30 @@ class View:
         """The scores' gradients with respect to the images, (B, K, C, *space)."""
         return self._of(images).input_gradient(targets)
 
+    def curvature(self, images: Images, targets: Targets) -> Tensor:
+        """H A: the scores' second derivatives at the layer's output A, times A, (B, K, C, *grid)."""
+        return self._of(images).curvature(self.layer, targets)
+
+    def bias_gradients(self, images: Images, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
+        """Fold bias × gradient of every layer that has a bias, and its sum over the network, (B, K)."""
+        return self._of(images).bias_gradients(targets, step)
+
+    def onward(self, image: Images) -> Callable[[Tensor], Tensor]:
+        """What the network makes of other outputs of the layer: (N, C, *grid) → logits (N, classes)."""
+        return self._of(image).onward(self.layer)
+
+    def guided(self) -> View:
+        """The same, with guided input gradients."""
+        batch = self.batch
+        return View(Batch(batch.session, batch.images, batch.layers, batch.differentiable, guided=True), self.layer)
+
     def differentiable(self) -> View:
         """The same answers, with the graph of their computation."""
         batch = self.batch
-        return View(Batch(batch.session, batch.images, batch.layers, differentiable=True), self.layer)
+        return View(Batch(batch.session, batch.images, batch.layers, True, batch.guided), self.layer)
 
     def _of(self, images: Images) -> Batch:
-        if images is self.batch.images:
-            return self.batch
-        return Batch(self.batch.session, images, self.batch.layers, self.batch.differentiable)
+        batch = self.batch
+        if images is batch.images:
+            return batch
+        return Batch(batch.session, images, batch.layers, batch.differentiable, batch.guided)

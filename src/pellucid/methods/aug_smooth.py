@@ -1,0 +1,57 @@
+"""Augmentation smoothing (pytorch-grad-cam, Gildenblat 2021): the mean map of mirrored, darker and brighter copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images, explained, with_explained
+from pellucid.core.method import Method, wrap
+from pellucid.core.probe import Probe
+from pellucid.core.target import Targets
+from pellucid.methods.gradcam import GradCAM
+
+
+@method("aug_smooth")
+@dataclass(frozen=True)
+class AugSmooth(Method):
+    """Test-time augmentation, a wrapper over any method.
+
+    With M(x) the inner method's map of the input x and F the mirroring of the last axis::
+
+        map = mean over f in {0.9, 1, 1.1} of ½ ( M(f x) + F M(f F x) )
+
+    The class is that of the clean picture. The map has the inner method's grid, sign and units. Costs 6 times it.
+
+    When to use it: over a coarse method, for a map that is less torn and lies more evenly on the object. Not where left
+    and right differ for the network, as with the heart in a chest film.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method="aug_smooth").attributions.shape
+    torch.Size([1, 1, 2, 2])
+    """
+
+    method: Method = GradCAM()  # noqa: RUF009  # methods are frozen
+
+    def __post_init__(self) -> None:
+        """Refuse what is no method."""
+        wrap(self, self.method)
+
+    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+        """The maps (B, K, *grid) of the targets."""
+        settled = targets.settled(probe.scores(images))
+        picture = explained(images)
+        total: Tensor | float = 0.0
+        for factor in _FACTORS:
+            as_is = with_explained(images, picture * factor)
+            mirrored = with_explained(images, picture.flip(-1) * factor)
+            total = total + self.method.attribute(probe, as_is, settled).values
+            total = total + self.method.attribute(probe, mirrored, settled.mirrored()).values.flip(-1)
+        return Attribution(total / (2 * len(_FACTORS)))  # type: ignore[arg-type]  # a tensor by now
+
+
+_FACTORS = (0.9, 1.0, 1.1)

@@ -1,0 +1,64 @@
+"""Score-CAM (Wang et al. 2020, arXiv:1910.01279): weigh each channel by the score of the picture seen through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.catalogue import method
+from pellucid.core.inputs import Images, explained
+from pellucid.core.method import Method
+from pellucid.core.perturbation import one_by_one, scores_of
+from pellucid.core.probe import Probe
+from pellucid.core.space import scale, upsample, weighted_sum
+from pellucid.core.target import Targets
+
+
+@method("scorecam")
+@dataclass(frozen=True)
+class ScoreCAM(Method):
+    """Score-CAM: no gradient; one pass a channel of the layer.
+
+    With A (C, *grid) the layer's output, M_k = A_k brought to the picture's size and stretched to [0, 1], x the
+    network's input and z the class's logit::
+
+        s_k = z(x ⊙ M_k) − z(0)        w = softmax over k of s_k        map = relu( Σ_k w_k A_k )
+
+    The class is that of the clean picture. The map is (B, K, *grid), not negative. The network is run C times a
+    picture, ``Runtime.batch_size`` pictures a pass.
+
+    When to use it: where gradients are not to be had or not trusted, and the layer has few channels. What the network
+    says of a picture with holes in it may be no evidence of anything.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method="scorecam").attributions.shape
+    torch.Size([1, 1, 2, 2])
+    """
+
+    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+        """The maps (B, K, *grid) of the targets."""
+        activations = probe.activations(images)
+        weights = torch.stack(
+            [
+                self._weights(probe, image, target, channels)
+                for (image, target), channels in zip(one_by_one(probe, images, targets), activations, strict=True)
+            ]
+        )
+        weights = weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
+        return Attribution(weighted_sum(weights, activations).relu(), weights, activations)
+
+    def _weights(self, probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
+        """The weights (K, C) of one image's channels (1, C, *grid)."""
+        picture = explained(image)
+
+        def masked(start: int, stop: int) -> Tensor:
+            mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
+            return picture * mask[0, :, None].to(picture)
+
+        scores = scores_of(probe, image, target, channels.shape[1], masked)
+        nothing = scores_of(probe, image, target, 1, lambda _start, _stop: torch.zeros_like(picture))
+        return (scores - nothing).softmax(dim=0).T

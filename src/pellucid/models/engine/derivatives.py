@@ -1,0 +1,83 @@
+"""Derivatives of class scores: first ones of all classes at once, products with the second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_HALF_SCALES = (1024.0, 1.0, 1 / 1024)
+"""float16 gradients are computed this much larger, or less where that overflows: powers of two, exact to undo."""
+
+
+class NotReached(Exception):  # noqa: N818  # caught in the engine, never seen
+    """A leaf that the scores do not depend on."""
+
+
+def gradients(scores: Tensor, leaves: list[Tensor], graph: bool) -> list[Tensor]:
+    """Gradients (B, K, …) of scores (B, K), float32 at least; images do not mix, so one pass serves the whole batch.
+
+    Of float16, scaled so that they neither vanish nor overflow.
+    """
+    count = scores.shape[1]
+    chosen = torch.eye(count, dtype=scores.dtype, device=scores.device)
+    chosen = chosen[:, None, :].expand(count, *scores.shape)
+    if leaves[0].dtype != torch.float16:
+        return [as_float(gradient) for gradient in _vectorised(scores, leaves, chosen, graph)]
+    for factor in _HALF_SCALES:
+        whole = _vectorised(scores, leaves, chosen * factor, graph)
+        if all(gradient.isfinite().all() for gradient in whole):
+            break
+    return [as_float(gradient) / factor for gradient in whole]
+
+
+def curvature(scores: Tensor, leaf: Tensor, graph: bool) -> Tensor:
+    """H a of each score (B, K) at a leaf a: (B, K, …), by differentiating the gradient along a."""
+    products = []
+    for score in scores.unbind(1):
+        (gradient,) = all_used(
+            torch.autograd.grad(score.sum(), [leaf], create_graph=True, retain_graph=True, allow_unused=True)
+        )
+        products.append(_along(gradient, leaf, graph))
+    return torch.stack(products, dim=1)
+
+
+def _along(gradient: Tensor, leaf: Tensor, graph: bool) -> Tensor:
+    """The derivative of a gradient along its leaf; zero where the score is linear in it."""
+    if not gradient.requires_grad:
+        return torch.zeros_like(gradient)
+    (product,) = torch.autograd.grad(
+        gradient, leaf, leaf if graph else leaf.detach(), retain_graph=True, create_graph=graph, allow_unused=True
+    )
+    return torch.zeros_like(gradient) if product is None else as_float(product)
+
+
+def all_used(found: Sequence[Tensor | None]) -> list[Tensor]:
+    """The gradients, or ``NotReached`` where one of them is missing."""
+    used = [gradient for gradient in found if gradient is not None]
+    if len(used) < len(found):
+        raise NotReached
+    return used
+
+
+def as_float(tensor: Tensor) -> Tensor:
+    """Half precision as float32, everything else as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _vectorised(scores: Tensor, leaves: list[Tensor], chosen: Tensor, graph: bool) -> list[Tensor]:
+    """One vector-Jacobian product a class; all at once where the network's backward allows it."""
+    if len(chosen) > 1:
+        try:
+            found = torch.autograd.grad(
+                scores, leaves, chosen, retain_graph=True, create_graph=graph, allow_unused=True, is_grads_batched=True
+            )
+            return [gradient.transpose(0, 1) for gradient in all_used(found)]
+        except RuntimeError:
+            pass  # a backward that cannot be batched: one class at a time, below
+    each = [
+        all_used(torch.autograd.grad(scores, leaves, one, retain_graph=True, create_graph=graph, allow_unused=True))
+        for one in chosen
+    ]
+    return [torch.stack(column, dim=1) for column in zip(*each, strict=True)]

@@ -1,0 +1,169 @@
+"""A forward pass from a layer on: what finished before the layer answers from memory.
+
+One pass of one image notes the outputs of all calls that finished before the layer's, but for those made within
+another of them. In a replay these modules give what is remembered and the layer gives what it is told to, so that
+only what comes after the layer is computed. Whether a network bears that (it might write into what is
+remembered, or mix the images) is tried at once; one that does not is passed through whole every time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.inputs import Images, repeated
+from pellucid.models.engine.capture import first_tensor, replaced
+from pellucid.models.engine.session import Session
+from pellucid.models.tokens import Layout
+
+_COMPUTE = object()
+"""Among a module's answers: this call is computed."""
+
+
+class Onward:
+    """Other outputs of a layer (N, C, *grid), in place of one image's, → logits (N, classes)."""
+
+    def __init__(self, session: Session, image: Images, layer: str, layout: Layout) -> None:
+        self._session = session
+        self._image = image
+        self._module = session.modules([layer])[layer]
+        self._layout = layout
+        runs = session.runs(layer, image)
+        record = _Record(self._module, runs)
+        with record.watching(session.network):
+            logits = session.call(image)
+        self._output = record.output
+        self._earlier = record.earlier
+        if not self._bears_replay(logits):
+            self._earlier = {self._module: [_COMPUTE] * (runs - 1)}
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
+        output = _expanded(self._output, len(values))
+        known: Tensor = first_tensor(output)  # type: ignore[assignment]  # it has one: it has a layout
+        return self._replayed(
+            replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values)
+        )
+
+    def _bears_replay(self, logits: Tensor) -> bool:
+        try:
+            again = self._replayed(_expanded(self._output, 2), 2)
+        except (RuntimeError, ValueError, IndexError):  # in-place writes, and shapes that do not repeat
+            return False
+        atol = 1e-4 * float(logits.detach().abs().nan_to_num().max())
+        return torch.allclose(again, logits.expand(2, *logits.shape[1:]), rtol=1e-3, atol=atol, equal_nan=True)
+
+    def _replayed(self, output: Any, count: int) -> Tensor:
+        answers = {module: [_expanded(one, count) for one in outputs] for module, outputs in self._earlier.items()}
+        answers[self._module] = [*answers.get(self._module, []), output]
+        with answering(answers):
+            return self._session.call(repeated(self._image, count))
+
+
+class _Record:
+    """The calls of a pass that finished before a module's last run."""
+
+    def __init__(self, module: nn.Module, runs: int) -> None:
+        self._module = module
+        self._left = runs
+        self._open: list[int] = []
+        self._finished: list[tuple[nn.Module, Any]] = []
+        self.output: Any = None
+
+    @property
+    def earlier(self) -> dict[nn.Module, list[Any]]:
+        """The outputs of each module, in order."""
+        outputs: dict[nn.Module, list[Any]] = {}
+        for module, output in self._finished:
+            outputs.setdefault(module, []).append(output)
+        return outputs
+
+    @contextmanager
+    def watching(self, network: nn.Module) -> Iterator[None]:
+        with ExitStack() as stack:
+            for module in network.modules():
+                stack.callback(module.register_forward_pre_hook(self._begin).remove)
+                stack.callback(module.register_forward_hook(self._end).remove)
+            yield
+
+    def _begin(self, _module: nn.Module, _inputs: Any) -> None:
+        self._open.append(len(self._finished))
+
+    def _end(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        began = self._open.pop()
+        if self._left == 0:
+            return
+        del self._finished[began:]
+        if module is self._module:
+            self._left -= 1
+        if self._left == 0:
+            self.output = _kept(output)
+        else:
+            self._finished.append((module, _kept(output)))
+
+
+@contextmanager
+def answering(answers: Mapping[nn.Module, list[Any]]) -> Iterator[None]:
+    """While this is open, modules give these answers, in order, instead of computing; then they compute again.
+
+    Only in this thread: whoever else asks the model gets what it computes.
+    """
+    owner = threading.get_ident()
+    with ExitStack() as stack:
+        for module, outputs in answers.items():
+            had = "forward" in vars(module)
+            stack.callback(_put_back, module, module.forward if had else None)
+            module.forward = _answerer(module.forward, outputs, owner)
+        yield
+
+
+def _answerer(forward: Any, outputs: list[Any], owner: int) -> Any:
+    left = iter(outputs)
+
+    def answer(*inputs: Any, **named: Any) -> Any:
+        if threading.get_ident() != owner:
+            return forward(*inputs, **named)
+        output = next(left, _COMPUTE)
+        return forward(*inputs, **named) if output is _COMPUTE else output
+
+    return answer
+
+
+def _put_back(module: nn.Module, forward: Any) -> None:
+    if forward is None:
+        del module.forward
+    else:
+        module.forward = forward
+
+
+def _kept(output: Any) -> Any:
+    """A module's output, safe from what is written into it afterwards."""
+    return _mapped(output, Tensor.clone)
+
+
+def _expanded(output: Any, count: int) -> Any:
+    """The output for one image as if for ``count``; ``ValueError`` where an axis of one image is not to be found."""
+
+    def expand(tensor: Tensor) -> Tensor:
+        if tensor.ndim == 0 or tensor.shape[0] != 1:
+            raise ValueError(f"an output {tuple(tensor.shape)} is not of one image")
+        return tensor.expand(count, *tensor.shape[1:])
+
+    return _mapped(output, expand)
+
+
+def _mapped(output: Any, change: Any) -> Any:
+    """An output with each of its tensors changed."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        return type(output)({key: _mapped(value, change) for key, value in output.items()})  # type: ignore[call-arg]
+    if isinstance(output, (tuple, list)):
+        parts = [_mapped(part, change) for part in output]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    return output
