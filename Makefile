@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/xai/*
+COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format docs clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -18,8 +18,8 @@ $(READY): pyproject.toml constraints.txt
 
 install: $(READY)  ## make the environment (.venv, about 6 GB: PyTorch is most of it)
 
-demo: $(READY)  ## explain a photograph and a DICOM file; writes pictures to demo-output
-	$(BIN)/python examples/demo.py demo-output
+demo: $(READY)  ## make a page that explains images whose truth is known; it is in demo-output
+	$(BIN)/pellucid demo --output demo-output
 
 test: $(READY)  ## run all tests with coverage, on two cores in under 6 minutes
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
@@ -35,5 +35,8 @@ format: $(READY)  ## let ruff put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(READY)  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:  ## remove everything that was made, the environment too
-	rm -rf $(VENV) demo-output dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-output site docs/.cache dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.demo import demo
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(demo)
 app.command()(explain)
 app.command()(layers)
 app.command()(methods)

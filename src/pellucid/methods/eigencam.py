@@ -21,7 +21,8 @@ class EigenCAM(Method):
 
     With X the (places × C) matrix of the layer's output, not centred, and X = U Σ Vᵀ::
 
-        map = X v₁, its sign such that it correlates positively with the mean over the channels
+        map = X v₁, its sign such that it correlates positively with the mean over the channels (where that mean
+              is flat, to 1 % of the root mean square: such that its largest magnitude is positive)
 
     The map is (B, 1, *grid), signed, in units of the activation. It needs no gradient.
 

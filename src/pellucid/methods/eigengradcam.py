@@ -20,7 +20,8 @@ class EigenGradCAM(Method):
 
     With X the (places × C) matrix of g ⊙ A, not centred as in Eigen-CAM, and X = U Σ Vᵀ::
 
-        map = X v₁, its sign such that it correlates positively with the mean over the channels
+        map = X v₁, its sign such that it correlates positively with the mean over the channels (where that mean
+              is flat, to 1 % of the root mean square: such that its largest magnitude is positive)
 
     pytorch-grad-cam centres X, and leaves the sign to chance. The map is (B, K, *grid), signed.
 

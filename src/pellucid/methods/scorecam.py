@@ -25,10 +25,10 @@ class ScoreCAM(Method):
     With A (C, *grid) the layer's output, M_k = A_k brought to the picture's size and stretched to [0, 1], x the
     network's input and z the class's logit::
 
-        s_k = z(x ⊙ M_k) − z(0)        w = softmax over k of s_k        map = relu( Σ_k w_k A_k )
+        w = softmax over k of z(x ⊙ M_k)        map = relu( Σ_k w_k A_k )
 
-    The class is that of the clean picture. The map is (B, K, *grid), not negative. The network is run C times a
-    picture, ``Runtime.batch_size`` pictures a pass.
+    (The paper takes z(0) off first, which the softmax does not notice.) The class is that of the clean picture. The
+    map is (B, K, *grid), not negative. The network is run C times a picture, ``Runtime.batch_size`` pictures a pass.
 
     When to use it: where gradients are not to be had or not trusted, and the layer has few channels. What the network
     says of a picture with holes in it may be no evidence of anything.
@@ -59,6 +59,4 @@ class ScoreCAM(Method):
             mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
             return picture * mask[0, :, None].to(picture)
 
-        scores = scores_of(probe, image, target, channels.shape[1], masked)
-        nothing = scores_of(probe, image, target, 1, lambda _start, _stop: torch.zeros_like(picture))
-        return (scores - nothing).softmax(dim=0).T
+        return scores_of(probe, image, target, channels.shape[1], masked).softmax(dim=0).T

@@ -27,8 +27,9 @@ class SmoothGrad(Method):
 
         map = 1/n Σ_{i=1…n} M(x + σ ε_i), n = ``samples``
 
-    The class is that of the clean picture. The noise is seeded by ``Runtime.seed`` and the same for every picture. The
-    map has the inner method's grid, sign and units. Costs ``samples`` times the inner method.
+    ``Saliency()`` has no sign, so that noise does not cancel in it; the paper averages gradients and takes magnitudes
+    last. The class is that of the clean picture. The noise is seeded by ``Runtime.seed`` and the same for every
+    picture. The map has the inner method's grid, sign and units. Costs ``samples`` times the inner method.
 
     When to use it: over ``Saliency()`` (the default), whose noise it takes away; over ``GradCAM()`` as well.
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pellucid.core.inputs import Images, cut, explained, with_explained
@@ -22,7 +22,7 @@ from pellucid.models.engine.derivatives import NotReached, as_float, curvature, 
 from pellucid.models.engine.guiding import Guiding
 from pellucid.models.engine.replay import Onward
 from pellucid.models.engine.search import noise_like, without_zeros
-from pellucid.models.engine.session import Session, last_features
+from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout, infer
 
 T = TypeVar("T")
@@ -107,15 +107,17 @@ class Batch:
         """Bias × gradient of every layer, folded, and its sum over the network, (B, K)."""
         trace = self.session.trace(self._prepared)  # before the pass: it may take one
 
-        def layout(module: nn.Module, output: Tensor) -> Layout | None:
-            return infer(output.shape, trace.size, trace.grids, last_features(module))
+        def layout(output: Tensor, last: int | None) -> Layout | None:
+            return infer(output.shape, trace.size, trace.grids, last)
 
         fold = BiasFold(layout, step)
-        watching = partial(fold.watching, self.session.network)
-        return self._from_images(targets, watching, partial(fold.run, graph=self.differentiable))
+        return self._from_images(targets, lambda: fold, partial(fold.run, graph=self.differentiable))
 
     def _from_images(
-        self, targets: Targets, watching: Callable[[], AbstractContextManager[None]], ask: Callable[[Tensor, Tensor], T]
+        self,
+        targets: Targets,
+        watching: Callable[[], AbstractContextManager[object]],
+        ask: Callable[[Tensor, Tensor], T],
     ) -> T:
         """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them."""
         for kept in (nullcontext, partial(recording, self.session.network)):

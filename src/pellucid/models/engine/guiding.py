@@ -11,7 +11,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 _ACTIVATIONS = {
-    *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.leaky_relu, F.leaky_relu_),
+    *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.leaky_relu, F.leaky_relu_),
+    *(F.relu6, F.hardtanh, F.hardtanh_),  # nn.ReLU6 calls hardtanh
     *(F.elu, F.elu_, F.celu, F.selu, F.gelu, F.silu, F.mish, F.softplus, F.hardswish, F.prelu, F.rrelu),
 }
 

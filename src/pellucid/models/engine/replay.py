@@ -60,7 +60,8 @@ class Onward:
 
     def _replayed(self, output: Any, count: int) -> Tensor:
         answers = {module: [_expanded(one, count) for one in outputs] for module, outputs in self._earlier.items()}
-        answers[self._module] = [*answers.get(self._module, []), output]
+        # A copy: what follows may write into it, and it may be the caller's.
+        answers[self._module] = [*answers.get(self._module, []), _kept(output)]
         with answering(answers):
             return self._session.call(repeated(self._image, count))
 

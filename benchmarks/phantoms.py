@@ -1,0 +1,66 @@
+"""``python -m benchmarks.phantoms``: how often each method's peak hits what was drawn, for both bundled networks.
+
+The images are drawn afresh, from a seed that no network was trained on. A hit is a peak inside the finding's mask
+widened by half a cell of the networks' last grid; counted are the findings that are there and that the network
+finds (probability at least 0.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+import pellucid
+from benchmarks import results
+from pellucid import phantom
+from pellucid.demo.study import Network, networks, rate
+
+NAME = "phantoms"
+IMAGES = 500
+SEED = 40_000_000
+
+
+def every_method(network: Network) -> Network:
+    """The network with all methods that apply to it."""
+    attends = "rollout" in network.methods
+    return replace(network, methods=tuple(n for n in pellucid.available_methods() if attends or n != "rollout"))
+
+
+def page(counts: results.Counts, titles: list[str]) -> str:
+    """A row a method, a column a network, the best first."""
+    names = sorted({key.split("/")[1] for key in counts}, key=lambda name: -_best(counts, name))
+    header = ("method", *(f"{title}: hits (95 % interval)" for title in titles))
+    return results.table(header, [(f"`{name}`", *(_cell(counts, f"{t}/{name}") for t in titles)) for name in names])
+
+
+def _best(counts: results.Counts, name: str) -> float:
+    return max(hits / max(1, count) for key, (hits, count) in counts.items() if key.split("/")[1] == name)
+
+
+def _cell(counts: results.Counts, key: str) -> str:
+    return results.share(*counts[key]) if key in counts else "does not apply"
+
+
+def main(
+    method: Annotated[list[str] | None, typer.Option(help="Measure only this one; repeatable.")] = None,
+    again: Annotated[bool, typer.Option(help="Measure also what is known.")] = False,
+) -> None:
+    """Measure every method that is not measured yet, and write docs/results/phantoms.md."""
+    counts = results.read(NAME)
+    drawn = phantom.radiographs(IMAGES, seed=SEED)
+    found = [every_method(network) for network in networks()]
+    for network in found:
+        for name in network.methods:
+            key = f"{network.title}/{name}"
+            if (method and name in method) or (not method and (again or key not in counts)):
+                one = rate(network, name, drawn)
+                counts[key] = [one.hits, one.count]
+                results.keep(NAME, counts)
+                typer.echo(f"{key}: {one.hits} of {one.count}")
+    results.write(NAME, page(counts, [network.title for network in found]))
+
+
+if __name__ == "__main__":
+    typer.run(main)

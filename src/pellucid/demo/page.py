@@ -1,0 +1,118 @@
+"""The page: everything in one HTML file that asks nothing of any other."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image as Pillow
+from torch import Tensor
+
+from pellucid.core import catalogue
+from pellucid.demo import real, study
+from pellucid.export.writing import check_writable, write
+from pellucid.render.colour import blend, colourise
+from pellucid.render.embed import data_uri, outline
+
+IMAGES = 100
+NAME = "pellucid-demo.html"
+PHOTOGRAPH = ("gradcam", "hirescam", "layercam")
+MEANING = {
+    "gradcam": "where the features that speak for the finding are active in the network's last layer",
+    "hirescam": "the same, feature by feature and place by place: exactly what the score adds up, for many networks",
+    "layercam": "the same, with only what speaks for the finding at each place",
+    "occlusion": "how much the score falls when a small square of the image is covered",
+    "rollout": "where the network's attention flows; the same map whatever finding is asked about",
+}
+
+
+def write_demo(folder: Path, images: int = IMAGES, told: Callable[[str], None] = lambda _: None) -> Path:
+    """Make the page ``pellucid-demo.html`` in ``folder``, say where it is; ``told`` hears what is being done.
+
+    ``images``: on how many phantoms the hit rates are measured. ``WriteError``: the folder cannot be written to.
+    """
+    check_writable(folder)
+    networks = study.networks()
+    told("four drawn radiographs")
+    shown = study.cases(networks)
+    told(f"hit rates on {images} more")
+    rates = study.rates(networks, images)
+    told("a photograph and a DICOM file")
+    photo, scan = real.photograph(PHOTOGRAPH), real.dicom("gradcam")
+    text = _template().render(
+        cases=[_case(case) for case in shown],
+        rates=rates,
+        groups=[_group(network.title, rates) for network in networks],
+        photograph=photo,
+        scan=scan,
+        made=_made(),
+    )
+    write(folder, {NAME: text.encode()}, overwrite=True)
+    return folder / NAME
+
+
+def title(method: str) -> str:
+    """The name that the field knows a method by."""
+    return catalogue.summary(catalogue.find(method)).partition(" (")[0]
+
+
+def _template() -> Any:
+    environment = Environment(loader=PackageLoader("pellucid.demo"), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"title": title, "uri": data_uri, "percent": _percent}
+    environment.globals |= {"meaning": MEANING, "half": study.HALF, "colours": data_uri(_colours())}
+    return environment.get_template("page.html")
+
+
+def _colours() -> Pillow.Image:
+    """The colours from no evidence to the most."""
+    return Pillow.fromarray(colourise(torch.linspace(0, 1, 256).expand(8, -1)))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+@dataclass(frozen=True, eq=False)
+class _Figure:
+    """A map on its image, for the page."""
+
+    method: str
+    picture: str
+    peak: tuple[int, int] | None
+    hit: bool | None
+
+
+def _case(case: study.Case) -> dict[str, Any]:
+    return {
+        "finding": case.finding,
+        "asked": case.asked,
+        "side": case.image.shape[-1],
+        "image": data_uri(_grey(case.image)),
+        "truth": outline(case.mask),
+        "readings": [(reading, _figures(case.image, reading.maps)) for reading in case.readings],
+    }
+
+
+def _figures(image: Tensor, maps: Sequence[study.Shown]) -> list[_Figure]:
+    return [_Figure(one.method, data_uri(blend(image, one.heat)), one.peak, one.hit) for one in maps]
+
+
+def _grey(image: Tensor) -> Pillow.Image:
+    return Pillow.fromarray((image[0] * 255).round().byte().numpy())
+
+
+def _group(network: str, rates: study.Rates) -> dict[str, Any]:
+    """One network's part of the table of hit rates, the best method first."""
+    rows = sorted((row for row in rates.rows if row.network == network), key=lambda row: -row.share)
+    return {"network": network, "rows": rows, "skills": [s for s in rates.skills if s.network == network]}
+
+
+def _made() -> str:
+    parts = [f"pellucid {version('pellucid')}", f"PyTorch {torch.__version__}", f"Python {platform.python_version()}"]
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Figures by which explanations are judged: one file a metric."""

@@ -1,0 +1,67 @@
+"""The pointing game (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x): whether a map's peak lies where it should."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import ShapeError
+
+_CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
+
+
+def pointing_hits(heatmaps: Tensor, masks: Tensor, tolerance: float = 0.0) -> Tensor:
+    """Whether each map's peak lies in its mask, or at most ``tolerance`` pixels from it: (B,) bool.
+
+    ``heatmaps`` (B, *space), of 2 or 3 axes; ``masks`` (B, *space) bool; the peak is that of ``peaks``. A map that
+    shows nothing (nowhere above 0, or not finite) and an empty mask are misses.
+
+    >>> heat, mask = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5, dtype=torch.bool)
+    >>> heat[0, 1, 1], mask[0, 1, 3] = 1.0, True
+    >>> pointing_hits(heat, mask), pointing_hits(heat, mask, tolerance=2)
+    (tensor([False]), tensor([True]))
+
+    Raises:
+        ShapeError: the maps and the masks are not of one shape, or not of 2 or 3 axes.
+    """
+    if heatmaps.shape != masks.shape:
+        shapes = f"heatmaps {tuple(heatmaps.shape)} and masks {tuple(masks.shape)}"
+        raise ShapeError(f"{shapes} were given; both must be (B, *space)")
+    target = widened(masks, tolerance)
+    which = (torch.arange(len(heatmaps), device=heatmaps.device), *peaks(heatmaps).unbind(dim=1))
+    heights = heatmaps.flatten(1).amax(dim=1)
+    return target[which] & heights.isfinite() & (heights > 0)
+
+
+def peaks(heatmaps: Tensor) -> Tensor:
+    """Where maps (B, *space) are largest: (B, axes) int64.
+
+    Of several places that are equally large, as in a map of blocks, the one nearest to their mean place, so that
+    a block's peak is its middle; of those the first in reading order.
+    """
+    return torch.stack([_peak(heat) for heat in heatmaps])
+
+
+def _peak(heat: Tensor) -> Tensor:
+    places = (heat == heat.amax()).nonzero()
+    if not len(places):  # of NaN nothing is the largest
+        return torch.zeros(heat.ndim, dtype=torch.int64, device=heat.device)
+    middle = places.double().mean(dim=0)
+    return places[(places - middle).square().sum(dim=1).argmin()]
+
+
+def widened(masks: Tensor, tolerance: float) -> Tensor:
+    """Masks (B, *space) with every pixel whose centre is at most ``tolerance`` from one of theirs, in a straight line.
+
+    Raises:
+        ShapeError: not of 2 or 3 axes.
+    """
+    rank, reach = masks.ndim - 1, int(tolerance)
+    if rank not in _CONVOLUTIONS:
+        raise ShapeError(f"masks (B, H, W) or (B, D, H, W) were expected, got {tuple(masks.shape)}")
+    steps = torch.arange(-reach, reach + 1, device=masks.device)
+    squares = torch.stack(torch.meshgrid(*[steps] * rank, indexing="ij")).square().sum(dim=0)
+    ball = (squares <= tolerance**2).float()
+    counts: Tensor = _CONVOLUTIONS[rank](masks[:, None].float(), ball[None, None], padding=reach)
+    return counts[:, 0] > 0.5

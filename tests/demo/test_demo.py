@@ -1,0 +1,130 @@
+"""The demo's page: it holds what it should, needs nothing else, and its figures are those of the maps."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+
+import pytest
+import torch
+from PIL import Image as Pillow
+from typer.testing import CliRunner
+
+from pellucid import phantom
+from pellucid.cli.main import app
+from pellucid.demo import real, study
+from pellucid.demo.page import title, write_demo
+from pellucid.render.embed import data_uri, outline
+
+IMAGES = 4
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    told = []
+    path = write_demo(tmp_path_factory.mktemp("demo") / "new" / "folder", IMAGES, told.append)
+    assert len(told) == 3
+    return path.read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Checks that what is opened is closed, and collects what the page refers to."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.references = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "link", "br"):
+            self.open.append(tag)
+        self.references += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.references += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_it_is_well_formed_and_asks_nothing_of_others(page):
+    tags = Tags()
+    tags.feed(page)
+    assert tags.open == []
+    assert tags.references
+    assert all(reference.startswith("data:image/png;base64,") for reference in tags.references)
+    assert not re.search(r"https?://|url\(|@import|<script", page)
+
+
+def test_it_shows_both_networks_every_finding_and_every_method(page):
+    for text in ("convolutional network", "vision transformer", *phantom.FINDINGS, "no finding", "random weights"):
+        assert text in page
+    maps = len(study.METHODS) * 2 - 1  # rollout is for the transformer alone
+    assert page.count('<circle class="peak"') <= 4 * maps + 1
+    assert len(re.findall(r'<figcaption>[^<]+<br><span class="(?:hit|miss|neither)">', page)) == 4 * maps
+    assert all(f">{title(method)}<" in page for method in study.METHODS)
+
+
+def test_it_says_what_it_does_not_prove(page):
+    assert "What it does not prove" in page
+    assert "Not for diagnosis" in page
+
+
+def test_the_photograph_is_a_cat(page):
+    assert "<b>Egyptian cat</b>" in page
+
+
+def test_without_the_photographs_packages_the_page_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(real, "find_spec", lambda _: None)
+    assert "pip install &#39;pellucid[demo]&#39;" in write_demo(tmp_path, 1).read_text().replace("'", "&#39;")
+
+
+def test_the_figures_are_those_of_the_maps():
+    networks, drawn = study.networks(), phantom.radiographs(6, seed=3)
+    one = study.rate(networks[0], "gradcam", drawn)
+    hits = count = 0
+    for index in range(6):
+        for finding in drawn.labels[index].nonzero()[:, 0].tolist():
+            found = networks[0].explained("gradcam", drawn.images[index][None], finding)
+            if found.probabilities[0, finding] >= 0.5:
+                count += 1
+                row, column = divmod(int(found.heatmaps.argmax()), 128)
+                places = drawn.masks[index, finding].nonzero() - torch.tensor([row, column])
+                hits += bool(places.square().sum(dim=1).min() <= 16)
+    assert (one.hits, one.count) == (hits, count)
+    assert count > 0
+
+
+def test_the_command_says_where_the_page_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("pellucid.demo.write_demo", lambda folder, images, told: folder / f"{images}.html")
+    done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path), "--images", "7"])
+    assert done.exit_code == 0
+    assert f"{tmp_path / '7.html'}: open it in a browser" in done.stdout.replace("\n", "")
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path / "file" / "below"), "--images", "1"])
+    assert done.exit_code == 3
+    assert "Traceback" not in done.output
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
+
+
+def test_an_outline_goes_round_a_mask():
+    mask = torch.zeros(5, 6, dtype=torch.bool)
+    mask[1:3, 2:5] = True
+    edges = set(re.findall(r"M\d+ \d+[hv]1", outline(mask)))
+    top = {f"M{x} 1h1" for x in (2, 3, 4)}
+    assert len(edges) == 2 * (3 + 2)
+    assert top | {"M2 1v1", "M5 2v1", "M4 3h1"} <= edges
+    ET.fromstring(f"<path d='{outline(mask)}'/>")
+    assert outline(torch.zeros(3, 3)) == ""
+
+
+def test_a_picture_in_a_page_is_the_picture():
+    import base64
+    import io
+
+    picture = Pillow.fromarray(torch.arange(12, dtype=torch.uint8).reshape(3, 4).numpy())
+    data = base64.b64decode(data_uri(picture).removeprefix("data:image/png;base64,"))
+    assert Pillow.open(io.BytesIO(data)).tobytes() == bytes(range(12))

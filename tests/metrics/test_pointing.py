@@ -1,0 +1,75 @@
+"""The pointing game and its interval, against versions written pixel by pixel and against scipy."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from pellucid.errors import ShapeError
+from pellucid.metrics.pointing import peaks, pointing_hits, widened
+from pellucid.metrics.statistics import wilson
+
+
+def nearest(heat, mask):
+    """The distance from the first of the largest values to the mask, by looking at every pixel."""
+    places = list(itertools.product(*(range(side) for side in heat.shape)))
+    peak = max(places, key=lambda place: (float(heat[place]), [-axis for axis in place]))
+    return min((math.dist(peak, place) for place in places if mask[place]), default=math.inf)
+
+
+@pytest.mark.parametrize("space", [(9, 7), (5, 6, 4)])
+@pytest.mark.parametrize("tolerance", [0, 1, 1.5, 2, 3.7])
+def test_hits_are_those_of_a_naive_version(space, tolerance):
+    source = torch.Generator().manual_seed(4)
+    heat = torch.rand(200, *space, generator=source)
+    masks = torch.rand(200, *space, generator=source) < 0.05
+    expected = [nearest(one, mask) <= tolerance for one, mask in zip(heat, masks, strict=True)]
+    assert 0 < sum(expected) < 200
+    assert pointing_hits(heat, masks, tolerance).tolist() == expected
+
+
+def test_a_block_has_its_peak_in_its_middle():
+    heat = torch.zeros(2, 12, 12)
+    heat[0, 2:7, 4:9] = 1
+    heat[1, 3, 3] = heat[1, 3, 8] = 1  # two peaks alike: the first
+    assert peaks(heat).tolist() == [[4, 6], [3, 3]]
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_a_map_that_shows_nothing_hits_nothing(value):
+    heat, mask = torch.full((1, 4, 4), value), torch.ones(1, 4, 4, dtype=torch.bool)
+    assert not pointing_hits(heat, mask).any()
+
+
+def test_an_empty_mask_is_not_hit():
+    assert not pointing_hits(torch.rand(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool), 10).any()
+
+
+def test_a_mask_is_widened_by_a_ball():
+    mask = torch.zeros(1, 7, 7, dtype=torch.bool)
+    mask[0, 3, 3] = True
+    assert int(widened(mask, 2).sum()) == 13
+    assert int(widened(mask, 1.5).sum()) == 9
+    assert torch.equal(widened(mask, 0.9), mask)
+
+
+@pytest.mark.parametrize(("heat", "mask"), [((1, 4, 4), (1, 4, 5)), ((4,), (4,))])
+def test_shapes_that_do_not_fit_are_refused(heat, mask):
+    with pytest.raises(ShapeError):
+        pointing_hits(torch.rand(heat), torch.ones(mask, dtype=torch.bool))
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_is_scipys(counts):
+    expected = binomtest(*counts).proportion_ci(method="wilson")
+    assert wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_of_nothing_nothing_is_known():
+    assert wilson(0, 0) == (0, 1)

@@ -1,0 +1,146 @@
+"""The methods that differentiate down to the picture, once more."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tests.replicas.naive import REPLICAS, Target, interpolated, placed, places, replica, score, stretched
+
+
+def gradient(model: nn.Module, image: Tensor, target: Target) -> Tensor:
+    """Of the score with respect to the picture, (C, *space)."""
+    leaf = image.clone().requires_grad_()
+    with torch.enable_grad():
+        value = score(model, leaf, target)
+    return torch.autograd.grad(value, leaf)[0]
+
+
+def largest(values: Tensor) -> Tensor:
+    """The largest magnitude over the channels of (C, *space)."""
+    result = torch.zeros(values.shape[1:], dtype=values.dtype)
+    for p in places(result.shape):
+        result[p] = max(abs(float(channel[p])) for channel in values)
+    return result
+
+
+def summed(values: Tensor) -> Tensor:
+    """The sum over the channels of (C, *space)."""
+    result = torch.zeros(values.shape[1:], dtype=values.dtype)
+    for channel in values:
+        result = result + channel
+    return result
+
+
+@replica("saliency")
+def saliency(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    return largest(gradient(model, image, target))
+
+
+@replica("input_x_gradient")
+def input_x_gradient(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    return summed(image * gradient(model, image, target))
+
+
+@replica("integrated_gradients")
+def integrated_gradients(
+    model: nn.Module, image: Tensor, target: Target, layer: str, steps: int = 32, baseline: float = 0.0
+) -> Tensor:
+    way = image - baseline
+    total = torch.zeros_like(image)
+    for i in range(1, steps + 1):
+        total = total + gradient(model, baseline + (i - 0.5) / steps * way, target)
+    return summed(way * total / steps)
+
+
+class Guide(torch.autograd.Function):
+    """An activation whose gradient is its own slope times the positive part of what comes back."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, back: Tensor) -> tuple[Tensor, None, None]:
+        (slope,) = ctx.saved_tensors
+        return torch.where(back > 0, back, 0.0) * slope, None, None
+
+
+class GuidedReLU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        slope = (x.detach() > 0).to(x.dtype)
+        return Guide.apply(x, x.detach() * slope, slope)
+
+
+class GuidedGELU(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.detach()
+        below = 0.5 * (1 + torch.erf(flat / math.sqrt(2)))
+        density = torch.exp(-(flat**2) / 2) / math.sqrt(2 * math.pi)
+        return Guide.apply(x, flat * below, below + flat * density)
+
+
+def guided(model: nn.Module) -> nn.Module:
+    """A copy whose activation functions are guided."""
+    model = copy.deepcopy(model)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU):
+                setattr(parent, name, GuidedReLU())
+            if isinstance(child, nn.GELU):
+                setattr(parent, name, GuidedGELU())
+    return model
+
+
+@replica("guided_backprop")
+def guided_backprop(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    return largest(gradient(guided(model), image, target))
+
+
+@replica("guided_gradcam")
+def guided_gradcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    coarse = interpolated(REPLICAS["gradcam"](model, image, target, layer), image.shape[1:])
+    return largest(coarse * gradient(guided(model), image, target))
+
+
+@replica("fullgrad")
+def fullgrad(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    own, shares = full_gradients(model, image, target)
+    result = summed(stretched(own.abs()))
+    for share in shares:
+        if share.ndim > 1:  # else of a layer without places, as the last linear one
+            share = stretched(placed(model, share).abs())
+            result = result + interpolated(summed(share), image.shape[1:])
+    return result
+
+
+def full_gradients(model: nn.Module, image: Tensor, target: Target) -> tuple[Tensor, list[Tensor]]:
+    """The picture times its gradient, and each layer's bias times the gradient of its output.
+
+    A layer's bias is what it gives of nothing: of a batch norm in use that has the running mean in it.
+    """
+    outputs: list[Tensor] = []
+    biases: list[Tensor] = []
+    leaves = [
+        module for module in model.modules() if list(module.parameters(recurse=False)) and hasattr(module, "bias")
+    ]
+
+    def keep(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        outputs.append(output)
+        biases.append(type(module).forward(module, torch.zeros_like(inputs[0])).detach())
+        return output.clone()  # a ReLU after it may work in place
+
+    handles = [module.register_forward_hook(keep) for module in leaves]
+    leaf = image.clone().requires_grad_()
+    try:
+        with torch.enable_grad():
+            value = score(model, leaf, target)
+    finally:
+        for handle in handles:
+            handle.remove()
+    own, *gradients = torch.autograd.grad(value, [leaf, *outputs])
+    return own * image, [(b * g)[0] for b, g in zip(biases, gradients, strict=True)]
