@@ -222,7 +222,7 @@ def load_explanation(path: str | os.PathLike[str]) -> Explanation:
                 raise ImageError(f"{path}: its text holds more than {_MOST_TEXT} bytes; an explanation was expected")
             facts = json.loads(str(file["facts"]))
             if facts["format"] not in _FORMATS:
-                raise ImageError(f"{path}: written as {facts['format']!r}; this version reads {_FORMAT!r}")
+                raise ImageError(f"{path}: written as {facts['format']!r}; this version reads {' and '.join(_FORMATS)}")
             known = [name for name in file.files if name in _ARRAYS or name.startswith((_CHECK, _LAYER))]
             arrays = {name: torch.from_numpy(file[name]) for name in known}
         return _unpacked(facts, arrays)

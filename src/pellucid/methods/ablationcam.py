@@ -1,4 +1,4 @@
-"""Ablation-CAM (Desai & Ramaswamy 2020, WACV, no arXiv): weigh each channel by what the score loses without it."""
+"""Ablation-CAM (Desai & Ramaswamy 2020, doi:10.1109/WACV45572.2020.9093360): weigh channels by what the score loses."""
 
 from __future__ import annotations
 

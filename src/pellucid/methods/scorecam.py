@@ -27,8 +27,9 @@ class ScoreCAM(Method):
 
         w = softmax over k of z(x ⊙ M_k)        map = relu( Σ_k w_k A_k )
 
-    (The paper takes z(0) off first, which the softmax does not notice.) The class is that of the clean picture. The
-    map is (B, K, *grid), not negative. The network is run C times a picture, ``Runtime.batch_size`` pictures a pass.
+    (The paper takes z(0) off first, which the softmax does not notice.) Where all z are equal no channel tells
+    anything, and the map is 0. The class is that of the clean picture. The map is (B, K, *grid), not negative. The
+    network is run C times a picture, ``Runtime.batch_size`` pictures a pass.
 
     When to use it: where gradients are not to be had or not trusted, and the layer has few channels. What the network
     says of a picture with holes in it may be no evidence of anything.
@@ -59,4 +60,6 @@ class ScoreCAM(Method):
             mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
             return picture * mask[0, :, None].to(picture)
 
-        return scores_of(probe, image, target, channels.shape[1], masked).softmax(dim=0).T
+        scores = scores_of(probe, image, target, channels.shape[1], masked)
+        told = scores.amax(dim=0) > scores.amin(dim=0)
+        return (scores.softmax(dim=0) * told).T

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 
 from PIL import Image as Pillow
@@ -11,6 +9,7 @@ from torch import Tensor
 
 from pellucid.core.explanation import Explanation, counted
 from pellucid.render.colour import colourise
+from pellucid.render.embed import data_uri
 
 _IMAGES = 8
 _MAPS = 4
@@ -71,7 +70,4 @@ def _picture(heat: Tensor, text: str) -> str:
     width, height = (max(1, round(side * share)) for side in drawn.size)
     if share < 1:
         drawn = drawn.resize((width, height), Pillow.Resampling.BOX)
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(text)}" style="{_PICTURE.format(width, height)}" src="data:image/png;base64,{data}">'
+    return f'<img alt="{escape(text)}" style="{_PICTURE.format(width, height)}" src="{data_uri(drawn)}">'

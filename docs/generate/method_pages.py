@@ -1,0 +1,302 @@
+"""From the catalogue to pages: everything that is said of a method is taken from its file."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import costs  # this folder is importable while MkDocs loads its hooks
+
+import pellucid
+from pellucid.core import catalogue
+from pellucid.core.method import Method
+
+LINKS = (
+    (r"arXiv:(\d{4}\.\d{4,5})", r"https://arxiv.org/abs/\1"),
+    (r"doi:(10\.[^\s,)]+)", r"https://doi.org/\1"),
+    (r"pytorch-grad-cam", "https://github.com/jacobgil/pytorch-grad-cam"),
+)
+"""What in a docstring is a reference, and where it leads."""
+
+WHEN = "When to use it: "
+
+FAILS = "Fails sanity checks"
+"""What the first line of a method's file says where its maps hardly depend on the network."""
+WARNING = f"""\
+!!! warning "{FAILS}"
+
+    Its map hardly changes when the weights of the network's upper layers are replaced by random ones (Adebayo et al.
+    2018, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)). It is no evidence of what the network has learnt."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A method, and what the first line of its file says of it."""
+
+    cls: type[Method]
+    title: str
+    paper: str
+    summary: str
+
+    @property
+    def name(self) -> str:
+        """The name that ``explain(method=…)`` takes."""
+        return self.cls.name
+
+    @property
+    def slug(self) -> str:
+        """The name as a part of a file's name."""
+        return self.name.replace("++", "-plusplus").replace("+", "-plus")
+
+    @property
+    def file(self) -> str:
+        """The page, from the folder of the pages."""
+        return f"methods/{self.slug}.md"
+
+    @property
+    def wraps(self) -> bool:
+        """Whether it is a wrapper: one of its options is another method."""
+        return any(isinstance(default, Method) for default in catalogue.options(self.cls).values())
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether it needs a network with attention."""
+        return "attentions" in self.cls.attribute.__code__.co_names
+
+    @property
+    def layer(self) -> str:
+        """Whether it looks at a layer, in a word."""
+        return "as inside" if self.wraps else "yes" if self.cls.uses_layers else "no"
+
+    @property
+    def class_specific(self) -> str:
+        """Whether its map depends on the class, in a word."""
+        return "as inside" if self.wraps else "yes" if self.cls.class_specific else "no"
+
+    @property
+    def cost(self) -> costs.Cost:
+        """How often it runs the network."""
+        return costs.cost(self.name, self.reads_attention)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The pictures: what they show, and their names by (method, network); ("", "") is the picture itself."""
+
+    caption: str
+    files: Mapping[tuple[str, str], str]
+
+
+def methods() -> list[About]:
+    """Every registered method, sorted by name."""
+    return [_about(catalogue.find(name)) for name in pellucid.available_methods()]
+
+
+_FAMILIES = {
+    "Of a layer": "They look at the output of a layer of the network, or of several. Most maps are as coarse as it.",
+    "Of the picture": "They look at the picture itself. The maps are as fine as it.",
+    "Around another method": "They run another method several times, or work on what it gives.",
+    "Whatever the class": "Every class gets the same map: no evidence for any.",
+}
+"""The methods by what they look at, and what is said of each kind."""
+
+
+def families() -> list[tuple[str, list[About]]]:
+    """The methods by what they look at."""
+    groups: dict[str, list[About]] = {family: [] for family in _FAMILIES}
+    for about in methods():
+        groups[_family(about)].append(about)
+    return [(family, each) for family, each in groups.items() if each]
+
+
+def _family(about: About) -> str:
+    if about.wraps:
+        return "Around another method"
+    if not about.cls.class_specific:
+        return "Whatever the class"
+    return "Of a layer" if about.cls.uses_layers else "Of the picture"
+
+
+def _about(cls: type[Method]) -> About:
+    parts = re.fullmatch(r"(.+?) \((.+?)\): (.+)", catalogue.summary(cls))
+    if parts is None:
+        raise ValueError(f"{cls.__module__}: the first line must read 'name (paper): what it does'")
+    return About(cls, *parts.groups())
+
+
+def table(prefix: str) -> str:
+    """All methods in one table; ``prefix`` leads to the folder of their pages."""
+    rows = ["| name | what it does | layer | class | runs |", "| --- | --- | --- | --- | --- |"]
+    for about in methods():
+        facts = f"{about.layer} | {about.class_specific} | {about.cost.short}"
+        rows.append(f"| {_link(about, prefix)} | {prose(_sentence(about.summary))} | {facts} |")
+    return "\n".join(rows) + f"\n\n*layer*: looks at one. *class*: the map depends on it. {_RUNS}"
+
+
+def tables() -> str:
+    """A table a family, for the page that stands beside the methods' own."""
+    parts = []
+    for family, each in families():
+        rows = ["| name | what it does | paper | runs |", "| --- | --- | --- | --- |"]
+        for about in each:
+            what = f"{prose(_sentence(about.summary))} | {prose(about.paper)} | {about.cost.short}"
+            rows.append(f"| {_link(about, '')} | {what} |")
+        parts.append(f"### {family}\n\n{_FAMILIES[family]}\n\n" + "\n".join(rows))
+    return "\n\n".join([*parts, _RUNS])
+
+
+def _link(about: About, prefix: str) -> str:
+    return f"[`{about.name}`]({prefix}{about.slug}.md)"
+
+
+_RUNS = f"*runs*: how often the network is run, forwards + backwards, {costs.COUNTED}."
+
+
+def page(about: About, shown: Shown) -> str:
+    """The page of a method, as Markdown."""
+    text, when = _described(about.cls)
+    parts = [
+        f"# {about.title}",
+        f"*{prose(_sentence(about.summary))}*",
+        f"Paper: {prose(about.paper)}.",
+        WARNING if FAILS in about.summary else "",
+        _pictures(about, shown),
+        "## In short",
+        _facts(about),
+        "## What it computes",
+        *text,
+        "## When to use it",
+        when,
+        "## How to call it",
+        _called(about),
+        "## Options",
+        _options(about.cls),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def prose(text: str) -> str:
+    """A docstring's text as Markdown: code in single quotes, no accidental emphasis, references as links."""
+    pieces = re.split(r"``(.+?)``", " ".join(text.split()))
+    for index, piece in enumerate(pieces):
+        pieces[index] = f"`{piece}`" if index % 2 else _linked(re.sub(r"([*_<>|\[\]])", r"\\\1", piece))
+    return "".join(pieces)
+
+
+def _linked(text: str) -> str:
+    for pattern, target in LINKS:
+        text = re.sub(pattern, lambda found, target=target: f"[{found[0]}]({found.expand(target)})", text)  # type: ignore[misc]
+    return text
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _described(cls: type[Method]) -> tuple[list[str], str]:
+    """The docstring's paragraphs as Markdown, without its example; and when to use the method."""
+    text, when = [], ""
+    for paragraph in re.split(r"\n\n+", inspect.getdoc(cls) or ""):
+        if paragraph.startswith(">>>"):
+            continue
+        if paragraph.startswith(WHEN):
+            when = prose(_sentence(paragraph.removeprefix(WHEN)))
+        elif paragraph.startswith("    "):
+            text.append(f"```text\n{_formula(paragraph)}\n```")
+        else:
+            text.append(prose(paragraph.replace("::", ":") if paragraph.endswith("::") else paragraph))
+    if not when:
+        raise ValueError(f"{cls.__module__}: the docstring says nothing of 'When to use it: …'")
+    return text, when
+
+
+def _formula(block: str) -> str:
+    """A formula's block, an equation a line: in the docstring wide gaps stand between them."""
+    lines = inspect.cleandoc(block).replace("``", "").splitlines()
+    return "\n".join(re.sub(r"(?<=\S) {4,}", "\n", line) for line in lines)
+
+
+def _pictures(about: About, shown: Shown) -> str:
+    """The picture and its maps, side by side."""
+    files = {network: file for (name, network), file in shown.files.items() if name in ("", about.name)}
+    if not files:
+        return ""
+    figures = "\n".join(
+        f'<figure><img alt="{_alt(about, network)}" src="images/{file}"><figcaption>{network or "the picture"}'
+        "</figcaption></figure>"
+        for network, file in files.items()
+    )
+    return f'<div class="maps">\n{figures}\n</div>\n\n{shown.caption}\n{{: data-search-exclude }}'
+
+
+def _alt(about: About, network: str) -> str:
+    return f"The map of {about.title} for the {network}" if network else "A drawn radiograph with outlined findings"
+
+
+def _called(about: About) -> str:
+    """A call in Python and on the command line, each with the options where there are any."""
+    given = catalogue.options(about.cls)
+    model = "timm:vit_tiny_patch16_224" if about.reads_attention else "torchvision:resnet18"
+    python = [
+        "import torch",
+        "",
+        "import pellucid",
+        "",
+        f'model = pellucid.load_model("{model}")',
+        "images = torch.randn(1, 3, 224, 224)  # prepared as in training",
+        f'explanation = pellucid.explain(model, images, method="{about.name}")',
+    ]
+    command = f"pellucid explain picture.png --model {model} \\\n    --method {about.name} --output results"
+    if given:
+        inner = sorted({type(value).__name__ for value in given.values() if isinstance(value, Method)})
+        arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        python += [
+            "",
+            f"from pellucid.methods import {', '.join(sorted([about.cls.__name__, *inner]))}",
+            "",
+            f"method = {about.cls.__name__}({arguments})",
+            "explanation = pellucid.explain(model, images, method=method)",
+        ]
+        command += " \\\n    " + " ".join(f"--set {key}={_text(value)}" for key, value in given.items())
+    return "```python\n" + "\n".join(python) + "\n```\n\n```sh\n" + command + "\n```"
+
+
+def _text(value: object) -> str:
+    """An option's value as the command line takes it."""
+    return value.name if isinstance(value, Method) else str(value).lower() if value is None else str(value)
+
+
+def _options(cls: type[Method]) -> str:
+    known = fields(cls)  # type: ignore[arg-type]  # methods are dataclasses
+    if not known:
+        return "None."
+    rows = ["| name | type | default |", "| --- | --- | --- |"]
+    rows += [f"| `{field.name}` | `{_type(field.type)}` | `{field.default!r}` |" for field in known]
+    return "\n".join(rows)
+
+
+def _type(hint: object) -> str:
+    return (hint if isinstance(hint, str) else getattr(hint, "__name__", str(hint))).replace("|", "or")
+
+
+def _facts(about: About) -> str:
+    inner = "as the method inside"
+    looks = "yes: `layers=` names it, else it is found" if about.cls.uses_layers else "no"
+    depends = "yes" if about.cls.class_specific else "no: every class gets the same map"
+    file = about.cls.__module__.rpartition(".")[2]
+    return "\n".join(
+        [
+            '<div class="facts" markdown>',
+            "",
+            f"| name | `{about.name}` |",
+            "| --- | --- |",
+            f"| class | `pellucid.methods.{about.cls.__name__}` in `src/pellucid/methods/{file}.py` |",
+            f"| needs a layer? | {inner if about.wraps else looks} |",
+            f"| class-specific? | {inner if about.wraps else depends} |",
+            f"| cost | runs the network {about.cost.text}, {costs.COUNTED} |",
+            "",
+            "</div>",
+        ]
+    )

@@ -1,0 +1,57 @@
+"""Methods that run the network often: what they take does not grow with how often, and is a few passes' worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+import pellucid
+from pellucid.core import catalogue
+from pellucid.core.runtime import Runtime
+from tests.memory import peak
+from tests.networks import images
+
+SIZE = 8
+GROWING = {
+    "rise": ({"masks": 16}, {"masks": 160}),
+    "occlusion": ({"window": 16, "stride": 16}, {"window": 16, "stride": 4}),
+    "integrated_gradients": ({"steps": 8}, {"steps": 80}),
+    "smoothgrad": ({"samples": 2}, {"samples": 20}),
+    "smoothgrad_squared": ({"samples": 2}, {"samples": 20}),
+    "vargrad": ({"samples": 2}, {"samples": 20}),
+}
+FORWARD = ("rise", "occlusion", "scorecam", "ablationcam")
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return resnet18().eval()
+
+
+def taken(model: torch.nn.Module, name: str, options: dict[str, Any], count: int = 2) -> int:
+    """The most bytes alive during an explanation of ``count`` images, SIZE a pass."""
+    explainer = pellucid.Explainer(model, catalogue.find(name)(**options), runtime=Runtime(batch_size=SIZE))
+    explainer(images(1, side=64), targets=0)  # what only the first call pays is not this test's matter
+    return peak(lambda: explainer(images(count, side=64), targets=0))
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_ten_times_the_passes_take_no_more_memory(model: torch.nn.Module, name: str) -> None:
+    few, many = (taken(model, name, options) for options in GROWING[name])
+    assert many <= 1.05 * few
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_masks_take_what_a_plain_pass_of_as_many_images_takes(model: torch.nn.Module, name: str) -> None:
+    with torch.no_grad():
+        plain = peak(lambda: model(images(SIZE, side=64)))
+    assert taken(model, name, GROWING.get(name, ({}, {}))[1]) <= 1.6 * plain
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_more_images_take_no_more_memory(model: torch.nn.Module, name: str) -> None:
+    options = GROWING.get(name, ({}, {}))[0]
+    assert taken(model, name, options, 3) <= 1.25 * taken(model, name, options, 1)

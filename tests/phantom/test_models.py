@@ -1,0 +1,117 @@
+"""The bundled networks: they find what was drawn, say of themselves what they are, and can be explained."""
+
+import pickle
+from importlib import resources
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.errors import OptionError
+from pellucid.phantom import FINDINGS, cnn, radiographs, vit
+from pellucid.phantom.models import GRID, SIDE, untrained
+from pellucid.phantom.training import RECIPES, TRAINING_SEED, measure, normalised
+
+MODELS = {"cnn": cnn, "vit": vit}
+# Measured on 1000 and 200 films, as the model card says, less a margin for the fewer films here.
+FLOORS = {"cnn": (0.96, 0.9), "vit": (0.78, 0.7)}
+HITS = {"cnn": ("gradcam", 0.9), "vit": ("rollout", 0.7)}
+FRESH_SEED = 77
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return radiographs(100, seed=FRESH_SEED)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def name_of(model):
+    return pellucid.model_info(model).spec.removeprefix("pellucid.phantom:")
+
+
+def test_it_finds_what_was_drawn(model, fresh):
+    figures = measure(model, fresh)
+    area, accuracy = FLOORS[name_of(model)]
+    assert min(figures.auc) >= area
+    assert min(figures.accuracy) >= accuracy
+
+
+def test_what_is_known_of_it(model):
+    info = pellucid.model_info(model)
+    assert (info.classes, info.head, info.weights) == (FINDINGS, "sigmoid", "default")
+    assert (info.preprocessing.resize, info.preprocessing.channels) == ((SIDE, SIDE), 1)
+    assert info.spec == info.preprocessing.source
+    assert not model.training
+
+
+def test_preprocessing_is_what_it_was_trained_with(model, fresh):
+    images = fresh.images[:2]
+    assert torch.equal(pellucid.model_info(model).preprocessing.normalise(images), normalised(images))
+
+
+def test_it_can_be_explained(model, fresh):
+    explanation = pellucid.explain(model, normalised(fresh.images[:3]), targets="cavity")
+    assert explanation.head == "sigmoid"
+    assert explanation.heatmaps.shape == (3, 1, SIDE, SIDE)
+    assert explanation.attributions.shape == (3, 1, GRID, GRID)
+    assert explanation.label(0) == "cavity"
+
+
+def test_attention_can_be_read():
+    images = normalised(radiographs(2).images)
+    assert pellucid.explain(vit(), images, method="rollout").heatmaps.shape == (2, 1, SIDE, SIDE)
+
+
+def test_the_best_method_points_at_what_it_found(model, fresh):
+    method, floor = HITS[name_of(model)]
+    images = normalised(fresh.images)
+    with torch.no_grad():
+        found = (model(images) > 0) & fresh.labels
+    near = F.max_pool2d(fresh.masks.float(), 9, 1, 4).flatten(2)
+    hits = []
+    for finding in range(len(FINDINGS)):
+        chosen = found[:, finding]
+        heatmaps = pellucid.explain(model, images[chosen], method=method, targets=finding).heatmaps
+        hits.append(near[chosen, finding].gather(1, heatmaps.flatten(1).argmax(1, keepdim=True))[:, 0])
+    assert torch.cat(hits).mean() >= floor
+
+
+def test_the_seeds_that_a_user_gives_are_not_those_of_training():
+    assert TRAINING_SEED > 2**32
+    drawn = (radiographs(2, seed=seed).images for seed in (0, TRAINING_SEED))
+    assert not torch.equal(*drawn)
+
+
+def test_the_card_says_what_the_networks_are():
+    card = (resources.files("pellucid.phantom") / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for name in MODELS:
+        count = sum(parameter.numel() for parameter in untrained(name).parameters())
+        assert f"{count:,}".replace(",", " ") in card
+        assert f"{RECIPES[name].steps} steps for `{name}`" in card
+        assert f"python -m pellucid.phantom.training {name} --output DIR" in card
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_weights_are_small_and_load_without_pickle(name, monkeypatch):
+    weights = resources.files("pellucid.phantom") / "weights" / f"{name}.safetensors"
+    assert len(weights.read_bytes()) <= 1.2e6
+    monkeypatch.setattr(pickle, "Unpickler", None)
+    monkeypatch.setattr(torch, "load", None)
+    MODELS[name]()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_calls_give_two_models_with_the_same_weights(name):
+    first, second = MODELS[name](), MODELS[name]()
+    assert first is not second
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+
+
+def test_a_wrong_name_is_refused_in_one_line():
+    with pytest.raises(OptionError, match="network 'rnn' was asked for; there are cnn, vit"):
+        untrained("rnn")

@@ -1,0 +1,89 @@
+"""Training: a few steps of it write weights that load, and the figures are what they are called."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from pellucid.errors import OptionError
+from pellucid.phantom import radiographs
+from pellucid.phantom.models import Classifier, untrained
+from pellucid.phantom.training import RECIPES, Guide, app, auc, draw_pool, measure, normalised
+
+SHORT = ["--steps", "3", "--pool", "8", "--batch", "4", "--fresh", "12"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_three_steps_write_weights_that_load(name, tmp_path):
+    result = CliRunner().invoke(app, [name, "--output", str(tmp_path / "made"), *SHORT])
+    assert result.exit_code == 0, result.output
+    assert "cavity: AUC" in result.output
+    state = load_file(tmp_path / "made" / f"{name}.safetensors")
+    start = untrained(name).network
+    assert not all(torch.equal(value, state[key]) for key, value in start.state_dict().items())
+    start.load_state_dict(state)
+
+
+def test_training_leaves_the_global_random_state_alone(tmp_path):
+    before = torch.get_rng_state()
+    CliRunner().invoke(app, ["cnn", "--output", str(tmp_path), *SHORT])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_twice_gives_the_same(tmp_path):
+    for name in ("first", "second"):
+        CliRunner().invoke(app, ["vit", "--output", str(tmp_path / name), *SHORT, "--seed", "5"])
+    first, second = (load_file(tmp_path / name / "vit.safetensors") for name in ("first", "second"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_an_unknown_network_is_one_line(tmp_path):
+    result = CliRunner().invoke(app, ["rnn", "--output", str(tmp_path)])
+    assert result.exit_code == OptionError.exit_code
+    assert result.output == "network 'rnn' was asked for; there are cnn, vit\n"
+    assert not any(tmp_path.iterdir())
+
+
+def test_pool_holds_no_markers_and_knows_the_cells():
+    pool = draw_pool(6, seed=1)
+    assert pool.images.dtype == torch.uint8
+    assert torch.equal(pool.cells.flatten(2).amax(2), pool.labels)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_network_says_of_its_cells(name):
+    model = untrained(name).eval()
+    torch.nn.init.normal_(model.network.get_classifier().weight)
+    images = normalised(radiographs(2).images)
+    logits, said = model.located(images)
+    assert said.shape == (2, 3, 16, 16)
+    assert torch.equal(logits, model(images))
+    if name == "cnn":
+        torch.testing.assert_close(said.mean((2, 3)), logits)
+
+
+def test_the_guide_wants_evidence_where_findings_are():
+    cells = draw_pool(4, seed=1).cells
+    guide = Guide()
+    losses = [float(guide(evidence, cells).detach()) for evidence in (40 * cells, 0 * cells, 40 * (1 - cells))]
+    assert losses[0] < losses[1] < losses[2]
+
+
+def test_auc():
+    labels = torch.tensor([True, True, False, False])
+    assert auc(torch.tensor([4.0, 3.0, 2.0, 1.0]), labels) == 1
+    assert auc(torch.tensor([4.0, 1.0, 2.0, 1.0]), labels) == pytest.approx(0.625)
+    assert auc(torch.zeros(4), labels) == 0.5
+
+
+def test_measure_of_a_model_that_sees_nothing():
+    phantoms = radiographs(12)
+    figures = measure(Classifier(Nothing()), phantoms)
+    assert figures.count == 12
+    assert figures.auc == (0.5, 0.5, 0.5)
+    assert figures.accuracy == pytest.approx((~phantoms.labels).float().mean(0).tolist())
+
+
+class Nothing(torch.nn.Module):
+    def forward(self, images):
+        return -torch.ones(len(images), 3)

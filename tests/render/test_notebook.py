@@ -1,0 +1,193 @@
+"""An explanation in a notebook: a piece of HTML that holds all it shows, and nothing that could run."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+import pellucid
+from pellucid.core.explanation import Explanation
+from pellucid.render.colour import colourise
+from tests.networks import TinyCNN, images, seeded
+
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "a & b", "'quoted'")
+OPEN = {"img", "br"}
+"""Elements without an end."""
+
+
+class Page(HTMLParser):
+    """What a browser makes of the HTML: its elements, its text, and whether all is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in OPEN:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    @property
+    def pictures(self) -> list[np.ndarray]:
+        found = []
+        for tag, attributes in self.tags:
+            if tag == "img":
+                kind, _, data = str(attributes["src"]).partition(",")
+                assert kind == "data:image/png;base64"
+                found.append(np.asarray(Pillow.open(io.BytesIO(base64.b64decode(data, validate=True)))))
+        return found
+
+
+def page(explanation: Explanation) -> Page:
+    return Page(explanation._repr_html_())
+
+
+def explained(count: int = 1, targets: object = 1, rank: int = 2, **more: object) -> Explanation:
+    sides = {2: 32, 3: (16, 8, 12)}[rank]
+    return pellucid.explain(seeded(TinyCNN, rank), images(count, rank, sides), targets=targets, **more)
+
+
+def with_heatmaps(explanation: Explanation, heatmaps: Tensor) -> Explanation:
+    return dataclasses.replace(explanation, heatmaps=heatmaps)
+
+
+def test_it_says_what_is_shown() -> None:
+    found = explained(2, "all", classes=["well", "mass", "nodule", "scar"])
+    text = page(found).text
+    assert text.startswith("gradcam at features.4 2 images × 4 maps")
+    for index in range(2):
+        best = int(found.logits[index].argmax())
+        share = float(found.probabilities[index, best])
+        assert f"image {index}: predicted {found.class_name(best)}, p = {share:.3g}" in text
+    for name in ("well", "mass", "nodule", "scar"):
+        assert text.count(f"explains {name}") == 2
+
+
+def test_the_pictures_are_the_maps_in_colour() -> None:
+    found = explained(2, "all")
+    pictures = page(found).pictures
+    assert len(pictures) == 8
+    for picture, heat in zip(pictures, found.heatmaps.flatten(0, 1), strict=True):
+        np.testing.assert_array_equal(picture, colourise(heat))
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_runs() -> None:
+    found = explained(1, "all", classes=list(HOSTILE))
+    html = found._repr_html_()
+    seen = Page(html)
+    assert {tag for tag, _ in seen.tags} <= {"div", "span", "b", "br", "img"}
+    for _, attributes in seen.tags:
+        assert set(attributes) <= {"style", "alt", "src"}
+        assert "url(" not in str(attributes.get("style"))
+    assert all(
+        str(attributes["src"]).startswith("data:image/png;base64,") for tag, attributes in seen.tags if tag == "img"
+    )
+    assert not re.search(r"https?:|<script|<link|<style|@import|javascript:", html, re.IGNORECASE)
+
+
+def test_names_are_text_and_nothing_else() -> None:
+    found = dataclasses.replace(
+        explained(1, "all", classes=list(HOSTILE)), method="<b>own</b>", layers=("<i>features</i>", "a&b")
+    )
+    seen = page(found)
+    for name in HOSTILE:
+        assert f"explains {name}" in seen.text
+    assert seen.text.startswith("<b>own</b> at <i>features</i>, a&b")
+    assert sum(tag == "img" for tag, _ in seen.tags) == 4
+    assert [attributes["alt"] for tag, attributes in seen.tags if tag == "img"] == [f"map for {n}" for n in HOSTILE]
+
+
+@pytest.mark.parametrize(("count", "shown", "told"), [(8, 8, ""), (9, 8, "… and 1 image more"), (11, 8, "3 images")])
+def test_eight_images_at_most(count: int, shown: int, told: str) -> None:
+    seen = page(explained(count))
+    assert len(seen.pictures) == shown
+    assert told in seen.text
+    assert ("more" in seen.text) == (count > 8)
+    assert "image 7: predicted" in seen.text
+    assert "image 8: predicted" not in seen.text
+
+
+@pytest.mark.parametrize(("columns", "told"), [(4, ""), (5, "… and 1 map more"), (6, "… and 2 maps more")])
+def test_four_maps_an_image_at_most(columns: int, told: str) -> None:
+    targets = torch.arange(columns).remainder(4).expand(2, columns)
+    seen = page(explained(2, targets))
+    assert len(seen.pictures) == 8
+    assert seen.text.count(told or "explains") == (2 if told else 8)
+    assert ("more" in seen.text) == bool(told)
+
+
+def test_of_a_volume_the_slice_of_the_peak() -> None:
+    found = explained(1, rank=3)
+    heat = torch.zeros(1, 1, 16, 8, 12)
+    heat[0, 0, 11, 3, 4] = 1
+    heat[0, 0, 2] = 0.5  # more in sum
+    seen = page(with_heatmaps(found, heat))
+    assert "explains 1, slice 11 of 16" in seen.text
+    np.testing.assert_array_equal(seen.pictures[0], colourise(heat[0, 0, 11]))
+    assert "slice" not in page(explained()).text
+
+
+@pytest.mark.parametrize(
+    ("reason", "value", "bias"),
+    [("not finite", float("nan"), 0), ("constant", 0, 0), ("all evidence negative", 0, 1)],
+)
+def test_an_empty_map_says_why(reason: str, value: float, bias: float) -> None:
+    model = seeded(TinyCNN).eval()
+    with torch.no_grad():
+        model.features[2].weight.zero_()
+        model.features[2].bias.fill_(bias)
+        model.features[3].running_mean.fill_(-1)  # so that every channel goes on
+        model.features[3].weight.fill_(1)
+        model.features[3].bias.fill_(1)
+        model.fc.weight.fill_(-1)
+    found = pellucid.explain(model, images(1) + value, "hirescam", 1, ["features.2"])
+    assert found.why_degenerate == ((reason,),)
+    assert f"shows nothing: {reason}" in page(found).text
+    assert "shows nothing" not in page(explained()).text
+
+
+def test_a_reason_from_a_file_is_text_too() -> None:
+    hostile = dataclasses.replace(explained(), why_degenerate=(("<script>",),))
+    assert "shows nothing: <script>" in page(hostile).text
+
+
+def test_callables_and_methods_without_layers() -> None:
+    found = explained(1, lambda logits: logits[:, 0], method="saliency")
+    assert page(found).text.startswith("saliency 1 image × 1 map")
+    assert "explains callable" in page(found).text
+
+
+@pytest.mark.parametrize(("size", "expected"), [((8, 4), (256, 128)), ((1, 300), (1, 256)), ((1024, 512), (256, 128))])
+def test_pictures_of_every_size_are_shown_at_one(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Small ones are enlarged by the browser; large ones are made smaller, so that the page stays light."""
+    heat = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(2))
+    seen = page(with_heatmaps(explained(), heat))
+    (style,) = [str(attributes["style"]) for tag, attributes in seen.tags if tag == "img"]
+    assert f"width:{expected[1]}px;height:{expected[0]}px" in style
+    assert seen.pictures[0].shape[:2] == tuple(min(pair) for pair in zip(size, expected, strict=True))
+
+
+def test_maps_that_need_gradients_are_drawn() -> None:
+    found = explained()
+    seen = page(with_heatmaps(found, found.heatmaps.clone().requires_grad_()))
+    np.testing.assert_array_equal(seen.pictures[0], page(found).pictures[0])

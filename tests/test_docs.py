@@ -1,0 +1,394 @@
+"""What the documentation shows works: snippets, commands, quoted errors, a page a method, links."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import unquote
+
+import pytest
+import skimage
+import timm
+import torch
+import typer.main
+from torch import nn
+from torchvision.models import resnet18
+from typer.testing import CliRunner
+
+import pellucid
+from pellucid.cli.main import app
+from pellucid.core import catalogue
+from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
+from tests.networks import TinyCNN, images, seeded
+from tests.replicas.naive import REPLICAS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(DOCS)): path.read_text(encoding="utf-8")
+    for path in sorted(DOCS.rglob("*.md"))
+    if path.parent.name != "results"
+}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+SHAPE = re.compile(r"^(\w+\.[\w.\[\]\"]+)  # (\(\d[\d, ]+\))", re.MULTILINE)
+"""What a snippet says of a tensor: its shape, in a comment."""
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """A page's blocks of one language."""
+    return [code for kind, code in BLOCK.findall(page) if kind == language]
+
+
+def lines_of(code: str) -> list[str]:
+    """A block's commands, each on one line."""
+    return code.replace("\\\n", " ").splitlines()
+
+
+def loaded(name: str) -> ModuleType:
+    """A module of docs/generate, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / "generate" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+sys.path.insert(0, str(DOCS / "generate"))  # as MkDocs does
+method_pages = loaded("method_pages")
+sys.path.pop(0)
+METHODS = method_pages.methods()
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the cat; what a page registers is forgotten, and one thread serves."""
+    shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
+    replicas, threads = dict(REPLICAS), torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+    REPLICAS.clear()
+    REPLICAS.update(replicas)
+
+
+@pytest.fixture
+def files(place: Path) -> None:
+    """What the guide's commands speak of: a folder of pictures, and a trainer's checkpoint."""
+    (place / "pictures").mkdir()
+    shutil.copy("chelsea.png", "pictures")
+    saved(resnet18(num_classes=3).state_dict(), "best.pt")
+
+
+class Tracker:
+    """What stands in for MLflow: the same calls with the same arguments, and files that have to be there."""
+
+    def __init__(self) -> None:
+        self.logged: dict[str, object] = {}
+
+    def start_run(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
+    def log_param(self, key: str, value: object) -> None:
+        self.logged[key] = value
+
+    def log_metric(self, key: str, value: float) -> None:
+        self.logged[key] = float(value)
+
+    def log_artifact(self, local_path: str) -> None:
+        self.logged[local_path] = Path(local_path).read_bytes()
+
+    def log_artifacts(self, local_dir: str, artifact_path: str) -> None:
+        self.logged[artifact_path] = sorted(path.name for path in Path(local_dir).iterdir())
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    made = Tracker()
+    monkeypatch.setitem(sys.modules, "mlflow", made)
+    return made
+
+
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "python")])
+def test_a_pages_snippets_run_one_after_the_other(name: str, files: None, tracker: Tracker) -> None:
+    """Python and commands, in the order of the page, in one folder."""
+    scope: dict[str, object] = {"__name__": "snippets"}
+    for language, code in BLOCK.findall(PAGES[name]):
+        if language == "python":
+            exec(compile(code, name, "exec", dont_inherit=True), scope)
+            for expression, shape in SHAPE.findall(code):
+                assert str(tuple(eval(f"{expression.removesuffix('.shape')}.shape", scope))) == shape, expression
+        elif language == "sh":
+            for line in lines_of(code):
+                run_command(line)
+    assert "mlflow" not in PAGES[name] or {"method", "degenerate", "overlay.png", "explanations"} <= set(tracker.logged)
+
+
+def run_command(line: str) -> None:
+    """Run a command of ours, and see that it writes what it is asked for; look the others up."""
+    program, *words = shlex.split(line)
+    if program == "make":
+        assert words[0] in re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    if program != "pellucid":
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pellucid.PellucidWarning)
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (line, done.stderr)
+    if "--output" in words:
+        assert list(Path(words[words.index("--output") + 1]).rglob("*_overlay.png"))
+
+
+def test_what_the_pages_show_in_code_is_python_or_commands() -> None:
+    kinds = {kind for page in PAGES.values() for kind, _ in BLOCK.findall(page)}
+    assert kinds == {"python", "sh", "text"}
+    assert len([line for page in PAGES.values() for block in blocks(page, "sh") for line in lines_of(block)]) > 10
+
+
+def test_code_is_narrow_enough_to_be_read() -> None:
+    lines = [line for page in PAGES.values() for _, code in BLOCK.findall(page) for line in code.splitlines()]
+    assert [line for line in lines if len(line) > 88 and not line.startswith('"""')] == []
+
+
+@pytest.mark.parametrize("about", METHODS, ids=lambda about: about.name)
+def test_a_methods_calls_are_right(about, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Its names, options and their values; that it works is what its doctest says."""
+    seen = []
+    page = page_of(about)
+    model = seeded(TinyCNN)
+    monkeypatch.setattr(pellucid, "load_model", lambda spec: model)
+    monkeypatch.setattr(pellucid, "explain", lambda m, x, method: seen.append(pellucid.Explainer(m, method)._chosen))
+    for code in blocks(page, "python"):
+        exec(compile(code, about.file, "exec", dont_inherit=True), {})
+    assert seen
+    assert all(method == about.cls() for method in seen)
+    (command,) = [line for block in blocks(page, "sh") for line in lines_of(block)]
+    words = shlex.split(command)
+    given = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--set")
+    assert catalogue.build(about.name, given) == about.cls()
+    known = {option for parameter in typer.main.get_command(app).commands[words[1]].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_methods_that_fail_sanity_checks_are_labelled() -> None:
+    labelled = {about.name for about in METHODS if method_pages.WARNING in page_of(about)}
+    assert labelled == {"guided_backprop", "guided_gradcam"}
+
+
+def test_what_a_method_costs_is_counted() -> None:
+    costs = {about.name: about.cost for about in METHODS}
+    assert (costs["gradcam"].forward, costs["gradcam"].backward) == (1, 1)
+    assert (costs["rollout"].forward, costs["rollout"].backward) == (1, 0)
+    assert costs["rise"].forward >= 1000
+    assert costs["ablationcam"].forward > 96 > costs["ablationcam"].whole
+    assert costs["shapleycam"].text == "once forwards, 2 times backwards"
+
+
+def page_of(about) -> str:
+    return method_pages.page(about, method_pages.Shown("", {}))
+
+
+def test_a_new_method_gets_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that is registered; nothing in docs/ speaks of it."""
+    monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
+    exec(blocks(PAGES["adding-a-method.md"], "python")[0], {"__name__": made_module(monkeypatch)})
+    (about,) = [about for about in method_pages.methods() if about.name == "abscam"]
+    assert about.file == "methods/abscam.md"
+    page = page_of(about)
+    assert "map = Σ_c |∂z/∂A_c ⊙ A_c|^power" in page
+    assert "| `power` | `float` | `1.0` |" in page
+    assert any(about in each for _, each in method_pages.families())
+
+
+def made_module(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with the example's first line, as its file would be."""
+    module = ModuleType("abscam")
+    module.__doc__ = blocks(PAGES["adding-a-method.md"], "python")[0].splitlines()[0].strip('"')
+    monkeypatch.setitem(sys.modules, "abscam", module)
+    return "abscam"
+
+
+def test_the_quick_reference_has_every_public_name_and_option() -> None:
+    page = PAGES["reference.md"]
+    assert [name for name in pellucid.__all__ if f"`{name}" not in page and f"{name}(" not in page] == []
+    fields = pellucid.Explanation.__dataclass_fields__
+    assert [name for name in fields if f"`{name}`" not in page] == []
+    for name, command in typer.main.get_command(app).commands.items():
+        options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        assert [option for option in options if option not in page] == [], name
+
+
+# What the troubles page quotes.
+
+
+class Swallowing(nn.Module):
+    """A network that lets no gradient through to its first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x).detach().mean((2, 3)))
+
+
+def saved(state: dict[str, torch.Tensor], name: str) -> str:
+    torch.save({"model_state_dict": state}, name)
+    return name
+
+
+def on_the_command_line(*arguments: str) -> None:
+    """Run a command, and raise what it complained of."""
+    done = CliRunner().invoke(app, ["explain", *arguments, "--output", "results", "--quiet"])
+    raise pellucid.PellucidError(done.stderr)
+
+
+def flat() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
+
+
+def two(count: int = 2, **options: object) -> pellucid.Explanation:
+    return pellucid.explain(seeded(TinyCNN, 2, 2), images(count), **options)
+
+
+TERM = re.compile(r"^`([^`]+)`(?: \(a warning\))?$", re.MULTILINE)
+TROUBLES: list[Callable[[], object]] = [
+    lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
+    lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
+    lambda: get_recommended_layers(flat()),
+    lambda: pellucid.explain(Swallowing(), images(1), layers=["first"]),
+    lambda: two(method="rollout", layers=["layer4"]),
+    lambda: two(method="rollout"),
+    lambda: pellucid.explain(
+        timm.create_model("swin_tiny_patch4_window7_224", num_classes=2), images(1, side=224), method="rollout"
+    ),
+    lambda: pellucid.explain(resnet18(), images(1)[0]),
+    lambda: pellucid.explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(0)), images(2), layers=["0"]),
+    lambda: two(targets=pellucid.Region(1)),
+    lambda: two(targets=5),
+    lambda: two(targets=[1]),
+    lambda: two(targets="nodule"),
+    lambda: pellucid.overlay(pellucid.explain(seeded(TinyCNN), images(1, side=28)), images(1, side=30)),
+    lambda: pellucid.prepare(seeded(TinyCNN), None),
+    lambda: pellucid.load_model(checkpoint=saved({"a.weight": torch.ones(2, 2)}, "a.pt")),
+    lambda: pellucid.load_model(checkpoint=saved(timm.create_model("efficientnet_b0").state_dict(), "b.pt")),
+    lambda: pellucid.load_model("torchvision:resnet50", saved(resnet18().state_dict(), "best.pt")),
+    lambda: pellucid.explain(
+        pellucid.load_model("torchvision:resnet18"), torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
+    ),
+    lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),
+    lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),  # once more
+    lambda: on_the_command_line(saved({}, "best.pt"), "--model", "torchvision:resnet18"),
+]
+
+
+def test_troubles_read_as_they_are_quoted(place: Path) -> None:
+    said = []
+    for trouble in TROUBLES:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                trouble()
+            except pellucid.PellucidError as error:
+                said.append(str(error))
+        said += [str(warning.message) for warning in caught if warning.category is pellucid.PellucidWarning]
+    page = " ".join(PAGES["troubleshooting.md"].split())
+    quoted = TERM.findall(PAGES["troubleshooting.md"]) + re.findall(r"`((?:normalised|Target) [^`]+)`", page)
+    assert len(quoted) > 18
+    patterns = {text: ".*".join(map(re.escape, text.split("…"))) for text in quoted}
+    assert [text for text, pattern in patterns.items() if not any(re.search(pattern, one) for one in said)] == []
+
+
+# The built pages.
+
+
+HEADINGS = (
+    "needs a layer?",
+    "class-specific?",
+    "cost",
+    "What it computes",
+    "When to use it",
+    "How to call it",
+    "Options",
+)
+
+
+class Links(HTMLParser):
+    """What a page links to, what it loads, and the places in it that can be linked to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.places: set[str] = set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        known = dict(attributes)
+        self.places |= {known[key] for key in ("id", "name") if known.get(key)}
+        if tag == "a" and known.get("href"):
+            self.links.append(known["href"])
+        elif tag == "link" and known.get("rel") in ("stylesheet", "icon", "preconnect"):
+            self.loaded.append(known["href"])
+        elif known.get("src"):
+            self.loaded.append(known["src"])
+
+
+def test_the_site_is_built_without_warnings_and_is_whole(tmp_path: Path) -> None:
+    pytest.importorskip("material", reason="mkdocs-material is not installed: pip install '.[docs]'")
+    environment = {**os.environ, "PELLUCID_DOCS_PICTURES": "0", "NO_MKDOCS_2_WARNING": "1"}
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    site = {path: Links(path.read_text(encoding="utf-8")) for path in (tmp_path / "site").rglob("*.html")}
+    for about in METHODS:
+        page = tmp_path / "site" / about.file.replace(".md", ".html")
+        papers = [target for target in site[page].links if "arxiv.org" in target or "doi.org" in target]
+        shown = page.read_text(encoding="utf-8")
+        assert papers or "pytorch-grad-cam" in shown or "no arXiv" in shown, about.name
+        assert [heading for heading in HEADINGS if heading not in shown] == []
+    assert [f"{page.name}: {link}" for page, found in site.items() for link in _broken(page, found, site)] == []
+    loaded_from = {target for found in site.values() for target in found.loaded}
+    assert [target for target in loaded_from if re.match("(https?:)?//", target)] == []
+
+
+def _broken(page: Path, found: Links, site: dict[Path, Links]) -> Iterator[str]:
+    """The links of a page within the site that lead nowhere."""
+    if page.name == "404.html":  # its addresses begin at the root of a server
+        return
+    for link in [*found.links, *found.loaded]:
+        if re.match(r"\w+:", link) or link.startswith("/"):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path.partition("?")[0]).resolve() if path else page
+        target = target / "index.html" if target.is_dir() else target
+        known = site.get(target)
+        if not target.exists() or (anchor and known is not None and anchor not in known.places):
+            yield link
+
+
+def test_pictures_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pellucid, "available_methods", lambda: ["gradcam", "rollout"])
+    monkeypatch.syspath_prepend(DOCS / "generate")
+    threads = torch.get_num_threads()
+    pictures = loaded("pictures")
+    monkeypatch.setattr(pictures, "CACHE", tmp_path)
+    drawn = pictures.drawn()
+    torch.set_num_threads(threads)
+    assert sorted(path.name for path in drawn.values()) == [
+        "gradcam-cnn.webp", "gradcam-vit.webp", "phantom.webp", "rollout-vit.webp"
+    ]  # fmt: skip
+    assert all(1_000 < path.stat().st_size < 60_000 for path in drawn.values())
+    assert pictures.drawn() == drawn
