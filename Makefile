@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs clean
+.PHONY: help install demo test lint format docs mutate clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,5 +38,9 @@ format: $(READY)  ## let ruff put the code in shape
 docs: $(READY)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+mutate: $(READY)  ## change the methods' code line by line: which changes does no replica notice? (30 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 clean:  ## remove everything that was made, the environment too
-	rm -rf $(VENV) demo-output site docs/.cache dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

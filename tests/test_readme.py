@@ -54,14 +54,13 @@ COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if lin
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_run(command: str, place: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command)], cwd=place, capture_output=True, text=True, check=False
-    )
+    words = shlex.split(command, comments=True)
+    done = subprocess.run([sys.executable, "-m", *words], cwd=place, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     if command.startswith("pellucid demo"):
         assert (place / "demo-output" / "pellucid-demo.html").is_file()
     if command.startswith("pellucid explain"):
-        folder = place / shlex.split(command)[shlex.split(command).index("--output") + 1]
+        folder = place / words[words.index("--output") + 1]
         assert list(folder.glob("*_overlay.png"))
 
 

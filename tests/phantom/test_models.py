@@ -14,9 +14,9 @@ from pellucid.phantom.models import GRID, SIDE, untrained
 from pellucid.phantom.training import RECIPES, TRAINING_SEED, measure, normalised
 
 MODELS = {"cnn": cnn, "vit": vit}
-# Measured on 1000 and 200 films, as the model card says, less a margin for the fewer films here.
-FLOORS = {"cnn": (0.96, 0.9), "vit": (0.78, 0.7)}
-HITS = {"cnn": ("gradcam", 0.9), "vit": ("rollout", 0.7)}
+# Measured on 1000 and 500 films, less a margin for the fewer films here.
+FLOORS = {"cnn": (0.96, 0.9), "vit": (0.96, 0.9)}
+HITS = {"cnn": ("gradcam", 0.9), "vit": ("rollout", 0.55)}
 FRESH_SEED = 77
 
 
@@ -67,7 +67,7 @@ def test_attention_can_be_read():
     assert pellucid.explain(vit(), images, method="rollout").heatmaps.shape == (2, 1, SIDE, SIDE)
 
 
-def test_the_best_method_points_at_what_it_found(model, fresh):
+def test_a_cheap_method_points_at_what_it_found(model, fresh):
     method, floor = HITS[name_of(model)]
     images = normalised(fresh.images)
     with torch.no_grad():

@@ -24,5 +24,6 @@ def demo(
         from pellucid.demo import write_demo
 
         console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.quiet = not console.is_terminal  # who reads a log wants no progress
         page = write_demo(output, images, lambda text: console.print(f"… {text}", markup=False))
         typer.echo(f"{page}: open it in a browser")

@@ -44,7 +44,7 @@ class Recipe:
         return replace(self, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
-RECIPES = {"cnn": Recipe(steps=600, rate=3e-3), "vit": Recipe(steps=1500, rate=2e-3)}
+RECIPES = {"cnn": Recipe(steps=600, rate=3e-3), "vit": Recipe(steps=5000, rate=2e-3, pool=20_000)}
 
 
 @dataclass(frozen=True, eq=False)
