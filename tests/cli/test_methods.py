@@ -25,4 +25,5 @@ def test_json(pellucid: Run) -> None:
     found = json.loads(pellucid("methods", "--json").stdout)
     assert sorted(found) == library.available_methods()
     assert found["rollout"]["options"] == {"head_fusion": "mean", "discard_ratio": 0.0}
-    assert all("arXiv" in about["summary"] for about in found.values())
+    assert found["vargrad"]["options"] == {"method": "saliency", "samples": 16, "noise": 0.15}
+    assert all(about["summary"].endswith(".") for about in found.values())

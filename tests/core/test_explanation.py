@@ -290,7 +290,7 @@ def test_facts_that_are_none(explanation: Explanation, tmp_path: Path, facts: ob
     message = refused(packed(explanation, tmp_path / "a.npz", facts))
     if "99" in str(facts):
         assert "99" in message
-        assert "this version reads 'pellucid explanation 2'" in message
+        assert "this version reads pellucid explanation 1 and pellucid explanation 2" in message
 
 
 def test_arrays_that_are_none(explanation: Explanation, tmp_path: Path) -> None:

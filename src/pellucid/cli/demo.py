@@ -12,7 +12,7 @@ from pellucid.cli.console import guarded
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the page.")] = Path("demo-output"),
-    images: Annotated[int, typer.Option(min=1, help="On how many drawn images the hit rates are measured.")] = 200,
+    images: Annotated[int, typer.Option(min=1, help="On how many drawn images the hit rates are measured.")] = 60,
 ) -> None:
     """Make a page that explains drawn radiographs, a photograph and a DICOM file, and measures the explanations.
 

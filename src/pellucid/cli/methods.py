@@ -20,7 +20,7 @@ def methods(
 
         found = [catalogue.find(name) for name in available_methods()]
         facts: dict[str, dict[str, object]] = {
-            cls.name: {"summary": catalogue.summary(cls), "options": catalogue.options(cls)} for cls in found
+            cls.name: {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)} for cls in found
         }
         if as_json:
             print_json(json.dumps(facts, indent=2))

@@ -63,6 +63,18 @@ def options(cls: type[Method]) -> dict[str, Any]:
     return {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]  # methods are dataclasses
 
 
+def settings(given: Method | type[Method]) -> dict[str, str | int | float | bool | None]:
+    """A method's options, or a class's defaults, in plain values: a wrapped method is its name, where that says all."""
+    cls = given if isinstance(given, type) else type(given)
+    return {key: _plain(getattr(given, key)) for key in options(cls)}
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, Method) and value == type(value)():
+        return value.name
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
 def build(name: str, texts: Mapping[str, str]) -> Method:
     """A method with options given as text, as on the command line."""
     cls = find(name)

@@ -20,7 +20,7 @@ from pellucid.export.writing import check_writable, write
 from pellucid.render.colour import blend, colourise
 from pellucid.render.embed import data_uri, outline
 
-IMAGES = 100
+IMAGES = 60
 NAME = "pellucid-demo.html"
 PHOTOGRAPH = ("gradcam", "hirescam", "layercam")
 MEANING = {

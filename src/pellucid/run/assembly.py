@@ -45,14 +45,11 @@ class Facts:
         return None
 
     def provenance(self) -> dict[str, Any]:
-        """How the explanation was made, in plain values: what is not one is written as its text."""
-        plain = (str, int, float, bool, type(None))
-        given = {key: getattr(self.method, key) for key in catalogue.options(type(self.method))}
-        options = {key: value if isinstance(value, plain) else str(value) for key, value in given.items()}
+        """How the explanation was made, in plain values."""
         runtime = asdict(self.runtime) | {"device": str(self.runtime.device)}
         return {
             "method": self.method.name,
-            "options": options,
+            "options": catalogue.settings(self.method),
             "layers": list(self.layers),
             "fuse": self.fuse,
             "runtime": runtime,
