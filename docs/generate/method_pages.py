@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import costs  # this folder is importable while MkDocs loads its hooks
+import measured
 
 import pellucid
 from pellucid.core import catalogue
@@ -296,6 +297,7 @@ def _facts(about: About) -> str:
             f"| needs a layer? | {inner if about.wraps else looks} |",
             f"| class-specific? | {inner if about.wraps else depends} |",
             f"| cost | runs the network {about.cost.text}, {costs.COUNTED} |",
+            *measured.rows(about.name),
             "",
             "</div>",
         ]

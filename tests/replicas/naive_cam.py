@@ -130,7 +130,8 @@ def scorecam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tup
         masks = [stretched(interpolated(channel, image.shape[1:])) for channel in a]
         rises = [float(score(model, image * mask, target)) - nothing for mask in masks]
     powers = [math.exp(rise) for rise in rises]
-    return everywhere([power / sum(powers) for power in powers], a), a
+    positive = torch.where(a > 0, a, 0.0)
+    return everywhere([power / sum(powers) for power in powers], a), positive
 
 
 @weighing("ablationcam")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pellucid import phantom
 from pellucid.core.explanation import Explanation
+from pellucid.core.method import Method
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.metrics.statistics import wilson
 from pellucid.models.sources import model_info
@@ -32,7 +33,7 @@ class Network:
     model: nn.Module
     methods: tuple[str, ...]
 
-    def explained(self, method: str, images: Tensor, targets: Tensor | int) -> Explanation:
+    def explained(self, method: str | Method, images: Tensor, targets: Tensor | int) -> Explanation:
         """Explain images in [0, 1]."""
         preprocessing = model_info(self.model).preprocessing
         prepared = preprocessing.normalise(images) if preprocessing else images
@@ -181,7 +182,7 @@ def _skills(network: Network, drawn: phantom.Phantoms) -> list[Skill]:
     return figures
 
 
-def rate(network: Network, method: str, drawn: phantom.Phantoms) -> Rate:
+def rate(network: Network, method: str | Method, drawn: phantom.Phantoms) -> Rate:
     """One method's hits over the true positives of a network: findings that are there, at a probability of 0.5."""
     hits = count = 0
     for finding, _ in enumerate(phantom.FINDINGS):
@@ -193,4 +194,4 @@ def rate(network: Network, method: str, drawn: phantom.Phantoms) -> Rate:
         masks = drawn.masks[there][:, finding]
         hit = pointing_hits(found.heatmaps[:, 0], masks, half_a_cell(masks))
         hits, count = hits + int((hit & positive).sum()), count + int(positive.sum())
-    return Rate(network.title, method, hits, count)
+    return Rate(network.title, method if isinstance(method, str) else method.name, hits, count)

@@ -25,8 +25,10 @@ class ScoreCAM(Method):
     With A (C, *grid) the layer's output, M_k = A_k brought to the picture's size and stretched to [0, 1], x the
     network's input and z the class's logit::
 
-        w = softmax over k of z(x ⊙ M_k)        map = relu( Σ_k w_k A_k )
+        w = softmax over k of z(x ⊙ M_k)        map = Σ_k w_k relu(A_k)
 
+    The paper's layers end in a ReLU, where this is its relu( Σ_k w_k A_k ). Of a layer that stands before one, such as
+    a batch norm, most values are negative and go no further, and no weight here is negative: the paper's map is empty.
     (The paper takes z(0) off first, which the softmax does not notice.) Where all z are equal no channel tells
     anything, and the map is 0. The class is that of the clean picture. The map is (B, K, *grid), not negative. The
     network is run C times a picture, ``Runtime.batch_size`` pictures a pass.
@@ -50,7 +52,7 @@ class ScoreCAM(Method):
             ]
         )
         weights = weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
-        return Attribution(weighted_sum(weights, activations).relu(), weights, activations)
+        return Attribution(weighted_sum(weights, activations.relu()), weights, activations.relu())
 
     def _weights(self, probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
         """The weights (K, C) of one image's channels (1, C, *grid)."""

@@ -1,0 +1,37 @@
+"""What was measured of a method: the figures that the benchmarks left in ``docs/results``."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+RESULTS = Path(__file__).parents[1] / "results"
+NEEDED = 0.95
+"""The share of a mosaic's peaks from which on a method is taken to tell objects apart."""
+
+
+def rows(name: str) -> list[str]:
+    """A method's rows of the table of facts."""
+    found = [f"{_percent(*counts)} on the {network}" for network, counts in _phantoms(name)]
+    rows = [f"| hits on [drawn findings](../trust.md#on-drawn-radiographs) | {', '.join(found)} |"] if found else []
+    mosaic = _read("mosaic").get(name)
+    if mosaic:
+        verdict = "" if mosaic[0] >= NEEDED * mosaic[1] else ": **not made for telling objects apart**"
+        rows.append(f"| hits on [mosaics](../trust.md#on-mosaics) | {mosaic[0]} of {mosaic[1]}{verdict} |")
+    return rows
+
+
+def _phantoms(name: str) -> list[tuple[str, list[int]]]:
+    pairs = ((*key.split("/"), counts) for key, counts in _read("phantoms").items())
+    return [(network, counts) for network, method, counts in pairs if method == name]
+
+
+def _percent(hits: int, count: int) -> str:
+    return f"{100 * hits / count:.0f} %"
+
+
+@cache
+def _read(name: str) -> dict[str, list[int]]:
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
