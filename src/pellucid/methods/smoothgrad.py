@@ -32,8 +32,8 @@ class SmoothGrad(Method):
     picture. The map has the inner method's grid, sign and units. Costs ``samples`` times the inner method.
 
     When to use it: over ``Saliency()`` (the default), whose noise it takes away; over ``GradCAM()`` as well. The
-    default noise is the paper's, for photographs. Findings of low contrast drown in it, as on radiographs: set ``noise``
-    near what the pictures have of their own (0.01 to 0.03).
+    default noise is the paper's, for photographs. Findings of low contrast drown in it, as on radiographs: set
+    ``noise`` near what the pictures have of their own (0.01 to 0.03).
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
