@@ -99,7 +99,7 @@ def main(
     counts, model = results.read(NAME), network()
     asked = method or [name for name in pellucid.available_methods() if catalogue.find(name)().class_specific]
     for name in asked:
-        if again or method or name not in counts:
+        if again or name not in counts:
             counts[name] = measured(model, name)
             results.keep(NAME, counts)
             typer.echo(f"{name}: {counts[name][0]} of {counts[name][1]}")

@@ -60,7 +60,7 @@ def main(
     for network in found:
         for name in network.methods:
             key = f"{network.title}/{name}"
-            if (method and name in method) or (not method and (again or key not in counts)):
+            if (not method or name in method) and (again or key not in counts):
                 one = rate(network, FEWER.get(name, name), drawn)
                 counts[key] = [one.hits, one.count]
                 results.keep(NAME, counts)

@@ -12,7 +12,7 @@ import pellucid
 from pellucid.core import catalogue
 from pellucid.core.space import degenerate, first_component
 from pellucid.errors import OptionError
-from pellucid.methods import EigenSmooth, GradCAMElementwise, IntegratedGradients, Rollout, ScoreCAM
+from pellucid.methods import EigenSmooth, GradCAMElementwise, IntegratedGradients, Occlusion, Rollout, ScoreCAM
 from tests.networks import TinyCNN, images, seeded
 from tests.replicas.naive_cam import first_component as naive_component
 
@@ -52,6 +52,11 @@ def test_an_option_outside_its_range_is_refused_in_one_line(name: str, options: 
 @pytest.mark.parametrize(("name", "options"), ALLOWED, ids=str)
 def test_the_ends_of_the_ranges_are_allowed(name: str, options: dict[str, Any]) -> None:
     catalogue.find(name)(**options)
+
+
+def test_windows_that_would_leave_gaps_are_refused_when_their_size_is_known() -> None:
+    with pytest.raises(OptionError, match="stride 6 was set; windows of 4 pixels would leave gaps"):
+        pellucid.explain(seeded(TinyCNN), images(1), Occlusion(stride=6))
 
 
 def test_signs_are_chosen_map_by_map() -> None:

@@ -172,7 +172,7 @@ def _check_arrays(arrays: Mapping[str, Tensor]) -> None:
     maps = tuple(arrays["targets"].shape)
     fitting = {name: tuple(values.shape) == maps for name, values in arrays.items()}
     for name in ("heatmaps", "attributions"):
-        fitting[name] = arrays[name].shape[:2] == maps and arrays[name].ndim in (4, 5)
+        fitting[name] = arrays[name].shape[:2] == maps and arrays[name].ndim in (4, 5) and arrays[name].numel() > 0
     fitting["logits"] = arrays["logits"].ndim == 2 and len(arrays["logits"]) == maps[0]
     fitting["targets"] = len(maps) == 2 and arrays["targets"].dtype == torch.int64
     fitting["degenerate"] &= arrays["degenerate"].dtype == torch.bool

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.core.inputs import Images, cut, explained, repeated, spans, with_explained
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
+from pellucid.errors import TargetError
 
 Variants = Callable[[int, int], Tensor]
 """Variants ``start`` to ``stop`` of one image, (stop − start, C, *space); made when they are needed."""
@@ -17,9 +18,22 @@ Variants = Callable[[int, int], Tensor]
 
 def one_by_one(probe: Probe, images: Images, targets: Targets) -> Iterator[tuple[Images, Targets]]:
     """Each image of a batch on its own, with its targets settled: what is explained is what the clean image gets."""
-    settled = targets.settled(probe.scores(images))
+    logits = probe.scores(images)
+    settled = targets.settled(logits)
+    whole = settled.scores(logits)
     for index in range(len(explained(images))):
-        yield cut(images, index, index + 1), settled.images(index, index + 1)
+        target = settled.images(index, index + 1)
+        _check_alone(target.scores(logits[index : index + 1]), whole[index : index + 1])
+        yield cut(images, index, index + 1), target
+
+
+def _check_alone(score: Tensor, in_batch: Tensor) -> None:
+    """Raise unless one image's scores are what they were among the others, as a callable's might not be."""
+    if not torch.allclose(score, in_batch, rtol=1e-4, atol=1e-6, equal_nan=True):
+        raise TargetError(
+            "the callable target scores an image otherwise on its own than among others; this method asks it about "
+            "one image at a time: give the classes as a tensor, or explain the images one by one"
+        )
 
 
 def scores_of(probe: Probe, image: Images, target: Targets, count: int, variants: Variants) -> Tensor:

@@ -200,7 +200,13 @@ class Targets:
         return brought
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
-        scores = request(logits.clone())  # it may work in place
+        try:
+            scores = request(logits.clone())  # it may work in place
+        except Exception as error:  # the user's own code
+            text = " ".join(str(error).split())[:160]
+            raise TargetError(
+                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: {text}"
+            ) from error
         if not isinstance(scores, Tensor):
             raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")
         scores = scores[:, None] if scores.ndim == 1 else scores

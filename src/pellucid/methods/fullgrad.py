@@ -30,7 +30,8 @@ class FullGrad(Method):
     picture's own grid, not negative: it tells where, not for or against. ``explanation.checks["completeness_gap"]`` is
     z less the sum before ψ: 0 for a network of convolutions, linear layers, batch norms, ReLUs and poolings; for others
     it says how much of the score the map does not account for. Biases behind the last places (the final linear layer's)
-    are in that sum and, having no place, not in the map. Costs a recorded pass and a backward one a class.
+    are in that sum and, having no place, not in the map; those inside torch's own MultiheadAttention are in neither.
+    Costs a recorded pass and a backward one a class.
 
     When to use it: on ReLU networks, for a fine map that accounts for all layers.
 

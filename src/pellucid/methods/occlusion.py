@@ -86,6 +86,8 @@ class Occlusion(Method):
         """Where the windows stand, row by row."""
         window = self.window or -(-min(size) // 8)
         stride = self.stride or -(-window // 2)
+        if stride > window:
+            raise OptionError(f"stride {stride} was set; windows of {window} pixels would leave gaps")
         return list(itertools.product(*(_stops(side, window, stride) for side in size)))
 
 

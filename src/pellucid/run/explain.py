@@ -133,6 +133,7 @@ class Explainer:
 
 def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> Explanation:
     """Explain one batch: all layers from one pass, the classes a run at a time."""
+    images = session.placed(images)  # methods multiply them with what the probe answers
     batch = Batch(session, images, facts.layers)
     views = [View(batch, layer) for layer in facts.layers] or [View(batch)]
     step = max(1, _MAPS_AN_IMAGE * facts.runtime.batch_size // len(explained(images)))

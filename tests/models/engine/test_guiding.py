@@ -9,7 +9,17 @@ from torch.nn import functional as F
 
 import pellucid
 
+
+def clamped(x: Tensor) -> Tensor:
+    return x.clamp(min=0)
+
+
+def thresholded(x: Tensor) -> Tensor:
+    return F.threshold(x, 0, 0)
+
+
 ACTIVATIONS = [nn.ReLU(), nn.ReLU(inplace=True), nn.ReLU6(), nn.ReLU6(inplace=True), F.relu, F.relu6, torch.relu]
+ACTIVATIONS += [clamped, thresholded]
 
 
 class Small(nn.Module):
@@ -42,3 +52,11 @@ def test_the_rule_holds_for_every_way_to_call_a_relu(activation) -> None:
     found = pellucid.explain(model, image, method="guided_backprop", targets=1)
     expected = by_hand(model, image)
     torch.testing.assert_close(found.attributions[:, 0].abs(), expected.abs().amax(1), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")
+def test_what_cannot_be_seen_is_refused() -> None:
+    model = Small(nn.ReLU()).eval()
+    model.activation = torch.jit.script(nn.ReLU())
+    with pytest.raises(pellucid.PellucidError, match="a part of the model is TorchScript"):
+        pellucid.explain(model, torch.zeros(1, 1, 9, 9), method="guided_backprop")

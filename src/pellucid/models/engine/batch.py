@@ -142,6 +142,11 @@ class Batch:
         if not self.guided:
             yield nullcontext()
             return
+        if any(isinstance(module, torch.jit.ScriptModule) for module in self.session.network.modules()):
+            raise GradientError(
+                "guided gradients were asked for; a part of the model is TorchScript, whose activation functions "
+                "cannot be seen: use saliency"
+            )
         guiding = Guiding()
         try:
             yield guiding

@@ -17,6 +17,18 @@ _ACTIVATIONS = {
 }
 
 
+_BOUNDS = {
+    *(torch.clamp, torch.clip, torch.clamp_min, Tensor.clamp, Tensor.clip, Tensor.clamp_min),
+    *(Tensor.clamp_, Tensor.clip_, Tensor.clamp_min_, F.threshold),
+}
+"""Functions by which a ReLU can be written, too."""
+
+
+def _from_zero(args: tuple[Any, ...], named: dict[str, Any]) -> bool:
+    bound = named.get("min", named.get("threshold", args[1] if len(args) > 1 else None))
+    return isinstance(bound, (int, float)) and bound == 0
+
+
 class Guiding(TorchFunctionMode):
     """Passes made while this is open pass gradients back through activation functions only where they are positive.
 
@@ -34,7 +46,7 @@ class Guiding(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
         answer = func(*args, **(kwargs or {}))
-        if func in _ACTIVATIONS:
+        if func in _ACTIVATIONS or (func in _BOUNDS and _from_zero(args, kwargs or {})):
             self.seen += 1
             if answer.requires_grad:
                 self._rules.append(answer.register_hook(torch.relu))

@@ -8,6 +8,7 @@ remembered, or mix the images) is tried at once; one that does not is passed thr
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.inputs import Images, repeated
+from pellucid.errors import LayerError
 from pellucid.models.engine.capture import first_tensor, replaced
 from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout
@@ -33,14 +35,15 @@ class Onward:
         self._image = image
         self._module = session.modules([layer])[layer]
         self._layout = layout
-        runs = session.runs(layer, image)
-        record = _Record(self._module, runs)
+        record = _Record(self._module)
         with record.watching(session.network):
             logits = session.call(image)
+        if not record.runs:
+            raise LayerError(f"layer {layer!r} was asked for; the network does not run it on this image")
         self._output = record.output
         self._earlier = record.earlier
         if not self._bears_replay(logits):
-            self._earlier = {self._module: [_COMPUTE] * (runs - 1)}
+            self._earlier = {self._module: [_COMPUTE] * (record.runs - 1)}
 
     def __call__(self, values: Tensor) -> Tensor:
         """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
@@ -53,7 +56,7 @@ class Onward:
     def _bears_replay(self, logits: Tensor) -> bool:
         try:
             again = self._replayed(_expanded(self._output, 2), 2)
-        except (RuntimeError, ValueError, IndexError):  # in-place writes, and shapes that do not repeat
+        except (RuntimeError, ValueError, IndexError, TypeError):  # in-place writes, and outputs that do not repeat
             return False
         atol = 1e-4 * float(logits.detach().abs().nan_to_num().max())
         return torch.allclose(again, logits.expand(2, *logits.shape[1:]), rtol=1e-3, atol=atol, equal_nan=True)
@@ -63,24 +66,31 @@ class Onward:
         # A copy: what follows may write into it, and it may be the caller's.
         answers[self._module] = [*answers.get(self._module, []), _kept(output)]
         with answering(answers):
-            return self._session.call(repeated(self._image, count))
+            logits = self._session.call(repeated(self._image, count))
+        if answers[self._module]:
+            raise LayerError(
+                f"other outputs of layer {type(self._module).__name__} were asked about; the network does not call it "
+                f"in every pass: choose another layer, or a method that needs gradients only"
+            )
+        return logits
 
 
 class _Record:
-    """The calls of a pass that finished before a module's last run."""
+    """The calls of a pass that finished before a module's last run, how often it ran, and what it gave."""
 
-    def __init__(self, module: nn.Module, runs: int) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._left = runs
         self._open: list[int] = []
         self._finished: list[tuple[nn.Module, Any]] = []
+        self._before: list[tuple[nn.Module, Any]] = []
+        self.runs = 0
         self.output: Any = None
 
     @property
     def earlier(self) -> dict[nn.Module, list[Any]]:
         """The outputs of each module, in order."""
         outputs: dict[nn.Module, list[Any]] = {}
-        for module, output in self._finished:
+        for module, output in self._before:
             outputs.setdefault(module, []).append(output)
         return outputs
 
@@ -88,24 +98,20 @@ class _Record:
     def watching(self, network: nn.Module) -> Iterator[None]:
         with ExitStack() as stack:
             for module in network.modules():
-                stack.callback(module.register_forward_pre_hook(self._begin).remove)
-                stack.callback(module.register_forward_hook(self._end).remove)
+                if not isinstance(module, torch.jit.ScriptModule):  # it bears no hooks
+                    stack.callback(module.register_forward_pre_hook(self._begin).remove)
+                    stack.callback(module.register_forward_hook(self._end).remove)
             yield
 
     def _begin(self, _module: nn.Module, _inputs: Any) -> None:
         self._open.append(len(self._finished))
 
     def _end(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        began = self._open.pop()
-        if self._left == 0:
-            return
-        del self._finished[began:]
+        del self._finished[self._open.pop() :]
+        output = _kept(output)
         if module is self._module:
-            self._left -= 1
-        if self._left == 0:
-            self.output = _kept(output)
-        else:
-            self._finished.append((module, _kept(output)))
+            self.runs, self.output, self._before = self.runs + 1, output, list(self._finished)
+        self._finished.append((module, output))
 
 
 @contextmanager
@@ -120,19 +126,23 @@ def answering(answers: Mapping[nn.Module, list[Any]]) -> Iterator[None]:
             had = "forward" in vars(module)
             stack.callback(_put_back, module, module.forward if had else None)
             module.forward = _answerer(module.forward, outputs, owner)
+            # Torch's own encoder layers call none of their parts on their fast path, which a hook keeps them off.
+            stack.callback(module.register_forward_hook(_nothing).remove)
         yield
 
 
 def _answerer(forward: Any, outputs: list[Any], owner: int) -> Any:
-    left = iter(outputs)
-
     def answer(*inputs: Any, **named: Any) -> Any:
-        if threading.get_ident() != owner:
+        if threading.get_ident() != owner or not outputs:
             return forward(*inputs, **named)
-        output = next(left, _COMPUTE)
+        output = outputs.pop(0)
         return forward(*inputs, **named) if output is _COMPUTE else output
 
     return answer
+
+
+def _nothing(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+    """A hook that only is there."""
 
 
 def _put_back(module: nn.Module, forward: Any) -> None:
@@ -163,7 +173,10 @@ def _mapped(output: Any, change: Any) -> Any:
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
-        return type(output)({key: _mapped(value, change) for key, value in output.items()})  # type: ignore[call-arg]
+        changed: Any = copy.copy(output)
+        for key, value in output.items():
+            changed[key] = _mapped(value, change)
+        return changed
     if isinstance(output, (tuple, list)):
         parts = [_mapped(part, change) for part in output]
         return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)

@@ -54,6 +54,12 @@ class Session:
         tensor = tensor.to(self._like.device, dtype)
         return tensor.clone() if tensor.is_inference() else tensor
 
+    def placed(self, images: Images) -> Images:
+        """The images where the network is, in their own precision."""
+        if isinstance(images, Mapping):
+            return {name: tensor.to(self._like.device) for name, tensor in images.items()}
+        return images.to(self._like.device)
+
     def call(self, images: Images) -> Tensor:
         """Logits of the classes, (B, C) or a map (B, C, *space), in the grad mode of the moment.
 
@@ -83,12 +89,6 @@ class Session:
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
         return modules(self.network, names)
-
-    def runs(self, layer: str, images: Images) -> int:
-        """How often the network runs a layer on these images."""
-        module = self.modules([layer])[layer]
-        trace = self.trace(images)
-        return next((trace.runs[name] for name, one in self.network.named_modules() if one is module), 0)
 
     def in_order(self, names: Sequence[str], images: Images) -> tuple[str, ...]:
         """Layers in the order in which the network finishes them on these images."""
