@@ -27,6 +27,17 @@ def one_by_one(probe: Probe, images: Images, targets: Targets) -> Iterator[tuple
         yield cut(images, index, index + 1), target
 
 
+Weigh = Callable[[Probe, Images, Targets, Tensor], Tensor]
+"""From one image and its channels (1, C, *grid) to their weights (K, C)."""
+
+
+def channel_weights(probe: Probe, images: Images, targets: Targets, activations: Tensor, weigh: Weigh) -> Tensor:
+    """The weights of channels (B, 1, C, *grid) that each image is asked for alone, (B, K, C, 1, …)."""
+    pairs = zip(one_by_one(probe, images, targets), activations, strict=True)
+    weights = torch.stack([weigh(probe, image, target, channels) for (image, target), channels in pairs])
+    return weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
+
+
 def _check_alone(score: Tensor, in_batch: Tensor) -> None:
     """Raise unless one image's scores are what they were among the others, as a callable's might not be."""
     if not torch.allclose(score, in_batch, rtol=1e-4, atol=1e-6, equal_nan=True):

@@ -11,7 +11,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
 from pellucid.core.inputs import Images, spans
 from pellucid.core.method import Method
-from pellucid.core.perturbation import one_by_one
+from pellucid.core.perturbation import channel_weights
 from pellucid.core.probe import Probe
 from pellucid.core.space import weighted_sum
 from pellucid.core.target import Targets
@@ -42,23 +42,18 @@ class AblationCAM(Method):
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
         activations = probe.activations(images)
-        weights = torch.stack(
-            [
-                self._weights(probe, image, target, channels)
-                for (image, target), channels in zip(one_by_one(probe, images, targets), activations, strict=True)
-            ]
-        )
-        weights = weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
+        weights = channel_weights(probe, images, targets, activations, _weights)
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)
 
-    def _weights(self, probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
-        """The weights (K, C) of one image's channels (1, C, *grid)."""
-        onward = probe.onward(image)
-        count = channels.shape[1]
-        kept = 1 - torch.eye(count, dtype=channels.dtype, device=channels.device)
-        kept = kept.reshape(count, count, *(1,) * (channels.ndim - 2))
-        scores = [
-            target.repeated(stop - start).scores(onward(channels * kept[start:stop]))
-            for start, stop in spans(count, probe.batch_size)
-        ]
-        return (target.scores(onward(channels)) - torch.cat(scores)).T
+
+def _weights(probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
+    """The weights (K, C) of one image's channels (1, C, *grid)."""
+    onward = probe.onward(image)
+    count = channels.shape[1]
+    kept = 1 - torch.eye(count, dtype=channels.dtype, device=channels.device)
+    kept = kept.reshape(count, count, *(1,) * (channels.ndim - 2))
+    scores = [
+        target.repeated(stop - start).scores(onward(channels * kept[start:stop]))
+        for start, stop in spans(count, probe.batch_size)
+    ]
+    return (target.scores(onward(channels)) - torch.cat(scores)).T

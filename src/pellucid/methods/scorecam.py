@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
 from pellucid.core.inputs import Images, explained
 from pellucid.core.method import Method
-from pellucid.core.perturbation import one_by_one, scores_of
+from pellucid.core.perturbation import channel_weights, scores_of
 from pellucid.core.probe import Probe
 from pellucid.core.space import scale, upsample, weighted_sum
 from pellucid.core.target import Targets
@@ -45,23 +44,18 @@ class ScoreCAM(Method):
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
         activations = probe.activations(images)
-        weights = torch.stack(
-            [
-                self._weights(probe, image, target, channels)
-                for (image, target), channels in zip(one_by_one(probe, images, targets), activations, strict=True)
-            ]
-        )
-        weights = weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
+        weights = channel_weights(probe, images, targets, activations, _weights)
         return Attribution(weighted_sum(weights, activations.relu()), weights, activations.relu())
 
-    def _weights(self, probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
-        """The weights (K, C) of one image's channels (1, C, *grid)."""
-        picture = explained(image)
 
-        def masked(start: int, stop: int) -> Tensor:
-            mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
-            return picture * mask[0, :, None].to(picture)
+def _weights(probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
+    """The weights (K, C) of one image's channels (1, C, *grid)."""
+    picture = explained(image)
 
-        scores = scores_of(probe, image, target, channels.shape[1], masked)
-        told = scores.amax(dim=0) > scores.amin(dim=0)
-        return (scores.softmax(dim=0) * told).T
+    def masked(start: int, stop: int) -> Tensor:
+        mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
+        return picture * mask[0, :, None].to(picture)
+
+    scores = scores_of(probe, image, target, channels.shape[1], masked)
+    told = scores.amax(dim=0) > scores.amin(dim=0)
+    return (scores.softmax(dim=0) * told).T
