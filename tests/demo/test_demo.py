@@ -79,20 +79,21 @@ def test_without_the_photographs_packages_the_page_says_so(tmp_path, monkeypatch
     assert "pip install &#39;pellucid[demo]&#39;" in write_demo(tmp_path, 1).read_text().replace("'", "&#39;")
 
 
-def test_the_figures_are_those_of_the_maps():
+def test_the_figures_are_those_of_the_maps(monkeypatch):
+    monkeypatch.setattr(study, "HALF", 0.97)  # so strict that some of what is there counts as missed
     networks, drawn = study.networks(), phantom.radiographs(6, seed=3)
     one = study.rate(networks[0], "gradcam", drawn)
     hits = count = 0
     for index in range(6):
         for finding in drawn.labels[index].nonzero()[:, 0].tolist():
             found = networks[0].explained("gradcam", drawn.images[index][None], finding)
-            if found.probabilities[0, finding] >= 0.5:
+            if found.probabilities[0, finding] >= 0.97:
                 count += 1
                 row, column = divmod(int(found.heatmaps.argmax()), 128)
                 places = drawn.masks[index, finding].nonzero() - torch.tensor([row, column])
                 hits += bool(places.square().sum(dim=1).min() <= 16)
     assert (one.hits, one.count) == (hits, count)
-    assert count > 0
+    assert 0 < count < int(drawn.labels.sum())
 
 
 def test_the_command_says_where_the_page_is(tmp_path, monkeypatch):
