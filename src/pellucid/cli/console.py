@@ -13,6 +13,8 @@ from rich.console import Console
 
 from pellucid.errors import PellucidError, PellucidWarning
 
+SPEC = "torchvision:, timm:, hf:, xrv: or monai: and a NAME, or path/to/file.py:factory."
+"""What commands say of a model's specification."""
 SOME_FAILED = 1
 NOTHING_DONE = 3
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, SPEC, complain, guarded, print_json, printable
 
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
@@ -24,7 +24,7 @@ _WIDTH = 30
 def explain(  # noqa: PLR0913  # a command's options are its parameters
     paths: Annotated[list[Path], typer.Argument(metavar="INPUT…", help="Pictures, DICOM files, or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
-    model: Annotated[str | None, typer.Option(help="torchvision:NAME, timm:NAME or path/to/file.py:factory.")] = None,
+    model: Annotated[str | None, typer.Option(help=SPEC)] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="A weights file; without --model its architecture is recognised.")
     ] = None,

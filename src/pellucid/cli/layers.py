@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import guarded, print_json
+from pellucid.cli.console import SPEC, guarded, print_json
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def layers(
-    spec: Annotated[str, typer.Argument(help="torchvision:NAME, timm:NAME or path/to/file.py:factory.")],
+    spec: Annotated[str, typer.Argument(help=SPEC)],
     checkpoint: Annotated[Path | None, typer.Option(help="A weights file to load.")] = None,
     input_size: Annotated[str | None, typer.Option(help="C,H,W of the input; found by itself otherwise.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,

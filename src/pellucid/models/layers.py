@@ -172,11 +172,11 @@ def _sizes(network: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int
     if size is not None:
         yield (channels, *size) if len(size) == rank else tuple(size)
         return
-    yield from _stated(network)
+    yield from stated_sizes(network)
     yield from ((channels, *(side,) * rank) for side in _SIDES[rank])
 
 
-def _stated(network: nn.Module) -> Iterator[tuple[int, ...]]:
+def stated_sizes(network: nn.Module) -> Iterator[tuple[int, ...]]:
     """What the network says of its input: timm's configuration, torchvision's ViT."""
     for name in ("pretrained_cfg", "default_cfg"):
         size = (getattr(network, name, None) or {}).get("input_size")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -156,6 +156,12 @@ def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
     return Preprocessing(resize, (crop[0], crop[-1]), mean, std, mode, 3, source).for_channels(channels)
 
 
+def _unfolded(channels: int, stated: int) -> int:
+    """The channels of the picture, where a network's first layer may see whole patches of them as channels."""
+    folded = channels > stated and channels % stated == 0 and math.isqrt(channels // stated) ** 2 == channels // stated
+    return stated if folded else channels
+
+
 def from_timm(model: nn.Module) -> Preprocessing:
     """Say what a timm model's ``pretrained_cfg`` says, computed as timm does."""
     from timm.data.config import resolve_model_data_config
@@ -163,8 +169,8 @@ def from_timm(model: nn.Module) -> Preprocessing:
     data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     reference = describe("timm", model)
     # The settings speak of three channels even where the model was made with one.
-    channels = reference.shapes[f"{reference.first}.weight"][1] if reference.first else 3
-    _, height, width = data["input_size"]
+    stated, height, width = data["input_size"]
+    channels = _unfolded(reference.shapes[f"{reference.first}.weight"][1], stated) if reference.first else stated
     scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
     mode = data["crop_mode"]
     source = f"timm pretrained_cfg, crop_mode {mode}"
@@ -176,3 +182,39 @@ def from_timm(model: nn.Module) -> Preprocessing:
     mean, std = tuple(data["mean"]), tuple(data["std"])
     made = Preprocessing(resize, (height, width), mean, std, interpolation, len(mean), source)
     return made.for_channels(channels)
+
+
+def from_transformers(processor: Any, source: str) -> Preprocessing | None:
+    """Say what an image processor of transformers does; None where a ``Preprocessing`` cannot say it.
+
+    What the settings mean differs between models: that reading is taken which makes of a picture what the
+    processor makes of it.
+    """
+    from PIL.Image import Resampling, fromarray
+
+    normalises = getattr(processor, "do_normalize", False)
+    mean, std = (tuple(getattr(processor, key)) if normalises else None for key in ("image_mean", "image_std"))
+    mode = getattr(processor, "resample", None)
+    interpolation = NEAREST.get(Resampling(mode).name.lower() if mode is not None else "", "bilinear")
+    ramp = torch.stack(torch.meshgrid(torch.linspace(0, 1, 240), torch.linspace(0, 1, 400), indexing="ij"))
+    pixels = torch.cat([ramp, ramp.prod(0, keepdim=True)]).mul(255).round().byte()
+    wanted = processor(fromarray(pixels.movedim(0, -1).numpy()), return_tensors="pt")["pixel_values"][0]
+    picture = Image(pixels / 255, pixels / 255, Geometry.identity((240, 400)))
+    errors = {}
+    for resize, crop in _readings(processor):
+        reading = Preprocessing(resize, crop, mean, std, interpolation, 3, source)
+        made = reading(picture).values
+        errors[reading] = (made - wanted).abs().max().item() if made.shape == wanted.shape else math.inf
+    best = min(errors, key=lambda reading: errors[reading])
+    return best if errors[best] <= 0.02 / min(std or (1.0,)) else None
+
+
+def _readings(processor: Any) -> Iterator[tuple[int | tuple[int, int] | None, tuple[int, int] | None]]:
+    """What a processor's size and crop may mean: the size itself, or what its share was cut from (224 of 256)."""
+    size, crop = (dict(getattr(processor, key, None) or {}) for key in ("size", "crop_size"))
+    edge, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
+    square = (edge or height or 1, edge or width or 1)
+    share = getattr(processor, "crop_pct", None) or 224 / 256
+    crops = [None, square, *([(crop["height"], crop["width"])] if crop.get("height") else [])]
+    for resize in (None, edge, square, math.floor(square[0] / share)):
+        yield from ((resize, cut) for cut in crops)

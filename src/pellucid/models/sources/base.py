@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pellucid.errors import SourceError
+from pellucid.errors import MissingPackageError, SourceError
 from pellucid.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """A source whose models' files may hold other names than the models."""
+
+    def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
+        """Give a file's weights by the architecture's names, as far as the source knows the file's."""
+        ...
+
+
 @cache
 def sources() -> Mapping[str, Source]:
     """Every source by its prefix."""
@@ -94,3 +104,17 @@ def downloading(spec: str) -> Iterator[None]:
 def number_of_classes(model: nn.Module, head: str) -> int:
     """Give the number of rows of the last layer's weight."""
     return int(model.get_parameter(f"{head}.weight").shape[0])
+
+
+def package(name: str, asked: str) -> Any:
+    """Import an optional package of the extra ``zoo``. ``MissingPackageError``: it is not installed."""
+    try:
+        # One of them silences all warnings of the process as it is imported.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
+    except ImportError:
+        whole = name.partition(".")[0]
+        raise MissingPackageError(
+            f"{asked} needs {whole}, which is not installed: pip install 'pellucid[zoo]'"
+        ) from None

@@ -22,7 +22,7 @@ from pellucid.models.checkpoints import (
 )
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
 from pellucid.models.preprocessing import from_timm
-from pellucid.models.sources.base import ModelInfo, Order, Source, seeded, sources
+from pellucid.models.sources.base import ModelInfo, Naming, Order, Source, seeded, sources
 
 WEIGHTS = ("none", "default")
 _KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
@@ -36,8 +36,9 @@ def load_model(
 ) -> nn.Module:
     """Make a model, in eval mode.
 
-    ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224`` or ``path/to/file.py:factory``
-    (which runs that file: your own code). Left out, the architecture is what the checkpoint states or what
+    ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224``, ``hf:google/vit-base-patch16-224``,
+    ``xrv:densenet121-res224-all``, ``monai:densenet121-3d`` or ``path/to/file.py:factory`` (which runs that
+    file: your own code). Left out, the architecture is what the checkpoint states or what
     its weights are recognised as. ``weights="default"`` downloads pretrained ones; "none" without a
     checkpoint gives random ones, the same every time. The numbers of classes and input channels are the
     checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
@@ -111,8 +112,9 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
 
 def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[Order, dict[str, Tensor]]:
     """Give the order for a model of the weights' own sizes, and the weights by the architecture's names."""
-    reference = describe(name, source.outline(Order(name)))
-    state = renamed(state, reference)
+    outline = source.outline(Order(name))
+    reference = describe(name, outline)
+    state = renamed(source.named(state, outline) if isinstance(source, Naming) else state, reference)
     auxiliary = any(key.startswith(AUXILIARY) for key in state)
     return Order(name, False, *reference.sizes(state), auxiliary), state
 

@@ -1,4 +1,4 @@
-"""``torchvision:resnet50``: torchvision's classification models."""
+"""``torchvision:resnet50``, ``torchvision:r3d_18``: torchvision's classification models, of videos too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from pellucid.errors import SourceError, near
 from pellucid.models.checkpoints.reference import describe, weightless
@@ -17,7 +18,7 @@ AUXILIARY = ("googlenet", "inception_v3")
 
 
 class TorchvisionSource:
-    """torchvision's classification models by their names."""
+    """torchvision's classification models by their names; those of videos take (B, C, T, H, W)."""
 
     prefix = "torchvision"
 
@@ -42,16 +43,25 @@ class TorchvisionSource:
         weights = _default_weights(order.name)
         categories = tuple(weights.meta["categories"])
         count = number_of_classes(model, describe("", model).heads[0])
+        pictures = order.name not in _names(video=True)
         return ModelInfo(
             classes=categories if len(categories) == count else None,
-            preprocessing=from_torchvision(weights, order.in_channels or 3),
+            preprocessing=from_torchvision(weights, order.in_channels or 3) if pictures else None,
         )
+
+
+def _names(video: bool) -> list[str]:
+    import torchvision
+
+    module = torchvision.models.video if video else torchvision.models
+    names: list[str] = torchvision.models.list_models(module=module)
+    return names
 
 
 def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool | None) -> nn.Module:
     import torchvision
 
-    known = torchvision.models.list_models(module=torchvision.models)
+    known = _names(video=False) + _names(video=True)
     if name not in known:
         raise SourceError(
             f"torchvision:{name} is no torchvision classification model{near(name, known)}; "
@@ -88,7 +98,7 @@ def _replace(model: nn.Module, name: str, out: int | None = None, channels: int 
         if axis < len(shape):
             shape[axis] = size or 0
         setattr(new, kind, nn.Parameter(value.new_empty(shape)))
-    if isinstance(new, nn.Linear | nn.Conv2d):
+    if isinstance(new, nn.Linear | _ConvNd):
         new.reset_parameters()
     model.set_submodule(name, new)
 

@@ -1,0 +1,190 @@
+"""``hf:google/vit-base-patch16-224``, ``hf:folder`` or ``hf:vit``: the image classifiers of transformers."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, near
+from pellucid.models.checkpoints.reference import weightless
+from pellucid.models.preprocessing import from_transformers
+from pellucid.models.sources.base import ModelInfo, Order, downloading, package
+
+NAMES = "transformers.models.auto.modeling_auto"
+_WITHOUT = "DISABLE_SAFETENSORS_CONVERSION"
+
+
+class HuggingFaceSource:
+    """A checkpoint of the hub (``owner/name``) or in a folder, or a type of model with its default configuration.
+
+    Weights are read from safetensors files only, and no code of the checkpoint's is run.
+    """
+
+    prefix = "hf"
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        config = _config(order)
+        try:
+            with weightless():
+                return _from_config(order, config)
+        except RuntimeError:
+            return _from_config(order, config)
+
+    def build(self, order: Order) -> nn.Module:
+        """Build the model. ``SourceError``: no such name, it takes more than images, or it cannot be loaded."""
+        config = _config(order)
+        return _from_pretrained(order, config) if order.pretrained else _from_config(order, config)
+
+    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+        """Give what the configuration says, and what the image processor beside the weights does."""
+        config: Any = model.config
+        several = config.problem_type == "multi_label_classification"
+        return ModelInfo(
+            classes=_classes(config), head="sigmoid" if several else None, preprocessing=_preprocessing(order)
+        )
+
+    def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
+        """Give a file's weights by the model's own names: since version 5 transformers saves others."""
+        try:
+            revert = package("transformers.core_model_loading", "hf").revert_weight_conversion
+        except (MissingPackageError, AttributeError):
+            return state
+        own = outline.state_dict()
+        now = {id(value): name for name, value in own.items()}
+        names = {saved: now[id(value)] for saved, value in revert(outline, dict(own)).items() if id(value) in now}
+        return {key if key in own else names.get(key, key): value for key, value in state.items()}
+
+
+def _config(order: Order) -> Any:
+    """Give the configuration, of the sizes that are asked for."""
+    transformers = package("transformers", f"hf:{order.name}")
+    sizes = {} if order.num_classes is None else {"num_labels": order.num_classes}
+    if order.name in _types():
+        if order.pretrained:
+            raise SourceError(
+                f"hf:{order.name} is a type of model, which has no weights of its own; name a checkpoint such as "
+                "hf:google/vit-base-patch16-224"
+            )
+        config = transformers.AutoConfig.for_model(order.name, **sizes)
+    elif "/" in order.name or Path(order.name).is_dir():
+        with _reading(order.name):
+            config = transformers.AutoConfig.from_pretrained(order.name, trust_remote_code=False, **sizes)
+    else:
+        raise SourceError(
+            f"hf:{order.name} is no transformers image classifier{near(order.name, _types())}; give a type such as "
+            "hf:vit, a checkpoint as in hf:google/vit-base-patch16-224, or a folder with a config.json"
+        )
+    _check(order.name, config)
+    parts: list[Any] = [config, getattr(config, "vision_config", None)]
+    for each in parts:
+        if order.in_channels is not None and hasattr(each, "num_channels"):
+            each.num_channels = order.in_channels
+    config.architectures = config.architectures or []  # transformers looks through it
+    return config
+
+
+def _types() -> Any:
+    return package(NAMES, "hf").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+
+
+def _check(name: str, config: Any) -> None:
+    """Refuse what classifies no images, or takes more than them."""
+    known = package(NAMES, "hf").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    if type(config) not in known:
+        raise SourceError(
+            f"hf:{name} is a model of type {config.model_type}, and transformers has no image classifier of that "
+            f"type{near(config.model_type, _types())}"
+        )
+    kinds = known[type(config)]
+    kind = kinds[0] if isinstance(kinds, tuple | list) else kinds
+    takes = list(inspect.signature(kind.forward).parameters)[1:]
+    if takes[0] not in ("pixel_values", "inputs") or "spatial_shapes" in takes:
+        raise SourceError(
+            f"hf:{name}: {kind.__name__} takes {', '.join(takes[:3])} and not images alone; wrap it in a model "
+            "that takes (B, C, H, W), and give path/to/file.py:factory"
+        )
+
+
+def _from_config(order: Order, config: Any) -> nn.Module:
+    transformers = package("transformers", f"hf:{order.name}")
+    try:
+        model: nn.Module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    except ImportError as error:  # the packages of single models
+        raise MissingPackageError(f"hf:{order.name}: {' '.join(str(error).split())[:160]}") from None
+    return model.float()
+
+
+def _from_pretrained(order: Order, config: Any) -> nn.Module:
+    auto = package("transformers", f"hf:{order.name}").AutoModelForImageClassification
+    with downloading(f"hf:{order.name}"), _as_they_are():
+        model, report = auto.from_pretrained(
+            order.name,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=order.num_classes is not None,
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        warnings.warn(
+            f"hf:{order.name} has no weights for {', '.join(missing[:4])}; they are random, and so is what the model "
+            "answers: name a checkpoint that was trained to classify",
+            PellucidWarning,
+            stacklevel=2,
+        )
+    network: nn.Module = model.float()
+    return network
+
+
+@contextmanager
+def _as_they_are() -> Iterator[None]:
+    """Keep transformers from asking a public service to convert weights that are no safetensors."""
+    before = os.environ.get(_WITHOUT)
+    os.environ[_WITHOUT] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_WITHOUT)
+        os.environ.update({} if before is None else {_WITHOUT: before})
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the hub's, the file's and transformers' own
+        text = " ".join(str(error).split())[:160]
+        raise SourceError(
+            f"hf:{name}: its config.json could not be read ({text}); check the name and the network, or name a "
+            "folder that holds one"
+        ) from error
+
+
+def _classes(config: Any) -> tuple[str, ...] | None:
+    """Give the classes' names, unless they are transformers' stand-ins."""
+    names = [str(config.id2label[index]) for index in sorted(config.id2label or {})]
+    real = any(name != f"LABEL_{index}" for index, name in enumerate(names))
+    return tuple(names) if real and len(names) == config.num_labels else None
+
+
+def _preprocessing(order: Order) -> Any:
+    if not order.pretrained and not Path(order.name, "preprocessor_config.json").is_file():
+        return None
+    processors = package("transformers", f"hf:{order.name}").AutoImageProcessor
+    try:
+        processor = processors.from_pretrained(order.name, trust_remote_code=False)
+        found = from_transformers(processor, f"transformers image processor of {order.name}")
+    except Exception:  # no processor, or none that makes one tensor of a picture: nothing is known then
+        return None
+    return found and found.for_channels(order.in_channels or found.channels)
+
+
+SOURCE = HuggingFaceSource()

@@ -1,0 +1,161 @@
+"""``xrv:densenet121-res224-all``: the chest radiograph networks of torchxrayvision."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import SourceError, near
+from pellucid.models.checkpoints import load_into
+from pellucid.models.checkpoints.layouts import find_state
+from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _zip_room
+from pellucid.models.checkpoints.reference import weightless
+from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler, safe_pickle
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes, package
+
+BARE = ("densenet121", "resnet50")
+HEADS = {"densenet121": "classifier", "resnet50": "fc"}
+SIDES = {"densenet121": 224, "resnet50": 512}
+FINDINGS = 18
+
+
+class XRVSource:
+    """torchxrayvision's classifiers by the names of their weights, or bare ``densenet121`` and ``resnet50``.
+
+    The model answers with the logits: torchxrayvision's own sigmoid, and its scaling by operating points, come
+    after them and are left out. Its weights are pickled; they are read without running anything in them.
+    """
+
+    prefix = "xrv"
+
+    def outline(self, order: Order) -> nn.Module:
+        """Give the architecture without memory for its weights. ``SourceError``: no such name."""
+        with weightless():
+            return _bare(_known(order.name), FINDINGS, 1)
+
+    def build(self, order: Order) -> nn.Module:
+        """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
+        kind, count, channels = _known(order.name), order.num_classes or FINDINGS, order.in_channels or 1
+        if not order.pretrained:
+            return _bare(kind, count, channels)
+        model = _bare(kind, FINDINGS, 1)
+        _load(model, order.name)
+        if count != FINDINGS:
+            setattr(model, HEADS[kind], nn.Linear(model.get_submodule(HEADS[kind]).in_features, count))  # type: ignore[arg-type]
+        return model
+
+    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+        """Give the findings that the weights are for, and the preprocessing."""
+        kind = _known(order.name)
+        labels = [] if order.name == kind else _library().models.model_urls[order.name]["labels"]
+        # A finding that the weights' data lack has an empty name.
+        names = tuple(label or f"class {index}" for index, label in enumerate(labels))
+        fitting = len(names) == number_of_classes(model, HEADS[kind])
+        side = SIDES[kind]
+        # Pixels in [0, 1] come to [-1024, 1024].
+        scaled = Preprocessing(side, (side, side), (0.5,), (1 / 2048,), "bilinear", 1, "torchxrayvision")
+        return ModelInfo(
+            classes=names if fitting else None,
+            head="sigmoid",
+            preprocessing=scaled.for_channels(order.in_channels or 1),
+        )
+
+    def named(self, state: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
+        """Give the weights without the operating points, and without the wrapper around the ResNet."""
+        rest = {key: value for key, value in state.items() if key != "op_threshs"}
+        wrapped = all(key.startswith("model.") for key in rest)
+        return {key.removeprefix("model."): value for key, value in rest.items()} if wrapped else rest
+
+
+def _library() -> Any:
+    return package("torchxrayvision", "xrv")
+
+
+def _known(name: str) -> str:
+    """Give the architecture that a name is of. ``SourceError``: no such name."""
+    urls = _library().models.model_urls
+    names = [*BARE, *(each for each in urls if each.startswith(tuple(f"{kind}-" for kind in BARE)))]
+    if name not in names:
+        raise SourceError(f"xrv:{name} is no model of torchxrayvision{near(name, names)}; there are {', '.join(names)}")
+    return name.partition("-")[0]
+
+
+def _bare(kind: str, classes: int, channels: int) -> nn.Module:
+    """Build the network that answers with logits."""
+    if kind == "densenet121":
+        dense: nn.Module = _library().models.DenseNet(num_classes=classes, in_channels=channels)
+        return dense
+    import torchvision
+
+    model: nn.Module = torchvision.models.resnet50(num_classes=classes)
+    model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    return model
+
+
+def _load(model: nn.Module, name: str) -> None:
+    if name in BARE:
+        raise SourceError(
+            f"xrv:{name} is an architecture, which has no weights of its own; name weights such as "
+            f"xrv:{'densenet121-res224-all' if name == 'densenet121' else 'resnet50-res512-all'}"
+        )
+    with downloading(f"xrv:{name}"):
+        with redirect_stdout(sys.stderr):  # its progress is not the command's answer
+            path = Path(_library().models.get_weights(name))
+        load_into(model, SOURCE.named(_read(path), model), path)
+
+
+class _Keeping(SafeUnpickler):
+    """Runs nothing either, and keeps what a stand-in is given as its state: in a pickled module, its weights."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(SafeUnpickler.dispatch)
+
+    def load_build(self) -> None:
+        """Put the state beside the stand-in, which does not change."""
+        state = self.stack.pop()
+        if isinstance(self.stack[-1], Inert) and isinstance(state, dict):
+            vars(self.stack[-1])["kept"] = state
+
+
+_Keeping.dispatch[pickle.BUILD[0]] = _Keeping.load_build
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Give the weights in a file that holds a whole pickled module, or plain ones."""
+    total = path.stat().st_size
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        packed = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
+        file.seek(0)
+        room = _zip_room(file, path, total) if packed else None
+        if not packed:
+            _refuse_tar(file, path)
+        file.seek(0)
+        reader = safe_pickle(room, total)
+        reader.Unpickler = type("Keeping", (_Keeping,), {"room": room, "total": total})
+        content = torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=reader)
+    return dict(_weights(content, set())) if isinstance(content, Inert) else find_state(content, path)
+
+
+def _weights(module: Inert, seen: set[int], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Give the parameters and buffers of a pickled module and of the modules in it, each module once."""
+    seen.add(id(module))
+    kept = vars(module).get("kept", {})
+    parts = {place: kept.get(place) for place in ("_parameters", "_buffers", "_modules")}
+    held = {name: each for part in parts.values() if isinstance(part, dict) for name, each in part.items()}
+    for name, each in held.items():
+        if isinstance(each, Tensor):
+            yield f"{prefix}{name}", each
+        elif isinstance(each, Inert) and id(each) not in seen:
+            yield from _weights(each, seen, f"{prefix}{name}.")
+
+
+SOURCE = XRVSource()
