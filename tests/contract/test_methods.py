@@ -32,7 +32,7 @@ PERTURBING = {"rise", "occlusion", "scorecam", "ablationcam"}
 OF_THE_GRADIENT = {"saliency", "smoothgrad", "smoothgrad_squared", "vargrad", "guided_backprop"}
 """Maps of the gradient alone: of a network of ReLUs it is constant within each linear piece."""
 
-READS_ATTENTION = {"rollout"}
+READS_ATTENTION = {name for name in METHODS if catalogue.find(name).uses_attention}
 
 
 def few(name: str) -> Method:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core.runtime import Runtime
-from pellucid.errors import NoSpatialLayerError
+from pellucid.errors import GradientError, LayerError, NoSpatialLayerError
 from pellucid.models.engine import View, opened
 from pellucid.models.engine.batch import Batch
-from pellucid.models.tokens import infer
+from pellucid.models.tokens import Places, infer
 from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 
 
@@ -36,11 +36,119 @@ from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
         ((1, 50, 768), (224, 224), [], 768, ("tokens", (7, 7), 1)),  # patches cut without a convolution
         ((1, 2, 768), (224, 224), [(14, 14)], 768, None),
         ((1, 512), (224, 224), [(14, 14)], None, None),
+        ((64, 49, 96), (224, 224), [(56, 56)], 96, None),  # windows
+        ((64, 96, 7, 7), (224, 224), [(56, 56), (7, 7)], None, None),
+        ((1, 8, 49, 96), (224, 224), [(56, 56), (7, 7)], 96, None),  # queries of eight heads
+        ((1, 4, 196, 196), (224, 224), [(14, 14)], None, None),  # attention before its softmax
+        ((1, 196, 196, 4), (224, 224), [(14, 14)], 4, None),
+        ((1, 64, 56, 56), (224, 224), [(28, 28)], None, ("channels_first", (56, 56), 0)),  # enlarged
+        ((1, 64, 5, 7), (33, 45), [(11, 15)], None, ("channels_first", (5, 7), 0)),  # edges were cut
+        ((1, 64, 6, 6), (224, 224), [(7, 7)], None, ("channels_first", (6, 6), 0)),
+        ((50, 1, 768), (224, 224), [(7, 7)], 768, ("tokens", (7, 7), 1)),  # tokens before images
+        ((1, 580, 768), (384, 384), [], 768, ("tokens", (24, 24), 4)),  # registers, no convolution
+        ((1, 12, 580, 64), (384, 384), [], 64, None),
+        ((1, 4, 7, 7, 768), (8, 224, 224), [(4, 56, 56)], 768, ("channels_last", (4, 7, 7), 0)),  # frames are kept
+        ((1, 393, 768), (16, 224, 224), [(8, 56, 56), (8, 7, 7)], 768, ("tokens", (8, 7, 7), 1)),
+        ((1, 28, 768), (24, 24, 24), [(6, 6, 6)], 768, ("tokens", (3, 3, 3), 1)),
     ],
 )
 def test_layouts(shape, size, grids, last, expected) -> None:
-    found = infer(shape, size, grids, last)
+    found = infer(shape, Places(size, grids), last)
     assert (found and (found.kind, found.grid, found.prefix)) == expected
+
+
+def test_a_norm_of_queries_is_no_picture() -> None:
+    """It works on the last axis, which therefore is no place."""
+    places = Places((256, 256), [(64, 64)])
+    assert infer((1, 4, 64, 64), places, 64).kind == "channels_first"
+    assert infer((1, 4, 64, 64), places, 64, leaf=True) is None
+
+
+def test_tokens_before_images_are_explained_alike() -> None:
+    """Blocks on (T, B, C), as torch's own encoder layers are by default."""
+
+    class Turned(nn.Module):
+        def __init__(self, block: nn.Module) -> None:
+            super().__init__()
+            self.block = block
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.block(x.transpose(0, 1)).transpose(0, 1)
+
+    class TokensFirst(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.blocks(self.embed(x).transpose(0, 1)).transpose(0, 1)
+            return self.head(self.norm(tokens)[:, 0])
+
+    plain, turned = seeded(TinyViT), seeded(TokensFirst)
+    turned.blocks = nn.Sequential(*map(Turned, turned.blocks))
+    for method in ("gradcam", "hirescam", "scorecam", "shapleycam"):
+        one = pellucid.explain(plain, images(2), method=method, targets="all", layers=["blocks.0"])
+        other = pellucid.explain(turned, images(2), method=method, targets="all", layers=["blocks.0"])
+        torch.testing.assert_close(one.attributions, other.attributions)
+
+
+@pytest.mark.parametrize("layer", ["blocks.0", "blocks.1", "blocks.2", "blocks.3.norm1"])
+def test_tokens_in_an_order_of_their_own_are_put_where_their_patches_are(layer: str) -> None:
+    """Hiera's: what changes where the picture changes lies there, also before the last stage."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model(
+            "hiera_tiny_224", img_size=(128, 64), embed_dim=16, num_heads=1, stages=(1, 1, 1, 1), num_classes=3
+        )
+    model = model.eval()
+    for part in model.modules():  # attention would spread the change
+        if hasattr(part, "attn"):
+            nn.init.zeros_(part.attn.proj.weight)
+    dark, spot = torch.zeros(1, 3, 128, 64), torch.zeros(1, 3, 128, 64)
+    spot[:, :, 64:96, 32:64] = 1
+    with opened(model, Runtime()) as session:
+        batch = torch.cat([dark, spot])
+        one, other = View(Batch(session, batch, [layer]), layer).activations(batch)[:, 0]
+    change = (one - other).square().sum(0)
+    rows, columns = change.shape
+    assert divmod(int(change.argmax()), columns)[0] in range(rows // 2, 3 * rows // 4 + 1)
+    assert divmod(int(change.argmax()), columns)[1] in range(columns // 2, columns)
+
+
+def test_what_only_passes_through_a_module_is_not_explained_there() -> None:
+    """As in CoaT, whose last block also answers with early features that nothing uses any more."""
+
+    class Passing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3, padding=1)
+
+        def forward(self, early: Tensor, late: Tensor) -> tuple[Tensor, Tensor]:
+            return early, self.conv(late)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, stride=2, padding=1)
+            self.last, self.head = Passing(), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            early = self.first(x).relu()
+            _, late = self.last(early, self.second(early))
+            return self.head(late.mean((2, 3)))
+
+    assert pellucid.recommended_layers(seeded(Network), (16, 16)) == ["last.conv"]
+    with pytest.raises(GradientError, match="last"):
+        pellucid.explain(seeded(Network), images(1, side=16), layers=["last"])
+
+
+def test_windows_and_attention_are_no_layers_to_explain() -> None:
+    swin = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=56, window_size=7, depths=(1, 1), num_heads=(1, 2)
+    )
+    with pytest.raises(LayerError, match=r"layers.0.blocks.0.attn.*no places"):
+        pellucid.explain(swin, images(1, side=56), layers=["layers.0.blocks.0.attn"])
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2)
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+    with pytest.raises(LayerError, match=r"attn_drop.*no places"):
+        pellucid.explain(vit, images(1, side=64), layers=["blocks.1.attn.attn_drop"])
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2, 5])

@@ -140,7 +140,7 @@ def _class_names(path: Path) -> list[str]:
 def _worked_out(model: nn.Module) -> Preprocessing:
     """The size that the network takes; pixels in [0, 1], for want of anything said."""
     trace, _ = layer_tree(model)
-    size = (trace.size[0], trace.size[-1])
+    size = (trace.places.size[0], trace.places.size[-1])
     warnings.warn(
         f"the model does not say what its pictures should be: given as {size[0]} × {size[1]} pixels in [0, 1]; "
         f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",

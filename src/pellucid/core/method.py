@@ -17,11 +17,15 @@ class Method(ABC):
 
     Methods are plain differentiable expressions: no detach, no numpy, no write into what the probe gives.
     ``uses_layers`` says whether the method looks at a layer (and so whether one has to be chosen),
-    ``class_specific`` whether the map depends on the class (else every class gets the same one).
+    ``uses_gradients`` and ``uses_attention`` whether it needs these: a method that uses none of the three asks the
+    network for its scores alone. ``class_specific`` says whether the map depends on the class (else every class gets
+    the same one).
     """
 
     name: ClassVar[str] = ""
     uses_layers: ClassVar[bool] = True
+    uses_gradients: ClassVar[bool] = True
+    uses_attention: ClassVar[bool] = False
     class_specific: ClassVar[bool] = True
 
     @abstractmethod
@@ -30,9 +34,9 @@ class Method(ABC):
 
 
 def wrap(wrapper: Method, inner: object) -> None:
-    """Settle a wrapper around a method: it looks at layers, and depends on the class, where the inner one does."""
+    """Settle a wrapper around a method: it uses what the inner one does, and depends on the class where that does."""
     if not isinstance(inner, Method):
         name = type(wrapper).__name__
         raise OptionError(f"{name} wraps a Method, got {inner!r}: write {name}(GradCAM())")
-    object.__setattr__(wrapper, "uses_layers", inner.uses_layers)  # frozen
-    object.__setattr__(wrapper, "class_specific", inner.class_specific)
+    for fact in ("uses_layers", "uses_gradients", "uses_attention", "class_specific"):
+        object.__setattr__(wrapper, fact, getattr(inner, fact))  # frozen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,10 @@ from torch import Tensor
 
 from pellucid.core.inputs import Images
 from pellucid.core.target import Targets
+
+GradientStep = Callable[[Tensor | None, Tensor, Tensor], Tensor]
+"""(what came of the blocks before, None at first; this block's attention, and the score's gradient at it, both
+(B, heads, T, T)) → what comes of it."""
 
 Step = Callable[[Tensor | None, Tensor], Tensor]
 """(what came of the parts before, None at first; this part of the network) → what comes of it.
@@ -23,12 +28,35 @@ A part is a block's attention (B, heads, T, T), or a layer's bias times its grad
 class TokenGrid:
     """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), then the grid, row by row.
 
-    ``class_token`` says whether the scores are read off the first token; else they are off the patches.
+    The scores are read off the tokens ``read`` of the prefix (a class token, a distillation token), and off the mean
+    of the patches where ``of_patches`` is True. ``order`` says which patch lies at each cell, where they are not in
+    their order.
     """
 
     grid: tuple[int, ...]
     prefix: int
-    class_token: bool
+    read: tuple[int, ...]
+    of_patches: bool
+    order: tuple[int, ...] = ()
+
+    @property
+    def class_token(self) -> bool:
+        """Whether the scores are read off a token that lies nowhere."""
+        return bool(self.read)
+
+    def reading(self, like: Tensor) -> Tensor:
+        """How much each token counts in what is read, (T,), summing to 1: all parts that are read count alike."""
+        weights = like.new_zeros(self.prefix + math.prod(self.grid))
+        weights[list(self.read)] = 1
+        if self.of_patches:
+            weights[self.prefix :] = 1 / math.prod(self.grid)
+        return weights / (len(self.read) + self.of_patches)
+
+    def places(self, row: Tensor) -> Tensor:
+        """Values of the tokens (..., T) where they lie: (..., *grid)."""
+        patches = row[..., self.prefix :]
+        patches = patches[..., list(self.order)] if self.order else patches
+        return patches.reshape(*row.shape[:-1], *self.grid)
 
 
 class Probe(Protocol):
@@ -62,7 +90,24 @@ class Probe(Protocol):
         """Fold the attention blocks with ``step``, first block first, and say how the tokens lie.
 
         A block's attention is (B, heads, T, T), rows sum to 1. It is dropped after the step: however
-        deep the network, one is held.
+        deep the network, one is held. Attention that pools the tokens into one is that of a first token.
+        ``NoAttentionError``: there is none, or none that goes over the whole picture.
+        """
+
+    def token_grid(self, images: Images) -> TokenGrid:
+        """How the tokens lie whose attention ``attentions`` and the like give."""
+
+    def attentions_and_gradients(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and the scores' gradients at it, *last* block first: (B, K, …).
+
+        ``step`` answers with (B, …); it is run through once a class. One block's are held at a time.
+        """
+
+    def readouts(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and gradients at it, first block first: (B, K, …).
+
+        A block's gradient is that of the score which the network would give if the blocks after it passed on what
+        they get; of attention that pools the tokens, of the score itself.
         """
 
     def input_gradients(self, images: Images, targets: Targets) -> Tensor:
@@ -86,6 +131,9 @@ class Probe(Protocol):
 
     def guided(self) -> Probe:
         """The same, with input gradients that pass back through activation functions only where they are positive."""
+
+    def conserving(self) -> Probe:
+        """The same, with input gradients by AttnLRP's rules: images ⊙ gradient shares the score out among pixels."""
 
     def differentiable(self) -> Probe:
         """The same answers, with the graph of their computation back to the images and the parameters.

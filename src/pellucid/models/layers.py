@@ -3,7 +3,8 @@
 Of the modules whose output is spatial (larger than 1×1), the one that finishes last, leaving out pooling,
 dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
 more than once; and of these the last from which the class score has a non-zero gradient on the places
-(a ViT's last norm has none: only its class token goes on).
+(a ViT's last norm has none: only its class token goes on). Linear layers, which project within a block, come after
+all others.
 
 Of a network that answers with a map of logits, those on the coarsest grid come first (but for adaptive pooling's,
 as a pyramid of poolings has), there the one that finishes last; then the next finer ones. Left out are the layers
@@ -26,9 +27,9 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.engine.batch import Batch
 from pellucid.models.engine.search import noise_like, without_zeros
-from pellucid.models.engine.session import Session, last_features
+from pellucid.models.engine.session import Session
 from pellucid.models.engine.trace import Key, Trace
-from pellucid.models.tokens import Layout, infer
+from pellucid.models.tokens import Layout
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
 _AT_ONCE = 24
@@ -52,9 +53,12 @@ def candidates(trace: Trace, network: nn.Module) -> list[str]:
     names = [name for name in reversed(trace.shapes) if name in modules and _allowed(name, modules, trace)]
     layouts = {name: layout_of(name, modules[name], trace) for name in names}
     placed = [name for name in names if layouts[name] is not None]
-    # Of tokens, those as wide as the last ones: a block's joint projection to queries, keys and values is no picture.
-    width = next((trace.shapes[name][-1] for name in placed if len(trace.shapes[name]) == 3), None)
-    found = [name for name in placed if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width]
+    # A linear layer projects to queries, keys and values, of which the score depends otherwise, too, or to classes.
+    linear = [name for name in placed if isinstance(modules[name], nn.Linear)]
+    found = [name for name in placed if name not in linear]
+    # Of tokens, those as wide as the last ones.
+    width = next((trace.shapes[name][-1] for name in found if len(trace.shapes[name]) == 3), None)
+    found = [name for name in found if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width] + linear
     if len(trace.answer) == 2:
         return found
     adaptive = {trace.shapes[name][2:] for name in trace.shapes if "Adaptive" in type(modules.get(name)).__name__}
@@ -64,7 +68,7 @@ def candidates(trace: Trace, network: nn.Module) -> list[str]:
 
 def layout_of(name: str, module: nn.Module, trace: Trace) -> Layout | None:
     """How a traced layer's output lies on the picture; None if it has no places."""
-    return infer(trace.shapes[name], trace.size, trace.grids, last_features(module))
+    return trace.layout(name, module)
 
 
 def _allowed(name: str, modules: dict[str, nn.Module], trace: Trace) -> bool:

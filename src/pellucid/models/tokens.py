@@ -4,36 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+Grid = tuple[int, ...]
+
 MAX_PREFIX = 16
 """Class, distillation and register tokens together; a row with more left over is not a grid's."""
-
-SIMILAR = 0.7
-"""Spread of the logarithms of two grids' ratios up to which one is a coarser form of the other.
-
-Queries and keys (B, heads, T, features) are no coarser form of any convolution's grid.
-"""
+_ENLARGED = (2, 4, 8, 16, 32)
+SHRINK = 2
+"""Cells that convolutions without padding take off a grid."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the places of a layer's output are: its grid, and how many tokens before it lie nowhere."""
+    """Where the places of a layer's output are: its grid, and how many tokens before it lie nowhere.
+
+    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1. ``order`` says which token, of those after the
+    prefix, lies at each cell of the grid, row by row; empty: they lie in their order.
+    """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
-    grid: tuple[int, ...]
+    grid: Grid
     prefix: int = 0
+    batch_axis: int = 0
+    order: tuple[int, ...] = ()
 
     def spatial(self, output: Tensor) -> Tensor:
         """A layer's output as (B, C, *grid)."""
         if self.kind == "channels_first":
             return output
         if self.kind == "tokens":
-            output = output[:, self.prefix :].reshape(len(output), *self.grid, -1)
+            tokens = output.movedim(self.batch_axis, 0)[:, self.prefix :]
+            tokens = tokens[:, list(self.order)] if self.order else tokens
+            output = tokens.reshape(len(tokens), *self.grid, -1)
         return output.movedim(-1, 1)
 
     def restored(self, values: Tensor, output: Tensor) -> Tensor:
@@ -43,39 +51,79 @@ class Layout:
         values = values.movedim(1, -1)
         if self.kind == "channels_last":
             return values
-        return torch.cat([output[:, : self.prefix], values.flatten(1, -2)], dim=1)
+        cells = values.flatten(1, -2)
+        if self.order:
+            cells = cells[:, torch.tensor(self.order).argsort()]
+        before = output.movedim(self.batch_axis, 0)[:, : self.prefix]
+        return torch.cat([before, cells], dim=1).movedim(0, self.batch_axis)
 
 
-def infer(
-    shape: Sequence[int], size: Sequence[int], grids: Sequence[tuple[int, ...]], last: int | None
-) -> Layout | None:
-    """The layout of an output of this shape, for an input of this spatial size; None if it has no places.
+@dataclass
+class Places:
+    """What is known of a network's places: the input's size, and what its convolutions and its modules tell."""
 
-    ``grids`` are the grids that the network's convolutions made, first to last: tokens lie on one of
-    them, or on one of them halved. ``last`` is the number of features that the module's norms and
-    linear layers, which work on the last axis, say it has (None: it has no such layers).
+    size: Grid
+    grids: list[Grid] = field(default_factory=list)
+    """The grids that convolutions made, in order, each once."""
+    orders: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """The order of so many tokens, where a network keeps them in one of its own."""
+
+
+def infer(shape: Sequence[int], places: Places, last: int | None = None, leaf: bool = False) -> Layout | None:
+    """The layout of an output of this shape, of one image; None if it has no places.
+
+    Tokens lie on one of the grids that the network's convolutions made, or on one of them halved. ``last`` is the
+    number of features that the module's norms and linear layers, which work on the last axis, say it has (None: it
+    has no such layers); ``leaf`` says that it is such a layer itself.
     """
-    rank = len(size)
-    if len(shape) == rank + 2:
-        return _dense(tuple(shape[1:]), tuple(size), grids, last)
-    if len(shape) == 3 and rank >= 2:
-        return _tokens(shape[1], shape[2], tuple(size), grids)
+    rank = len(places.size)
+    if len(shape) == rank + 2 and shape[0] == 1:
+        return _dense(tuple(shape[1:]), places, last, leaf)
+    if len(shape) == 3 and rank >= 2 and 1 in shape[:2]:
+        axis = 0 if shape[0] == 1 else 1
+        return _tokens(shape[1 - axis], shape[2], axis, places)
     return None
 
 
-def _dense(
-    shape: tuple[int, ...], size: tuple[int, ...], grids: Sequence[tuple[int, ...]], last: int | None
-) -> Layout | None:
-    first, final = shape[1:], shape[:-1]
-    if (first in grids) != (final in grids):
-        channels_last = final in grids
-    else:
-        gap = _distortion(first, size) - _distortion(final, size)
-        channels_last = gap > 0.01 or (abs(gap) <= 0.01 and last == shape[-1])
-    grid = final if channels_last else first
-    if math.prod(grid) <= 1 or (grids and min(_distortion(grid, known) for known in grids) > SIMILAR):
-        return None
-    return Layout("channels_last" if channels_last else "channels_first", grid)
+def _dense(shape: Grid, places: Places, last: int | None, leaf: bool) -> Layout | None:
+    grids: dict[Literal["channels_first", "channels_last"], Grid] = {
+        "channels_first": shape[1:],
+        "channels_last": shape[:-1],
+    }
+    fitting = {kind: grid for kind, grid in grids.items() if _fits(grid, places)}
+    if leaf and last == shape[-1]:
+        fitting.pop("channels_first", None)
+    known = [kind for kind, grid in fitting.items() if grid in places.grids]
+    kinds = known or list(fitting)
+    if len(kinds) > 1:
+        gaps = {kind: _distortion(grids[kind], places.size) for kind in kinds}
+        gap = gaps["channels_first"] - gaps["channels_last"]
+        kinds = ["channels_last" if gap > 0.01 or (abs(gap) <= 0.01 and last == shape[-1]) else "channels_first"]
+    return Layout(kinds[0], grids[kinds[0]]) if kinds else None
+
+
+def _fits(grid: Grid, places: Places) -> bool:
+    """Whether a grid has more than one place and is one of the network's, or made of one by pooling or enlarging."""
+    known = places.grids or [places.size]
+    within = all(cells <= side for cells, side in zip(grid, places.size, strict=True))
+    return within and math.prod(grid) > 1 and any(_is_made_of(grid, other) for other in known)
+
+
+def _is_made_of(grid: Grid, known: Grid) -> bool:
+    """Whether one whole factor, up to a cell, makes one grid of the other; a volume's first axis may have its own."""
+    pairs = list(zip(grid, known, strict=True))
+    if any(cells > of and cells % of for cells, of in pairs[:-2]):
+        return False
+    plane = pairs[-2:]
+    shrunk = all(0 <= of - cells <= SHRINK for cells, of in plane)
+    enlarged = len({cells / of for cells, of in plane}) == 1 and plane[0][0] / plane[0][1] in _ENLARGED
+    return shrunk or enlarged or _is_pooled(plane)
+
+
+def _is_pooled(plane: Sequence[tuple[int, int]]) -> bool:
+    """Whether a whole number of cells, the same both ways, became one; edges may have been cut or filled."""
+    least = math.floor(max(of / (cells + 1) for cells, of in plane)) + 1
+    return all(cells <= of and (cells == 1 or least < of / (cells - 1)) for cells, of in plane)
 
 
 def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
@@ -84,27 +132,45 @@ def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
     return max(strides) - min(strides)
 
 
-def _tokens(count: int, features: int, size: tuple[int, ...], grids: Sequence[tuple[int, ...]]) -> Layout | None:
+def _tokens(count: int, features: int, axis: int, places: Places) -> Layout | None:
     """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
+    own = set(places.grids or _tilings(places.size))
     fitting = [
-        (count - math.prod(grid), grid)
-        for grid in _grids(size, grids)
-        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (MAX_PREFIX if grid in grids else 1)
+        (count - math.prod(grid), grid not in own, grid)
+        for grid in _grids(places)
+        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (MAX_PREFIX if grid in own else 1)
     ]
     if not fitting:
         return None
-    prefix, grid = min(fitting, key=lambda pair: pair[0])
-    if prefix > 1 and features in map(math.prod, grids):
+    prefix, _, grid = min(fitting, key=lambda found: found[:2])
+    if prefix > 1 and features in map(math.prod, places.grids):
         return None  # rather (B, C, T), as within a Mixer's token mixing
-    return Layout("tokens", grid, prefix)
+    return Layout("tokens", grid, prefix, axis, places.orders.get(count - prefix, ()))
 
 
-def _grids(size: tuple[int, ...], grids: Sequence[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+def _grids(places: Places) -> Iterator[Grid]:
     """Grids that tokens may lie on: the convolutions' own and halves of them, latest first."""
-    for grid in reversed(grids):
-        while math.prod(grid) > 1:
-            yield grid
-            grid = tuple((cells + 1) // 2 for cells in grid)
-    if not grids:  # a network that cuts its patches without a convolution
-        step = math.gcd(*size)
-        yield from (tuple(s // step * k for s in size) for k in range(1, step + 1))
+    for grid in reversed(places.grids):
+        yield from _halves(grid)
+    if not places.grids:  # a network that cuts its patches without a convolution
+        yield from _tilings(places.size)
+
+
+def _halves(grid: Grid) -> Iterator[Grid]:
+    """A grid, and what halving makes of it again and again; of a volume's first axis as often, or never."""
+    yield from _halved(grid)
+    if grid[:-2]:
+        yield from (first + plane for first, plane in product(_halved(grid[:-2]), _halved(grid[-2:])))
+
+
+def _halved(sides: Grid) -> Iterator[Grid]:
+    yield sides
+    while math.prod(sides) > 1:
+        sides = tuple((cells + 1) // 2 for cells in sides)
+        yield sides
+
+
+def _tilings(size: Grid) -> Iterator[Grid]:
+    """The grids of whole square patches."""
+    step = math.gcd(*size)
+    yield from (tuple(side * cells // step for side in size) for cells in range(1, step + 1) if step % cells == 0)

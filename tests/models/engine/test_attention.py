@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import timm
 import torch
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import VisionTransformer
+from torchvision.models import VisionTransformer as TorchvisionTransformer
 
 import pellucid
 from pellucid.errors import NoAttentionError
@@ -17,9 +21,24 @@ from tests.networks import TinyCNN, TinyViT, images, seeded
 
 def tapped(call) -> tuple[Tensor, list[Tensor]]:
     taken: list[Tensor] = []
-    with AttentionTap(taken.append):
+    with AttentionTap(lambda _, weighing: taken.append(weighing.weights())):
         result = call()
     return result, taken
+
+
+def watched(call) -> tuple[Tensor, list[Tensor]]:
+    """What a call gives, and the gradients at its attention of what it gives, weighed by 1, 2, 3, …"""
+    told: list[Tensor] = []
+
+    def take(_: int, weighing) -> None:
+        weighing.begin()
+        weighing.watch(told.append)
+
+    with torch.enable_grad():
+        with AttentionTap(take):
+            result = call()
+        (result * torch.arange(result.numel()).reshape(result.shape)).sum().backward()
+    return result.detach(), told
 
 
 def qkv(heads: int = 2, keys: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,26 +67,67 @@ def test_fused_attention_gives_the_same_output_and_its_weights(options: dict[str
     assert weights.shape == (3, 4, 5, 5)
     torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 5))
     torch.testing.assert_close(weights @ v.repeat_interleave(4 // v.shape[1], 1), expected)
+    with torch.no_grad():
+        again, (gradient,) = watched(lambda: F.scaled_dot_product_attention(q, k, v, **options))
+    torch.testing.assert_close(again, expected)
+    slope = torch.arange(expected.numel()).reshape(expected.shape).float()
+    torch.testing.assert_close(gradient, slope @ v.repeat_interleave(4 // v.shape[1], 1).transpose(2, 3))
 
 
-def test_cross_attention_is_not_taken() -> None:
+def test_cross_attention_is_told_apart_by_its_shape() -> None:
     q, k, v = qkv(heads=4, keys=7)
-    found, taken = tapped(lambda: F.scaled_dot_product_attention(q, k, v))
+    shapes = []
+    with AttentionTap(lambda _, weighing: shapes.append(weighing.shape)):
+        found = F.scaled_dot_product_attention(q, k, v)
     torch.testing.assert_close(found, F.scaled_dot_product_attention(q, k, v))
-    assert taken == []
+    assert shapes == [(3, 4, 5, 7)]
 
 
-@pytest.mark.parametrize("softmax", [F.softmax, torch.softmax, torch.Tensor.softmax, lambda x, dim: nn.Softmax(dim)(x)])
-def test_unfused_attention_is_taken_once(softmax) -> None:
-    scores = torch.randn(2, 3, 6, 6)
-    found, taken = tapped(lambda: softmax(scores, dim=-1))
-    assert len(taken) == 1
-    torch.testing.assert_close(taken[0], found)
+SOFTMAXES = [F.softmax, torch.softmax, torch.Tensor.softmax, lambda x, dim: nn.Softmax(dim)(x)]
+USES = {
+    "matmul": lambda a, v: a @ v,
+    "transposed": lambda a, v: (v.transpose(2, 3) @ a.transpose(2, 3)).transpose(2, 3),
+    "einsum": lambda a, v: torch.einsum("bhij,bhjd->bhid", a, v),
+    "dropout before": lambda a, v: nn.Dropout().eval()(a) @ v,
+    "another type before": lambda a, v: torch.matmul(a.to(v.dtype), v),
+}
 
 
-def test_a_softmax_that_is_no_attention_is_not_taken() -> None:
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("softmax", SOFTMAXES)
+def test_unfused_attention_is_taken_once(softmax, use) -> None:
+    _, _, v = qkv(heads=4)
+    scores = torch.randn(3, 4, 5, 5)
+    found, (weights,) = tapped(lambda: use(softmax(scores, dim=-1), v))
+    torch.testing.assert_close(found, scores.softmax(-1) @ v)
+    torch.testing.assert_close(weights, scores.softmax(-1))
+    again, (gradient,) = watched(lambda: use(softmax(scores, dim=-1), v))
+    torch.testing.assert_close(again, found)
+    slope = torch.arange(found.numel()).reshape(found.shape).float()
+    torch.testing.assert_close(gradient, slope @ v.transpose(2, 3))
+
+
+def test_attention_without_an_axis_for_heads() -> None:
+    scores, v = torch.randn(2, 6, 6), torch.randn(2, 6, 4)
+    found, (weights,) = tapped(lambda: scores.softmax(-1) @ v)
+    torch.testing.assert_close(found, scores.softmax(-1) @ v)
+    torch.testing.assert_close(weights, scores.softmax(-1)[:, None])
+    assert [gradient.shape for gradient in watched(lambda: scores.softmax(-1) @ v)[1]] == [(2, 1, 6, 6)]
+
+
+def test_what_is_taken_is_what_weighs_the_values() -> None:
+    """Heads that are mixed after the softmax (CaiT); two softmaxes of which a share each is taken (ConViT)."""
+    one, two, v, mix = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 6), torch.randn(2, 3, 6, 4), torch.rand(3, 3)
+    _, (talked,) = tapped(lambda: torch.einsum("gh,bhij->bgij", mix, one.softmax(-1)) @ v)
+    torch.testing.assert_close(talked, torch.einsum("gh,bhij->bgij", mix, one.softmax(-1)))
+    _, (shared,) = tapped(lambda: (0.25 * one.softmax(-1) + 0.75 * two.softmax(-1)) @ v)
+    torch.testing.assert_close(shared, 0.25 * one.softmax(-1) + 0.75 * two.softmax(-1))
+
+
+def test_a_softmax_that_weighs_no_values_is_not_taken() -> None:
     assert tapped(lambda: torch.randn(2, 9).softmax(-1))[1] == []
-    assert tapped(lambda: torch.randn(2, 3, 4, 4).softmax(1))[1] == []
+    assert tapped(lambda: torch.randn(2, 3, 4, 4).softmax(1) @ torch.randn(2, 3, 4, 4))[1] == []
+    assert tapped(lambda: torch.randn(2, 3, 4, 4).softmax(-1))[1] == []
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -85,29 +145,88 @@ def test_torchs_own_module_answers_as_it_was_asked(need_weights: bool) -> None:
     else:
         assert found[1] is None
     assert [t.shape for t in taken] == [(3, 2, 5, 5)]
+    torch.testing.assert_close(taken[0].mean(1), module(x, x, x)[1])
+    with torch.no_grad():
+        assert [t.shape for t in watched(lambda: module(x, x, x, need_weights=need_weights)[0])[1]] == [(3, 2, 5, 5)]
 
 
-def test_rollout_of_timms_fused_vit_equals_the_unfused_ones() -> None:
-    def vit() -> nn.Module:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return timm.create_model("vit_tiny_patch16_224", img_size=(64, 48), depth=3, num_classes=3)
+SMALL = {"img_size": (64, 48), "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 3}
+TOKENS = {
+    "class": lambda: VisionTransformer(**SMALL),
+    "registers": lambda: VisionTransformer(**SMALL, reg_tokens=4),
+    "registers without class": lambda: VisionTransformer(
+        **SMALL, reg_tokens=2, class_token=False, global_pool="avg", fc_norm=False
+    ),
+    "distillation": lambda: VisionTransformerDistilled(**SMALL),
+    "none": lambda: VisionTransformer(**SMALL, class_token=False, global_pool="avg"),
+    "class and the mean of all": lambda: VisionTransformer(**SMALL, global_pool="avgmax"),
+}
+READ = {"class": [0], "registers": [0], "distillation": [0, 1]}
+"""Off which tokens the scores are read; the mean of the patches otherwise."""
 
-    fused, unfused, batch = vit(), vit(), images(2, side=(64, 48))
-    for module in unfused.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
-    assert any(getattr(module, "fused_attn", False) for module in fused.modules())
-    one, other = (pellucid.explain(model, batch, method="rollout") for model in (fused, unfused))
-    assert one.attributions.shape == (2, 1, 4, 3)
-    torch.testing.assert_close(one.attributions, other.attributions)
-    assert all(getattr(module, "fused_attn", True) for module in fused.modules())
+
+def sharpened(build) -> nn.Module:
+    """Attention that differs between places, heads and blocks, as it does when trained; heads that are not zero."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build()
+        for name, parameter in model.named_parameters():
+            if "qkv" in name or "head" in name:
+                nn.init.normal_(parameter, std=1.5 / SMALL["embed_dim"] ** 0.5)
+    return model.eval()
+
+
+def unfused(model: nn.Module, image: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
+    """Logits of a copy of the model with so many blocks, and its attention, from what leaves its dropout."""
+    model, kept = copy.deepcopy(model), []
+    model.blocks = model.blocks[:blocks]
+    for block in model.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda _m, _i, weights: kept.append(weights))
+    return model(image)[0], kept
+
+
+def naive(method: str, model: nn.Module, image: Tensor, target: int) -> Tensor:
+    """The row over all tokens, (T, T) before what is read is taken of it."""
+    depth = len(model.blocks)
+    logits, attention = unfused(model, image, depth)
+    if method == "legrad":
+        total = 0
+        for blocks in range(1, depth + 1):
+            logits, attention = unfused(model, image, blocks)
+            total = total + torch.autograd.grad(logits[target], attention[-1])[0][0].clamp(min=0).mean((0, 1))
+        return total
+    product = eye = torch.eye(attention[0].shape[-1])
+    gradients = torch.autograd.grad(logits[target], attention)
+    for weights, gradient in zip(attention, gradients, strict=True):
+        if method == "rollout":
+            step = (weights[0].mean(0) + eye) / 2
+        else:
+            step = eye + (weights * gradient)[0].clamp(min=0).mean(0)
+        product = step @ product
+    return product
+
+
+@pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_equals_a_replica_on_an_unfused_copy(method: str, tokens: str) -> None:
+    model, batch = sharpened(TOKENS[tokens]), images(2, side=(64, 48))
+    assert any(getattr(module, "fused_attn", False) for module in model.modules())
+    found = pellucid.explain(model, batch, method=method, targets=torch.tensor([[0, 2], [1, 2]])).attributions
+    for image, maps, targets in zip(batch, found, ([0, 2], [1, 2]), strict=True):
+        for target, values in zip(targets, maps, strict=True):
+            expected = naive(method, model, image[None], target).detach()
+            patches = slice(expected.shape[-1] - 12, None)
+            if expected.ndim > 1:
+                expected = expected[READ.get(tokens, patches)].mean(0)
+            torch.testing.assert_close(values, expected[patches].reshape(4, 3), rtol=1e-4, atol=1e-7)
+    assert all(getattr(module, "fused_attn", True) for module in model.modules())
 
 
 def test_rollout_of_torchvisions_vit() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = VisionTransformer(
+        model = TorchvisionTransformer(
             image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3
         ).train()
     batch = images(2)

@@ -1,96 +1,254 @@
-"""Reading attention where it is computed, also from fused kernels, which give none back.
+"""Seeing attention where it is computed, also in fused kernels, which give no weights.
 
-A torch function mode sees every call of the network while it runs: ``scaled_dot_product_attention`` is
-computed in its two steps, ``multi_head_attention_forward`` is asked for its weights, and a softmax over
-the keys is read as it passes. Nothing is changed on the model, so nothing has to be put back.
+A torch function mode sees every call of the network while it runs: ``scaled_dot_product_attention``, also within
+torch's own ``multi_head_attention_forward``, and a softmax over the keys together with the product with the values
+that uses it. Nothing is changed on the model, so nothing has to be put back.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
-Take = Callable[[Tensor], None]
+
+class Weighing(Protocol):
+    """One attention of a pass: values weighed by softmax(q kᵀ), or by what the network makes of that."""
+
+    @property
+    def fused(self) -> bool:
+        """Whether one function computed all of it, so that its weights are held nowhere."""
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Sequences, heads, queries, keys."""
+
+    def weights(self) -> Tensor:
+        """The weights (B, heads, queries, keys)."""
+
+    def begin(self) -> Tensor:
+        """Let the graph begin here, unless it has begun: a tensor that this attention is seen by."""
+
+    def result(self) -> Any:
+        """What the function that was called answers."""
+
+    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
+        """Be told the gradient at the weights, in a backward pass; the handle removes that."""
+
+
+Take = Callable[[int, Weighing], None]
+"""Called with each attention and its number, the first 0: equal passes give equal numbers."""
+
+
+@dataclass
+class Fused:
+    """``scaled_dot_product_attention``: the weights are computed when asked for, and not kept."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    bias: Tensor | None
+    scale: float
+    run: Callable[[], Tensor]
+    """The fused function."""
+    fused: bool = True
+    output: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Sequences, heads, queries, keys."""
+        return _shape(self.query, self.key.mT)
+
+    def weights(self) -> Tensor:
+        """softmax(q kᵀ · scale + mask), (B, heads, queries, keys)."""
+        logits = self.query @ self.key.mT * self.scale
+        weights = (logits if self.bias is None else logits + self.bias).softmax(dim=-1)
+        if self.output is None:  # asked during the pass: then the weights need not be computed twice
+            self.output = weights @ self.value
+        return _with_heads(weights)
+
+    def begin(self) -> Tensor:
+        """Let the graph begin at the output."""
+        output = self.result()
+        self.output = output if output.requires_grad else _leaf(output)
+        return self.output
+
+    def result(self) -> Tensor:
+        """What the function answers."""
+        self.output = self.run() if self.output is None else self.output
+        return self.output
+
+    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
+        """Be told ∂z/∂o vᵀ, with o the output and v the values: the gradient at the weights."""
+        return _watched(self.result(), lambda gradient: told(_with_heads(gradient @ self.value.mT)))
+
+
+@dataclass
+class Plain:
+    """A softmax whose weights the network holds itself: (B, heads, queries, keys), or (B, queries, keys)."""
+
+    tensor: Tensor
+    use: Callable[[Tensor], Any]
+    """What the network does with the weights."""
+    fused: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Sequences, heads, queries, keys."""
+        return _shape(self.tensor, self.tensor)
+
+    def weights(self) -> Tensor:
+        """The weights (B, heads, queries, keys)."""
+        return _with_heads(self.tensor)
+
+    def begin(self) -> Tensor:
+        """Let the graph begin at the weights."""
+        if not self.tensor.requires_grad:
+            self.tensor = _leaf(self.tensor)
+        return self.tensor
+
+    def result(self) -> Any:
+        """What the function answers."""
+        return self.use(self.tensor)
+
+    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
+        """Be told the gradient at the weights."""
+        return _watched(self.tensor, lambda gradient: told(_with_heads(gradient)))
+
+
+def _with_heads(weights: Tensor) -> Tensor:
+    return weights if weights.ndim > 3 else weights[:, None]
+
+
+def _shape(rows: Tensor, columns: Tensor) -> tuple[int, int, int, int]:
+    """Sequences, heads, queries and keys, of tensors (…, heads, queries, any) and (…, any, keys)."""
+    *sequences, heads, queries, _ = _with_heads(rows).shape
+    return math.prod(sequences), heads, queries, columns.shape[-1]
+
+
+def _watched(tensor: Tensor, told: Callable[[Tensor], None]) -> RemovableHandle:
+    handle: RemovableHandle = tensor.register_hook(told)  # type: ignore[no-untyped-call]  # torch's own lacks it
+    return handle
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    """Where the graph begins, with gradients on from here."""
+    torch.set_grad_enabled(True)
+    return tensor.detach().requires_grad_()
 
 
 class AttentionTap(TorchFunctionMode):
-    """While this is open, each block's self-attention (B, heads, T, T) is given to ``take``."""
+    """While this is open, every attention of a pass is given to ``take``, which may let the graph begin there."""
 
     def __init__(self, take: Take) -> None:
         super().__init__()
         self._take = take
+        self._count = 0
+        self._softmaxes: list[tuple[int, ...]] = []
+        """The shapes of the softmaxes over keys that were not used yet."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
         handler = _HANDLERS.get(func)
         if handler is None:
             return func(*args, **(kwargs or {}))
-        return handler(self._take, func, args, kwargs or {})
+        return handler(self, func, args, kwargs or {})
+
+    def tell(self, weighing: Weighing) -> Any:
+        """Give one attention to ``take``, and answer for the function that was called."""
+        number = self._count
+        self._count += 1
+        self._take(number, weighing)
+        return weighing.result()
 
 
-def _sdpa(take: Take, func: Any, args: Any, kwargs: Any) -> Any:
-    query, key = args[0] if args else kwargs["query"], args[1] if len(args) > 1 else kwargs["key"]
-    if query.ndim != 4 or query.shape[-2] != key.shape[-2]:
-        return func(*args, **kwargs)  # cross-attention or a pool: no map from places to places
-    return _weighed(take, *args, **kwargs)
-
-
-def _weighed(
-    take: Take,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,  # noqa: ARG001  # torch's signature; explaining runs without dropout
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """Scaled dot product attention as torch documents it: softmax(q kᵀ · scale + mask) v."""
-    if enable_gqa:
+def _sdpa(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    given = dict(zip(_SDPA, args, strict=False)) | kwargs
+    query, key, value = (given[name] for name in _SDPA[:3])
+    if query.ndim < 3:
+        return func(*args, **kwargs)
+    if given.get("enable_gqa", False):
         repeats = query.shape[-3] // key.shape[-3]
         key, value = (t.repeat_interleave(repeats, dim=-3) for t in (key, value))
-    logits = query @ key.transpose(-2, -1) * (scale if scale is not None else 1 / math.sqrt(query.shape[-1]))
-    if is_causal:
-        attn_mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        logits = logits.masked_fill(~attn_mask, -math.inf)
-    elif attn_mask is not None:
-        logits = logits + attn_mask
-    weights = logits.softmax(dim=-1)
-    take(weights)
-    return weights @ value
+    scale = given.get("scale")
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    bias = _bias(query, key, given.get("attn_mask"), given.get("is_causal", False))
+    return tap.tell(Fused(query, key, value, bias, scale, partial(func, *args, **kwargs)))
 
 
-def _multi_head(take: Take, func: Any, args: Any, kwargs: Any) -> Any:
-    """``torch.nn.MultiheadAttention`` ends here, and says by name which weights it wants."""
-    output, weights = func(*args, **{**kwargs, "need_weights": True, "average_attn_weights": False})
-    if weights.shape[-1] == weights.shape[-2]:
-        take(weights)
-    if not kwargs.get("need_weights", True):
-        return output, None
-    return output, weights.mean(dim=-3) if kwargs.get("average_attn_weights", True) else weights
+_SDPA = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa")
 
 
-def _softmax(take: Take, func: Any, args: Any, kwargs: Any) -> Any:
-    """A softmax over the last axis of (B, heads, T, T) is attention that was not fused."""
+def _bias(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """What torch documents that is added to the logits: the mask, or −∞ where it is False."""
+    if causal:
+        mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, -math.inf)
+
+
+def _multi_head(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    """``torch.nn.MultiheadAttention`` ends here. Its body is run so that the attention within is seen, too."""
+    with tap:
+        output, _ = seen(func)(*args, **{**kwargs, "need_weights": False})
+    # Who asks for the weights gets those that torch computes.
+    return output, func(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
+
+
+def seen(func: Any) -> Any:
+    """A torch function that does not hand itself to the mode: only the functions that it calls."""
+    return FunctionType(
+        func.__code__, {**func.__globals__, "has_torch_function": lambda _: False}, None, func.__defaults__
+    )
+
+
+def _softmax(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    """A softmax over the last axis: weights, if a product with values uses what becomes of it."""
     weights = func(*args, **kwargs)
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if weights.ndim == 4 and weights.shape[-1] == weights.shape[-2] > 1 and axis in (-1, 3):
-        take(weights)
+    if weights.ndim > 2 and axis in (-1, weights.ndim - 1):
+        tap._softmaxes.append(tuple(weights.shape))
     return weights
 
 
-_HANDLERS: dict[Any, Callable[[Take, Any, Any, Any], Any]] = {
+def _product(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    """A v, or v Aᵀ: a product of values with what has the shape of a softmax before it."""
+    if kwargs or len(args) != 2:
+        return func(*args, **kwargs)
+    left, right = args
+    if tuple(left.shape) in tap._softmaxes:
+        return _used(tap, left, lambda weights: func(weights, right))
+    if right.ndim > 2 and tuple(right.mT.shape) in tap._softmaxes:
+        return _used(tap, right.mT, lambda weights: func(left, weights.mT))
+    return func(*args, **kwargs)
+
+
+def _einsum(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    operands = args[1:]
+    if kwargs or len(operands) != 2 or tuple(operands[0].shape) not in tap._softmaxes:
+        return func(*args, **kwargs)
+    return _used(tap, operands[0], lambda weights: func(args[0], weights, operands[1]))
+
+
+def _used(tap: AttentionTap, weights: Tensor, use: Callable[[Tensor], Any]) -> Any:
+    tap._softmaxes = [shape for shape in tap._softmaxes if shape != tuple(weights.shape)]
+    return tap.tell(Plain(weights, use))
+
+
+_HANDLERS: dict[Any, Callable[[AttentionTap, Any, Any, Any], Any]] = {
     F.scaled_dot_product_attention: _sdpa,
     F.multi_head_attention_forward: _multi_head,
-    F.softmax: _softmax,
-    torch.softmax: _softmax,
-    torch.Tensor.softmax: _softmax,
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
+    **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm), _product),
+    torch.einsum: _einsum,
 }

@@ -12,15 +12,15 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pellucid.core.inputs import Images, cut, explained, with_explained
-from pellucid.core.probe import Step, TokenGrid
+from pellucid.core.probe import GradientStep, Step, TokenGrid
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError, NoAttentionError, TargetError
-from pellucid.models.engine.attention import AttentionTap
+from pellucid.errors import GradientError
+from pellucid.models.engine.attending import Attending
 from pellucid.models.engine.biases import BiasFold
 from pellucid.models.engine.capture import noted, recording
-from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients
-from pellucid.models.engine.guiding import Guiding
+from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients, scores_of
 from pellucid.models.engine.replay import Onward
+from pellucid.models.engine.rules import Rule
 from pellucid.models.engine.search import noise_like, without_zeros
 from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout, infer
@@ -37,13 +37,13 @@ class Batch:
         images: Images,
         layers: Sequence[str],
         differentiable: bool = False,
-        guided: bool = False,
+        rule: type[Rule] | None = None,
     ) -> None:
         self.session = session
         self.images = images
         self.layers = tuple(layers)
         self.differentiable = differentiable
-        self.guided = guided
+        self.rule = rule
         self._prepared = session.prepared(images)
         self._logits: Tensor | None = None
         self._outputs: dict[str, Tensor] = {}
@@ -67,23 +67,39 @@ class Batch:
         """The scores' gradients with respect to a layer's output, (B, K, C, *grid)."""
         if self._gradients is None or self._gradients[0] is not targets:
             self._gradients = (targets, self._all_gradients(targets))
-        whole = self._gradients[1][layer]
-        spatial = self._spatial(layer, whole.flatten(0, 1))
-        return spatial.reshape(*whole.shape[:2], *spatial.shape[1:])
+        return self._spatial_gradients(layer, self._gradients[1][layer])
 
-    def attentions(self, step: Step) -> tuple[Tensor, TokenGrid]:
+    def attentions(self, step: Step) -> Tensor:
         """Fold the attention blocks, first block first; one block's weights are held at a time."""
-        fold = _Fold(step, len(explained(self._prepared)))
-        with self._grad_mode(whole=False), AttentionTap(fold):
-            self._logits = self.session.call(self._prepared)
-        return fold.result(), self._token_grid(fold.tokens)
+        folded, self._logits = self._attending().folded(step)
+        return folded
+
+    def attentions_and_gradients(self, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and the scores' gradients at it, last block first, (B, K, …)."""
+        folded, logits = self._attending().with_gradients(targets, step)
+        self._logits = logits if self.differentiable else logits.detach()
+        return folded
+
+    def readouts(self, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and the gradients at it of the scores read off after each, (B, K, …)."""
+        folded, self._logits = self._attending().readouts(targets, step)
+        return folded
+
+    def _attending(self) -> Attending:
+        return Attending(self.session, self._prepared, partial(self._grad_mode, whole=False), self.differentiable)
+
+    def token_grid(self) -> TokenGrid:
+        """How the tokens lie whose attention is folded."""
+        plan = self._attending().plan
+        layout = plan.layout
+        read = (0,) if plan.pooled else self._read(layout)
+        alone = tuple(token for token in read if token < layout.prefix)
+        return TokenGrid(layout.grid, layout.prefix, alone, len(alone) < len(read), layout.order)
 
     def curvature(self, layer: str, targets: Targets) -> Tensor:
         """H a, with a the layer's output and H the second derivatives of the scores there, (B, K, C, *grid)."""
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has a first derivative only
-            whole = self._second(layer, targets)
-        spatial = self._spatial(layer, whole.flatten(0, 1))
-        return spatial.reshape(*whole.shape[:2], *spatial.shape[1:])
+            return self._spatial_gradients(layer, self._second(layer, targets))
 
     def _second(self, layer: str, targets: Targets) -> Tensor:
         self._has_graph = False
@@ -95,20 +111,23 @@ class Batch:
         """What the network makes of other outputs of a layer; of a batch of one image."""
         if not self._outputs:
             self._run(graph=False)
-        layout = self.session.layout(layer, self._outputs[layer].shape, self._prepared)
+        layout = self._layout(layer)
         with self._grad_mode(whole=False):
             return Onward(self.session, self._prepared, layer, layout)
 
     def input_gradient(self, targets: Targets) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space)."""
-        return self._from_images(targets, nullcontext, lambda scores, leaf: self._differentiated(scores, [leaf])[0])
+        whole = self._from_images(targets, nullcontext, lambda scores, leaf: self._differentiated(scores, [leaf])[0])
+        return whole.transpose(0, 1)
 
     def bias_gradients(self, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
         """Bias × gradient of every layer, folded, and its sum over the network, (B, K)."""
         trace = self.session.trace(self._prepared)  # before the pass: it may take one
+        count = len(explained(self._prepared))
 
         def layout(output: Tensor, last: int | None) -> Layout | None:
-            return infer(output.shape, trace.size, trace.grids, last)
+            one = (1, *output.shape[1:]) if len(output) == count else output.shape
+            return infer(one, trace.places, last, leaf=last is not None)
 
         fold = BiasFold(layout, step)
         return self._from_images(targets, lambda: fold, partial(fold.run, graph=self.differentiable))
@@ -121,11 +140,11 @@ class Batch:
     ) -> T:
         """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them."""
         for kept in (nullcontext, partial(recording, self.session.network)):
-            with self._rule() as rule:
+            with self._ruled() as rule:
                 with self._grad_mode(whole=True), kept(), watching(), rule:
                     images, leaf = self._with_leaf()
                     logits = self.session.call(images)
-                    scores = _scores(targets, logits)
+                    scores = scores_of(targets, logits)
                 if self._logits is None:
                     self._logits = logits if self.differentiable else logits.detach()
                 if scores.requires_grad:
@@ -137,25 +156,23 @@ class Batch:
         )
 
     @contextmanager
-    def _rule(self) -> Iterator[AbstractContextManager[object]]:
-        """How gradients pass activation functions: a context for the pass; the rule holds until this one ends."""
-        if not self.guided:
+    def _ruled(self) -> Iterator[AbstractContextManager[object]]:
+        """How gradients pass back: a context for the pass; the rule holds until this one ends."""
+        if self.rule is None:
             yield nullcontext()
             return
         if any(isinstance(module, torch.jit.ScriptModule) for module in self.session.network.modules()):
             raise GradientError(
-                "guided gradients were asked for; a part of the model is TorchScript, whose activation functions "
-                "cannot be seen: use saliency"
+                f"{self.rule.asked} were asked for; a part of the model is TorchScript, whose functions cannot be "
+                f"seen: use {self.rule.instead}"
             )
-        guiding = Guiding()
+        rule = self.rule()
         try:
-            yield guiding
-            if guiding.seen == 0:
-                raise GradientError(
-                    "guided gradients were asked for; the model runs no activation function that is known: use saliency"
-                )
+            yield rule
+            if rule.seen == 0:
+                raise GradientError(f"{rule.asked} were asked for; the model runs no {rule.needed}: use {rule.instead}")
         finally:
-            guiding.forget()
+            rule.forget()
 
     def _with_leaf(self) -> tuple[Images, Tensor]:
         """The images with the explained tensor needing a gradient."""
@@ -197,8 +214,7 @@ class Batch:
 
     def _reached(self, targets: Targets) -> list[Tensor] | None:
         """The gradients at the layers; None if the graph does not lead from the scores to all of them."""
-        with torch.enable_grad():
-            scores = _scores(targets, self.logits())
+        scores = scores_of(targets, self.logits())
         if not scores.requires_grad:
             return None
         try:
@@ -207,7 +223,7 @@ class Batch:
             return None
 
     def _differentiated(self, scores: Tensor, leaves: list[Tensor]) -> list[Tensor]:
-        """Gradients (B, K, …) of scores (B, K); images do not mix, so one pass serves the whole batch."""
+        """Gradients (K, *leaf) of scores (B, K); images do not mix, so one pass serves the whole batch."""
         try:
             return gradients(scores, leaves, self.differentiable)
         except RuntimeError as error:
@@ -219,68 +235,41 @@ class Batch:
             raise
 
     def _spatial(self, layer: str, output: Tensor) -> Tensor:
-        layout = self.session.layout(layer, output.shape, self._prepared)
-        return as_float(layout.spatial(output))
+        return as_float(self._layout(layer).spatial(output))
 
-    def _token_grid(self, count: int) -> TokenGrid:
+    def _spatial_gradients(self, layer: str, gradients: Tensor) -> Tensor:
+        """Gradients (K, *output) at a layer's output as (B, K, C, *grid)."""
+        return torch.stack([self._spatial(layer, one) for one in gradients], dim=1)
+
+    def _layout(self, layer: str) -> Layout:
+        return self.session.layout(layer, self._outputs[layer].shape, self._prepared)
+
+    def _read(self, layout: Layout) -> tuple[int, ...]:
+        """Off which tokens after the last block the scores are read: those of the prefix, and the first patch for all.
+
+        Where there is no layer of these tokens to ask, the first token.
+        """
         trace = self.session.trace(self._prepared)
-        layout = infer((1, count, 1), trace.size, trace.grids, None)
-        if layout is None:
-            raise NoAttentionError(
-                f"attention over {count} tokens was found; they lie on no grid of the network ({trace.grids}): "
-                f"use a method that explains a layer, such as gradcam"
+        if trace.read is None:
+            modules = dict(self.session.network.named_modules())
+            layouts = ((name, trace.layout(name, modules[name])) for name in reversed(trace.shapes) if name in modules)
+            tokens = (
+                (name, found)
+                for name, found in layouts
+                if found is not None
+                and found.kind == "tokens"
+                and (found.grid, found.prefix) == (layout.grid, layout.prefix)
             )
-        return TokenGrid(layout.grid, layout.prefix, layout.prefix > 0 and self._reads_first_token(count))
+            last = next(tokens, None)
+            trace.read = (0,) if last is None else self._counting(*last)
+        return trace.read
 
-    def _reads_first_token(self, count: int) -> bool:
-        """Whether the score depends on the first token after the last block: whether that is a class token."""
-        trace = self.session.trace(self._prepared)
-        if trace.reads_first_token is None:
-            tokens = (name for name, shape in reversed(trace.shapes.items()) if len(shape) == 3 and shape[1] == count)
-            last = next(filter(None, tokens), None)
-            trace.reads_first_token = last is None or self._first_token_counts(last)
-        return trace.reads_first_token
-
-    def _first_token_counts(self, layer: str) -> bool:
-        """Whether a score has a gradient at the first token of a layer's output, tried on noise."""
+    def _counting(self, layer: str, layout: Layout) -> tuple[int, ...]:
+        """The tokens of a layer at which a score has a gradient, tried on noise; the patches as the first of them."""
         image = cut(self._prepared, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
         probing = Batch(without_zeros(self.session), noise, [layer])
-        return bool(probing._all_gradients(Targets("predicted"))[layer][:, :, 0].any())
-
-
-def _scores(targets: Targets, logits: Tensor) -> Tensor:
-    """The scores (B, K); an error where a callable took them out of the graph."""
-    scores = targets.scores(logits)
-    if not scores.requires_grad and logits.requires_grad:
-        raise TargetError(
-            "the scores of the callable target have no gradient: compute them from the logits, undetached"
-        )
-    return scores
-
-
-class _Fold:
-    """Called with each block's attention; keeps what the step makes of it."""
-
-    def __init__(self, step: Step, images: int) -> None:
-        self._step = step
-        self._images = images
-        self._folded: Tensor | None = None
-        self.tokens = 0
-
-    def __call__(self, attention: Tensor) -> None:
-        if attention.shape[0] != self._images or self.tokens not in (0, attention.shape[-1]):
-            raise NoAttentionError(
-                f"attention over the whole picture was asked for; this model attends within windows or stages "
-                f"({tuple(attention.shape)}): use a method that explains a layer, such as gradcam"
-            )
-        self.tokens = attention.shape[-1]
-        self._folded = self._step(self._folded, as_float(attention))
-
-    def result(self) -> Tensor:
-        if self._folded is None:
-            raise NoAttentionError(
-                "No attention maps captured: the model has no self-attention that could be read; "
-                "use a method that explains a layer, such as gradcam"
-            )
-        return self._folded
+        gradient = probing._all_gradients(Targets("predicted"))[layer][0].movedim(layout.batch_axis, 0)[0]
+        counts = (gradient != 0).any(dim=-1)
+        alone = [index for index in range(layout.prefix) if counts[index]]
+        return (*alone, layout.prefix) if counts[layout.prefix :].any() or not alone else tuple(alone)

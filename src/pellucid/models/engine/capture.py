@@ -54,9 +54,8 @@ def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.M
         tensor = first_tensor(output)
         if tensor is None:
             return output
-        leaf = tensor
-        if graph and not tensor.requires_grad:
-            leaf = _leaf(tensor, name)
+        # Also where there is a graph already: what only passes through a module is used elsewhere, too.
+        leaf = tensor.clone() if tensor.requires_grad else _leaf(tensor, name) if graph else tensor
         outputs[name] = leaf
         return replaced(output, tensor, leaf.clone())
 
@@ -76,17 +75,27 @@ def _leaf(tensor: Tensor, name: str) -> Tensor:
 
 
 @contextmanager
-def watched(model: nn.Module, note: Callable[[str, nn.Module, object], None]) -> Iterator[None]:
-    """While this is open, every module that finishes is told to ``note``."""
+def watched(
+    model: nn.Module, note: Callable[[str, nn.Module, object], None], begin: Callable[[str], None] = lambda _: None
+) -> Iterator[None]:
+    """While this is open, every module that finishes is told to ``note``, and every one that begins to ``begin``."""
     with ExitStack() as stack:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(_teller(name, note)).remove)
+            stack.callback(module.register_forward_pre_hook(_beginner(name, begin)).remove)
         yield
 
 
 def _teller(name: str, note: Callable[[str, nn.Module, object], None]) -> Callable[[nn.Module, Any, Any], None]:
     def tell(module: nn.Module, _inputs: Any, output: Any) -> None:
         note(name, module, output)
+
+    return tell
+
+
+def _beginner(name: str, begin: Callable[[str], None]) -> Callable[[nn.Module, Any], None]:
+    def tell(_module: nn.Module, _inputs: Any) -> None:
+        begin(name)
 
     return tell
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from pellucid.core.target import Targets
+from pellucid.errors import TargetError
+
+T = TypeVar("T", Tensor, list[Tensor])
 _HALF_SCALES = (1024.0, 1.0, 1 / 1024)
 """float16 gradients are computed this much larger, or less where that overflows: powers of two, exact to undo."""
 
@@ -16,31 +21,49 @@ class NotReached(Exception):  # noqa: N818  # caught in the engine, never seen
 
 
 def gradients(scores: Tensor, leaves: list[Tensor], graph: bool) -> list[Tensor]:
-    """Gradients (B, K, …) of scores (B, K), float32 at least; images do not mix, so one pass serves the whole batch.
+    """Gradients (K, *leaf) of scores (B, K), float32 at least; images do not mix, so one pass serves the whole batch.
 
     Of float16, scaled so that they neither vanish nor overflow.
     """
     count = scores.shape[1]
     chosen = torch.eye(count, dtype=scores.dtype, device=scores.device)
     chosen = chosen[:, None, :].expand(count, *scores.shape)
-    if leaves[0].dtype != torch.float16:
-        return [as_float(gradient) for gradient in _vectorised(scores, leaves, chosen, graph)]
-    for factor in _HALF_SCALES:
-        whole = _vectorised(scores, leaves, chosen * factor, graph)
-        if all(gradient.isfinite().all() for gradient in whole):
-            break
-    return [as_float(gradient) / factor for gradient in whole]
+
+    def at(factor: float) -> list[Tensor]:
+        return [as_float(gradient) / factor for gradient in _vectorised(scores, leaves, chosen * factor, graph)]
+
+    return scaled(at, leaves[0].dtype)
+
+
+def scaled(differentiate: Callable[[float], T], dtype: torch.dtype) -> T:
+    """What ``differentiate`` gives at a factor on the scores, which it undoes: of float16, at one that is finite."""
+    for factor in _HALF_SCALES if dtype == torch.float16 else ():
+        found = differentiate(factor)
+        if all(tensor.isfinite().all() for tensor in (found if isinstance(found, list) else [found])):
+            return found
+    return differentiate(1.0)
+
+
+def scores_of(targets: Targets, logits: Tensor) -> Tensor:
+    """The scores (B, K), recorded; an error where a callable took them out of the graph."""
+    with torch.enable_grad():
+        scores = targets.scores(logits)
+    if not scores.requires_grad and logits.requires_grad:
+        raise TargetError(
+            "the scores of the callable target have no gradient: compute them from the logits, undetached"
+        )
+    return scores
 
 
 def curvature(scores: Tensor, leaf: Tensor, graph: bool) -> Tensor:
-    """H a of each score (B, K) at a leaf a: (B, K, …), by differentiating the gradient along a."""
+    """H a of each score (B, K) at a leaf a: (K, *leaf), by differentiating the gradient along a."""
     products = []
     for score in scores.unbind(1):
         (gradient,) = all_used(
             torch.autograd.grad(score.sum(), [leaf], create_graph=True, retain_graph=True, allow_unused=True)
         )
         products.append(_along(gradient, leaf, graph))
-    return torch.stack(products, dim=1)
+    return torch.stack(products)
 
 
 def _along(gradient: Tensor, leaf: Tensor, graph: bool) -> Tensor:
@@ -73,11 +96,11 @@ def _vectorised(scores: Tensor, leaves: list[Tensor], chosen: Tensor, graph: boo
             found = torch.autograd.grad(
                 scores, leaves, chosen, retain_graph=True, create_graph=graph, allow_unused=True, is_grads_batched=True
             )
-            return [gradient.transpose(0, 1) for gradient in all_used(found)]
+            return all_used(found)
         except RuntimeError:
             pass  # a backward that cannot be batched: one class at a time, below
     each = [
         all_used(torch.autograd.grad(scores, leaves, one, retain_graph=True, create_graph=graph, allow_unused=True))
         for one in chosen
     ]
-    return [torch.stack(column, dim=1) for column in zip(*each, strict=True)]
+    return [torch.stack(column) for column in zip(*each, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +36,10 @@ class Guiding(TorchFunctionMode):
     care of the first bracket. Nothing is changed on the model. ``forget`` ends the rule: a second derivative, which
     goes through the same graph, is a plain one.
     """
+
+    asked: ClassVar[str] = "guided gradients"
+    needed: ClassVar[str] = "activation function that is known"
+    instead: ClassVar[str] = "saliency"
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,15 +48,19 @@ class Onward:
 
     def __call__(self, values: Tensor) -> Tensor:
         """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
-        output = _expanded(self._output, len(values))
+        output = self._repeated(len(values))
         known: Tensor = first_tensor(output)  # type: ignore[assignment]  # it has one: it has a layout
         return self._replayed(
             replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values)
         )
 
+    def _repeated(self, count: int) -> Any:
+        """The layer's output for one image as if for ``count``."""
+        return _expanded(self._output, count, self._layout.batch_axis)
+
     def _bears_replay(self, logits: Tensor) -> bool:
         try:
-            again = self._replayed(_expanded(self._output, 2), 2)
+            again = self._replayed(self._repeated(2), 2)
         except (RuntimeError, ValueError, IndexError, TypeError):  # in-place writes, and outputs that do not repeat
             return False
         atol = 1e-4 * float(logits.detach().abs().nan_to_num().max())
@@ -116,29 +121,38 @@ class _Record:
 
 @contextmanager
 def answering(answers: Mapping[nn.Module, list[Any]]) -> Iterator[None]:
-    """While this is open, modules give these answers, in order, instead of computing; then they compute again.
+    """While this is open, modules give these answers, in order, instead of computing; then they compute again."""
+    with forwards({module: partial(_answer, module.forward, outputs) for module, outputs in answers.items()}):
+        yield
+
+
+def _answer(forward: Callable[..., Any], outputs: list[Any], *inputs: Any, **named: Any) -> Any:
+    output = outputs.pop(0) if outputs else _COMPUTE
+    return forward(*inputs, **named) if output is _COMPUTE else output
+
+
+@contextmanager
+def forwards(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """While this is open, modules compute other functions of their inputs.
 
     Only in this thread: whoever else asks the model gets what it computes.
     """
     owner = threading.get_ident()
     with ExitStack() as stack:
-        for module, outputs in answers.items():
+        for module, replacement in replacements.items():
             had = "forward" in vars(module)
             stack.callback(_put_back, module, module.forward if had else None)
-            module.forward = _answerer(module.forward, outputs, owner)
+            module.forward = _in_thread(owner, replacement, module.forward)
             # Torch's own encoder layers call none of their parts on their fast path, which a hook keeps them off.
             stack.callback(module.register_forward_hook(_nothing).remove)
         yield
 
 
-def _answerer(forward: Any, outputs: list[Any], owner: int) -> Any:
-    def answer(*inputs: Any, **named: Any) -> Any:
-        if threading.get_ident() != owner or not outputs:
-            return forward(*inputs, **named)
-        output = outputs.pop(0)
-        return forward(*inputs, **named) if output is _COMPUTE else output
+def _in_thread(owner: int, replacement: Callable[..., Any], forward: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*inputs: Any, **named: Any) -> Any:
+        return (replacement if threading.get_ident() == owner else forward)(*inputs, **named)
 
-    return answer
+    return run
 
 
 def _nothing(_module: nn.Module, _inputs: Any, _output: Any) -> None:
@@ -157,13 +171,13 @@ def _kept(output: Any) -> Any:
     return _mapped(output, Tensor.clone)
 
 
-def _expanded(output: Any, count: int) -> Any:
+def _expanded(output: Any, count: int, axis: int = 0) -> Any:
     """The output for one image as if for ``count``; ``ValueError`` where an axis of one image is not to be found."""
 
     def expand(tensor: Tensor) -> Tensor:
-        if tensor.ndim == 0 or tensor.shape[0] != 1:
+        if tensor.ndim <= axis or tensor.shape[axis] != 1:
             raise ValueError(f"an output {tuple(tensor.shape)} is not of one image")
-        return tensor.expand(count, *tensor.shape[1:])
+        return tensor.expand(*tensor.shape[:axis], count, *tensor.shape[axis + 1 :])
 
     return _mapped(output, expand)
 

@@ -12,12 +12,14 @@ from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.inputs import Images, cloned, cut, explained
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
+from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.capture import first_tensor, watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.placement import placed, reference
 from pellucid.models.engine.trace import Key, Trace, key_of, remembered, written
+from pellucid.models.orders import token_orders
 from pellucid.models.outputs import raw_logits
-from pellucid.models.tokens import Layout, infer
+from pellucid.models.tokens import Layout, Places
 
 
 class Session:
@@ -107,9 +109,9 @@ class Session:
     def _traced(self, image: Images) -> Trace:
         """A pass of one image, told module by module."""
         channels, *size = explained(image).shape[1:]
-        trace = Trace(channels, tuple(size))
+        trace = Trace(channels, Places(tuple(size), orders=token_orders(self.network)))
         given = cloned(image)
-        with torch.no_grad(), watched(self.network, trace.note):
+        with torch.no_grad(), watched(self.network, trace.note, trace.begin), AttentionTap(trace.attend):
             trace.answer = tuple(self._called(given).shape)
         trace.writes_input = written(given, image)
         return trace
@@ -134,13 +136,19 @@ class Session:
         """How a layer's output lies on these images, or an error that says what came."""
         trace = self.trace(images)
         module = self.modules([layer])[layer]
-        layout = infer(shape, trace.size, trace.grids, last_features(module))
-        if layout is None:
+        name = next(name for name, one in self.network.named_modules() if one is module)
+        layout = trace.layout(name, module) if name in trace.shapes else None
+        if layout is None or list(shape) != _of_many(trace.shapes[name], layout, len(explained(images))):
             raise LayerError(
                 f"layer {layer!r} was asked for; its output {tuple(shape)} has no places of a picture: "
                 f"choose one whose output is (B, C, H, W), (B, H, W, C) or tokens (B, T, C)"
             )
         return layout
+
+
+def _of_many(shape: Sequence[int], layout: Layout, images: int) -> list[int]:
+    """The shape for so many images of an output whose shape for one is known."""
+    return [images if axis == layout.batch_axis else length for axis, length in enumerate(shape)]
 
 
 @contextmanager
@@ -160,20 +168,6 @@ def modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     """A network's modules of these names, or an error with near names."""
     known = dict(network.named_modules(remove_duplicate=False))
     return {name: known[_bare(name, known)] for name in names}
-
-
-def last_features(module: nn.Module) -> int | None:
-    """How many features a module's norms and linear layers say the last axis has."""
-    counts = [_features(part) for part in module.modules()]
-    known = [count for count in counts if count is not None]
-    return known[-1] if known else None
-
-
-def _features(module: nn.Module) -> int | None:
-    if isinstance(module, nn.Linear):
-        return module.out_features
-    # Subclasses of LayerNorm (LayerNorm2d) may norm another axis.
-    return module.normalized_shape[0] if type(module) is nn.LayerNorm else None
 
 
 def _bare(name: str, known: Mapping[str, nn.Module]) -> str:

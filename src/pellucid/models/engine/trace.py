@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from pellucid.core.inputs import Images
+from pellucid.models.attention import Call
+from pellucid.models.engine.attention import Weighing
 from pellucid.models.engine.capture import first_tensor
+from pellucid.models.tokens import Layout, Places, infer
 
 Key = tuple[object, ...]
 _PER_SHAPE: WeakKeyDictionary[nn.Module, dict[Key, Trace]] = WeakKeyDictionary()
@@ -22,33 +25,82 @@ class Trace:
     """One image's pass. Names and shapes only: a trace keeps no tensor and no module alive."""
 
     channels: int
-    size: tuple[int, ...]
+    places: Places
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Each module's output shape with its batch axis, in the order in which the modules finished last."""
     runs: dict[str, int] = field(default_factory=dict)
-    grids: list[tuple[int, ...]] = field(default_factory=list)
-    """The grids that convolutions made, in order, each once."""
+    weights: set[str] = field(default_factory=set)
+    """The modules whose outputs are attention weights."""
     first_convolution: str | None = None
     answer: tuple[int, ...] = ()
     """The shape of the class scores: (1, C), or of a map of them (1, C, *space)."""
     writes_input: bool = False
     """Whether the network changes its input in place."""
-    reads_first_token: bool | None = None
-    """Of a network with attention: whether its score is read off the first token. None: not looked yet."""
+    calls: list[Call] = field(default_factory=list)
+    """The attentions, in order."""
+    read: tuple[int, ...] | None = None
+    """Of a network with attention: off which tokens its scores are read. None: not looked yet."""
+    _open: list[str] = field(default_factory=list)
+
+    def begin(self, name: str) -> None:
+        """A module begins."""
+        self._open.append(name)
+
+    def attend(self, number: int, weighing: Weighing) -> None:
+        """An attention is computed."""
+        self.calls.append(Call(number, tuple(self._open), weighing.shape, weighing.fused))
 
     def note(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
+        while self._open.pop() != name:
+            pass  # one that an exception left
         self.runs[name] = self.runs.get(name, 0) + 1
         tensor = first_tensor(output)
         if tensor is None:
             return
         self.shapes.pop(name, None)
         self.shapes[name] = tuple(tensor.shape)
-        if isinstance(module, _ConvNd) and tensor.ndim == len(self.size) + 2:
+        self.weights.discard(name)
+        if _is_attention(tensor):
+            self.weights.add(name)
+        if isinstance(module, _ConvNd) and tensor.ndim == len(self.places.size) + 2:
             self.first_convolution = self.first_convolution or name
             grid = tuple(tensor.shape[2:])
-            if grid not in self.grids:
-                self.grids.append(grid)
+            if grid not in self.places.grids:
+                self.places.grids.append(grid)
+
+    def layout(self, name: str, module: nn.Module) -> Layout | None:
+        """How the output of the module of this name lies on the picture; None if it has no places."""
+        if name in self.weights:
+            return None
+        return infer(self.shapes[name], self.places, last_features(module), is_of_last_axis(module))
+
+
+def _is_attention(tensor: Tensor) -> bool:
+    """Whether an output is a matrix of weights from places to places, and no picture."""
+    if tensor.ndim != 4 or tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] == 1:
+        return False
+    sums = tensor.sum(dim=-1)
+    return bool((tensor >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
+
+
+def last_features(module: nn.Module) -> int | None:
+    """How many features a module's norms and linear layers say the last axis has."""
+    counts = [_features(part) for part in module.modules()]
+    known = [count for count in counts if count is not None]
+    return known[-1] if known else None
+
+
+def is_of_last_axis(module: nn.Module) -> bool:
+    """Whether a module is itself a layer that works on the last axis."""
+    return _features(module) is not None
+
+
+def _features(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    # Subclasses of LayerNorm (LayerNorm2d) may norm another axis.
+    return module.normalized_shape[0] if type(module) is nn.LayerNorm else None
 
 
 def written(given: Images, images: Images) -> bool:

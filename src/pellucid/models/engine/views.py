@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from pellucid.core.inputs import Images
-from pellucid.core.probe import Step, TokenGrid
+from pellucid.core.probe import GradientStep, Step, TokenGrid
 from pellucid.core.target import Targets
 from pellucid.models.engine.batch import Batch
+from pellucid.models.engine.conserving import Conserving
+from pellucid.models.engine.guiding import Guiding
+from pellucid.models.engine.rules import Rule
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,20 @@ class View:
 
     def attentions(self, images: Images, step: Step) -> tuple[Tensor, TokenGrid]:
         """Fold the attention blocks with ``step``, first block first, and say how the tokens lie."""
-        return self._of(images).attentions(step)
+        batch = self._of(images)
+        return batch.attentions(step), batch.token_grid()
+
+    def token_grid(self, images: Images) -> TokenGrid:
+        """How the tokens lie whose attention is folded."""
+        return self._of(images).token_grid()
+
+    def attentions_and_gradients(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and the scores' gradients at it with ``step``, last block first, (B, K, …)."""
+        return self._of(images).attentions_and_gradients(targets, step)
+
+    def readouts(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
+        """Fold the blocks' attention and the gradients at it of scores read off after each block, (B, K, …)."""
+        return self._of(images).readouts(targets, step)
 
     def input_gradients(self, images: Images, targets: Targets) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space)."""
@@ -70,16 +86,23 @@ class View:
 
     def guided(self) -> View:
         """The same, with guided input gradients."""
+        return self._ruled(Guiding)
+
+    def conserving(self) -> View:
+        """The same, with input gradients by AttnLRP's rules."""
+        return self._ruled(Conserving)
+
+    def _ruled(self, rule: type[Rule]) -> View:
         batch = self.batch
-        return View(Batch(batch.session, batch.images, batch.layers, batch.differentiable, guided=True), self.layer)
+        return View(Batch(batch.session, batch.images, batch.layers, batch.differentiable, rule), self.layer)
 
     def differentiable(self) -> View:
         """The same answers, with the graph of their computation."""
         batch = self.batch
-        return View(Batch(batch.session, batch.images, batch.layers, True, batch.guided), self.layer)
+        return View(Batch(batch.session, batch.images, batch.layers, True, batch.rule), self.layer)
 
     def _of(self, images: Images) -> Batch:
         batch = self.batch
         if images is batch.images:
             return batch
-        return Batch(batch.session, images, batch.layers, batch.differentiable, batch.guided)
+        return Batch(batch.session, images, batch.layers, batch.differentiable, batch.rule)

@@ -1,0 +1,205 @@
+"""AttnLRP's rules, as gradients: what a function gets is shared out among its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+
+from pellucid.models.engine.attention import seen
+
+_NEAR_ZERO = 1e-6
+_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
+_ELEMENTWISE = {
+    *(F.relu, torch.relu, Tensor.relu, F.leaky_relu, F.relu6, F.hardtanh, F.elu, F.celu, F.selu, F.gelu),
+    *(F.silu, F.mish, F.softplus, F.hardswish, F.tanh, torch.tanh, Tensor.tanh, *_IN_PLACE),
+}
+
+
+class Conserving(TorchFunctionMode):
+    """Passes made while this is open have gradients g for which input ⊙ g is the relevance of AttnLRP's rules.
+
+    A product of two activations shares out halves; an activation function hands on f(x)/x; a norm's length or
+    standard deviation is a constant; a softmax is what it is to first order. The pass itself is the network's own: the
+    rules are hooks on what its functions are given. ``forget`` ends them: a second derivative, which goes through the
+    same graph, is a plain one.
+    """
+
+    asked: ClassVar[str] = "AttnLRP's shares"
+    needed: ClassVar[str] = "attention that could be read"
+    instead: ClassVar[str] = "input_x_gradient"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+        """How many attentions ran."""
+        self._handles: list[RemovableHandle] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Torch's hook for every function that is called."""
+        rule = _RULES.get(func)
+        return func(*args, **(kwargs or {})) if rule is None else rule(self, func, args, kwargs or {})
+
+    def forget(self) -> None:
+        """End the rules."""
+        for handle in self._handles:
+            handle.remove()
+
+    def part(self, tensor: Tensor, share: float) -> Tensor:
+        """The same tensor, of whose gradient only a share goes on."""
+        alias = tensor.view_as(tensor)
+        if alias.requires_grad:
+            self._hook(alias, lambda gradient: gradient * share)
+        return alias
+
+    def replaced(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """What ``run`` makes of x; the gradient g at that goes on to x as ``change(g)``."""
+        if not x.requires_grad:
+            return run(x)
+        alias, kept = x.view_as(x), list[Tensor]()
+        self._hook(alias, lambda _: change(kept.pop()))
+        result = run(alias)
+        self._hook(result, kept.append)
+        return result
+
+    def _hook(self, tensor: Tensor, told: Callable[[Tensor], Tensor | None]) -> None:
+        self._handles.append(tensor.register_hook(told))  # type: ignore[no-untyped-call]  # torch's own lacks it
+
+
+def _elementwise(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    """An activation function f hands on f(x)/x."""
+    given = {key: value for key, value in kwargs.items() if key != "input"}
+    x, *more = args if args else (kwargs["input"],)
+    in_place = func in _IN_PLACE or given.get("inplace", False)
+    before = x.clone() if in_place else x
+
+    def change(gradient: Tensor) -> Tensor:
+        safe = torch.where(before.abs() > _NEAR_ZERO, before, torch.full_like(before, _NEAR_ZERO))
+        value: Tensor = func(safe.clone() if in_place else safe, *more, **given)
+        return gradient * value / safe
+
+    return mode.replaced(lambda alias: func(alias, *more, **given), x, change)
+
+
+def _layer_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    x, given = _named(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
+    axes = tuple(range(-len(given["normalized_shape"]), 0))
+
+    def change(gradient: Tensor) -> Tensor:
+        weighed = _weighed(gradient, given.get("weight"))
+        spread = x.var(axes, unbiased=False, keepdim=True) + given.get("eps", 1e-5)
+        return _centred(weighed * spread.rsqrt(), axes)
+
+    return mode.replaced(lambda alias: func(alias, **given), x, change)
+
+
+def _rms_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    x, given = _named(("input", "normalized_shape", "weight", "eps"), args, kwargs)
+    axes = tuple(range(-len(given["normalized_shape"]), 0))
+    eps = given.get("eps")
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+
+    def change(gradient: Tensor) -> Tensor:
+        return _weighed(gradient, given.get("weight")) * (x.square().mean(axes, keepdim=True) + eps).rsqrt()
+
+    return mode.replaced(lambda alias: func(alias, **given), x, change)
+
+
+def _group_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    x, given = _named(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
+    weight, grouped = given.get("weight"), (len(x), given["num_groups"], -1)
+    weight = None if weight is None else weight.reshape(-1, *(1,) * (x.ndim - 2))
+
+    def change(gradient: Tensor) -> Tensor:
+        spread = x.reshape(grouped).var(-1, unbiased=False, keepdim=True) + given.get("eps", 1e-5)
+        weighed = _weighed(gradient, weight).reshape(grouped)
+        return _centred(weighed * spread.rsqrt(), (-1,)).reshape(x.shape)
+
+    return mode.replaced(lambda alias: func(alias, **given), x, change)
+
+
+def _normalize(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    """Of x / ‖x‖ the length is a constant."""
+    x, given = _named(("input", "p", "dim", "eps", "out"), args, kwargs)
+
+    def change(gradient: Tensor) -> Tensor:
+        length = x.norm(given.get("p", 2.0), given.get("dim", 1), keepdim=True)
+        scaled: Tensor = gradient / length.clamp_min(given.get("eps", 1e-12))
+        return scaled
+
+    return mode.replaced(lambda alias: func(alias, **given), x, change)
+
+
+def _named(names: Sequence[str], args: Any, kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
+    """A function's first argument, and the others by name."""
+    given = dict(zip(names, args, strict=False)) | kwargs
+    return given.pop("input"), given
+
+
+def _weighed(gradient: Tensor, weight: Tensor | None) -> Tensor:
+    return gradient if weight is None else gradient * weight
+
+
+def _centred(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return tensor - tensor.mean(axes, keepdim=True)
+
+
+def _sdpa(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    """Half of what comes is the values', a quarter the queries' and the keys': the weights' half, halved."""
+    query, given = _named(("input", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, _as_input(kwargs))
+    mode.seen += 1
+    key, value = mode.part(given.pop("key"), 0.25), mode.part(given.pop("value"), 0.5)
+    result: Tensor = func(mode.part(query, 0.25), key, value, **given)
+    return result
+
+
+def _as_input(kwargs: Any) -> dict[str, Any]:
+    return {"input" if key == "query" else key: value for key, value in kwargs.items()}
+
+
+def _multi_head(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
+    with mode:
+        output, _ = seen(func)(*args, **{**kwargs, "need_weights": False})
+    return output, func(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
+
+
+def _product(first: int, mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
+    """Two activations get half each; of one and a weight, the activation gets all. Factors begin at ``first``."""
+    factors = args[first:]
+    if len(factors) != 2 or not all(map(_is_activation, factors)):
+        return func(*args, **kwargs)
+    return func(*args[:first], *(mode.part(factor, 0.5) for factor in factors), **kwargs)
+
+
+def _softmax(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
+    result: Tensor = func(*args, **kwargs)
+    mode.seen += result.ndim > 2
+    return result
+
+
+def _is_activation(value: object) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad and not isinstance(value, nn.Parameter)
+
+
+_PRODUCTS = {
+    *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm),
+    *(torch.mul, Tensor.mul, Tensor.__mul__),
+}
+_RULES: dict[Any, Callable[[Conserving, Any, Any, Any], Any]] = {
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    F.layer_norm: _layer_norm,
+    F.rms_norm: _rms_norm,
+    F.group_norm: _group_norm,
+    F.normalize: _normalize,
+    F.scaled_dot_product_attention: _sdpa,
+    F.multi_head_attention_forward: _multi_head,
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
+    **dict.fromkeys(_PRODUCTS, partial(_product, 0)),
+    torch.einsum: partial(_product, 1),
+}

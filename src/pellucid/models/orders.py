@@ -1,0 +1,27 @@
+"""Networks that keep their tokens in an order of their own, and can say how those lie on the picture."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def token_orders(network: nn.Module) -> dict[int, tuple[int, ...]]:
+    """Which token lies at each cell, row by row, by the number of tokens; empty where they lie in their order.
+
+    Hiera (timm's, transformers') keeps the tokens of a pooling window apart until they are pooled. Both have a
+    ``reroll`` that puts them back for a step of its ``schedule``, which holds each step's grid.
+    """
+    orders = {}
+    for module in network.modules():
+        reroll: Any = getattr(module, "reroll", None)
+        schedule: Any = getattr(reroll, "schedule", getattr(module, "schedule", None))
+        if callable(reroll) and isinstance(schedule, dict):
+            for step, (_, grid) in schedule.items():
+                count = math.prod(grid)
+                cells = reroll(torch.arange(count).reshape(1, count, 1), step)
+                orders[count] = tuple(cells.flatten().tolist())
+    return orders
