@@ -274,6 +274,11 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(
         timm.create_model("swin_tiny_patch4_window7_224", num_classes=2), images(1, side=224), method="rollout"
     ),
+    lambda: pellucid.explain(
+        timm.create_model("crossvit_tiny_240", num_classes=2), images(1, side=240), method="rollout"
+    ),
+    lambda: pellucid.explain(timm.create_model("test_coatnet"), images(1, side=160), method="legrad"),
+    lambda: two(method="attnlrp"),
     lambda: pellucid.explain(resnet18(), images(1)[0]),
     lambda: pellucid.explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(0)), images(2), layers=["0"]),
     lambda: two(targets=pellucid.Region(1)),

@@ -68,7 +68,7 @@ def test_commands_run(command: str, place: Path) -> None:
 def test_there_are_snippets_and_commands() -> None:
     assert len(blocks("python")) == 4
     assert len(COMMANDS) == 5
-    assert len(pellucid.available_methods()) == 26
+    assert len(pellucid.available_methods()) == 30
 
 
 def test_make_targets_that_are_named_exist() -> None:

@@ -64,7 +64,7 @@ class About:
     @property
     def reads_attention(self) -> bool:
         """Whether it needs a network with attention."""
-        return "attentions" in self.cls.attribute.__code__.co_names
+        return self.cls.uses_attention
 
     @property
     def layer(self) -> str:

@@ -40,7 +40,7 @@ def test_training_twice_gives_the_same(tmp_path):
 def test_an_unknown_network_is_one_line(tmp_path):
     result = CliRunner().invoke(app, ["rnn", "--output", str(tmp_path)])
     assert result.exit_code == OptionError.exit_code
-    assert result.output == "network 'rnn' was asked for; there are cnn, vit\n"
+    assert result.output == "network 'rnn' was asked for; there are cnn, vit, swin\n"
     assert not any(tmp_path.iterdir())
 
 

@@ -28,6 +28,8 @@ SIDES = {
     (TinyViT, 3): (16, 8, 16),
 }
 PATCH = 8
+OF_ATTENTION = {name for name in pellucid.available_methods() if catalogue.find(name).uses_attention}
+"""There is none in a network of convolutions."""
 RUNTIME = Runtime(batch_size=5, seed=SEED)
 """So small a batch that what is done in passes takes several."""
 
@@ -103,7 +105,7 @@ def assert_replicated(
 
 def of_cnns() -> Iterator[tuple[str, dict[str, object]]]:
     for name in pellucid.available_methods():
-        if name != "rollout":  # there is no attention in it
+        if name not in OF_ATTENTION:
             for options in OPTIONS.get(name, [{}]):
                 yield name, options
 
@@ -111,7 +113,7 @@ def of_cnns() -> Iterator[tuple[str, dict[str, object]]]:
 def of_others() -> Iterator[tuple[str, type[nn.Module], int]]:
     for name in pellucid.available_methods():
         for kind, rank in SIDES:
-            if (kind, rank) != (TinyCNN, 2) and (name != "rollout" or kind is TinyViT):
+            if (kind, rank) != (TinyCNN, 2) and (name not in OF_ATTENTION or kind is TinyViT):
                 yield name, kind, rank
 
 
@@ -132,8 +134,13 @@ def test_what_the_methods_look_at() -> None:
     assert {name for name, made in named.items() if not made.uses_layers} == {
         *("fullgrad", "guided_backprop", "input_x_gradient", "integrated_gradients", "occlusion", "rise", "rollout"),
         *("saliency", "smoothgrad", "smoothgrad_squared", "vargrad"),
+        *("attention", "attnlrp", "gradient_rollout", "legrad"),
     }
-    assert {name for name, made in named.items() if not made.class_specific} == {"eigencam", "rollout"}
+    assert {name for name, made in named.items() if not made.class_specific} == {"attention", "eigencam", "rollout"}
+    assert {name for name, made in named.items() if not made.uses_gradients} == {
+        *("ablationcam", "attention", "eigencam", "occlusion", "rise", "rollout", "scorecam"),
+    }
+    assert {"attention", "attnlrp", "gradient_rollout", "legrad", "rollout"} == OF_ATTENTION
 
 
 def test_a_method_without_a_replica_is_noticed() -> None:
@@ -207,7 +214,7 @@ def with_log_probability(logits: Tensor) -> Tensor:
     return logits[..., 2] + logits.log_softmax(dim=-1)[..., 2]
 
 
-@pytest.mark.parametrize("name", sorted(set(pellucid.available_methods()) - {"finercam", "rollout"}))
+@pytest.mark.parametrize("name", sorted(set(pellucid.available_methods()) - OF_ATTENTION - {"finercam"}))
 def test_equals_its_replica_for_any_score(name: str) -> None:
     """Of a score that bends, the second derivative is not 0 on a network of ReLUs either."""
     model, batch = network(TinyCNN, 2), pictures(TinyCNN, 2, 1)
@@ -270,6 +277,20 @@ def test_rollout_with_its_options(prefix: int, head_fusion: str, discard_ratio: 
     assert_replicated(
         "rollout", options, network(TinyViT, 2, prefix), pictures(TinyViT, 2), torch.tensor([[0]] * 2), ""
     )
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 2, 5])
+@pytest.mark.parametrize("name", sorted(OF_ATTENTION))
+def test_what_reads_attention_with_any_tokens(name: str, prefix: int) -> None:
+    targets = torch.tensor([[0, 3]] * 2)
+    assert_replicated(name, {}, network(TinyViT, 2, prefix), pictures(TinyViT, 2), targets, "")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in OF_ATTENTION if catalogue.find(name).class_specific))
+def test_what_reads_attention_for_any_score(name: str) -> None:
+    model, batch = network(TinyViT, 2), pictures(TinyViT, 2, 1)
+    found = explained(name, {}, model, batch, with_log_probability, "").attributions
+    assert_equal(found[0, 0], REPLICAS[name](model, batch[0], with_log_probability, ""))
 
 
 @pytest.mark.parametrize("name", ["gradcam", "hirescam", "shapleycam", "ablationcam", "scorecam", "fullgrad"])

@@ -15,7 +15,7 @@ from pellucid.errors import TargetError
 from tests.contract.test_methods import METHODS, PERTURBING, few
 from tests.networks import CONVOLUTIONS, NORMS, TinyCNN, images, seeded
 
-SPECIFIC = [name for name in METHODS if few(name).class_specific and name != "rollout"]
+SPECIFIC = [name for name in METHODS if few(name).class_specific and not few(name).uses_attention]
 REFUSE_CALLABLES = {"finercam"}
 SIDE = {2: 32, 3: 16}
 LAYER = "encoder.4"

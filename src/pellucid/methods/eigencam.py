@@ -35,6 +35,7 @@ class EigenCAM(Method):
     torch.Size([1, 1, 2, 2])
     """
 
+    uses_gradients: ClassVar[bool] = False
     class_specific: ClassVar[bool] = False
 
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic

@@ -47,6 +47,7 @@ class Occlusion(Method):
     baseline: float = 0.0
 
     uses_layers: ClassVar[bool] = False
+    uses_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

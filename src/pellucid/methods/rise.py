@@ -46,6 +46,7 @@ class RISE(Method):
     keep: float = 0.5
 
     uses_layers: ClassVar[bool] = False
+    uses_gradients: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

@@ -44,6 +44,8 @@ class Rollout(Method):
     discard_ratio: float = 0.0
 
     uses_layers: ClassVar[bool] = False
+    uses_gradients: ClassVar[bool] = False
+    uses_attention: ClassVar[bool] = True
     class_specific: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -56,8 +58,7 @@ class Rollout(Method):
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
         rollout, tokens = probe.attentions(images, self._step)
-        row = rollout[:, 0] if tokens.class_token else rollout[:, tokens.prefix :].mean(dim=1)
-        return Attribution(row[:, tokens.prefix :].reshape(len(row), 1, *tokens.grid))
+        return Attribution(tokens.places(tokens.reading(rollout) @ rollout)[:, None])
 
     def _step(self, before: Tensor | None, attention: Tensor) -> Tensor:
         """Multiply one more block (B, heads, T, T) onto the product (B, T, T) of those before."""

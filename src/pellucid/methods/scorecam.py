@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class ScoreCAM(Method):
     >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method="scorecam").attributions.shape
     torch.Size([1, 1, 2, 2])
     """
+
+    uses_gradients: ClassVar[bool] = False
 
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

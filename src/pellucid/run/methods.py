@@ -10,6 +10,6 @@ def available_methods() -> list[str]:
     """The names of all explanation methods, sorted.
 
     >>> available_methods()[:4]
-    ['ablationcam', 'aug_smooth', 'eigen_smooth', 'eigencam']
+    ['ablationcam', 'attention', 'attnlrp', 'aug_smooth']
     """
     return catalogue.names()
