@@ -70,6 +70,7 @@ def test_what_is_taken(shapes, taken, tokens, prefix, grid) -> None:
         ([], "No attention maps captured"),
         ([square(49, 64), square(49, 16), square(49)], r"within windows \(64 of 49 tokens\)"),
         ([square(13)], "13 tokens or channels was found; they lie on no grid"),
+        ([(1, 1, 3136, 49), (1, 2, 784, 49)], r"merged of several \(784 to 49\)"),
         ([square(401), square(197), square(401), square(197)], r"in turn \(of 401, 197\)"),
         ([square(197), (1, 3, 196, 49), square(197)], "in turn"),
         ([square(197), (1, 3, 1, 197), square(197)], "in turn"),
@@ -221,3 +222,52 @@ def test_blocks_that_pass_on_a_tuple_and_get_their_tokens_by_name() -> None:
     named.blocks = nn.ModuleList(map(Named, named.blocks))
     one, other = (pellucid.explain(model, images(2), method="legrad", targets="all") for model in (plain, named))
     torch.testing.assert_close(one.attributions, other.attributions)
+
+
+def test_a_pool_that_no_score_depends_on_is_left_out() -> None:
+    """As in transformers' SigLIP, whose classifier takes the mean of what its pooling gets."""
+
+    class Idle(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.blocks(self.embed(x)))
+            query = x.mean(dim=1, keepdim=True)
+            (query @ x.transpose(1, 2)).softmax(-1) @ x
+            return self.head(x.mean(dim=1))
+
+    idle, plain = seeded(Idle, 2, 4, 0), seeded(TinyViT, 2, 4, 0)
+    for method in ("attention", "rollout", "gradient_rollout", "legrad"):
+        one, other = (pellucid.explain(model, images(2), method=method, targets="all") for model in (idle, plain))
+        torch.testing.assert_close(one.attributions, other.attributions)
+
+
+def test_what_is_read_is_asked_where_the_score_depends_on_it() -> None:
+    """As in transformers' BEiT, whose model answers with tokens beside what its classifier takes of them."""
+
+    class Inner(nn.Module):
+        def __init__(self, network: TinyViT) -> None:
+            super().__init__()
+            self.network, self.prefix = network, network.prefix
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            x = self.network.norm(self.network.blocks(self.network.embed(x)))
+            return x.clone(), x[:, self.prefix :].mean(dim=1)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            network = seeded(TinyViT, 2, 4, 1)
+            self.inner, self.head = Inner(network), network.head
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.inner(x)[1])
+
+    model = Outer().eval()
+    found = pellucid.explain(model, images(1), method="rollout").attributions
+    network = model.inner.network
+    with torch.no_grad():
+        x, product = network.embed(images(1)), torch.eye(17)
+        for block in network.blocks:
+            q, k, _ = block.split(block.norm1(x))
+            weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)[0].mean(0)
+            x, product = block(x), stepped(weights, product)
+    torch.testing.assert_close(found.flatten(), product[1:, 1:].mean(0), rtol=1e-4, atol=1e-6)

@@ -80,7 +80,13 @@ def planned(calls: Sequence[Call], places: Places) -> Plan:
             f"attention over the whole picture was asked for; this model attends within windows "
             f"({windows[0].shape[0]} of {windows[0].shape[3]} tokens): {INSTEAD}"
         )
-    if not squares and not pools:
+    if known and not squares and not pools:
+        _, _, queries, keys = known[-1].shape
+        raise NoAttentionError(
+            f"attention over the whole picture was asked for; this model's tokens attend to others, merged of several "
+            f"({queries} to {keys}): {INSTEAD}"
+        )
+    if not known:
         counts = ", ".join(map(str, sorted(found)))
         raise NoAttentionError(
             f"attention over {counts} tokens or channels was found; they lie on no grid of the network "

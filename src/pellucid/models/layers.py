@@ -3,8 +3,8 @@
 Of the modules whose output is spatial (larger than 1×1), the one that finishes last, leaving out pooling,
 dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
 more than once; and of these the last from which the class score has a non-zero gradient on the places
-(a ViT's last norm has none: only its class token goes on). Linear layers, which project within a block, come after
-all others.
+(a ViT's last norm has none: only its class token goes on). After all others come linear layers, which project within a
+block or to classes, and modules that get the same tensor as one beside them: a part of the score goes by other ways.
 
 Of a network that answers with a map of logits, those on the coarsest grid come first (but for adaptive pooling's,
 as a pyramid of poolings has), there the one that finishes last; then the next finer ones. Left out are the layers
@@ -53,17 +53,23 @@ def candidates(trace: Trace, network: nn.Module) -> list[str]:
     names = [name for name in reversed(trace.shapes) if name in modules and _allowed(name, modules, trace)]
     layouts = {name: layout_of(name, modules[name], trace) for name in names}
     placed = [name for name in names if layouts[name] is not None]
-    # A linear layer projects to queries, keys and values, of which the score depends otherwise, too, or to classes.
-    linear = [name for name in placed if isinstance(modules[name], nn.Linear)]
-    found = [name for name in placed if name not in linear]
+    parts = [name for name in placed if isinstance(modules[name], nn.Linear) or _is_a_part(name, trace)]
+    found = [name for name in placed if name not in parts]
     # Of tokens, those as wide as the last ones.
     width = next((trace.shapes[name][-1] for name in found if len(trace.shapes[name]) == 3), None)
-    found = [name for name in found if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width] + linear
+    found = [name for name in found if len(trace.shapes[name]) != 3 or trace.shapes[name][-1] == width] + parts
     if len(trace.answer) == 2:
         return found
     adaptive = {trace.shapes[name][2:] for name in trace.shapes if "Adaptive" in type(modules.get(name)).__name__}
     grids = {name: layout.grid for name, layout in layouts.items() if layout is not None}
     return sorted(found, key=lambda name: (grids[name] in adaptive, math.prod(grids[name])))
+
+
+def _is_a_part(name: str, trace: Trace) -> bool:
+    """Whether a module gets what another one beside it gets, or stands in one that does so for an attention."""
+    around = {call.modules[-1] for call in trace.calls}
+    above = [name[:end] for end, sign in enumerate(name) if sign == "."]
+    return name in trace.branches or any(one in trace.branches and one.rpartition(".")[0] in around for one in above)
 
 
 def layout_of(name: str, module: nn.Module, trace: Trace) -> Layout | None:
@@ -160,32 +166,29 @@ def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:
     return f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer"
 
 
-def sample_images(network: nn.Module, size: Sequence[int] | None, like: Tensor) -> Iterator[Tensor]:
-    """Seeded noise of the sizes that the network may take, the likeliest first, (1, C, *space)."""
-    for shape in _sizes(network, size):
+def sample_images(
+    network: nn.Module, asked: Sequence[int] | None, stated: tuple[int, ...] | None, like: Tensor
+) -> Iterator[Tensor]:
+    """Seeded noise (1, C, *space) of the size that is asked for, else of those that the network may take.
+
+    First comes what its source states, then common sizes.
+    """
+    for shape in _sizes(network, asked, stated):
         yield noise_like(like.new_zeros(1, *shape))
 
 
 _SIDES = {1: (), 2: (224, 32, 28, 64, 96, 128, 256, 299, 384, 512), 3: (32, 64, 96, 112, 128)}
 
 
-def _sizes(network: nn.Module, size: Sequence[int] | None) -> Iterator[tuple[int, ...]]:
+def _sizes(
+    network: nn.Module, asked: Sequence[int] | None, stated: tuple[int, ...] | None
+) -> Iterator[tuple[int, ...]]:
     first = next((m for m in network.modules() if isinstance(m, nn.modules.conv._ConvNd)), None)
     channels = first.in_channels if first is not None else 3
     rank = len(first.kernel_size) if first is not None else 2
-    if size is not None:
-        yield (channels, *size) if len(size) == rank else tuple(size)
+    if asked is not None:
+        yield (channels, *asked) if len(asked) == rank else tuple(asked)
         return
-    yield from stated_sizes(network)
+    if stated is not None:
+        yield stated
     yield from ((channels, *(side,) * rank) for side in _SIDES[rank])
-
-
-def stated_sizes(network: nn.Module) -> Iterator[tuple[int, ...]]:
-    """What the network says of its input: timm's configuration, torchvision's ViT."""
-    for name in ("pretrained_cfg", "default_cfg"):
-        size = (getattr(network, name, None) or {}).get("input_size")
-        if size:
-            yield tuple(size)
-    side = getattr(network, "image_size", None)
-    if isinstance(side, int):
-        yield 3, side, side

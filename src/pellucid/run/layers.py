@@ -12,6 +12,7 @@ from pellucid.models.engine import Session, opened
 from pellucid.models.engine.placement import reference
 from pellucid.models.engine.trace import Trace
 from pellucid.models.layers import recommended_layer, sample_images
+from pellucid.models.sources import model_info
 
 
 def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None) -> list[str]:
@@ -32,8 +33,9 @@ def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tup
     if input_size is not None and not _is_size(input_size):
         raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
     tried: list[str] = []
+    stated = model_info(model).input_size
     with opened(model, Runtime()) as session:
-        for image in sample_images(session.network, input_size, reference(session.network)):
+        for image in sample_images(session.network, input_size, stated, reference(session.network)):
             try:
                 return _chosen(session, image)
             except PellucidError:

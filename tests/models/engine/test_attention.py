@@ -88,6 +88,7 @@ USES = {
     "matmul": lambda a, v: a @ v,
     "transposed": lambda a, v: (v.transpose(2, 3) @ a.transpose(2, 3)).transpose(2, 3),
     "einsum": lambda a, v: torch.einsum("bhij,bhjd->bhid", a, v),
+    "einsum of a list": lambda a, v: torch.einsum("bhij,bhjd->bhid", [a, v]),
     "dropout before": lambda a, v: nn.Dropout().eval()(a) @ v,
     "another type before": lambda a, v: torch.matmul(a.to(v.dtype), v),
 }
@@ -204,7 +205,7 @@ def naive(method: str, model: nn.Module, image: Tensor, target: int) -> Tensor:
         else:
             step = eye + (weights * gradient)[0].clamp(min=0).mean(0)
         product = step @ product
-    return product
+    return product - eye if method == "gradient_rollout" else product
 
 
 @pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])

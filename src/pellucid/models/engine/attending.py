@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from pellucid.core.inputs import Images, explained
+from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.probe import GradientStep, Step
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
@@ -22,6 +22,7 @@ from pellucid.models.engine.attention import AttentionTap, Weighing
 from pellucid.models.engine.capture import first_tensor, recording, replaced
 from pellucid.models.engine.derivatives import NotReached, as_float, scaled, scores_of
 from pellucid.models.engine.replay import forwards
+from pellucid.models.engine.search import noise_like, without_zeros
 from pellucid.models.engine.session import Session
 
 Passing = Callable[[], AbstractContextManager[None]]
@@ -36,7 +37,35 @@ class Attending:
         self._passing = passing
         self._graph = graph
         self._trace = session.trace(images)
-        self.plan = planned(self._trace.calls, self._trace.places)
+        self.plan = self._planned()
+
+    def _planned(self) -> Plan:
+        """The plan, without what pools the tokens where the score does not depend on that (SigLIP's, in transformers)."""
+        trace = self._trace
+        plan = planned(trace.calls, trace.places)
+        pools = [call for call in plan.calls if call.is_pool]
+        if pools and trace.idle is None:
+            trace.idle = frozenset(call.number for call in pools) if self._are_idle(pools) else frozenset()
+        return (
+            planned([call for call in trace.calls if call.number not in trace.idle], trace.places)
+            if pools and trace.idle
+            else plan
+        )
+
+    def _are_idle(self, pools: Sequence[Call]) -> bool:
+        """Whether a score has no gradient at any of these attentions, tried on noise."""
+        image = cut(self._images, 0, 1)
+        noise = with_explained(image, noise_like(explained(image)))
+        session, seen = without_zeros(self._session), list[Tensor]()
+        with torch.no_grad():
+            with _tap(self._trace.calls, pools, lambda _, weighing: seen.append(weighing.begin())):
+                logits = session.call(noise)
+            with torch.enable_grad():
+                score = logits.flatten(1).sum()
+            return not score.requires_grad or not any(
+                gradient is not None and bool(gradient.any())
+                for gradient in torch.autograd.grad(score, seen, allow_unused=True)
+            )
 
     def folded(self, step: Step) -> tuple[Tensor, Tensor]:
         """What ``step`` makes of the attention, first block first, and the logits of the pass."""

@@ -234,10 +234,15 @@ def _product(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _einsum(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
-    operands = args[1:]
+    equation, *operands = unlisted(args)
     if kwargs or len(operands) != 2 or tuple(operands[0].shape) not in tap._softmaxes:
         return func(*args, **kwargs)
-    return _used(tap, operands[0], lambda weights: func(args[0], weights, operands[1]))
+    return _used(tap, operands[0], lambda weights: func(equation, weights, operands[1]))
+
+
+def unlisted(args: Any) -> Any:
+    """An einsum's arguments, whose operands may be given in a list."""
+    return (args[0], *args[1]) if len(args) == 2 and isinstance(args[1], list | tuple) else args
 
 
 def _used(tap: AttentionTap, weights: Tensor, use: Callable[[Tensor], Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -26,6 +27,8 @@ from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout, infer
 
 T = TypeVar("T")
+_LAST = 12
+"""So many of the last layers are asked where the scores are read off."""
 
 
 class Batch:
@@ -252,24 +255,29 @@ class Batch:
         trace = self.session.trace(self._prepared)
         if trace.read is None:
             modules = dict(self.session.network.named_modules())
-            layouts = ((name, trace.layout(name, modules[name])) for name in reversed(trace.shapes) if name in modules)
-            tokens = (
-                (name, found)
-                for name, found in layouts
-                if found is not None
-                and found.kind == "tokens"
-                and (found.grid, found.prefix) == (layout.grid, layout.prefix)
-            )
-            last = next(tokens, None)
-            trace.read = (0,) if last is None else self._counting(*last)
+            layouts = {name: trace.layout(name, modules[name]) for name in reversed(trace.shapes) if name in modules}
+            fitting = {name: one for name, one in layouts.items() if one is not None and _is_of(one, layout)}
+            counted = (self._counting(name, one) for name, one in islice(fitting.items(), _LAST))
+            trace.read = next(filter(None, counted), (0,))
         return trace.read
 
     def _counting(self, layer: str, layout: Layout) -> tuple[int, ...]:
-        """The tokens of a layer at which a score has a gradient, tried on noise; the patches as the first of them."""
+        """The tokens of a layer at which a score has a gradient, tried on noise; the patches as the first of them.
+
+        None where no gradient comes to the layer.
+        """
         image = cut(self._prepared, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
         probing = Batch(without_zeros(self.session), noise, [layer])
-        gradient = probing._all_gradients(Targets("predicted"))[layer][0].movedim(layout.batch_axis, 0)[0]
+        try:
+            gradient = probing._all_gradients(Targets("predicted"))[layer][0].movedim(layout.batch_axis, 0)[0]
+        except GradientError:
+            return ()
         counts = (gradient != 0).any(dim=-1)
         alone = [index for index in range(layout.prefix) if counts[index]]
-        return (*alone, layout.prefix) if counts[layout.prefix :].any() or not alone else tuple(alone)
+        return (*alone, layout.prefix) if counts[layout.prefix :].any() else tuple(alone)
+
+
+def _is_of(layout: Layout, tokens: Layout) -> bool:
+    """Whether a layer's output is of the same tokens."""
+    return layout.kind == "tokens" and (layout.grid, layout.prefix) == (tokens.grid, tokens.prefix)

@@ -76,13 +76,15 @@ def _leaf(tensor: Tensor, name: str) -> Tensor:
 
 @contextmanager
 def watched(
-    model: nn.Module, note: Callable[[str, nn.Module, object], None], begin: Callable[[str], None] = lambda _: None
+    model: nn.Module,
+    note: Callable[[str, nn.Module, object], None],
+    begin: Callable[[str, object], None] = lambda *_: None,
 ) -> Iterator[None]:
-    """While this is open, every module that finishes is told to ``note``, and every one that begins to ``begin``."""
+    """While this is open, modules that finish are told to ``note``, those that begin to ``begin``, with what they get."""
     with ExitStack() as stack:
         for name, module in model.named_modules():
             stack.callback(module.register_forward_hook(_teller(name, note)).remove)
-            stack.callback(module.register_forward_pre_hook(_beginner(name, begin)).remove)
+            stack.callback(module.register_forward_pre_hook(_beginner(name, begin), with_kwargs=True).remove)
         yield
 
 
@@ -93,9 +95,9 @@ def _teller(name: str, note: Callable[[str, nn.Module, object], None]) -> Callab
     return tell
 
 
-def _beginner(name: str, begin: Callable[[str], None]) -> Callable[[nn.Module, Any], None]:
-    def tell(_module: nn.Module, _inputs: Any) -> None:
-        begin(name)
+def _beginner(name: str, begin: Callable[[str, object], None]) -> Callable[[nn.Module, Any, Any], None]:
+    def tell(_module: nn.Module, inputs: Any, named: Any) -> None:
+        begin(name, (*inputs, *named.values()))
 
     return tell
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
-from pellucid.models.engine.attention import seen
+from pellucid.models.engine.attention import seen, unlisted
 
 _NEAR_ZERO = 1e-6
 _IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
@@ -171,6 +171,7 @@ def _multi_head(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
 
 def _product(first: int, mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
     """Two activations get half each; of one and a weight, the activation gets all. Factors begin at ``first``."""
+    args = unlisted(args)
     factors = args[first:]
     if len(factors) != 2 or not all(map(_is_activation, factors)):
         return func(*args, **kwargs)

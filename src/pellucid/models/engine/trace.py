@@ -21,6 +21,14 @@ _PER_SHAPE: WeakKeyDictionary[nn.Module, dict[Key, Trace]] = WeakKeyDictionary()
 
 
 @dataclass
+class _Open:
+    """A module that has begun, and the tensors that modules within it got."""
+
+    name: str
+    within: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
 class Trace:
     """One image's pass. Names and shapes only: a trace keeps no tensor and no module alive."""
 
@@ -40,22 +48,34 @@ class Trace:
     """The attentions, in order."""
     read: tuple[int, ...] | None = None
     """Of a network with attention: off which tokens its scores are read. None: not looked yet."""
-    _open: list[str] = field(default_factory=list)
+    idle: frozenset[int] | None = None
+    """Of the attentions that pool the tokens, those on which no score depends. None: not looked yet."""
+    branches: set[str] = field(default_factory=set)
+    """The modules that get the same tensor as another one beside them: each computes only a part of what follows."""
+    _open: list[_Open] = field(default_factory=list)
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, inputs: object) -> None:
         """A module begins."""
-        self._open.append(name)
+        given = first_tensor(inputs)
+        if self._open and given is not None:
+            beside = self._open[-1].within
+            shared = [other for other, tensor in beside.items() if tensor is given]
+            self.branches.update([name, *shared] if shared else [])
+            beside[name] = given
+        self._open.append(_Open(name))
 
     def attend(self, number: int, weighing: Weighing) -> None:
         """An attention is computed."""
-        self.calls.append(Call(number, tuple(self._open), weighing.shape, weighing.fused))
+        self.calls.append(Call(number, tuple(part.name for part in self._open), weighing.shape, weighing.fused))
 
     def note(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
-        while self._open.pop() != name:
+        while self._open.pop().name != name:
             pass  # one that an exception left
         self.runs[name] = self.runs.get(name, 0) + 1
         tensor = first_tensor(output)
+        if self._open and self._open[-1].within.get(name) is tensor:
+            self._open[-1].within.pop(name, None)  # it passes on what it got: what gets that next stands behind it
         if tensor is None:
             return
         self.shapes.pop(name, None)

@@ -34,7 +34,11 @@ class Order:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model. ``weights`` is "default", "random", "checkpoint", or None: not known."""
+    """What is known of a model.
+
+    ``weights`` is "default", "random", "checkpoint", or None: not known. ``input_size`` is an image's, (C, *space),
+    where the model or its source states it.
+    """
 
     spec: str | None = None
     classes: tuple[str, ...] | None = None
@@ -42,6 +46,7 @@ class ModelInfo:
     preprocessing: Preprocessing | None = None
     checkpoint_sha256: str | None = None
     weights: str | None = None
+    input_size: tuple[int, ...] | None = None
 
 
 class Source(Protocol):
@@ -58,7 +63,7 @@ class Source(Protocol):
         ...
 
     def info(self, order: Order, model: nn.Module, /) -> ModelInfo:
-        """Say what the source knows of a model that it built: classes, head, preprocessing."""
+        """Say what the source knows of a model that it built: classes, head, preprocessing, the input's size."""
         ...
 
 

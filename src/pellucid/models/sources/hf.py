@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,7 @@ class HuggingFaceSource:
 
     def info(self, order: Order, model: nn.Module) -> ModelInfo:
         """Give what the configuration says, and what the image processor beside the weights does."""
-        config: Any = model.config
-        several = config.problem_type == "multi_label_classification"
-        return ModelInfo(
-            classes=_classes(config), head="sigmoid" if several else None, preprocessing=_preprocessing(order)
-        )
+        return replace(from_config(model.config), preprocessing=_preprocessing(order))
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
         """Give a file's weights by the model's own names: since version 5 transformers saves others."""
@@ -168,9 +165,27 @@ def _reading(name: str) -> Iterator[None]:
         ) from error
 
 
+def from_config(config: Any) -> ModelInfo:
+    """Say what a configuration of transformers says of classes, head and the input's size; nothing of any other."""
+    if not isinstance(getattr(config, "id2label", None), Mapping):
+        return ModelInfo()
+    several = getattr(config, "problem_type", None) == "multi_label_classification"
+    return ModelInfo(classes=_classes(config), head="sigmoid" if several else None, input_size=_input_size(config))
+
+
+def _input_size(config: Any) -> tuple[int, ...] | None:
+    """Give (C, H, W), where a configuration has an image's size: a number, or two."""
+    for part in (config, getattr(config, "vision_config", None)):
+        size = getattr(part, "image_size", None)
+        sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, list | tuple) else ()
+        if len(sides) == 2:
+            return (getattr(part, "num_channels", 3), *sides)
+    return None
+
+
 def _classes(config: Any) -> tuple[str, ...] | None:
     """Give the classes' names, unless they are transformers' stand-ins."""
-    names = [str(config.id2label[index]) for index in sorted(config.id2label or {})]
+    names = [str(config.id2label[index]) for index in sorted(config.id2label)]
     real = any(name != f"LABEL_{index}" for index, name in enumerate(names))
     return tuple(names) if real and len(names) == config.num_labels else None
 

@@ -23,6 +23,7 @@ from pellucid.models.checkpoints import (
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
 from pellucid.models.preprocessing import from_timm
 from pellucid.models.sources.base import ModelInfo, Naming, Order, Source, seeded, sources
+from pellucid.models.sources.hf import from_config
 
 WEIGHTS = ("none", "default")
 _KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
@@ -58,7 +59,8 @@ def load_model(
 def model_info(model: nn.Module) -> ModelInfo:
     """Say what is known of a model: all of it for one that ``load_model`` made, also inside a wrapper.
 
-    Of any other, only timm's ``pretrained_cfg`` is read, for the preprocessing.
+    Of any other, timm's ``pretrained_cfg`` is read, for the preprocessing, and the ``config`` of transformers, for the
+    classes and the head.
     """
     for name in ("module", "_orig_mod"):
         inner = getattr(model, name, None)
@@ -66,8 +68,11 @@ def model_info(model: nn.Module) -> ModelInfo:
             return model_info(inner)
     if model in _KNOWN:
         return _KNOWN[model]
-    has_settings = isinstance(getattr(model, "pretrained_cfg", None), dict)
-    return ModelInfo(preprocessing=from_timm(model) if has_settings else None)
+    if isinstance(getattr(model, "pretrained_cfg", None), dict):
+        return _sized(ModelInfo(preprocessing=from_timm(model)))
+    side = getattr(model, "image_size", None)  # torchvision's ViT
+    known = from_config(getattr(model, "config", None))
+    return replace(known, input_size=(3, side, side)) if isinstance(side, int) else known
 
 
 def find(spec: str) -> tuple[Source, str]:
@@ -144,9 +149,17 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
 
 
 def _remember(model: nn.Module, source: Source, order: Order, known: ModelInfo) -> nn.Module:
-    own = source.info(order, model)
-    _KNOWN[model] = replace(known, classes=own.classes, head=own.head, preprocessing=own.preprocessing)
+    own = _sized(source.info(order, model))
+    _KNOWN[model] = replace(own, spec=known.spec, checkpoint_sha256=known.checkpoint_sha256, weights=known.weights)
     return model.eval()
+
+
+def _sized(info: ModelInfo) -> ModelInfo:
+    """The same with the input's size, where only the preprocessing says it."""
+    known = info.preprocessing
+    if info.input_size or known is None or known.crop is None:
+        return info
+    return replace(info, input_size=(known.channels, *known.crop))
 
 
 def _digest(path: Path) -> str:

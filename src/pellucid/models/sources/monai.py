@@ -52,9 +52,11 @@ class MonaiSource:
             )
         return _create(order)
 
-    def info(self, _order: Order, _model: nn.Module) -> ModelInfo:
-        """Say nothing: MONAI knows no classes, and no preprocessing."""
-        return ModelInfo()
+    def info(self, order: Order, _model: nn.Module) -> ModelInfo:
+        """Give the size that a ViT takes; MONAI knows no classes, and no preprocessing."""
+        name, rank = _parsed(order.name)
+        size = (order.in_channels or 1, *(VIT_SIDES[rank],) * rank)
+        return ModelInfo(input_size=size if name == "vit" else None)
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
         """Give a ViT's weights as they are called without its tanh, and without those that no pass has used."""

@@ -14,6 +14,7 @@ from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.preprocessing import from_torchvision
 from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes
 
+FEW_FRAMES = 8
 AUXILIARY = ("googlenet", "inception_v3")
 
 
@@ -44,10 +45,18 @@ class TorchvisionSource:
         categories = tuple(weights.meta["categories"])
         count = number_of_classes(model, describe("", model).heads[0])
         pictures = order.name not in _names(video=True)
+        channels = order.in_channels or 3
         return ModelInfo(
             classes=categories if len(categories) == count else None,
-            preprocessing=from_torchvision(weights, order.in_channels or 3) if pictures else None,
+            preprocessing=from_torchvision(weights, channels) if pictures else None,
+            input_size=None if pictures else (channels, *_video_size(weights)),
         )
+
+
+def _video_size(weights: Any) -> tuple[int, ...]:
+    """Give (frames, H, W) that the weights were made for; of networks that take any number of frames, a few."""
+    frames = max(weights.meta.get("min_temporal_size", 1), FEW_FRAMES)
+    return (frames, *weights.transforms().crop_size)
 
 
 def _names(video: bool) -> list[str]:
