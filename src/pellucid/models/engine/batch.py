@@ -132,7 +132,7 @@ class Batch:
             one = (1, *output.shape[1:]) if len(output) == count else output.shape
             return infer(one, trace.places, last, leaf=last is not None)
 
-        fold = BiasFold(layout, step)
+        fold = BiasFold(layout, step, count)
         return self._from_images(targets, lambda: fold, partial(fold.run, graph=self.differentiable))
 
     def _from_images(
@@ -141,13 +141,18 @@ class Batch:
         watching: Callable[[], AbstractContextManager[object]],
         ask: Callable[[Tensor, Tensor], T],
     ) -> T:
-        """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them."""
+        """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them.
+
+        Only what depends on the images is recorded: the parameters take no part, unless the answers are differentiated.
+        """
+        session = self.session if self.differentiable else self.session.frozen()
         for kept in (nullcontext, partial(recording, self.session.network)):
             with self._ruled() as rule:
                 with self._grad_mode(whole=True), kept(), watching(), rule:
                     images, leaf = self._with_leaf()
-                    logits = self.session.call(images)
+                    logits = session.call(images)
                     scores = scores_of(targets, logits)
+                self.session.head = session.head
                 if self._logits is None:
                     self._logits = logits if self.differentiable else logits.detach()
                 if scores.requires_grad:

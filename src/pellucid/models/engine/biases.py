@@ -36,10 +36,11 @@ class BiasFold(TorchFunctionMode):
     Functions, not modules: a norm module may have an activation of its own behind its bias.
     """
 
-    def __init__(self, layout: Callable[[Tensor, int | None], Layout | None], step: Step) -> None:
+    def __init__(self, layout: Callable[[Tensor, int | None], Layout | None], step: Step, images: int) -> None:
         super().__init__()
         self._layout = layout
         self._step = step
+        self._images = images
         self._folded: Tensor | None = None
         self._total: Tensor | None = None
         self._told: list[RemovableHandle] = []
@@ -58,7 +59,9 @@ class BiasFold(TorchFunctionMode):
     def _take(self, bias: Tensor, last: bool, layout: Layout | None, gradient: Tensor) -> None:
         bias, gradient = as_float(bias), as_float(gradient)
         product = gradient * (bias if last else bias.reshape(-1, *(1,) * (gradient.ndim - 2)))
-        total = product.flatten(1).sum(1)
+        if len(product) % self._images:
+            return  # of no image
+        total = product.reshape(self._images, -1).sum(1)  # an image's windows follow one another
         self._total = total if self._total is None else self._total + total
         if layout is not None:
             self._folded = self._step(self._folded, layout.spatial(product)[:, None])

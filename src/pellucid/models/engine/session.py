@@ -86,7 +86,13 @@ class Session:
 
     def with_parameters(self, stand_ins: Mapping[str, Tensor]) -> Session:
         """The same session with other values in some parameters; the network's own stay untouched."""
-        return Session(self.model, self.network, *self._heads, self.runtime, stand_ins)
+        return Session(self.model, self.network, *self._heads, self.runtime, {**self._stand_ins, **stand_ins})
+
+    def frozen(self) -> Session:
+        """The same session with parameters that need no gradient."""
+        values = {**dict(self.network.named_parameters()), **self._stand_ins}
+        needing = {name: value.detach() for name, value in values.items() if value.requires_grad}
+        return self.with_parameters(needing) if needing else self
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
