@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pellucid.errors import PellucidError, PellucidWarning
 
-SPEC = "torchvision:, timm:, hf:, xrv: or monai: and a NAME, or path/to/file.py:factory."
+SPEC = "torchvision:, timm:, hf:, xrv: or monai: and a NAME, path/to/file.py:factory, or path/to/model.onnx."
 """What commands say of a model's specification."""
 SOME_FAILED = 1
 NOTHING_DONE = 3

@@ -139,12 +139,17 @@ def _class_names(path: Path) -> list[str]:
 
 def _worked_out(model: nn.Module) -> Preprocessing:
     """The size that the network takes; pixels in [0, 1], for want of anything said."""
-    trace, _ = layer_tree(model)
-    size = (trace.places.size[0], trace.places.size[-1])
+    channels, *size = model_info(model).input_size or _found_out(model)
     warnings.warn(
-        f"the model does not say what its pictures should be: given as {size[0]} × {size[1]} pixels in [0, 1]; "
+        f"the model does not say what its pictures should be: given as {size[0]} × {size[-1]} pixels in [0, 1]; "
         f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",
         PellucidWarning,
         stacklevel=2,
     )
-    return Preprocessing(resize=size, channels=trace.channels, source="worked out from the network")
+    return Preprocessing(resize=(size[0], size[-1]), channels=channels, source="worked out from the network")
+
+
+def _found_out(model: nn.Module) -> tuple[int, ...]:
+    """(C, *space) of the first input that the network takes."""
+    trace, _ = layer_tree(model)
+    return (trace.channels, *trace.places.size)

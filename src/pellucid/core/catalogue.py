@@ -44,6 +44,15 @@ def names() -> list[str]:
     return sorted(_METHODS)
 
 
+def scores_alone() -> list[str]:
+    """The names of the methods that ask a network for its scores alone, sorted."""
+    return [name for name, cls in sorted(_METHODS.items()) if not _looks(cls)]
+
+
+def _looks(cls: type[Method]) -> bool:
+    return cls.uses_layers or cls.uses_gradients or cls.uses_attention
+
+
 def find(name: str) -> type[Method]:
     """The class of a method, or an error that says which there are."""
     if name not in _METHODS:

@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from pellucid.core.catalogue import scores_alone
 from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
@@ -163,7 +164,10 @@ def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:
     else:
         shapes = sorted({shape[1:] for shape in trace.shapes.values()}, key=len, reverse=True)
         found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
-    return f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer"
+    return (
+        f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer, such as "
+        f"{' or '.join(scores_alone())}"
+    )
 
 
 def sample_images(

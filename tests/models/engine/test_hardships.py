@@ -19,6 +19,9 @@ from pellucid.core.runtime import Runtime
 from pellucid.errors import GradientError, OptionError, OutputError, SourceError, TargetError
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM
+from pellucid.methods.integrated_gradients import IntegratedGradients
+from pellucid.methods.occlusion import Occlusion
+from pellucid.methods.rise import RISE
 from pellucid.methods.rollout import Rollout
 from pellucid.xai import GradCAM as PublishedGradCAM
 from pellucid.xai import GradCAMConfig, PGDAttack
@@ -422,10 +425,45 @@ def test_autocast_does_not_reach_into_the_map() -> None:
         assert torch.is_autocast_enabled("cpu")
 
 
+SCRIPTS = {
+    "traced": lambda model: torch.jit.trace(model, images(1)),
+    "scripted": torch.jit.script,
+    "frozen": lambda model: torch.jit.freeze(torch.jit.script(model)),
+}
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit")  # torch's own, that TorchScript is deprecated
-def test_torchscript_is_refused_with_the_remedy() -> None:
-    with pytest.raises(SourceError, match=r"TorchScript.*nn.Module it was made from"):
-        pellucid.explain(torch.jit.trace(seeded(TinyCNN).eval(), images(1)), images(1))
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_torchscript_is_explained_by_what_looks_at_no_layer(kind: str) -> None:
+    model = seeded(TinyCNN).eval()
+    script = SCRIPTS[kind](model)
+    for method in (Occlusion(window=8, stride=8), RISE(masks=20), "saliency", IntegratedGradients(steps=3)):
+        one, other = (pellucid.explain(each, images(2), method=method, targets=1) for each in (script, model))
+        torch.testing.assert_close(one.heatmaps, other.heatmaps, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("kind", SCRIPTS)
+def test_torchscript_is_refused_with_the_remedy_where_it_would_be_looked_into(kind: str) -> None:
+    script = SCRIPTS[kind](seeded(TinyCNN).eval())
+    for method in ("gradcam", "rollout", "scorecam"):
+        with pytest.raises(SourceError, match=r"TorchScript.*\(occlusion, rise\).*nn.Module it was made from"):
+            pellucid.explain(script, images(1), method=method)
+    for method in ("guided_backprop", "fullgrad", "attnlrp"):
+        with pytest.raises(GradientError, match=r"a part of the model is TorchScript.*use (saliency|input_x_gradient)"):
+            pellucid.explain(script, images(1), method=method)
+    with pytest.raises(SourceError, match="TorchScript"):
+        pellucid.recommended_layers(script)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_a_part_that_is_torchscript_is_passed_over() -> None:
+    model = seeded(TinyCNN).eval()
+    expected = pellucid.explain(model, images(2), layers=["features.3"])
+    model.fc = torch.jit.script(model.fc)
+    same(pellucid.explain(model, images(2), layers=["features.3"]), expected)
+    assert pellucid.explain(model, images(2)).layers == ("features.4",)
+    pellucid.explain(model, images(2), method="saliency")
 
 
 def test_one_nan_image_does_not_spoil_the_others_components() -> None:

@@ -40,7 +40,7 @@ class Attending:
         self.plan = self._planned()
 
     def _planned(self) -> Plan:
-        """The plan, without what pools the tokens where the score does not depend on that (SigLIP's, in transformers)."""
+        """The plan, without what pools the tokens where no score depends on that (SigLIP's, in transformers)."""
         trace = self._trace
         plan = planned(trace.calls, trace.places)
         pools = [call for call in plan.calls if call.is_pool]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pellucid.core.catalogue import scores_alone
 from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.probe import GradientStep, Step, TokenGrid
 from pellucid.core.target import Targets
@@ -125,6 +126,7 @@ class Batch:
 
     def bias_gradients(self, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
         """Bias × gradient of every layer, folded, and its sum over the network, (B, K)."""
+        self._refuse_script("the biases' gradients", "input_x_gradient")
         trace = self.session.trace(self._prepared)  # before the pass: it may take one
         count = len(explained(self._prepared))
 
@@ -160,7 +162,8 @@ class Batch:
                         return ask(scores, leaf)
         raise GradientError(
             "no gradient of the score reaches the images: a part of the model runs under inference_mode, a reentrant "
-            "checkpoint or a detach; turn that off, or use a method that explains a later layer"
+            "checkpoint or a detach, or not in torch; turn that off, or use a method that explains a later layer, or "
+            f"needs the scores alone, such as {' or '.join(scores_alone())}"
         )
 
     @contextmanager
@@ -169,11 +172,7 @@ class Batch:
         if self.rule is None:
             yield nullcontext()
             return
-        if any(isinstance(module, torch.jit.ScriptModule) for module in self.session.network.modules()):
-            raise GradientError(
-                f"{self.rule.asked} were asked for; a part of the model is TorchScript, whose functions cannot be "
-                f"seen: use {self.rule.instead}"
-            )
+        self._refuse_script(self.rule.asked, self.rule.instead)
         rule = self.rule()
         try:
             yield rule
@@ -181,6 +180,13 @@ class Batch:
                 raise GradientError(f"{rule.asked} were asked for; the model runs no {rule.needed}: use {rule.instead}")
         finally:
             rule.forget()
+
+    def _refuse_script(self, asked: str, instead: str) -> None:
+        if self.session.has_script:
+            raise GradientError(
+                f"{asked} were asked for; a part of the model is TorchScript, whose functions cannot be seen: "
+                f"use {instead}"
+            )
 
     def _with_leaf(self) -> tuple[Images, Tensor]:
         """The images with the explained tensor needing a gradient."""

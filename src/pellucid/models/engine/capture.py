@@ -80,12 +80,17 @@ def watched(
     note: Callable[[str, nn.Module, object], None],
     begin: Callable[[str, object], None] = lambda *_: None,
 ) -> Iterator[None]:
-    """While this is open, modules that finish are told to ``note``, those that begin to ``begin``, with what they get."""
+    """While this is open, modules that finish are told to ``note``, and those that begin, with inputs, to ``begin``."""
     with ExitStack() as stack:
-        for name, module in model.named_modules():
+        for name, module in hookable(model):
             stack.callback(module.register_forward_hook(_teller(name, note)).remove)
             stack.callback(module.register_forward_pre_hook(_beginner(name, begin), with_kwargs=True).remove)
         yield
+
+
+def hookable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A model's modules by name, without TorchScript's, which bear no hooks."""
+    return ((name, one) for name, one in model.named_modules() if not isinstance(one, torch.jit.ScriptModule))
 
 
 def _teller(name: str, note: Callable[[str, nn.Module, object], None]) -> Callable[[nn.Module, Any, Any], None]:
@@ -110,6 +115,6 @@ def recording(model: nn.Module) -> Iterator[None]:
         torch.set_grad_enabled(True)
 
     with ExitStack() as stack:
-        for module in model.modules():
+        for _, module in hookable(model):
             stack.callback(module.register_forward_pre_hook(begin).remove)
         yield

@@ -103,7 +103,8 @@ def _gpu_states() -> list[Tensor]:
 @contextmanager
 def _eval_mode(model: nn.Module) -> Iterator[None]:
     # The attribute, not .train(): models override that method to keep some layers frozen.
-    training = [module for module in model.modules() if module.training]
+    # A frozen TorchScript module has none.
+    training = [module for module in model.modules() if getattr(module, "training", False)]
     try:
         for module in training:
             module.training = False

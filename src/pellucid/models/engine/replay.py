@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from pellucid.core.inputs import Images, repeated
 from pellucid.errors import LayerError
-from pellucid.models.engine.capture import first_tensor, replaced
+from pellucid.models.engine.capture import first_tensor, hookable, replaced
 from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout
 
@@ -102,10 +102,9 @@ class _Record:
     @contextmanager
     def watching(self, network: nn.Module) -> Iterator[None]:
         with ExitStack() as stack:
-            for module in network.modules():
-                if not isinstance(module, torch.jit.ScriptModule):  # it bears no hooks
-                    stack.callback(module.register_forward_pre_hook(self._begin).remove)
-                    stack.callback(module.register_forward_hook(self._end).remove)
+            for _, module in hookable(network):
+                stack.callback(module.register_forward_pre_hook(self._begin).remove)
+                stack.callback(module.register_forward_hook(self._end).remove)
             yield
 
     def _begin(self, _module: nn.Module, _inputs: Any) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.catalogue import scores_alone
 from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.inputs import Images, cloned, cut, explained
 from pellucid.core.runtime import Runtime
@@ -44,6 +45,11 @@ class Session:
         self._heads = (asked_head, stated_head)
         self._stand_ins = dict(stand_ins or {})
         self._like = reference(network)
+
+    @property
+    def has_script(self) -> bool:
+        """Whether a part of the network is TorchScript, whose functions and modules cannot be seen."""
+        return any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules())
 
     def prepared(self, images: Images) -> Images:
         """The images where the network is, in its precision; the caller's own are left alone."""
@@ -89,7 +95,9 @@ class Session:
         return Session(self.model, self.network, *self._heads, self.runtime, {**self._stand_ins, **stand_ins})
 
     def frozen(self) -> Session:
-        """The same session with parameters that need no gradient."""
+        """The same session with parameters that need no gradient; TorchScript's stay as they are."""
+        if self.has_script:
+            return self
         values = {**dict(self.network.named_parameters()), **self._stand_ins}
         needing = {name: value.detach() for name, value in values.items() if value.requires_grad}
         return self.with_parameters(needing) if needing else self
@@ -106,6 +114,12 @@ class Session:
 
     def trace(self, images: Images) -> Trace:
         """What one of these images passes through; found once for an input shape."""
+        if isinstance(self.model, torch.jit.ScriptModule):
+            raise SourceError(
+                "a TorchScript model was given; its layers cannot be looked into: use a method that needs its scores "
+                f"alone ({', '.join(scores_alone())}) or gradients at the picture (such as saliency), or give the "
+                "nn.Module it was made from"
+            )
         traces = remembered(self.model)
         key = self.key(images)
         if key not in traces:
@@ -161,10 +175,6 @@ def _of_many(shape: Sequence[int], layout: Layout, images: int) -> list[int]:
 def opened(model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: str | None = None) -> Iterator[Session]:
     """Hold a model alone for a while; afterwards it is as it was."""
     model = unwrapped(model)
-    if isinstance(model, torch.jit.ScriptModule):
-        raise SourceError(
-            "a TorchScript model was given; its layers cannot be looked into: give the nn.Module it was made from"
-        )
     with custody(model):
         network = placed(model, runtime)
         yield Session(model, network, head, stated_head, runtime)

@@ -53,6 +53,8 @@ class Source(Protocol):
     """Where models of one prefix come from."""
 
     prefix: str
+    brings_weights: bool
+    """Whether a model has weights of its own where none are asked for: random ones otherwise."""
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
@@ -111,8 +113,8 @@ def number_of_classes(model: nn.Module, head: str) -> int:
     return int(model.get_parameter(f"{head}.weight").shape[0])
 
 
-def package(name: str, asked: str) -> Any:
-    """Import an optional package of the extra ``zoo``. ``MissingPackageError``: it is not installed."""
+def package(name: str, asked: str, extra: str = "zoo") -> Any:
+    """Import an optional package, which an extra of ours installs. ``MissingPackageError``: it is not installed."""
     try:
         # One of them silences all warnings of the process as it is imported.
         with warnings.catch_warnings():
@@ -121,5 +123,5 @@ def package(name: str, asked: str) -> Any:
     except ImportError:
         whole = name.partition(".")[0]
         raise MissingPackageError(
-            f"{asked} needs {whole}, which is not installed: pip install 'pellucid[zoo]'"
+            f"{asked} needs {whole}, which is not installed: pip install 'pellucid[{extra}]'"
         ) from None

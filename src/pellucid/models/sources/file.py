@@ -27,6 +27,7 @@ class FileSource:
     """
 
     prefix = "file"
+    brings_weights = True
 
     def outline(self, order: Order) -> nn.Module:
         """Give the model as the factory makes it unasked. ``SourceError``: no file, no such function."""

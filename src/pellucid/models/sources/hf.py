@@ -29,6 +29,7 @@ class HuggingFaceSource:
     """
 
     prefix = "hf"
+    brings_weights = False
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""

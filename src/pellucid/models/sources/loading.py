@@ -38,9 +38,9 @@ def load_model(
     """Make a model, in eval mode.
 
     ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224``, ``hf:google/vit-base-patch16-224``,
-    ``xrv:densenet121-res224-all``, ``monai:densenet121-3d`` or ``path/to/file.py:factory`` (which runs that
-    file: your own code). Left out, the architecture is what the checkpoint states or what
-    its weights are recognised as. ``weights="default"`` downloads pretrained ones; "none" without a
+    ``xrv:densenet121-res224-all``, ``monai:densenet121-3d``, ``path/to/model.onnx`` or
+    ``path/to/file.py:factory`` (which runs that file: your own code). Left out, the architecture is what the
+    checkpoint states or what its weights are recognised as. ``weights="default"`` downloads pretrained ones; "none" without a
     checkpoint gives random ones, the same every time. The numbers of classes and input channels are the
     checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
     """
@@ -51,8 +51,7 @@ def load_model(
     order = Order(name, weights == "default", num_classes)
     with seeded():
         model = source.build(order)
-    # A model from a file may have loaded its own weights: what they are is not known.
-    drawn = None if source.prefix == "file" else "random"
+    drawn = None if source.brings_weights else "random"  # of those a model brings it is not known what they are
     return _remember(model, source, order, ModelInfo(spec, weights="default" if order.pretrained else drawn))
 
 
@@ -84,6 +83,8 @@ def find(spec: str) -> tuple[Source, str]:
         return known["file"], spec
     if name and prefix in known and prefix != "file":
         return known[prefix], name
+    if spec.endswith(".onnx"):
+        return known["onnx"], spec
     if spec.endswith(".py"):
         raise SourceError(f"{spec!r} names a file; name the function in it that returns the model, as in {spec}:build")
     prefixes = ", ".join(f"{each}:…" for each in sorted(known) if each != "file")

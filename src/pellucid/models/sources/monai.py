@@ -33,6 +33,7 @@ class MonaiSource:
     """
 
     prefix = "monai"
+    brings_weights = False
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""

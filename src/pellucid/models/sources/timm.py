@@ -17,6 +17,7 @@ class TimmSource:
     """timm's registered models by their names (``name`` or ``name.tag``), never from the hub by address."""
 
     prefix = "timm"
+    brings_weights = False
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""

@@ -22,6 +22,7 @@ class TorchvisionSource:
     """torchvision's classification models by their names; those of videos take (B, C, T, H, W)."""
 
     prefix = "torchvision"
+    brings_weights = False
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture without memory for its weights. ``SourceError``: no such name."""

@@ -36,6 +36,7 @@ class XRVSource:
     """
 
     prefix = "xrv"
+    brings_weights = False
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture without memory for its weights. ``SourceError``: no such name."""

@@ -1,0 +1,97 @@
+"""``model.onnx`` or ``onnx:model.onnx``: a graph that onnxruntime computes, for the methods that need scores alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import SourceError
+from pellucid.models.sources.base import ModelInfo, Order, package
+
+LARGEST = 2**31
+"""Bytes that a file may have: what its format allows."""
+_ELSEWHERE = b"\x0a\x08location\x12"
+"""How a tensor in the file names another file that it lies in: the key of an entry, in protobuf."""
+_TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
+
+
+class OnnxModel(nn.Module):
+    """A graph with one input, the images: (B, C, *space) → its outputs by name. It has no layers, and no gradients."""
+
+    def __init__(self, session: Any) -> None:
+        super().__init__()
+        self._session = session
+        (self._input,) = session.get_inputs()
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    @property
+    def size(self) -> tuple[int | None, ...]:
+        """The input's shape, its batch in front; None where it may be anything."""
+        return tuple(side if isinstance(side, int) else None for side in self._input.shape)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Run the graph, in parts where it takes so many images at a time and no others."""
+        step = self.size[0] or len(images)
+        parts = [self._run(images[start : start + step], step) for start in range(0, len(images), step)]
+        return {name: torch.cat([part[name] for part in parts]).to(images.device) for name in self._outputs}
+
+    def _run(self, images: Tensor, count: int) -> dict[str, Tensor]:
+        """The outputs of a part, filled up to ``count`` images by its last one."""
+        filled = torch.cat([images, images[-1:].expand(count - len(images), *images.shape[1:])])
+        given = filled.detach().to("cpu", _TYPES[self._input.type]).numpy()
+        answers = self._session.run(self._outputs, {self._input.name: given})
+        return {
+            name: torch.from_numpy(answer)[: len(images)] for name, answer in zip(self._outputs, answers, strict=True)
+        }
+
+
+class OnnxSource:
+    """A file in the ONNX format, with its weights inside. Nothing but the graph's own operators is run."""
+
+    prefix = "onnx"
+    brings_weights = True
+
+    def outline(self, order: Order) -> nn.Module:
+        """Refuse: there is nothing to load weights into."""
+        raise SourceError(f"{order.name}: an ONNX file has its weights inside; leave out the checkpoint")
+
+    def build(self, order: Order) -> nn.Module:
+        """Load the graph. ``SourceError``: no such file, it cannot be read, or it takes more than images."""
+        if order.num_classes is not None:
+            raise SourceError(f"{order.name}: an ONNX file's classes are what they are; leave out num_classes")
+        session = _session(Path(order.name))
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _TYPES:
+            found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
+            raise SourceError(f"{order.name}: a graph with one input of floats, the images, is needed, got {found}")
+        return OnnxModel(session)
+
+    def info(self, _order: Order, model: nn.Module) -> ModelInfo:
+        """Give the input's size, where the graph states it."""
+        size = model.size[1:] if isinstance(model, OnnxModel) else ()
+        sides = tuple(side for side in size if side is not None)
+        return ModelInfo(input_size=sides if size and len(sides) == len(size) else None)
+
+
+def _session(path: Path) -> Any:
+    onnxruntime = package("onnxruntime", str(path), "onnx")
+    if not path.is_file():
+        raise SourceError(f"onnx:{path}: no such file; give path/to/model.onnx")
+    if path.stat().st_size > LARGEST:
+        raise SourceError(f"onnx:{path}: larger than {LARGEST} bytes, which no ONNX file is")
+    graph = path.read_bytes()
+    if _ELSEWHERE in graph:
+        raise SourceError(f"onnx:{path}: it has parts in other files, which are not read; write it as one file")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of the kinds that onnxruntime defines
+        text = " ".join(str(error).split())[:160]
+        raise SourceError(f"onnx:{path}: it is broken ({text})") from None
+
+
+SOURCE = OnnxSource()

@@ -1,0 +1,135 @@
+"""Graphs in the ONNX format: explained by what needs the scores alone, and refused in one line otherwise."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import pytest
+import skimage.data
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image as Pillow
+from torch import nn
+from typer.testing import CliRunner
+
+import pellucid
+from pellucid.cli.main import app
+from pellucid.errors import GradientError, MissingPackageError, NoAttentionError, NoSpatialLayerError, SourceError
+from pellucid.methods import RISE, Occlusion
+from tests.networks import TinyCNN, images, seeded
+
+
+def written(model: nn.Module, path, batch: int | None = None, side: int | None = 32) -> str:
+    """The model as torch writes it: of any number of images, or of ``batch``; of any size, or of ``side``."""
+    free = {0: "batch"} if batch is None else {}
+    free |= {2: "height", 3: "width"} if side is None else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model.eval(),
+            (images(batch or 2, side=side or 32),),
+            str(path),
+            dynamo=False,
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_axes={"image": free, "logits": {0: "batch"} if batch is None else {}},
+        )
+    return str(path)
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return seeded(TinyCNN).eval()
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4])
+def test_it_is_explained_as_the_network_that_it_was_made_from(model, tmp_path, batch):
+    graph = pellucid.load_model(written(model, tmp_path / "net.onnx", batch))
+    for method in (Occlusion(window=8, stride=4), RISE(masks=30)):
+        one, other = (pellucid.explain(each, images(3), method=method, targets="all") for each in (graph, model))
+        torch.testing.assert_close(one.logits, other.logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.heatmaps, other.heatmaps, rtol=0, atol=1e-3)
+
+
+def test_what_is_known_of_it(model, tmp_path):
+    info = pellucid.model_info(pellucid.load_model("onnx:" + written(model, tmp_path / "net.onnx")))
+    assert (info.input_size, info.weights, info.preprocessing) == ((3, 32, 32), None, None)
+    free = pellucid.load_model(written(model, tmp_path / "free.onnx", side=None))
+    assert pellucid.model_info(free).input_size is None
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [("gradcam", NoSpatialLayerError), ("saliency", GradientError), ("rollout", NoAttentionError)],
+)
+def test_other_methods_name_those_that_work(model, tmp_path, method, error):
+    graph = pellucid.load_model(written(model, tmp_path / "net.onnx"))
+    with pytest.raises(error) as caught:
+        pellucid.explain(graph, images(1), method=method)
+    assert "occlusion or rise" in str(caught.value) or method == "rollout"
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_takes_it(model, tmp_path):
+    Pillow.fromarray(skimage.data.chelsea()).resize((60, 40)).save(tmp_path / "cat.png")
+    words = ["explain", str(tmp_path / "cat.png"), "--model", written(model, tmp_path / "net.onnx")]
+    words += ["--method", "occlusion", "--output", str(tmp_path / "out")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", pellucid.PellucidWarning)
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
+    facts = json.loads((tmp_path / "out" / "cat_metadata.json").read_text())
+    assert facts["model"]["spec"].endswith("net.onnx")
+    with Pillow.open(tmp_path / "out" / "cat_overlay.png") as overlay:
+        assert overlay.size[0] >= 60
+
+
+def two_inputs(path) -> None:
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 8, 8]) for name in "abc"]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["c"])], "sum", values[:2], values[2:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def parts_elsewhere(path) -> None:
+    weight = numpy_helper.from_array(np.zeros((64, 64), np.float32), "w")
+    value = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 64])
+    out = helper.make_tensor_value_info("c", TensorProto.FLOAT, [1, 64])
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "w"], ["c"])], "product", [value], [out], [weight])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(made, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_bytes(b"not a graph"), "it is broken"),
+        (parts_elsewhere, "it has parts in other files, which are not read"),
+        (two_inputs, "a graph with one input of floats, the images, is needed, got a: tensor.*, b: tensor"),
+    ],
+    ids=["none", "broken", "in parts", "two inputs"],
+)
+def test_what_cannot_be_loaded_is_one_line(tmp_path, make, text, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where onnxruntime would look for the parts
+    make(tmp_path / "net.onnx")
+    with pytest.raises(SourceError, match=text) as caught:
+        pellucid.load_model(str(tmp_path / "net.onnx"))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_it_does_not_take(model, tmp_path):
+    path = written(model, tmp_path / "net.onnx")
+    with pytest.raises(SourceError, match="leave out num_classes"):
+        pellucid.load_model(path, num_classes=3)
+    torch.save({"model_state_dict": model.state_dict()}, tmp_path / "best.pt")
+    with pytest.raises(SourceError, match="leave out the checkpoint"):
+        pellucid.load_model(path, checkpoint=tmp_path / "best.pt")
+
+
+def test_the_package_that_is_missing_is_named(model, tmp_path, monkeypatch):
+    path = written(model, tmp_path / "net.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingPackageError, match=r"needs onnxruntime.*pellucid\[onnx\]"):
+        pellucid.load_model(path)
