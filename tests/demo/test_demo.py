@@ -59,7 +59,7 @@ def test_it_is_well_formed_and_asks_nothing_of_others(page):
 def test_it_shows_both_networks_every_finding_and_every_method(page):
     for text in ("convolutional network", "vision transformer", *phantom.FINDINGS, "no finding", "random weights"):
         assert text in page
-    maps = len(study.METHODS) * 2 - 1  # rollout is for the transformer alone
+    maps = len(study.METHODS) * 2 - 2  # rollout and AttnLRP are for the transformer alone
     assert page.count('<circle class="peak"') <= 4 * maps + 1
     assert len(re.findall(r'<figcaption>[^<]+<br><span class="(?:hit|miss|neither)">', page)) == 4 * maps
     assert all(f">{title(method)}<" in page for method in study.METHODS)

@@ -29,6 +29,7 @@ MEANING = {
     "layercam": "the same, with only what speaks for the finding at each place",
     "occlusion": "how much the score falls when a small square of the image is covered",
     "rollout": "where the network's attention flows; the same map whatever finding is asked about",
+    "attnlrp": "the score shared out among the pixels, back through every attention block",
 }
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from pellucid import phantom
+from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
@@ -17,7 +18,7 @@ from pellucid.models.sources import model_info
 from pellucid.phantom.models import GRID
 from pellucid.run.explain import Explainer
 
-METHODS = ("gradcam", "hirescam", "layercam", "occlusion", "rollout")
+METHODS = ("gradcam", "hirescam", "layercam", "occlusion", "rollout", "attnlrp")
 HALF = 0.5
 """The probability from which on a network is taken to say that a finding is there."""
 _HEALTHY = "no finding"
@@ -41,8 +42,8 @@ class Network:
 
 
 def networks() -> list[Network]:
-    """The two that are bundled."""
-    without_attention = tuple(name for name in METHODS if name != "rollout")
+    """Two of those that are bundled."""
+    without_attention = tuple(name for name in METHODS if not catalogue.find(name).uses_attention)
     return [
         Network("convolutional network", phantom.cnn(), without_attention),
         Network("vision transformer", phantom.vit(), METHODS),

@@ -1,4 +1,4 @@
-"""Drawn chests with planted findings, and two small networks that find them.
+"""Drawn chests with planted findings, and three small networks that find them.
 
 Of these pictures it is known what is in them and where, so that an explanation of them can be right or wrong::
 
@@ -9,6 +9,6 @@ Of these pictures it is known what is in them and where, so that an explanation 
 
 from pellucid.phantom.drawing import Phantoms, radiographs, volumes
 from pellucid.phantom.lesions import FINDINGS, SIZES
-from pellucid.phantom.models import cnn, vit
+from pellucid.phantom.models import cnn, swin, vit
 
-__all__ = ["FINDINGS", "SIZES", "Phantoms", "cnn", "radiographs", "vit", "volumes"]
+__all__ = ["FINDINGS", "SIZES", "Phantoms", "cnn", "radiographs", "swin", "vit", "volumes"]

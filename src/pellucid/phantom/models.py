@@ -1,4 +1,4 @@
-"""Two small networks that find the findings on drawn radiographs, with their weights."""
+"""Three small networks that find the findings on drawn radiographs, with their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.phantom.lesions import FINDINGS
 
 SIDE = 128
 GRID = 16
-"""Cells a side of the last layers that have a place: 8 × 8 pixels a cell, in both networks."""
+"""Cells a side of the last layers that have a place: 8 × 8 pixels a cell, in all networks."""
 
 
 class Classifier(nn.Module):
@@ -70,6 +70,16 @@ def vit() -> Classifier:
     return _trained("vit")
 
 
+def swin() -> Classifier:
+    """A Swin transformer, which attends within shifted windows of 8 × 8 cells, trained; its last grid is 16 × 16.
+
+    >>> import pellucid
+    >>> pellucid.model_info(swin()).preprocessing.resize
+    (128, 128)
+    """
+    return _trained("swin")
+
+
 def _trained(name: str) -> Classifier:
     from safetensors.torch import load
 
@@ -83,7 +93,7 @@ def _trained(name: str) -> Classifier:
 
 
 def untrained(name: str) -> Classifier:
-    """Build "cnn" or "vit" with random weights, the same every time."""
+    """Build "cnn", "vit" or "swin" with random weights, the same every time."""
     if name not in _ARCHITECTURES:
         raise OptionError(f"network {name!r} was asked for; there are {', '.join(_ARCHITECTURES)}")
     with seeded():
@@ -132,4 +142,21 @@ def _transformer() -> Classifier:
     return Classifier(network, located=-2)
 
 
-_ARCHITECTURES = {"cnn": _residual, "vit": _transformer}
+def _windowed() -> Classifier:
+    from timm.models.swin_transformer import SwinTransformer
+
+    network = SwinTransformer(
+        img_size=SIDE,
+        patch_size=4,
+        in_chans=1,
+        num_classes=len(FINDINGS),
+        embed_dim=40,
+        depths=(2, 2),
+        num_heads=(2, 4),
+        window_size=8,
+        drop_path_rate=0.0,
+    )
+    return Classifier(network, located=-1)
+
+
+_ARCHITECTURES = {"cnn": _residual, "vit": _transformer, "swin": _windowed}

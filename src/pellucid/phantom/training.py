@@ -44,7 +44,11 @@ class Recipe:
         return replace(self, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
-RECIPES = {"cnn": Recipe(steps=600, rate=3e-3), "vit": Recipe(steps=5000, rate=2e-3, pool=20_000)}
+RECIPES = {
+    "cnn": Recipe(steps=600, rate=3e-3),
+    "vit": Recipe(steps=5000, rate=2e-3, pool=20_000),
+    "swin": Recipe(steps=6000, rate=2e-3, pool=20_000),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,7 @@ class Guide(nn.Module):
 def train(
     name: str, recipe: Recipe, pool: Pool, seed: int = 0, progress: Callable[[int, float], None] = lambda *_: None
 ) -> Classifier:
-    """Train "cnn" or "vit" by AdamW and one cycle of the learning rate; ``progress`` gets each step and its loss."""
+    """Train a network by AdamW and one cycle of the learning rate; ``progress`` gets each step and its loss."""
     model, guide = untrained(name).train(), Guide()
     parameters = [*model.parameters(), *guide.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)

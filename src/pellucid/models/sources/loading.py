@@ -40,9 +40,9 @@ def load_model(
     ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224``, ``hf:google/vit-base-patch16-224``,
     ``xrv:densenet121-res224-all``, ``monai:densenet121-3d``, ``path/to/model.onnx`` or
     ``path/to/file.py:factory`` (which runs that file: your own code). Left out, the architecture is what the
-    checkpoint states or what its weights are recognised as. ``weights="default"`` downloads pretrained ones; "none" without a
-    checkpoint gives random ones, the same every time. The numbers of classes and input channels are the
-    checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
+    checkpoint states or what its weights are recognised as. ``weights="default"`` downloads pretrained ones;
+    "none" without a checkpoint gives random ones, the same every time. The numbers of classes and input channels
+    are the checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
     """
     _check(spec, checkpoint, weights, num_classes)
     if checkpoint is not None:
