@@ -1,6 +1,7 @@
 """Preparing pictures: the same as torchvision and timm do, and traceable back to the original."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
@@ -9,6 +10,8 @@ import timm
 import torch
 import torchvision
 from timm.data import create_transform, resolve_model_data_config
+from torch import nn
+from torchvision.models import ResNet50_Weights, VisionTransformer, ViT_H_14_Weights
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
@@ -16,6 +19,7 @@ from pellucid.errors import ShapeError, SourceError
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import Preprocessing, from_timm, from_torchvision
 from pellucid.models.sources.file import from_mapping
+from pellucid.models.sources.torchvision import _preprocessing
 
 IMAGENET = Preprocessing(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -176,3 +180,20 @@ def test_given_by_a_mapping():
         from_mapping({"scale": 3}, "a")
     with pytest.raises(SourceError, match="numbers"):
         from_mapping({"size": [1, 2, 3]}, "a")
+
+
+def test_a_vit_of_another_size_than_its_default_weights_is_given_its_own():
+    """torchvision's ViT-H is made for 224 pixels a side, its default weights for 518."""
+    model = VisionTransformer(224, 32, 1, 2, 16, 32, num_classes=1000)
+    made = _preprocessing(ViT_H_14_Weights.DEFAULT, 3, model)
+    assert (made.crop, made.resize) == ((224, 224), 224)
+    resnet = _preprocessing(ResNet50_Weights.DEFAULT, 3, nn.Identity())
+    assert resnet == from_torchvision(ResNet50_Weights.DEFAULT)
+    assert resnet.for_side(112) == replace(resnet, resize=116, crop=(112, 112))
+    assert replace(resnet, resize=(232, 464)).for_side(112).resize == (116, 232)
+
+
+def test_timms_channels_are_those_that_the_model_was_made_with():
+    """Also of networks whose first convolution sees other things than the picture (csatv2: its cosine transform)."""
+    assert from_timm(timm.create_model("csatv2")).channels == 3
+    assert from_timm(timm.create_model("test_convnext", in_chans=1)).channels == 1

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ShapeError
-from pellucid.models.checkpoints.reference import describe
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -66,6 +65,17 @@ class Preprocessing:
             return pixels
         mean, std = pixels.new_tensor(self.mean or (0.0,)), pixels.new_tensor(self.std or (1.0,))
         return (pixels - mean[:, None, None]) / std[:, None, None]
+
+    def for_side(self, side: int) -> Preprocessing:
+        """The same for a network that takes ``side`` × ``side``: resized and cut in the same proportion."""
+        if self.crop is None or self.crop == (side, side):
+            return self
+        resize = self.resize
+        if isinstance(resize, int):
+            resize = round(resize * side / self.crop[0])
+        elif resize is not None:
+            resize = (round(resize[0] * side / self.crop[0]), round(resize[1] * side / self.crop[1]))
+        return replace(self, resize=resize, crop=(side, side))
 
     def for_channels(self, channels: int) -> Preprocessing:
         """Give the same for a network with another number of channels: mean and std averaged."""
@@ -156,21 +166,14 @@ def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
     return Preprocessing(resize, (crop[0], crop[-1]), mean, std, mode, 3, source).for_channels(channels)
 
 
-def _unfolded(channels: int, stated: int) -> int:
-    """The channels of the picture, where a network's first layer may see whole patches of them as channels."""
-    folded = channels > stated and channels % stated == 0 and math.isqrt(channels // stated) ** 2 == channels // stated
-    return stated if folded else channels
-
-
 def from_timm(model: nn.Module) -> Preprocessing:
     """Say what a timm model's ``pretrained_cfg`` says, computed as timm does."""
     from timm.data.config import resolve_model_data_config
 
     data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    reference = describe("timm", model)
-    # The settings speak of three channels even where the model was made with one.
     stated, height, width = data["input_size"]
-    channels = _unfolded(reference.shapes[f"{reference.first}.weight"][1], stated) if reference.first else stated
+    # The settings speak of three channels even where the model was made with one.
+    channels = getattr(model, "in_chans", stated)
     scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
     mode = data["crop_mode"]
     source = f"timm pretrained_cfg, crop_mode {mode}"

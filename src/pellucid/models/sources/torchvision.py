@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from pellucid.errors import SourceError, near
 from pellucid.models.checkpoints.reference import describe, weightless
-from pellucid.models.preprocessing import from_torchvision
+from pellucid.models.preprocessing import Preprocessing, from_torchvision
 from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes
 
 FEW_FRAMES = 8
@@ -49,9 +49,16 @@ class TorchvisionSource:
         channels = order.in_channels or 3
         return ModelInfo(
             classes=categories if len(categories) == count else None,
-            preprocessing=from_torchvision(weights, channels) if pictures else None,
+            preprocessing=_preprocessing(weights, channels, model) if pictures else None,
             input_size=None if pictures else (channels, *_video_size(weights)),
         )
+
+
+def _preprocessing(weights: Any, channels: int, model: nn.Module) -> Preprocessing:
+    """Give what the weights were trained with; of a ViT of another size than theirs, brought to its own."""
+    known = from_torchvision(weights, channels)
+    side = getattr(model, "image_size", None)
+    return known.for_side(side) if isinstance(side, int) else known
 
 
 def _video_size(weights: Any) -> tuple[int, ...]:
