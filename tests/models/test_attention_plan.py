@@ -224,6 +224,24 @@ def test_blocks_that_pass_on_a_tuple_and_get_their_tokens_by_name() -> None:
     torch.testing.assert_close(one.attributions, other.attributions)
 
 
+def test_blocks_that_write_into_what_they_get() -> None:
+    class Writing(nn.Module):
+        def __init__(self, block: nn.Module) -> None:
+            super().__init__()
+            self.inner = block
+
+        def forward(self, x: Tensor) -> Tensor:
+            read = x.clone()
+            x += self.inner(read) - read
+            return x
+
+    plain, writing = seeded(TinyViT), seeded(TinyViT)
+    writing.blocks = nn.Sequential(*map(Writing, writing.blocks))
+    for method in ("legrad", "gradient_rollout", "rollout"):
+        one, other = (pellucid.explain(model, images(2), method=method, targets="all") for model in (plain, writing))
+        torch.testing.assert_close(one.attributions, other.attributions, rtol=1e-4, atol=1e-7)
+
+
 def test_a_pool_that_no_score_depends_on_is_left_out() -> None:
     """As in transformers' SigLIP, whose classifier takes the mean of what its pooling gets."""
 

@@ -21,6 +21,7 @@ from pellucid.models.engine.attending import Attending
 from pellucid.models.engine.biases import BiasFold
 from pellucid.models.engine.capture import noted, recording
 from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients, scores_of
+from pellucid.models.engine.readouts import Readouts
 from pellucid.models.engine.replay import Onward
 from pellucid.models.engine.rules import Rule
 from pellucid.models.engine.search import noise_like, without_zeros
@@ -86,7 +87,7 @@ class Batch:
 
     def readouts(self, targets: Targets, step: GradientStep) -> Tensor:
         """Fold the blocks' attention and the gradients at it of the scores read off after each, (B, K, …)."""
-        folded, self._logits = self._attending().readouts(targets, step)
+        folded, self._logits = Readouts(self._attending()).folded(targets, step)
         return folded
 
     def _attending(self) -> Attending:

@@ -1,0 +1,154 @@
+"""Scores read off after each block (LeGrad): the network as it would be if the other blocks passed on what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.core.inputs import explained
+from pellucid.core.probe import GradientStep
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, NoAttentionError
+from pellucid.models.attention import Call
+from pellucid.models.engine.attending import Attending
+from pellucid.models.engine.capture import first_tensor, replaced
+from pellucid.models.engine.derivatives import scores_of
+from pellucid.models.engine.replay import forwards
+from pellucid.models.engine.watch import Watch, tapped
+
+
+class Readouts:
+    """The attention of one batch, and the scores that are read off after each block."""
+
+    def __init__(self, attending: Attending) -> None:
+        self._of = attending
+
+    def folded(self, targets: Targets, step: GradientStep) -> tuple[Tensor, Tensor]:
+        """What ``step`` makes of attention and gradients, first block first, (B, K, …), and the logits of the pass.
+
+        A block's gradients are of the score that is read off after it; of what pools the tokens, of the score itself.
+        """
+        logits, taken = self._taken()
+        blocks = self._blocks(taken)
+        targets = targets.settled(logits.detach())
+        folded: Sequence[Tensor | None] = [None] * targets.scores(logits).shape[1]
+        for block in blocks:
+            folded = self._read_out(blocks, block, taken, targets, step, folded)
+        whole = [tensor for tensor in folded if tensor is not None]
+        if len(whole) < len(folded):
+            raise GradientError(
+                "no gradient of the score reaches the attention: what follows it is detached; use gradient_rollout"
+            )
+        return torch.stack(whole, dim=1), logits
+
+    def _around(self, call: Call) -> list[str]:
+        """The modules that hold this attention of the plan and no other, and run once, outermost first."""
+        alone = [name for name in call.modules if name and sum(name in one.modules for one in self._of.plan.calls) == 1]
+        return [name for name in alone if self._of.trace.runs[name] == 1]
+
+    def _taken(self) -> tuple[Tensor, dict[str, _Taken]]:
+        """The logits of a pass, and what the modules around attention are given and answer, where these are alike."""
+        squares = [call for call in self._of.plan.calls if not call.is_pool]
+        modules = self._of.session.modules([name for call in squares for name in self._around(call)])
+        taken: dict[str, _Taken] = {}
+
+        def keeping(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*inputs: Any, **named: Any) -> Any:
+                given: list[tuple[int | str, Any]] = [*enumerate(inputs), *named.items()]
+                # Copies: the module may write into what it gets.
+                kept = {place: value.clone() for place, value in given if isinstance(value, Tensor)}
+                answer = forward(*inputs, **named)
+                found = _Taken.of(kept, answer)
+                taken.update({name: found} if found else {})
+                return answer
+
+            return run
+
+        with self._of.passing(), forwards({module: keeping(name, module.forward) for name, module in modules.items()}):
+            logits = self._of.session.call(self._of.images)
+        return logits, taken
+
+    def _blocks(self, taken: dict[str, _Taken]) -> list[_Block]:
+        """The blocks around the attentions, in order; without any, what pools the tokens is all there is."""
+        pools = [call for call in self._of.plan.calls if call.is_pool]
+        blocks = []
+        for call in self._of.plan.calls:
+            if not call.is_pool:
+                fitting = [name for name in self._around(call) if name in taken and self._has_all_tokens(name)]
+                if not fitting:
+                    raise NoAttentionError(
+                        f"readouts after each block were asked for; no module holds the attention in "
+                        f"{call.modules[-1]!r} alone and answers with the tokens that it gets: use gradient_rollout"
+                    )
+                blocks.append(_Block(fitting[0], [call]))
+        if not blocks:
+            return [_Block("", pools)]
+        return [*blocks[:-1], _Block(blocks[-1].name, [*blocks[-1].calls, *pools])]
+
+    def _has_all_tokens(self, name: str) -> bool:
+        layout = self._of.trace.layout(name, self._of.session.modules([name])[name])
+        return layout is not None and layout.grid == self._of.plan.layout.grid
+
+    def _read_out(
+        self,
+        blocks: Sequence[_Block],
+        block: _Block,
+        taken: dict[str, _Taken],
+        targets: Targets,
+        step: GradientStep,
+        folded: Sequence[Tensor | None],
+    ) -> Sequence[Tensor | None]:
+        """Fold one block's attention: it gets what it got, and the other blocks pass on what they get."""
+        modules = self._of.session.modules([one.name for one in blocks if one.name])
+        others = {name for name in modules if name != block.name}
+        replacements = {modules[name]: taken[name].passing_on for name in others}
+        if block.name:
+            module = modules[block.name]
+            replacements[module] = partial(taken[block.name].given_again, module.forward)
+        count = len(explained(self._of.images))
+        calls = [call for call in self._of.trace.calls if others.isdisjoint(call.modules)]
+        with Watch(self._of.plan, step, self._of.graph) as watch:
+            with self._of.passing(), forwards(replacements), tapped(calls, block.calls, count, watch.take):
+                logits = self._of.session.call(self._of.images)
+            return watch.run(scores_of(targets, logits), folded) or folded
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A module that holds attentions of the plan, and which."""
+
+    name: str
+    calls: list[Call]
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a block was given, where among its arguments, and what it answered."""
+
+    place: int | str
+    tokens: Tensor
+    answer: Any
+
+    @classmethod
+    def of(cls, given: Mapping[int | str, Tensor], answer: Any) -> _Taken | None:
+        """Find the tokens among a module's arguments: they are shaped as those it answers with. None: it has none."""
+        tokens = first_tensor(answer)
+        shape = None if tokens is None else tokens.shape
+        return next((cls(place, value, answer) for place, value in given.items() if value.shape == shape), None)
+
+    def passing_on(self, *inputs: Any, **named: Any) -> Any:
+        """Answer with the tokens that are given now."""
+        given = inputs[self.place] if isinstance(self.place, int) else named[self.place]
+        old: Tensor = first_tensor(self.answer)  # type: ignore[assignment]  # it has one: see ``of``
+        return replaced(self.answer, old, given)
+
+    def given_again(self, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+        """Answer what the block makes of the tokens that it got."""
+        if isinstance(self.place, int):
+            return forward(*inputs[: self.place], self.tokens, *inputs[self.place + 1 :], **named)
+        return forward(*inputs, **{**named, self.place: self.tokens})
