@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.models.tnt import TNT
 from torch import Tensor, nn
 
 import pellucid
@@ -48,6 +49,8 @@ from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
         ((1, 580, 768), (384, 384), [], 768, ("tokens", (24, 24), 4)),  # registers, no convolution
         ((1, 12, 580, 64), (384, 384), [], 64, None),
         ((1, 4, 7, 7, 768), (8, 224, 224), [(4, 56, 56)], 768, ("channels_last", (4, 7, 7), 0)),  # frames are kept
+        ((1, 32, 768), (64, 64), [], 768, None),  # patches of 8 × 4, of which nothing tells
+        ((1, 69, 64), (64, 64), [(8, 8)], 64, None),  # a Mixer's (B, C, T), as long as nothing says otherwise
         ((1, 393, 768), (16, 224, 224), [(8, 56, 56), (8, 7, 7)], 768, ("tokens", (8, 7, 7), 1)),
         ((1, 28, 768), (24, 24, 24), [(6, 6, 6)], 768, ("tokens", (3, 3, 3), 1)),
     ],
@@ -55,6 +58,31 @@ from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 def test_layouts(shape, size, grids, last, expected) -> None:
     found = infer(shape, Places(size, grids), last)
     assert (found and (found.kind, found.grid, found.prefix)) == expected
+
+
+def test_tokens_as_wide_as_there_are_cells() -> None:
+    """Five tokens before 8 × 8 patches of width 64, which their embedding says."""
+    assert infer((1, 69, 64), Places((64, 64), [(8, 8)], widths={64}), 64).prefix == 5
+
+
+def test_convolutions_within_patches_make_no_grid_of_the_picture() -> None:
+    """As in TNT, at the size where it is not alike."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = TNT(img_size=96, inner_dim=8, embed_dim=32, depth=2, num_heads_outer=2, num_classes=3)
+    found = pellucid.explain(model, images(1, side=96), targets="all")
+    assert found.attributions.shape == (1, 3, 6, 6)
+    assert found.layers == ("blocks.1.norm_out",)
+
+
+def test_a_setting_that_is_changed_is_noticed() -> None:
+    """A timm transformer that is told afterwards to classify by another token."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=3, fc_norm=False)
+    assert pellucid.explain(model, images(1, side=64)).layers == ("blocks.1.norm1",)
+    model.global_pool = "avg"
+    assert pellucid.explain(model, images(1, side=64)).layers == ("norm",)
 
 
 def test_a_norm_of_queries_is_no_picture() -> None:
@@ -82,10 +110,35 @@ def test_tokens_before_images_are_explained_alike() -> None:
 
     plain, turned = seeded(TinyViT), seeded(TokensFirst)
     turned.blocks = nn.Sequential(*map(Turned, turned.blocks))
-    for method in ("gradcam", "hirescam", "scorecam", "shapleycam"):
-        one = pellucid.explain(plain, images(2), method=method, targets="all", layers=["blocks.0"])
-        other = pellucid.explain(turned, images(2), method=method, targets="all", layers=["blocks.0"])
-        torch.testing.assert_close(one.attributions, other.attributions)
+    for method in ("gradcam", "hirescam", "scorecam", "shapleycam", "fullgrad"):
+        layers = None if method == "fullgrad" else ["blocks.0"]
+        one = pellucid.explain(plain, images(2), method=method, targets="all", layers=layers)
+        other = pellucid.explain(turned, images(2), method=method, targets="all", layers=layers)
+        torch.testing.assert_close(one.attributions, other.attributions, rtol=1e-4, atol=1e-6)
+
+
+def test_full_gradients_of_torchs_own_encoder_whichever_axis_is_the_images() -> None:
+    class Encoder(TinyViT):
+        def __init__(self, first: bool) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(24, 3, 32, batch_first=first, norm_first=True)
+            self.first = first
+            self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            for parameter in self.blocks.parameters():
+                nn.init.normal_(parameter, std=0.2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x)
+            x = self.blocks(x) if self.first else self.blocks(x.transpose(0, 1)).transpose(0, 1)
+            return self.head(self.norm(x)[:, 0])
+
+    one, other = seeded(Encoder, True).eval(), seeded(Encoder, False).eval()
+    other.load_state_dict(one.state_dict())
+    for batch in (images(2), images(17)):  # as many images as tokens, too
+        found = [pellucid.explain(model, batch, method="fullgrad", targets=1) for model in (one, other)]
+        torch.testing.assert_close(found[0].attributions, found[1].attributions, rtol=1e-4, atol=1e-5)
+        gaps = [each.checks["completeness_gap"] for each in found]
+        torch.testing.assert_close(gaps[0], gaps[1], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layer", ["blocks.0", "blocks.1", "blocks.2", "blocks.3.norm1"])

@@ -16,7 +16,14 @@ from typer.testing import CliRunner
 
 import pellucid
 from pellucid.cli.main import app
-from pellucid.errors import GradientError, MissingPackageError, NoAttentionError, NoSpatialLayerError, SourceError
+from pellucid.errors import (
+    GradientError,
+    MissingPackageError,
+    NoAttentionError,
+    NoSpatialLayerError,
+    ShapeError,
+    SourceError,
+)
 from pellucid.methods import RISE, Occlusion
 from tests.networks import TinyCNN, images, seeded
 
@@ -116,6 +123,27 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path, make, text, monkeypatch):
     make(tmp_path / "net.onnx")
     with pytest.raises(SourceError, match=text) as caught:
         pellucid.load_model(str(tmp_path / "net.onnx"))
+    assert "\n" not in str(caught.value)
+
+
+def maps_of_numbers(path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])
+    out = helper.make_tensor_value_info("y", TensorProto.INT64, [1, 1, 8, 8])
+    graph = helper.make_graph([helper.make_node("ArgMax", ["x"], ["y"], axis=1)], "places", [value], [out])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def test_answers_that_are_no_floats_are_refused(tmp_path):
+    maps_of_numbers(tmp_path / "net.onnx")
+    with pytest.raises(SourceError, match=r"answers with a tensor of floats is needed, got tensor\(int64\)"):
+        pellucid.load_model(str(tmp_path / "net.onnx"))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 16), (1, 1, 32, 32), (1, 32, 32, 3), (1, 3, 4, 32, 32)])
+def test_images_that_it_does_not_take_are_one_line(model, tmp_path, shape):
+    graph = pellucid.load_model(written(model, tmp_path / "net.onnx"))
+    with pytest.raises(ShapeError, match="the ONNX graph does not take them") as caught:
+        pellucid.explain(graph, torch.randn(shape), method="occlusion")
     assert "\n" not in str(caught.value)
 
 

@@ -653,3 +653,34 @@ def test_torchvision_videos_say_where_the_head_is(name):
     reference = describe(name, source.outline(pellucid.models.sources.base.Order(name)))
     assert reference.shapes[f"{reference.heads[0]}.weight"][0] == 400
     assert reference.shapes[f"{reference.first}.weight"][1] == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": "big"},
+        {"hidden_size": -4},
+        {"patch_size": 0},
+        {"hidden_act": "nope"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_hf_configurations_that_make_no_model(transformers, tmp_path, change):
+    config = {"model_type": "vit", **TINY, "architectures": ["ViTForImageClassification"], **change}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SourceError) as caught:
+        load_model(f"hf:{tmp_path}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", ["3", 2.5, True, 0])
+def test_numbers_of_classes_that_are_none(count):
+    with pytest.raises(pellucid.errors.OptionError, match="num_classes must be a whole number and at least 1"):
+        load_model("timm:test_vit", num_classes=count)
+
+
+def test_a_specification_may_be_a_path(tmp_path):
+    with pytest.raises(SourceError, match="no such file"):
+        load_model(tmp_path / "net.onnx")
+    with pytest.raises(pellucid.errors.OptionError, match="must be a text"):
+        load_model(3)

@@ -26,11 +26,11 @@ A part is a block's attention (B, heads, T, T), or a layer's bias times its grad
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), then the grid, row by row.
+    """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), the grid's, row by row, others.
 
-    The scores are read off the tokens ``read`` of the prefix (a class token, a distillation token), and off the mean
-    of the patches where ``of_patches`` is True. ``order`` says which patch lies at each cell, where they are not in
-    their order.
+    The scores are read off the tokens ``read`` that lie nowhere (a class token, a distillation token), and off the
+    mean of the patches where ``of_patches`` is True. ``order`` says which patch lies at each cell, where they are not
+    in their order.
     """
 
     grid: tuple[int, ...]
@@ -45,16 +45,16 @@ class TokenGrid:
         return bool(self.read)
 
     def reading(self, like: Tensor) -> Tensor:
-        """How much each token counts in what is read, (T,), summing to 1: all parts that are read count alike."""
-        weights = like.new_zeros(self.prefix + math.prod(self.grid))
+        """How much each of the tokens of (…, T) counts in what is read, (T,): all parts that are read count alike."""
+        weights = like.new_zeros(like.shape[-1])
         weights[list(self.read)] = 1
         if self.of_patches:
-            weights[self.prefix :] = 1 / math.prod(self.grid)
+            weights[self.prefix : self.prefix + math.prod(self.grid)] = 1 / math.prod(self.grid)
         return weights / (len(self.read) + self.of_patches)
 
     def places(self, row: Tensor) -> Tensor:
         """Values of the tokens (..., T) where they lie: (..., *grid)."""
-        patches = row[..., self.prefix :]
+        patches = row[..., self.prefix : self.prefix + math.prod(self.grid)]
         patches = patches[..., list(self.order)] if self.order else patches
         return patches.reshape(*row.shape[:-1], *self.grid)
 

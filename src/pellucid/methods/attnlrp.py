@@ -32,9 +32,11 @@ class AttnLRP(Method):
     embeddings keep shares of their own: ``explanation.checks["completeness_gap"]`` is z less the map's sum. A pixel
     of value 0 (after normalisation, the mean grey) gets nothing.
 
-    When to use it: on transformers, also those that attend within windows (Swin): for the price of a gradient, the
-    map that pointed best at drawn findings there. What is no function of torch's (a kernel of its own) passes as a
-    plain gradient.
+    What is no function of torch's (a kernel of its own, a norm that is written out by hand) passes as a plain
+    gradient.
+
+    When to use it: on transformers with a class token, where for the price of a gradient it pointed best at what was
+    drawn; also on those that attend within windows (Swin).
 
     >>> import timm, torch, pellucid
     >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5)

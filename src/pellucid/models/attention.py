@@ -4,15 +4,15 @@ Decided from the shapes of one image's pass. Weights of tokens over tokens are t
 a network in stages, those after the last change of the grid. Attention that pools the tokens into one (a class
 token that only looks at the patches, a latent query) is taken as a class token's; attention within single patches,
 or over the channels, is left out. Attention within windows, or over merged tokens in between, is refused, as
-no product of such weights says where a token looks.
+no product of such weights says where a token looks; windows in a few early blocks are let be.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -45,37 +45,61 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """The attentions that are taken, in order, and how the tokens lie that they are brought to."""
+    """The attentions that are taken, in order, and how the tokens lie that they are brought to.
 
-    calls: tuple[Call, ...]
+    Those that do not depend on one another (heads that are computed one by one) are a group: the heads of one.
+    """
+
+    groups: tuple[tuple[Call, ...], ...]
     layout: Layout
     tokens: int
-    pooled: bool
-    """Whether one token, the first, is made by pooling the others at the end."""
 
-    def whole(self, weights: Tensor) -> Tensor:
-        """Weights (B, heads, queries, keys) between all tokens, (B, heads, T, T); absent tokens look at none."""
+    @property
+    def calls(self) -> list[Call]:
+        """All attentions, in order."""
+        return [call for group in self.groups for call in group]
+
+    @property
+    def pools(self) -> list[Call]:
+        """Those by which one token, the first, is made of the others at the end."""
+        return [call for call in self.calls if call.is_pool]
+
+    def group(self, call: Call) -> tuple[Call, ...]:
+        """The group that an attention is in."""
+        return next(group for group in self.groups if call in group)
+
+    def whole(self, parts: Sequence[Tensor], images: int) -> Tensor:
+        """The weights of a group (…, queries, keys) as one between all tokens, (B, heads, T, T).
+
+        Absent tokens look at none. What computes its heads as if they were images has them behind one another.
+        """
+        weights = torch.cat([part.reshape(images, -1, *part.shape[-2:]) for part in parts], dim=1)
         queries, keys = weights.shape[-2:]
+        before = self.tokens - keys
         if queries == 1:  # the first token's
-            return F.pad(weights, (self.tokens - keys, 0, 0, self.tokens - 1))
-        return F.pad(weights, (self.tokens - keys, 0, self.tokens - queries, 0))
+            return F.pad(weights, (before, 0, 0, self.tokens - 1))
+        return F.pad(weights, (before, 0, self.tokens - queries, 0))
 
 
-def planned(calls: Sequence[Call], places: Places) -> Plan:
-    """Which attentions to take. ``NoAttentionError``: none, or none that goes over the whole picture."""
+def planned(
+    calls: Sequence[Call], places: Places, counts: Collection[int] | None = None, beside: Collection[int] = ()
+) -> Plan:
+    """Which attentions to take. ``NoAttentionError``: none, or none that goes over the whole picture.
+
+    ``counts`` are the numbers of places that the outputs of the network's modules have (None: any may be): so many
+    tokens there are, but for a class token. ``beside`` are the attentions that do not depend on the one before.
+    """
     if not calls:
         raise NoAttentionError(
             "No attention maps captured: the model has no self-attention that could be read; use a method that "
-            "explains a layer, such as gradcam"
+            "explains a layer, such as gradcam, or one that needs its scores alone, such as occlusion"
         )
     found = {count: infer((1, count, 1), places) for count in {call.shape[3] for call in calls}}
-    layouts = {count: layout for count, layout in found.items() if layout is not None}
+    layouts = {count: layout for count, layout in found.items() if layout and _is_there(count, layout, counts)}
     known = [call for call in calls if call.shape[0] == 1 and call.shape[3] in layouts]
     squares = [call for call in known if call.is_square]
     pools = [call for call in known if call.is_pool]
-    patches = {cells(layouts[call.shape[3]]) for call in squares}
-    windows = [call for call in calls if call.shape[0] > 1 and call.shape[0] not in patches]
-    if windows:
+    if windows := _windows(calls, squares, layouts):
         raise NoAttentionError(
             f"attention over the whole picture was asked for; this model attends within windows "
             f"({windows[0].shape[0]} of {windows[0].shape[3]} tokens): {INSTEAD}"
@@ -87,17 +111,26 @@ def planned(calls: Sequence[Call], places: Places) -> Plan:
             f"({queries} to {keys}): {INSTEAD}"
         )
     if not known:
-        counts = ", ".join(map(str, sorted(found)))
+        text = ", ".join(map(str, sorted(found)))
         raise NoAttentionError(
-            f"attention over {counts} tokens or channels was found; they lie on no grid of the network "
+            f"attention over {text} tokens or channels was found; they lie on no grid of the network "
             f"({places.grids}): {INSTEAD}"
         )
-    return _plan(*_last_stage(known, squares, pools, layouts), layouts)
+    return _plan(*_last_stage(known, squares, pools, layouts), layouts, beside)
 
 
-def cells(layout: Layout) -> int:
-    """The number of cells of a layout's grid."""
-    return math.prod(layout.grid)
+def _is_there(count: int, layout: Layout, counts: Collection[int] | None) -> bool:
+    """Whether the network has so many tokens, or as many patches and one token more."""
+    return counts is None or count in counts or (count - layout.cells == 1 and layout.cells in counts)
+
+
+def _windows(calls: Sequence[Call], squares: Sequence[Call], layouts: dict[int, Layout]) -> list[Call]:
+    """The attentions within windows; not those within single patches, nor a few before the last grid's."""
+    patches = {layouts[call.shape[3]].cells for call in squares}
+    windows = [call for call in calls if call.shape[0] > 1 and call.shape[0] not in patches]
+    last = [call for call in squares if layouts[call.shape[3]].grid == layouts[squares[-1].shape[3]].grid]
+    few = 2 * len(last) > len(calls) and all(call.number < last[0].number for call in windows)
+    return [] if few else windows
 
 
 def _last_stage(
@@ -123,7 +156,7 @@ def _last_stage(
     return last, after
 
 
-def _plan(squares: list[Call], pools: list[Call], layouts: dict[int, Layout]) -> Plan:
+def _plan(squares: list[Call], pools: list[Call], layouts: dict[int, Layout], beside: Collection[int]) -> Plan:
     """The attentions brought to one set of tokens: all lie on one grid, what lies nowhere comes first."""
     own = max((call.shape[3] for call in squares), default=0)
     keys = {call.shape[3] for call in pools}
@@ -132,11 +165,19 @@ def _plan(squares: list[Call], pools: list[Call], layouts: dict[int, Layout]) ->
             f"attention over the whole picture was asked for; what pools the tokens looks at {sorted(keys)} of them "
             f"at a time, and the blocks at {own}: {INSTEAD}"
         )
-    layout = layouts[own or max(keys)]
-    tokens = own
+    count = own or max(keys)
+    layout, tokens = layouts[count], count
     if keys:
         # A class token is among its own keys; a latent query is not.
-        among = max(keys) > own if own else layout.prefix > 0
+        among = max(keys) > own if own else count > layout.cells
         tokens = max(keys) if among else max(keys) + 1
-    whole = replace(layout, prefix=tokens - cells(layout))
-    return Plan((*squares, *pools), whole, tokens, bool(pools))
+    whole = replace(layout, prefix=layout.prefix + tokens - count)
+    return Plan(_grouped([*squares, *pools], beside), whole, tokens)
+
+
+def _grouped(calls: Sequence[Call], beside: Collection[int]) -> tuple[tuple[Call, ...], ...]:
+    groups: list[list[Call]] = []
+    for call in calls:
+        joins = groups and call.number in beside and groups[-1][-1].shape[2:] == call.shape[2:]
+        groups[-1].append(call) if joins else groups.append([call])
+    return tuple(map(tuple, groups))

@@ -27,10 +27,10 @@ from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.engine.batch import Batch
-from pellucid.models.engine.search import noise_like, without_zeros
+from pellucid.models.engine.noise import noise_like
+from pellucid.models.engine.search import without_zeros
 from pellucid.models.engine.session import Session
 from pellucid.models.engine.trace import Key, Trace
-from pellucid.models.tokens import Layout
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
 _AT_ONCE = 24
@@ -52,7 +52,7 @@ def candidates(trace: Trace, network: nn.Module) -> list[str]:
     """The layers that the rule allows, the one that finishes last first."""
     modules = dict(network.named_modules())
     names = [name for name in reversed(trace.shapes) if name in modules and _allowed(name, modules, trace)]
-    layouts = {name: layout_of(name, modules[name], trace) for name in names}
+    layouts = {name: trace.layout(name, modules[name]) for name in names}
     placed = [name for name in names if layouts[name] is not None]
     parts = [name for name in placed if isinstance(modules[name], nn.Linear) or _is_a_part(name, trace)]
     found = [name for name in placed if name not in parts]
@@ -71,11 +71,6 @@ def _is_a_part(name: str, trace: Trace) -> bool:
     around = {call.modules[-1] for call in trace.calls}
     above = [name[:end] for end, sign in enumerate(name) if sign == "."]
     return name in trace.branches or any(one in trace.branches and one.rpartition(".")[0] in around for one in above)
-
-
-def layout_of(name: str, module: nn.Module, trace: Trace) -> Layout | None:
-    """How a traced layer's output lies on the picture; None if it has no places."""
-    return trace.layout(name, module)
 
 
 def _allowed(name: str, modules: dict[str, nn.Module], trace: Trace) -> bool:

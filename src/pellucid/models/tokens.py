@@ -15,6 +15,8 @@ Grid = tuple[int, ...]
 
 MAX_PREFIX = 16
 """Class, distillation and register tokens together; a row with more left over is not a grid's."""
+FEW_PREFIX = 5
+"""The same where no convolution made the grid: a class token and four registers."""
 _ENLARGED = (2, 4, 8, 16, 32)
 SHRINK = 2
 """Cells that convolutions without padding take off a grid."""
@@ -24,8 +26,9 @@ SHRINK = 2
 class Layout:
     """Where the places of a layer's output are: its grid, and how many tokens before it lie nowhere.
 
-    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1. ``order`` says which token, of those after the
-    prefix, lies at each cell of the grid, row by row; empty: they lie in their order.
+    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1; what comes behind the grid's lies nowhere, either.
+    ``order`` says which token, of those after the prefix, lies at each cell of the grid, row by row; empty: they lie in
+    their order.
     """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
@@ -34,12 +37,17 @@ class Layout:
     batch_axis: int = 0
     order: tuple[int, ...] = ()
 
+    @property
+    def cells(self) -> int:
+        """The number of the grid's cells."""
+        return math.prod(self.grid)
+
     def spatial(self, output: Tensor) -> Tensor:
         """A layer's output as (B, C, *grid)."""
         if self.kind == "channels_first":
             return output
         if self.kind == "tokens":
-            tokens = output.movedim(self.batch_axis, 0)[:, self.prefix :]
+            tokens = output.movedim(self.batch_axis, 0)[:, self.prefix : self.prefix + self.cells]
             tokens = tokens[:, list(self.order)] if self.order else tokens
             output = tokens.reshape(len(tokens), *self.grid, -1)
         return output.movedim(-1, 1)
@@ -54,8 +62,9 @@ class Layout:
         cells = values.flatten(1, -2)
         if self.order:
             cells = cells[:, torch.tensor(self.order).argsort()]
-        before = output.movedim(self.batch_axis, 0)[:, : self.prefix]
-        return torch.cat([before, cells], dim=1).movedim(0, self.batch_axis)
+        known = output.movedim(self.batch_axis, 0)
+        parts = [known[:, : self.prefix], cells, known[:, self.prefix + self.cells :]]
+        return torch.cat(parts, dim=1).movedim(0, self.batch_axis)
 
 
 @dataclass
@@ -65,6 +74,14 @@ class Places:
     size: Grid
     grids: list[Grid] = field(default_factory=list)
     """The grids that convolutions made, in order, each once."""
+    hints: list[Grid] = field(default_factory=list)
+    """Those of convolutions over something else than one image, such as its heads."""
+    before: int | None = None
+    """How many of the tokens that lie nowhere come before the patches; None: all of them."""
+    by_columns: bool = False
+    """Whether patches follow one another down the columns, and not along the rows."""
+    widths: set[int] = field(default_factory=set)
+    """The numbers of channels that convolutions made."""
     orders: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """The order of so many tokens, where a network keeps them in one of its own."""
 
@@ -135,17 +152,25 @@ def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
 def _tokens(count: int, features: int, axis: int, places: Places) -> Layout | None:
     """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
     own = set(places.grids or _tilings(places.size))
+    most = MAX_PREFIX if places.grids else FEW_PREFIX
     fitting = [
-        (count - math.prod(grid), grid not in own, grid)
+        (count - math.prod(grid), grid not in own and grid not in places.hints, grid)
         for grid in _grids(places)
-        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (MAX_PREFIX if grid in own else 1)
+        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (most if grid in own else 1)
     ]
     if not fitting:
         return None
     prefix, _, grid = min(fitting, key=lambda found: found[:2])
-    if prefix > 1 and features in map(math.prod, places.grids):
+    if prefix > 1 and features in map(math.prod, places.grids) and features not in places.widths:
         return None  # rather (B, C, T), as within a Mixer's token mixing
-    return Layout("tokens", grid, prefix, axis, places.orders.get(count - prefix, ()))
+    order = places.orders.get(count - prefix, _down_the_columns(grid) if places.by_columns else ())
+    return Layout("tokens", grid, prefix if places.before is None else min(prefix, places.before), axis, order)
+
+
+def _down_the_columns(grid: Grid) -> tuple[int, ...]:
+    """Which token lies at each cell, row by row, where they follow one another down the columns."""
+    rows, columns = grid[-2:]
+    return tuple(column * rows + row for row in range(rows) for column in range(columns))
 
 
 def _grids(places: Places) -> Iterator[Grid]:

@@ -125,6 +125,71 @@ def test_what_is_taken_is_what_weighs_the_values() -> None:
     torch.testing.assert_close(shared, 0.25 * one.softmax(-1) + 0.75 * two.softmax(-1))
 
 
+@pytest.mark.parametrize(
+    ("equation", "axes"),
+    [
+        ("bhij,bhjd->bhid", (0, 1, 2, 3)),
+        ("bihj,bjhd->bihd", (0, 2, 1, 3)),
+        ("hbij,hbjd->hbid", (0, 1, 2, 3)),
+        ("b h i j, b h j d -> b h i d", (0, 1, 2, 3)),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_axes_are_those_of_the_equation(equation: str, axes: tuple[int, ...], turned: bool) -> None:
+    letters = {"b": 2, "h": 3, "i": 5, "j": 5, "d": 4}
+    inputs, output = equation.replace(" ", "").split("->")
+    one, other = inputs.split(",")
+    scores, v = (torch.randn([letters[axis] for axis in term]) for term in (one, other))
+    expected = torch.einsum(equation, scores.softmax(-1), v)
+    if turned:
+        equation = f"{other},{one}->{output}"
+
+    def call() -> Tensor:
+        operands = [scores.softmax(-1), v]
+        return torch.einsum(equation, *(reversed(operands) if turned else operands))
+
+    found, (weights,) = tapped(call)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(weights, scores.softmax(-1).permute(axes))
+    with torch.no_grad():
+        _, (gradient,) = watched(call)
+    assert gradient.shape == weights.shape
+
+
+def test_a_product_that_is_no_attention_is_not_taken() -> None:
+    scores = torch.randn(2, 3, 5, 5)
+    assert tapped(lambda: torch.einsum("bhij,ijd->bhid", scores.softmax(-1), torch.randn(5, 5, 4)))[1] == []
+    assert tapped(lambda: torch.einsum("bhij,bhij->bh", scores.softmax(-1), torch.randn(2, 3, 5, 5)))[1] == []
+
+
+def test_weights_that_are_used_twice_have_the_gradient_of_both() -> None:
+    """As where positions have values of their own."""
+    scores, v, positions = torch.randn(2, 3, 5, 5), torch.randn(2, 3, 5, 4), torch.randn(5, 5, 4)
+
+    def call() -> Tensor:
+        weights = scores.softmax(-1)
+        return weights @ v + torch.einsum("bhij,ijd->bhid", weights, positions)
+
+    with torch.no_grad():
+        found, (gradient,) = watched(call)
+    slope = torch.arange(found.numel()).reshape(found.shape).float()
+    torch.testing.assert_close(gradient, slope @ v.mT + torch.einsum("bhid,ijd->bhij", slope, positions))
+    assert len(tapped(call)[1]) == 1
+
+
+def test_queries_that_may_look_at_nothing() -> None:
+    """Torch answers with zeros, whatever the weights would be; and so do we."""
+    q, k, v = qkv(heads=4)
+    mask = torch.ones(5, 5, dtype=torch.bool)
+    mask[2] = False
+    found, (weights,) = tapped(lambda: F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    torch.testing.assert_close(found, expected)
+    assert found.isfinite().all()
+    assert not weights[:, :, 2].any()
+    torch.testing.assert_close(weights.sum(-1)[:, :, [0, 1, 3, 4]], torch.ones(3, 4, 4))
+
+
 def test_a_softmax_that_weighs_no_values_is_not_taken() -> None:
     assert tapped(lambda: torch.randn(2, 9).softmax(-1))[1] == []
     assert tapped(lambda: torch.randn(2, 3, 4, 4).softmax(1) @ torch.randn(2, 3, 4, 4))[1] == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,13 +14,18 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan, planned
 from pellucid.models.engine.attention import Weighing
-from pellucid.models.engine.capture import recording
+from pellucid.models.engine.capture import at_rest, recording
 from pellucid.models.engine.derivatives import as_float, scores_of
+from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.replay import forwards
-from pellucid.models.engine.search import noise_like, without_zeros
+from pellucid.models.engine.search import without_zeros
 from pellucid.models.engine.session import Session
 from pellucid.models.engine.watch import Twice, Watch, tapped
 
+NOT_REACHED = (
+    "no gradient of the score reaches the attention: it runs under inference_mode, a reentrant checkpoint or a detach; "
+    "turn that off, or use rollout"
+)
 Passing = Callable[[], AbstractContextManager[None]]
 
 
@@ -37,29 +41,58 @@ class Attending:
         self.plan = self._planned()
 
     def _planned(self) -> Plan:
-        """The plan, without what pools the tokens where no score depends on that (SigLIP's, in transformers)."""
-        trace = self.trace
-        plan = planned(trace.calls, trace.places)
-        if not plan.pooled:
-            return plan
-        if trace.idle is None:
-            pools = [call for call in plan.calls if call.is_pool]
-            trace.idle = frozenset(call.number for call in pools) if self._are_idle(pools) else frozenset()
+        """The plan, with what is known of how the attentions depend on one another and the score on them."""
+        trace, counts = self.trace, self.trace.counts()
+        plan = planned(trace.calls, trace.places, counts)
+        if trace.beside is None:
+            self._ask(plan)
         used = [call for call in trace.calls if call.number not in trace.idle]
-        return planned(used, trace.places) if trace.idle else plan
+        return planned(used, trace.places, counts, trace.beside or ())
 
-    def _are_idle(self, pools: Sequence[Call]) -> bool:
-        """Whether a score has no gradient at any of these attentions, tried on noise."""
+    def _ask(self, plan: Plan) -> None:
+        """Find out, on noise, which attentions depend on the one before, and whether the score on what pools tokens.
+
+        Heads may be computed one by one. What pools the tokens may be of no use (SigLIP's, in transformers).
+        """
         image = cut(self.images, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
         seen: list[Tensor] = []
-        with torch.no_grad():
-            with tapped(self.trace.calls, pools, 1, lambda _, weighing: seen.append(weighing.begin())):
+
+        def take(_: Call, weighing: Weighing) -> None:
+            weighing.begin()
+            weighing.changed(lambda output: _kept(output, seen))
+
+        with torch.no_grad(), at_rest(self.session.network):
+            with tapped(self.trace.calls, plan.calls, 1, take):
                 logits = without_zeros(self.session).call(noise)
             with torch.enable_grad():
-                score = logits.sum()
-            found = torch.autograd.grad(score, seen, allow_unused=True) if score.requires_grad else ()
-        return not any(gradient is not None and bool(gradient.any()) for gradient in found)
+                totals = [logits.sum(), *(output.sum() for output in seen[1:])]
+            try:
+                found = _reached(totals[0], seen)
+                chained = [_reached(total, [before])[0] for total, before in zip(totals[1:], seen, strict=False)]
+            except RuntimeError:  # it writes into what its gradients need
+                found, chained = [True] * len(seen), [True] * (len(seen) - 1)
+        pools = [call for call, used in zip(plan.calls, found, strict=True) if call.is_pool and not used]
+        pairs = zip(plan.calls, plan.calls[1:], chained, strict=False)
+        # Where no gradient leads there may be a no_grad, or a checkpoint: then it is tried.
+        beside = [call for before, call, after in pairs if not after and not self._follows(call, before, noise)]
+        self.trace.idle = frozenset(call.number for call in pools)
+        self.trace.beside = frozenset(call.number for call in beside)
+
+    def _follows(self, call: Call, before: Call, noise: Images) -> bool:
+        """Whether what an attention gives changes with what the one before it gives."""
+
+        def given(change: Callable[[Tensor], Tensor]) -> Tensor:
+            found: list[Tensor] = []
+
+            def take(one: Call, weighing: Weighing) -> None:
+                weighing.changed(change if one is before else lambda output: _kept(output, found))
+
+            with torch.no_grad(), tapped(self.trace.calls, [before, call], 1, take):
+                self.session.call(noise)
+            return found[0].clone()
+
+        return not torch.equal(given(lambda output: output), given(lambda output: output.flip(-1) + 1))
 
     @contextmanager
     def tapped(self, take: Callable[[Call, Weighing], None]) -> Iterator[None]:
@@ -71,10 +104,14 @@ class Attending:
     def folded(self, step: Step) -> tuple[Tensor, Tensor]:
         """What ``step`` makes of the attention, first block first, and the logits of the pass."""
         found: list[Tensor] = []
+        parts: list[Tensor] = []
+        count = len(explained(self.images))
 
-        def take(_: Call, weighing: Weighing) -> None:
-            weights = self.plan.whole(as_float(weighing.weights()))
-            found[:] = [step(found[0] if found else None, weights)]
+        def take(call: Call, weighing: Weighing) -> None:
+            parts.append(as_float(weighing.weights()))
+            if call is self.plan.group(call)[-1]:
+                found[:] = [step(found[0] if found else None, self.plan.whole(parts, count))]
+                parts.clear()
 
         with self.tapped(take):
             logits = self.session.call(self.images)
@@ -84,18 +121,26 @@ class Attending:
 
     def with_gradients(self, targets: Targets, step: GradientStep) -> tuple[Tensor, Tensor]:
         """What ``step`` makes of attention and gradients, last block first, (B, K, …), and the logits of the pass."""
-        for kept in (None, partial(recording, self.session.network)):
-            with Watch(self.plan, step, self.graph) as watch:
-                with (kept or partial(self._lightened, watch))(), self.tapped(watch.take):
-                    logits = self.session.call(self.images)
+        for attempt in (self._from_attention, self._from_images):
+            with Watch(self.plan, len(explained(self.images)), step, self.graph) as watch:
+                logits = attempt(watch)
                 scores = scores_of(targets, logits)
                 folded = watch.run(scores, [None] * scores.shape[1])
             if folded is not None:
                 return torch.stack(folded, dim=1), logits
-        raise GradientError(
-            "no gradient of the score reaches the attention: it runs under inference_mode, a reentrant checkpoint or a "
-            "detach; turn that off, or use rollout"
-        )
+        raise GradientError(NOT_REACHED)
+
+    def _from_attention(self, watch: Watch) -> Tensor:
+        """The logits of a pass whose graph begins at the first attention."""
+        with self._lightened(watch), self.tapped(watch.take):
+            return self.session.call(self.images)
+
+    def _from_images(self, watch: Watch) -> Tensor:
+        """The logits of a pass that is recorded whole, for networks with a no_grad or checkpoints of their own."""
+        tensor = explained(self.images)
+        images = with_explained(self.images, tensor if tensor.requires_grad else tensor.detach().requires_grad_())
+        with recording(self.session.network), self.tapped(watch.take), torch.enable_grad():
+            return self.session.call(images)
 
     @contextmanager
     def _lightened(self, watch: Watch) -> Iterator[None]:
@@ -106,3 +151,18 @@ class Attending:
         within = {name: [call for call in self.trace.calls if name in call.modules] for name in modules}
         with forwards({modules[name]: Twice(modules[name].forward, within[name], watch) for name in modules}):
             yield
+
+
+def _reached(score: Tensor, tensors: Sequence[Tensor]) -> list[bool]:
+    """Which of the tensors a score has a gradient at; of one that is computed from none of them, none."""
+    if not score.requires_grad:
+        return [False] * len(tensors)
+    return [
+        gradient is not None for gradient in torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
+    ]
+
+
+def _kept(output: Tensor, kept: list[Tensor]) -> Tensor:
+    """The output, which is kept as well."""
+    kept.append(output)
+    return output

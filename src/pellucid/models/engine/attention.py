@@ -8,7 +8,7 @@ that uses it. Nothing is changed on the model, so nothing has to be put back.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import FunctionType
@@ -37,6 +37,9 @@ class Weighing(Protocol):
 
     def begin(self) -> Tensor:
         """Let the graph begin here, unless it has begun: a tensor that this attention is seen by."""
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change what becomes of the values."""
 
     def result(self) -> Any:
         """What the function that was called answers."""
@@ -69,9 +72,12 @@ class Fused:
         return _shape(self.query, self.key.mT)
 
     def weights(self) -> Tensor:
-        """softmax(q kᵀ · scale + mask), (B, heads, queries, keys)."""
+        """softmax(q kᵀ · scale + mask), (B, heads, queries, keys); 0 where a mask leaves a query nothing."""
         logits = self.query @ self.key.mT * self.scale
-        weights = (logits if self.bias is None else logits + self.bias).softmax(dim=-1)
+        if self.bias is not None:
+            nothing = (self.bias == -math.inf).all(dim=-1, keepdim=True)
+            return _with_heads((logits + self.bias).softmax(dim=-1).masked_fill(nothing, 0))
+        weights = logits.softmax(dim=-1)
         if self.output is None:  # asked during the pass: then the weights need not be computed twice
             self.output = weights @ self.value
         return _with_heads(weights)
@@ -81,6 +87,10 @@ class Fused:
         output = self.result()
         self.output = output if output.requires_grad else _leaf(output)
         return self.output
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change the output."""
+        self.output = change(self.result())
 
     def result(self) -> Tensor:
         """What the function answers."""
@@ -94,35 +104,45 @@ class Fused:
 
 @dataclass
 class Plain:
-    """A softmax whose weights the network holds itself: (B, heads, queries, keys), or (B, queries, keys)."""
+    """A softmax whose weights the network holds itself: (B, heads, queries, keys), or (B, queries, keys).
+
+    ``order`` brings the axes of what the network holds into this order.
+    """
 
     tensor: Tensor
     use: Callable[[Tensor], Any]
     """What the network does with the weights."""
+    order: tuple[int, ...]
+    then: Callable[[Tensor], Tensor] = lambda product: product
     fused: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Sequences, heads, queries, keys."""
-        return _shape(self.tensor, self.tensor)
+        weights = self.weights()
+        return _shape(weights, weights)
 
     def weights(self) -> Tensor:
         """The weights (B, heads, queries, keys)."""
-        return _with_heads(self.tensor)
+        return _with_heads(self.tensor.permute(self.order))
 
     def begin(self) -> Tensor:
         """Let the graph begin at the weights."""
-        if not self.tensor.requires_grad:
-            self.tensor = _leaf(self.tensor)
+        self.tensor = self.tensor if self.tensor.requires_grad else _leaf(self.tensor)
         return self.tensor
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change what every product with the weights answers."""
+        self.then = change
 
     def result(self) -> Any:
         """What the function answers."""
-        return self.use(self.tensor)
+        return self.then(self.use(self.tensor))
 
     def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
         """Be told the gradient at the weights."""
-        return _watched(self.tensor, lambda gradient: told(_with_heads(gradient)))
+        order = self.order  # and not self, which holds the weights
+        return _watched(self.tensor, lambda gradient: told(_with_heads(gradient.permute(order))))
 
 
 def _with_heads(weights: Tensor) -> Tensor:
@@ -153,8 +173,10 @@ class AttentionTap(TorchFunctionMode):
         super().__init__()
         self._take = take
         self._count = 0
-        self._softmaxes: list[tuple[int, ...]] = []
+        self.softmaxes: list[tuple[int, ...]] = []
         """The shapes of the softmaxes over keys that were not used yet."""
+        self._last: tuple[Tensor, Plain] | None = None
+        """The weights that were used last, as the network holds them, and as they are seen."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
@@ -169,6 +191,24 @@ class AttentionTap(TorchFunctionMode):
         self._count += 1
         self._take(number, weighing)
         return weighing.result()
+
+    def use(self, weights: Tensor, use: Callable[[Tensor], Any], order: tuple[int, ...]) -> Any:
+        """Tell of a product that uses weights."""
+        self.softmaxes = [shape for shape in self.softmaxes if shape != tuple(weights.shape)]
+        plain = Plain(weights, use, order)
+        self._last = weights, plain
+        return self.tell(plain)
+
+    def are_weights(self, tensor: Any) -> bool:
+        """Whether a tensor may be what became of a softmax, by its shape."""
+        return isinstance(tensor, Tensor) and tuple(tensor.shape) in self.softmaxes
+
+    def again(self, operands: Sequence[Any], use: Callable[..., Any]) -> Any:
+        """What another product with the weights that were used last comes to; None of any other product."""
+        if self._last is None or not any(one is self._last[0] for one in operands):
+            return None
+        weights, plain = self._last
+        return plain.then(use(*(plain.tensor if one is weights else one for one in operands)))
 
 
 def _sdpa(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
@@ -201,7 +241,11 @@ def _multi_head(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
     """``torch.nn.MultiheadAttention`` ends here. Its body is run so that the attention within is seen, too."""
     with tap:
         output, _ = seen(func)(*args, **{**kwargs, "need_weights": False})
-    # Who asks for the weights gets those that torch computes.
+    return with_weights(output, func, args, kwargs)
+
+
+def with_weights(output: Any, func: Any, args: Any, kwargs: Any) -> Any:
+    """What a multi-head attention answers: who asks for the weights gets those that torch computes."""
     return output, func(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
 
 
@@ -217,7 +261,7 @@ def _softmax(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
     weights = func(*args, **kwargs)
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
     if weights.ndim > 2 and axis in (-1, weights.ndim - 1):
-        tap._softmaxes.append(tuple(weights.shape))
+        tap.softmaxes.append(tuple(weights.shape))
     return weights
 
 
@@ -225,29 +269,55 @@ def _product(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
     """A v, or v Aᵀ: a product of values with what has the shape of a softmax before it."""
     if kwargs or len(args) != 2:
         return func(*args, **kwargs)
+    if (again := tap.again(args, func)) is not None:
+        return again
     left, right = args
-    if tuple(left.shape) in tap._softmaxes:
-        return _used(tap, left, lambda weights: func(weights, right))
-    if right.ndim > 2 and tuple(right.mT.shape) in tap._softmaxes:
-        return _used(tap, right.mT, lambda weights: func(left, weights.mT))
+    order = tuple(range(left.ndim))
+    if tap.are_weights(left):
+        return tap.use(left, lambda weights: func(weights, right), order)
+    if right.ndim > 2 and tuple(right.mT.shape) in tap.softmaxes:
+        return tap.use(right.mT, lambda weights: func(left, weights.mT), order)
     return func(*args, **kwargs)
 
 
 def _einsum(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    """A product of weights and values as its equation says, in whichever order they stand."""
     equation, *operands = unlisted(args)
-    if kwargs or len(operands) != 2 or tuple(operands[0].shape) not in tap._softmaxes:
-        return func(*args, **kwargs)
-    return _used(tap, operands[0], lambda weights: func(equation, weights, operands[1]))
+    if (again := tap.again(operands, partial(func, equation))) is not None:
+        return again
+    if not kwargs and len(operands) == 2 and isinstance(equation, str):
+        for place, weights in enumerate(operands):
+            order = _order(equation, place) if tap.are_weights(weights) else None
+            if order is not None:
+                return tap.use(weights, partial(_again, func, equation, operands, place), order)
+    return func(*args, **kwargs)
+
+
+def _again(func: Any, equation: str, operands: list[Tensor], place: int, weights: Tensor) -> Any:
+    return func(equation, *operands[:place], weights, *operands[place + 1 :])
+
+
+def _order(equation: str, place: int) -> tuple[int, ...] | None:
+    """The axes of an einsum's operand as (B, heads, queries, keys), or (B, queries, keys); None if it is no weights.
+
+    Keys, its last axis, are summed over; queries are not the values'; the images and the heads are everyone's.
+    """
+    inputs, _, output = equation.replace(" ", "").partition("->")
+    terms = inputs.split(",")
+    if len(terms) != 2 or not output.isalpha():
+        return None
+    own, other = terms[place], terms[1 - place]
+    keys = [axis for axis in own if axis in other and axis not in output]
+    queries = [axis for axis in own if axis in output and axis not in other]
+    shared = [axis for axis in own if axis in output and axis in other]
+    if keys != [own[-1]] or len(queries) != 1 or len(shared) + 2 != len(own) or len(own) not in (3, 4):
+        return None
+    return tuple(own.index(axis) for axis in (*shared, *queries, *keys))
 
 
 def unlisted(args: Any) -> Any:
     """An einsum's arguments, whose operands may be given in a list."""
     return (args[0], *args[1]) if len(args) == 2 and isinstance(args[1], list | tuple) else args
-
-
-def _used(tap: AttentionTap, weights: Tensor, use: Callable[[Tensor], Any]) -> Any:
-    tap._softmaxes = [shape for shape in tap._softmaxes if shape != tuple(weights.shape)]
-    return tap.tell(Plain(weights, use))
 
 
 _HANDLERS: dict[Any, Callable[[AttentionTap, Any, Any, Any], Any]] = {

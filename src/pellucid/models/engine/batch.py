@@ -19,12 +19,13 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError
 from pellucid.models.engine.attending import Attending
 from pellucid.models.engine.biases import BiasFold
-from pellucid.models.engine.capture import noted, recording
-from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients, scores_of
+from pellucid.models.engine.capture import at_rest, noted, recording
+from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients, refuse, scores_of
+from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.readouts import Readouts
 from pellucid.models.engine.replay import Onward
 from pellucid.models.engine.rules import Rule
-from pellucid.models.engine.search import noise_like, without_zeros
+from pellucid.models.engine.search import without_zeros
 from pellucid.models.engine.session import Session
 from pellucid.models.tokens import Layout, infer
 
@@ -81,13 +82,15 @@ class Batch:
 
     def attentions_and_gradients(self, targets: Targets, step: GradientStep) -> Tensor:
         """Fold the blocks' attention and the scores' gradients at it, last block first, (B, K, …)."""
-        folded, logits = self._attending().with_gradients(targets, step)
+        with self._at_rest():
+            folded, logits = self._attending().with_gradients(targets, step)
         self._logits = logits if self.differentiable else logits.detach()
         return folded
 
     def readouts(self, targets: Targets, step: GradientStep) -> Tensor:
         """Fold the blocks' attention and the gradients at it of the scores read off after each, (B, K, …)."""
-        folded, self._logits = Readouts(self._attending()).folded(targets, step)
+        with self._at_rest():
+            folded, self._logits = Readouts(self._attending()).folded(targets, step)
         return folded
 
     def _attending(self) -> Attending:
@@ -97,8 +100,8 @@ class Batch:
         """How the tokens lie whose attention is folded."""
         plan = self._attending().plan
         layout = plan.layout
-        read = (0,) if plan.pooled else self._read(layout)
-        alone = tuple(token for token in read if token < layout.prefix)
+        read = (0,) if plan.pools else self._read(layout)
+        alone = tuple(token for token in read if not layout.prefix <= token < layout.prefix + layout.cells)
         return TokenGrid(layout.grid, layout.prefix, alone, len(alone) < len(read), layout.order)
 
     def curvature(self, layer: str, targets: Targets) -> Tensor:
@@ -130,6 +133,10 @@ class Batch:
         self._refuse_script("the biases' gradients", "input_x_gradient")
         trace = self.session.trace(self._prepared)  # before the pass: it may take one
         count = len(explained(self._prepared))
+        if trace.has_tokens_first and count > 1:  # a function's answer does not say which of its axes is the images'
+            each = [self._alone(index).bias_gradients(targets.images(index, index + 1), step) for index in range(count)]
+            folded, total = (torch.cat(parts) for parts in zip(*each, strict=True))
+            return folded, total
 
         def layout(output: Tensor, last: int | None) -> Layout | None:
             one = (1, *output.shape[1:]) if len(output) == count else output.shape
@@ -138,24 +145,26 @@ class Batch:
         fold = BiasFold(layout, step, count)
         return self._from_images(targets, lambda: fold, partial(fold.run, graph=self.differentiable))
 
+    def _alone(self, index: int) -> Batch:
+        """One of the images as a batch of its own."""
+        image = cut(self.images, index, index + 1)
+        return Batch(self.session, image, self.layers, self.differentiable, self.rule)
+
     def _from_images(
         self,
         targets: Targets,
         watching: Callable[[], AbstractContextManager[object]],
         ask: Callable[[Tensor, Tensor], T],
     ) -> T:
-        """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them.
-
-        Only what depends on the images is recorded: the parameters take no part, unless the answers are differentiated.
-        """
-        session = self.session if self.differentiable else self.session.frozen()
+        """What ``ask`` makes of the scores (B, K) and the images, with the whole pass recorded between them."""
         for kept in (nullcontext, partial(recording, self.session.network)):
-            with self._ruled() as rule:
-                with self._grad_mode(whole=True), kept(), watching(), rule:
-                    images, leaf = self._with_leaf()
-                    logits = session.call(images)
+            with self._at_rest(), self._ruled() as rule:
+                images, leaf = self._with_leaf()
+                if rule is not None:
+                    rule.begin(leaf)
+                with self._grad_mode(whole=True), kept(), watching(), rule or nullcontext():
+                    logits = self.session.call(images)
                     scores = scores_of(targets, logits)
-                self.session.head = session.head
                 if self._logits is None:
                     self._logits = logits if self.differentiable else logits.detach()
                 if scores.requires_grad:
@@ -167,11 +176,15 @@ class Batch:
             f"needs the scores alone, such as {' or '.join(scores_alone())}"
         )
 
+    def _at_rest(self) -> AbstractContextManager[None]:
+        """The parameters take no part in what is recorded, unless the answers are to be differentiated."""
+        return nullcontext() if self.differentiable else at_rest(self.session.network)
+
     @contextmanager
-    def _ruled(self) -> Iterator[AbstractContextManager[object]]:
-        """How gradients pass back: a context for the pass; the rule holds until this one ends."""
+    def _ruled(self) -> Iterator[Rule | None]:
+        """How gradients pass back: a context for the pass, if any; the rule holds until this one ends."""
         if self.rule is None:
-            yield nullcontext()
+            yield None
             return
         self._refuse_script(self.rule.asked, self.rule.instead)
         rule = self.rule()
@@ -242,11 +255,7 @@ class Batch:
         try:
             return gradients(scores, leaves, self.differentiable)
         except RuntimeError as error:
-            if "checkpoint" in str(error):
-                raise GradientError(
-                    f"no gradient reaches layers {', '.join(self.layers)}: the model runs them under "
-                    f"torch.utils.checkpoint; turn gradient checkpointing off"
-                ) from error
+            refuse(error, f"layers {', '.join(self.layers)}" if self.layers else "the images")
             raise
 
     def _spatial(self, layer: str, output: Tensor) -> Tensor:
@@ -262,7 +271,7 @@ class Batch:
     def _read(self, layout: Layout) -> tuple[int, ...]:
         """Off which tokens after the last block the scores are read: those of the prefix, and the first patch for all.
 
-        Where there is no layer of these tokens to ask, the first token.
+        Where there is no layer of these tokens to ask, the first token, or the patches where it is one of them.
         """
         trace = self.session.trace(self._prepared)
         if trace.read is None:
@@ -286,8 +295,9 @@ class Batch:
         except GradientError:
             return ()
         counts = (gradient != 0).any(dim=-1)
-        alone = [index for index in range(layout.prefix) if counts[index]]
-        return (*alone, layout.prefix) if counts[layout.prefix :].any() else tuple(alone)
+        patches = range(layout.prefix, layout.prefix + layout.cells)
+        alone = [index for index in range(len(counts)) if counts[index] and index not in patches]
+        return (*alone, layout.prefix) if counts[list(patches)].any() else tuple(alone)
 
 
 def _is_of(layout: Layout, tokens: Layout) -> bool:

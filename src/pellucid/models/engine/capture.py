@@ -108,6 +108,19 @@ def _beginner(name: str, begin: Callable[[str, object], None]) -> Callable[[nn.M
 
 
 @contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """While this is open, parameters need no gradient: what is recorded is what depends on the images."""
+    needing = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
+    try:
+        for parameter in needing:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in needing:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
 def recording(model: nn.Module) -> Iterator[None]:
     """While this is open, modules record their graph, also within a ``no_grad`` of the model's own."""
 

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
 
-from pellucid.models.engine.attention import seen, unlisted
+from pellucid.models.engine.attention import seen, unlisted, with_weights
 
 _NEAR_ZERO = 1e-6
-_IN_PLACE = {F.relu_, torch.relu_, Tensor.relu_}
+_WRITING = {
+    **dict.fromkeys((F.relu_, torch.relu_, Tensor.relu_), torch.relu),
+    Tensor.tanh_: torch.tanh,
+    F.elu_: F.elu,
+    F.leaky_relu_: F.leaky_relu,
+    F.hardtanh_: F.hardtanh,
+    F.selu_: F.selu,
+    F.celu_: F.celu,
+}
+"""Activation functions that write into what they get, and their like that do not."""
 _ELEMENTWISE = {
     *(F.relu, torch.relu, Tensor.relu, F.leaky_relu, F.relu6, F.hardtanh, F.elu, F.celu, F.selu, F.gelu),
-    *(F.silu, F.mish, F.softplus, F.hardswish, F.tanh, torch.tanh, Tensor.tanh, *_IN_PLACE),
+    *(F.silu, F.mish, F.softplus, F.hardswish, F.tanh, torch.tanh, Tensor.tanh, *_WRITING),
 }
 
 
@@ -40,16 +51,29 @@ class Conserving(TorchFunctionMode):
         self.seen = 0
         """How many attentions ran."""
         self._handles: list[RemovableHandle] = []
+        self._activations: Any = WeakIdKeyDictionary()
+        """What depends on the images: a factor that does not is a weight."""
+
+    def begin(self, images: Tensor) -> None:
+        """Say which images the pass is of."""
+        self._activations[images] = True
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
-        rule = _RULES.get(func)
-        return func(*args, **(kwargs or {})) if rule is None else rule(self, func, args, kwargs or {})
+        rule, kwargs = _RULES.get(func), kwargs or {}
+        result = func(*args, **kwargs) if rule is None else rule(self, func, args, kwargs)
+        if any(map(self.is_activation, _tensors((args, kwargs)))):
+            self._activations.update((tensor, True) for tensor in _tensors(result))
+        return result
 
     def forget(self) -> None:
         """End the rules."""
         for handle in self._handles:
             handle.remove()
+
+    def is_activation(self, value: object) -> bool:
+        """Whether a tensor depends on the images."""
+        return isinstance(value, Tensor) and value in self._activations
 
     def part(self, tensor: Tensor, share: float) -> Tensor:
         """The same tensor, of whose gradient only a share goes on."""
@@ -60,35 +84,61 @@ class Conserving(TorchFunctionMode):
 
     def replaced(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """What ``run`` makes of x; the gradient g at that goes on to x as ``change(g)``."""
-        if not x.requires_grad:
-            return run(x)
         alias, kept = x.view_as(x), list[Tensor]()
-        self._hook(alias, lambda _: change(kept.pop()))
         result = run(alias)
-        self._hook(result, kept.append)
+        if alias.requires_grad and result.requires_grad:
+            self._hook(alias, lambda _: change(kept.pop()))
+            self._hook(result, kept.append)
         return result
 
     def _hook(self, tensor: Tensor, told: Callable[[Tensor], Tensor | None]) -> None:
         self._handles.append(tensor.register_hook(told))  # type: ignore[no-untyped-call]  # torch's own lacks it
 
 
+def _tensors(value: Any) -> list[Tensor]:
+    """The tensors in a function's arguments or answer."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+@cache
+def _signature(func: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(func)
+    except ValueError:  # of C
+        return None
+
+
+def _bound(func: Any, args: Any, kwargs: Any) -> dict[str, Any]:
+    """A function's arguments by name, its first one as ``input``; of a function of C, only that may be without one."""
+    signature = _signature(func)
+    if signature is None:
+        return {**dict(zip(("input",), args, strict=False)), **kwargs}
+    return dict(signature.bind(*args, **kwargs).arguments)
+
+
 def _elementwise(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
     """An activation function f hands on f(x)/x."""
-    given = {key: value for key, value in kwargs.items() if key != "input"}
-    x, *more = args if args else (kwargs["input"],)
-    in_place = func in _IN_PLACE or given.get("inplace", False)
-    before = x.clone() if in_place else x
+    given = _bound(func, args, kwargs)
+    x = given.pop("input", None)
+    x = args[0] if x is None else x
+    writes = func in _WRITING or bool(given.pop("inplace", False))
+    function = _WRITING.get(func, func)
+    before = x.clone() if writes else x
 
     def change(gradient: Tensor) -> Tensor:
         safe = torch.where(before.abs() > _NEAR_ZERO, before, torch.full_like(before, _NEAR_ZERO))
-        value: Tensor = func(safe.clone() if in_place else safe, *more, **given)
+        value: Tensor = function(safe, **given)
         return gradient * value / safe
 
-    return mode.replaced(lambda alias: func(alias, *more, **given), x, change)
+    result = mode.replaced(lambda alias: function(alias, **given), before, change)
+    return x.copy_(result) if writes else result
 
 
 def _layer_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
-    x, given = _named(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
+    x, given, rest = _named(("input", "normalized_shape", "weight", "bias", "eps"), args, kwargs)
     axes = tuple(range(-len(given["normalized_shape"]), 0))
 
     def change(gradient: Tensor) -> Tensor:
@@ -96,11 +146,11 @@ def _layer_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
         spread = x.var(axes, unbiased=False, keepdim=True) + given.get("eps", 1e-5)
         return _centred(weighed * spread.rsqrt(), axes)
 
-    return mode.replaced(lambda alias: func(alias, **given), x, change)
+    return mode.replaced(lambda alias: func(alias, *rest, **kwargs), x, change)
 
 
 def _rms_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
-    x, given = _named(("input", "normalized_shape", "weight", "eps"), args, kwargs)
+    x, given, rest = _named(("input", "normalized_shape", "weight", "eps"), args, kwargs)
     axes = tuple(range(-len(given["normalized_shape"]), 0))
     eps = given.get("eps")
     eps = torch.finfo(x.dtype).eps if eps is None else eps
@@ -108,11 +158,11 @@ def _rms_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
     def change(gradient: Tensor) -> Tensor:
         return _weighed(gradient, given.get("weight")) * (x.square().mean(axes, keepdim=True) + eps).rsqrt()
 
-    return mode.replaced(lambda alias: func(alias, **given), x, change)
+    return mode.replaced(lambda alias: func(alias, *rest, **kwargs), x, change)
 
 
 def _group_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
-    x, given = _named(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
+    x, given, rest = _named(("input", "num_groups", "weight", "bias", "eps"), args, kwargs)
     weight, grouped = given.get("weight"), (len(x), given["num_groups"], -1)
     weight = None if weight is None else weight.reshape(-1, *(1,) * (x.ndim - 2))
 
@@ -121,25 +171,26 @@ def _group_norm(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
         weighed = _weighed(gradient, weight).reshape(grouped)
         return _centred(weighed * spread.rsqrt(), (-1,)).reshape(x.shape)
 
-    return mode.replaced(lambda alias: func(alias, **given), x, change)
+    return mode.replaced(lambda alias: func(alias, *rest, **kwargs), x, change)
 
 
 def _normalize(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
     """Of x / ‖x‖ the length is a constant."""
-    x, given = _named(("input", "p", "dim", "eps", "out"), args, kwargs)
+    x, given, rest = _named(("input", "p", "dim", "eps", "out"), args, kwargs)
 
     def change(gradient: Tensor) -> Tensor:
         length = x.norm(given.get("p", 2.0), given.get("dim", 1), keepdim=True)
         scaled: Tensor = gradient / length.clamp_min(given.get("eps", 1e-12))
         return scaled
 
-    return mode.replaced(lambda alias: func(alias, **given), x, change)
+    return mode.replaced(lambda alias: func(alias, *rest, **kwargs), x, change)
 
 
-def _named(names: Sequence[str], args: Any, kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
-    """A function's first argument, and the others by name."""
+def _named(names: Sequence[str], args: Any, kwargs: Any) -> tuple[Tensor, dict[str, Any], Any]:
+    """A function's first argument, all of them by name, and what comes behind the first; takes it out of ``kwargs``."""
     given = dict(zip(names, args, strict=False)) | kwargs
-    return given.pop("input"), given
+    kwargs.pop("input", None)
+    return given["input"], given, args[1:]
 
 
 def _weighed(gradient: Tensor, weight: Tensor | None) -> Tensor:
@@ -151,29 +202,27 @@ def _centred(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def _sdpa(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
-    """Half of what comes is the values', a quarter the queries' and the keys': the weights' half, halved."""
-    query, given = _named(("input", "key", "value", "attn_mask", "dropout_p", "is_causal"), args, _as_input(kwargs))
+    """Half is the values', a quarter the queries' and the keys'; what is added to their product gets their half."""
+    names = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+    given = dict(zip(names, args, strict=False)) | kwargs
     mode.seen += 1
-    key, value = mode.part(given.pop("key"), 0.25), mode.part(given.pop("value"), 0.5)
-    result: Tensor = func(mode.part(query, 0.25), key, value, **given)
+    shares = {"query": 0.25, "key": 0.25, "value": 0.5}
+    shares |= {"attn_mask": 0.5} if mode.is_activation(given.get("attn_mask")) else {}
+    result: Tensor = func(**{**given, **{name: mode.part(given[name], share) for name, share in shares.items()}})
     return result
-
-
-def _as_input(kwargs: Any) -> dict[str, Any]:
-    return {"input" if key == "query" else key: value for key, value in kwargs.items()}
 
 
 def _multi_head(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
     with mode:
         output, _ = seen(func)(*args, **{**kwargs, "need_weights": False})
-    return output, func(*args, **kwargs)[1] if kwargs.get("need_weights", True) else None
+    return with_weights(output, func, args, kwargs)
 
 
 def _product(first: int, mode: Conserving, func: Any, args: Any, kwargs: Any) -> Any:
     """Two activations get half each; of one and a weight, the activation gets all. Factors begin at ``first``."""
     args = unlisted(args)
     factors = args[first:]
-    if len(factors) != 2 or not all(map(_is_activation, factors)):
+    if len(factors) != 2 or not all(map(mode.is_activation, factors)):
         return func(*args, **kwargs)
     return func(*args[:first], *(mode.part(factor, 0.5) for factor in factors), **kwargs)
 
@@ -184,19 +233,15 @@ def _softmax(mode: Conserving, func: Any, args: Any, kwargs: Any) -> Tensor:
     return result
 
 
-def _is_activation(value: object) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad and not isinstance(value, nn.Parameter)
-
-
 _PRODUCTS = {
     *(torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm),
     *(torch.mul, Tensor.mul, Tensor.__mul__),
 }
 _RULES: dict[Any, Callable[[Conserving, Any, Any, Any], Any]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    F.layer_norm: _layer_norm,
-    F.rms_norm: _rms_norm,
-    F.group_norm: _group_norm,
+    **dict.fromkeys((F.layer_norm, torch.layer_norm), _layer_norm),
+    **dict.fromkeys((F.rms_norm, torch.rms_norm), _rms_norm),
+    **dict.fromkeys((F.group_norm, torch.group_norm), _group_norm),
     F.normalize: _normalize,
     F.scaled_dot_product_attention: _sdpa,
     F.multi_head_attention_forward: _multi_head,

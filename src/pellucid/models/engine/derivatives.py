@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.target import Targets
-from pellucid.errors import TargetError
+from pellucid.errors import GradientError, TargetError
 
 T = TypeVar("T", Tensor, list[Tensor])
 _HALF_SCALES = (1024.0, 1.0, 1 / 1024)
@@ -53,6 +53,20 @@ def scores_of(targets: Targets, logits: Tensor) -> Tensor:
             "the scores of the callable target have no gradient: compute them from the logits, undetached"
         )
     return scores
+
+
+def refuse(error: RuntimeError, where: str) -> None:
+    """Raise, where a backward pass failed for what the network does, an error that says so."""
+    if "checkpoint" in str(error).lower():
+        raise GradientError(
+            f"no gradient reaches {where}: the model runs them under torch.utils.checkpoint; turn gradient "
+            f"checkpointing off"
+        ) from error
+    if "inplace operation" in str(error):
+        raise GradientError(
+            "a gradient was asked for; the model writes into values that its gradient needs (x += …): use x = x + …, "
+            "or a method that needs no gradient"
+        ) from error
 
 
 def curvature(scores: Tensor, leaf: Tensor, graph: bool) -> Tensor:

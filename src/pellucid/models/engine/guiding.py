@@ -47,6 +47,9 @@ class Guiding(TorchFunctionMode):
         """How many activation functions ran."""
         self._rules: list[RemovableHandle] = []
 
+    def begin(self, images: Tensor) -> None:
+        """Nothing: the rule asks not what depends on the images."""
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
         answer = func(*args, **(kwargs or {}))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,9 @@ from pellucid.core.probe import GradientStep
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.models.attention import Call
-from pellucid.models.engine.attending import Attending
-from pellucid.models.engine.capture import first_tensor, replaced
+from pellucid.models.engine.attending import NOT_REACHED, Attending
+from pellucid.models.engine.attention import AttentionTap
+from pellucid.models.engine.capture import first_tensor, recording, replaced
 from pellucid.models.engine.derivatives import scores_of
 from pellucid.models.engine.replay import forwards
 from pellucid.models.engine.watch import Watch, tapped
@@ -41,20 +43,19 @@ class Readouts:
             folded = self._read_out(blocks, block, taken, targets, step, folded)
         whole = [tensor for tensor in folded if tensor is not None]
         if len(whole) < len(folded):
-            raise GradientError(
-                "no gradient of the score reaches the attention: what follows it is detached; use gradient_rollout"
-            )
+            raise GradientError(NOT_REACHED)
         return torch.stack(whole, dim=1), logits
 
-    def _around(self, call: Call) -> list[str]:
-        """The modules that hold this attention of the plan and no other, and run once, outermost first."""
-        alone = [name for name in call.modules if name and sum(name in one.modules for one in self._of.plan.calls) == 1]
-        return [name for name in alone if self._of.trace.runs[name] == 1]
+    def _around(self, group: tuple[Call, ...]) -> list[str]:
+        """The modules that hold this group of attentions and no other, and run once, outermost first."""
+        alone = [name for name in group[0].modules if name and all(name in call.modules for call in group)]
+        held = {name: sum(name in call.modules for call in self._of.plan.calls) for name in alone}
+        return [name for name in alone if held[name] == len(group) and self._of.trace.runs[name] == 1]
 
     def _taken(self) -> tuple[Tensor, dict[str, _Taken]]:
         """The logits of a pass, and what the modules around attention are given and answer, where these are alike."""
-        squares = [call for call in self._of.plan.calls if not call.is_pool]
-        modules = self._of.session.modules([name for call in squares for name in self._around(call)])
+        groups = [group for group in self._of.plan.groups if not group[0].is_pool]
+        modules = self._of.session.modules([name for group in groups for name in self._around(group)])
         taken: dict[str, _Taken] = {}
 
         def keeping(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,26 +70,54 @@ class Readouts:
 
             return run
 
-        with self._of.passing(), forwards({module: keeping(name, module.forward) for name, module in modules.items()}):
+        replaced = {module: keeping(name, module.forward) for name, module in modules.items()}
+        with self._of.passing(), forwards(replaced):
             logits = self._of.session.call(self._of.images)
         return logits, taken
 
+    def _passing_on(self, taken: Mapping[str, _Taken]) -> set[str]:
+        """Of these modules, those whose answer depends on what they get also where no attention lets it through.
+
+        A branch beside a residual connection does not: instead of what it gets it would have to answer with nothing.
+        """
+        modules, passing, asked = self._of.session.modules(list(taken)), set[str](), list[str]()
+
+        def asking(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*inputs: Any, **named: Any) -> Any:
+                answer = forward(*inputs, **named)
+                if not asked:  # else this is within a module that is asked
+                    asked.append(name)
+                    tokens = taken[name].tokens
+                    others = (tokens.clone(), tokens.flip(-1) + 1)
+                    again = [replace(taken[name], tokens=one).given_again(forward, *inputs, **named) for one in others]
+                    one, other = map(first_tensor, again)
+                    passing.update([] if one is None or other is None or torch.equal(one, other) else [name])
+                    asked.pop()
+                return answer
+
+            return run
+
+        replaced = {module: asking(name, module.forward) for name, module in modules.items()}
+        closed = AttentionTap(lambda _, weighing: weighing.changed(torch.zeros_like))
+        with torch.no_grad(), forwards(replaced), closed:
+            self._of.session.call(self._of.images)
+        return passing
+
     def _blocks(self, taken: dict[str, _Taken]) -> list[_Block]:
         """The blocks around the attentions, in order; without any, what pools the tokens is all there is."""
-        pools = [call for call in self._of.plan.calls if call.is_pool]
-        blocks = []
-        for call in self._of.plan.calls:
-            if not call.is_pool:
-                fitting = [name for name in self._around(call) if name in taken and self._has_all_tokens(name)]
+        plan, blocks = self._of.plan, list[_Block]()
+        passing = self._passing_on(taken)
+        for group in plan.groups:
+            if not group[0].is_pool:
+                fitting = [name for name in self._around(group) if name in passing and self._has_all_tokens(name)]
                 if not fitting:
                     raise NoAttentionError(
                         f"readouts after each block were asked for; no module holds the attention in "
-                        f"{call.modules[-1]!r} alone and answers with the tokens that it gets: use gradient_rollout"
+                        f"{group[0].modules[-1]!r} alone and passes on the tokens that it gets: use gradient_rollout"
                     )
-                blocks.append(_Block(fitting[0], [call]))
-        if not blocks:
-            return [_Block("", pools)]
-        return [*blocks[:-1], _Block(blocks[-1].name, [*blocks[-1].calls, *pools])]
+                blocks.append(_Block(fitting[0], list(group)))
+        found = blocks or [_Block("", [])]
+        return [*found[:-1], _Block(found[-1].name, [*found[-1].calls, *plan.pools])]
 
     def _has_all_tokens(self, name: str) -> bool:
         layout = self._of.trace.layout(name, self._of.session.modules([name])[name])
@@ -106,16 +135,24 @@ class Readouts:
         """Fold one block's attention: it gets what it got, and the other blocks pass on what they get."""
         modules = self._of.session.modules([one.name for one in blocks if one.name])
         others = {name for name in modules if name != block.name}
-        replacements = {modules[name]: taken[name].passing_on for name in others}
-        if block.name:
-            module = modules[block.name]
-            replacements[module] = partial(taken[block.name].given_again, module.forward)
+        passing = {modules[name]: taken[name].passing_on for name in others}
         count = len(explained(self._of.images))
         calls = [call for call in self._of.trace.calls if others.isdisjoint(call.modules)]
-        with Watch(self._of.plan, step, self._of.graph) as watch:
-            with self._of.passing(), forwards(replacements), tapped(calls, block.calls, count, watch.take):
-                logits = self._of.session.call(self._of.images)
-            return watch.run(scores_of(targets, logits), folded) or folded
+        # The graph begins at the attention; a block with a checkpoint of its own has to be recorded whole.
+        for whole in (False, True):
+            given = {}
+            if block.name:
+                own, module = taken[block.name], modules[block.name]
+                own = replace(own, tokens=own.tokens.detach().requires_grad_()) if whole else own
+                given[module] = partial(own.given_again, module.forward)
+            kept = partial(recording, self._of.session.network) if whole else nullcontext
+            with Watch(self._of.plan, count, step, self._of.graph) as watch:
+                tap = tapped(calls, block.calls, count, watch.take)
+                with self._of.passing(), kept(), forwards({**passing, **given}), tap:
+                    logits = self._of.session.call(self._of.images)
+                if (found := watch.run(scores_of(targets, logits), folded)) is not None:
+                    return found
+        return folded
 
 
 @dataclass(frozen=True)

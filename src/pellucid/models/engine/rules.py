@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import ClassVar, Protocol
 
+from torch import Tensor
+
 
 class Rule(Protocol):
     """A torch function mode: passes that are made while it is open follow the rule on their way back."""
@@ -26,6 +28,9 @@ class Rule(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         """End: passes that follow are plain ones."""
+
+    def begin(self, images: Tensor) -> None:
+        """Say which images the pass is of."""
 
     def forget(self) -> None:
         """End the rule for the passes that were made, too: a second derivative through them is a plain one."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.core.catalogue import scores_alone
 from pellucid.core.head import class_logits, resolve_head
-from pellucid.core.inputs import Images, cloned, cut, explained
+from pellucid.core.inputs import Images, cloned, cut, explained, repeated, with_explained
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.capture import first_tensor, watched
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
+from pellucid.models.engine.embedding import locate
+from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.placement import placed, reference
 from pellucid.models.engine.trace import Key, Trace, key_of, remembered, written
 from pellucid.models.orders import token_orders
@@ -83,24 +85,23 @@ class Session:
         given = () if isinstance(images, Mapping) else (images,)
         seed_all(self.runtime.seed)
         if self._stand_ins:
-            answer = torch.func.functional_call(self.network, self._stand_ins, given, named)
+            # Each place of a weight by one name: of two, the network would be left with a stand-in.
+            answer = torch.func.functional_call(self.network, self._stand_ins, given, named, tie_weights=False)
         else:
             answer = self.network(*given, **named)
         logits = raw_logits(answer, len(explained(images)))
         self.head = resolve_head(*self._heads, logits.shape[1])
         return class_logits(logits, self.head)
 
-    def with_parameters(self, stand_ins: Mapping[str, Tensor]) -> Session:
-        """The same session with other values in some parameters; the network's own stay untouched."""
-        return Session(self.model, self.network, *self._heads, self.runtime, {**self._stand_ins, **stand_ins})
-
-    def frozen(self) -> Session:
-        """The same session with parameters that need no gradient; TorchScript's stay as they are."""
-        if self.has_script:
-            return self
-        values = {**dict(self.network.named_parameters()), **self._stand_ins}
-        needing = {name: value.detach() for name, value in values.items() if value.requires_grad}
-        return self.with_parameters(needing) if needing else self
+    def with_parameters(self, change: Callable[[Tensor], Tensor | None]) -> Session:
+        """The same session with other values in the parameters that ``change`` has one for; its own stay."""
+        values: dict[str, Tensor] = {}
+        for name, module in self.network.named_modules():
+            for own, parameter in module._parameters.items():
+                value = None if parameter is None else change(parameter)
+                if value is not None:
+                    values[f"{name}.{own}" if name else own] = value
+        return Session(self.model, self.network, *self._heads, self.runtime, values)
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
@@ -134,7 +135,17 @@ class Session:
         with torch.no_grad(), watched(self.network, trace.note, trace.begin), AttentionTap(trace.attend):
             trace.answer = tuple(self._called(given).shape)
         trace.writes_input = written(given, image)
+        self._locate(trace, image)
         return trace
+
+    def _locate(self, trace: Trace, image: Images) -> None:
+        """Find out where the patches stand among the tokens, if the network takes several images at a time."""
+
+        def call(corners: Tensor) -> None:
+            self._called(with_explained(repeated(image, len(corners)), corners))
+
+        with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
+            locate(trace, self.network, noise_like(explained(image)), call)
 
     def sums(self, image: Images) -> dict[str, float]:
         """Each module's output in one number: what differs between two images depends on where they differ."""

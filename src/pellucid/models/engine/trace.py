@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -22,9 +23,10 @@ _PER_SHAPE: WeakKeyDictionary[nn.Module, dict[Key, Trace]] = WeakKeyDictionary()
 
 @dataclass
 class _Open:
-    """A module that has begun, and the tensors that modules within it got."""
+    """A module that has begun, the shape of what it got, and the tensors that modules within it got."""
 
     name: str
+    shape: tuple[int, ...]
     within: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -48,8 +50,10 @@ class Trace:
     """The attentions, in order."""
     read: tuple[int, ...] | None = None
     """Of a network with attention: off which tokens its scores are read. None: not looked yet."""
-    idle: frozenset[int] | None = None
-    """Of the attentions that pool the tokens, those on which no score depends. None: not looked yet."""
+    idle: frozenset[int] = frozenset()
+    """Of the attentions that pool the tokens, those on which no score depends."""
+    beside: frozenset[int] | None = None
+    """The attentions that do not depend on the one before. None: not looked yet."""
     branches: set[str] = field(default_factory=set)
     """The modules that get the same tensor as another one beside them: each computes only a part of what follows."""
     _open: list[_Open] = field(default_factory=list)
@@ -62,11 +66,26 @@ class Trace:
             shared = [other for other, tensor in beside.items() if tensor is given]
             self.branches.update([name, *shared] if shared else [])
             beside[name] = given
-        self._open.append(_Open(name))
+        self._open.append(_Open(name, () if given is None else tuple(given.shape)))
 
     def attend(self, number: int, weighing: Weighing) -> None:
         """An attention is computed."""
-        self.calls.append(Call(number, tuple(part.name for part in self._open), weighing.shape, weighing.fused))
+        sequences, heads, queries, keys = weighing.shape
+        if sequences > 1 and self._open and keys in _places_of(self._open[-1].shape):
+            # What its module got is one sequence: these are its heads, computed as if they were images.
+            sequences, heads = 1, sequences * heads
+        modules = tuple(part.name for part in self._open)
+        self.calls.append(Call(number, modules, (sequences, heads, queries, keys), weighing.fused))
+
+    @property
+    def has_tokens_first(self) -> bool:
+        """Whether an output has its tokens before the images, (T, B, C)."""
+        shapes = [shape for shape in self.shapes.values() if len(shape) == 3 and shape[0] > 1 == shape[1]]
+        return any(infer(shape, self.places) is not None for shape in shapes)
+
+    def counts(self) -> set[int]:
+        """The numbers of places that outputs have, of tokens or of grids."""
+        return {count for shape in self.shapes.values() for count in _places_of(shape)}
 
     def note(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
@@ -85,15 +104,24 @@ class Trace:
             self.weights.add(name)
         if isinstance(module, _ConvNd) and tensor.ndim == len(self.places.size) + 2:
             self.first_convolution = self.first_convolution or name
-            grid = tuple(tensor.shape[2:])
-            if grid not in self.places.grids:
-                self.places.grids.append(grid)
+            grid, places = tuple(tensor.shape[2:]), self.places
+            # What is not of one image may be of single patches, or of single heads.
+            grids = places.grids if len(tensor) == 1 else places.hints
+            grids.extend([] if grid in grids else [grid])
+            places.widths.add(tensor.shape[1])
 
     def layout(self, name: str, module: nn.Module) -> Layout | None:
         """How the output of the module of this name lies on the picture; None if it has no places."""
         if name in self.weights:
             return None
         return infer(self.shapes[name], self.places, last_features(module), is_of_last_axis(module))
+
+
+def _places_of(shape: Sequence[int]) -> set[int]:
+    """How many places an output of one image has, read as tokens, with the channels first, and with them last."""
+    if len(shape) == 3 and 1 in shape[:2]:
+        return {shape[0] * shape[1]}
+    return {math.prod(shape[2:]), math.prod(shape[1:-1])} if len(shape) > 3 and shape[0] == 1 else set()
 
 
 def _is_attention(tensor: Tensor) -> bool:
@@ -147,4 +175,6 @@ def key_of(model: nn.Module, images: Images) -> Key:
     # With its type, since a new module may get the identity of one that is gone.
     modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
     sizes = tuple(parameter.shape for parameter in model.parameters())
-    return hash((modules, sizes)), tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)
+    # How it is set: timm's transformers are told by a text what they classify by.
+    settings = tuple((key, value) for key, value in vars(model).items() if isinstance(value, str))
+    return hash((modules, sizes, settings)), tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)

@@ -16,7 +16,7 @@ from pellucid.core.probe import GradientStep
 from pellucid.errors import NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan
 from pellucid.models.engine.attention import AttentionTap, Weighing
-from pellucid.models.engine.derivatives import NotReached, as_float, scaled
+from pellucid.models.engine.derivatives import NotReached, as_float, refuse, scaled
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def tapped(
     def told(number: int, weighing: Weighing) -> None:
         if number >= len(calls) or calls[number] not in wanted:
             return
-        if weighing.shape[0] != images:
+        if weighing.shape[0] % images:
             raise NoAttentionError(
                 f"attention over the whole picture was asked for; {images} images gave {weighing.shape[0]} sequences: "
                 f"{INSTEAD}"
@@ -40,15 +40,18 @@ def tapped(
 
 
 class Watch:
-    """The attentions of one pass, and what backward passes tell of their gradients."""
+    """The attentions of one pass of so many images, and what backward passes tell of their gradients."""
 
-    def __init__(self, plan: Plan, step: GradientStep, graph: bool) -> None:
+    def __init__(self, plan: Plan, images: int, step: GradientStep, graph: bool) -> None:
         self._plan = plan
+        self._images = images
         self._step = step
         self._graph = graph
-        self._leaf: Tensor | None = None
+        self._leaves: list[Tensor] = []
         self._handles: list[RemovableHandle] = []
         self._folded: Tensor | None = None
+        self._told: dict[Call, tuple[Tensor, Tensor]] = {}
+        """Weights and gradients of a group's attentions, until all of them are there."""
         self._fired = False
         self._factor = 1.0
         self.again: dict[Call, Tensor] = {}
@@ -66,15 +69,16 @@ class Watch:
             handle.remove()
 
     def take(self, call: Call, weighing: Weighing) -> None:
-        """Let the graph begin at the first attention, and watch the gradients at all of them."""
+        """Let the graph begin at attentions that depend on no other, and watch the gradients at all of them."""
         seen = weighing.begin()
-        self._leaf = seen if self._leaf is None else self._leaf
+        if seen.is_leaf or not self._leaves:
+            self._leaves.append(seen)
         weights = partial(self._weights_again, call) if self.comes_again else weighing.weights
-        self._handles.append(weighing.watch(partial(self._told, weights)))
+        self._handles.append(weighing.watch(partial(self._tell, call, weights)))
 
     def run(self, scores: Tensor, folded: Sequence[Tensor | None]) -> list[Tensor] | None:
         """Fold on from ``folded``, one a class; None where no gradient comes to the attentions."""
-        if self._leaf is None or not scores.requires_grad:
+        if not self._leaves or not scores.requires_grad:
             return None
         with torch.enable_grad():
             columns = scores.unbind(1)
@@ -82,25 +86,39 @@ class Watch:
             return [self._of_class(score, before) for score, before in zip(columns, folded, strict=True)]
         except NotReached:
             return None
+        except RuntimeError as error:
+            if "checkpoint" in str(error).lower():  # the network's own around ours
+                return None
+            refuse(error, "the attention")
+            raise
 
     def _of_class(self, score: Tensor, before: Tensor | None) -> Tensor:
-        leaf: Tensor = self._leaf  # type: ignore[assignment]  # ``run`` made sure of it
-
         def fold(factor: float) -> Tensor:
-            self._folded, self._fired, self._factor = before, False, factor
+            self._folded, self._fired, self._factor, self._told = before, False, factor, {}
             with torch.enable_grad():
                 total = score.sum() * factor
-            torch.autograd.grad(total, [leaf], retain_graph=True, create_graph=self._graph, allow_unused=True)
+            torch.autograd.grad(total, self._leaves, retain_graph=True, create_graph=self._graph, allow_unused=True)
+            self._step_on()
             if self._folded is None or not self._fired:
                 raise NotReached
             return self._folded
 
-        return scaled(fold, leaf.dtype)
+        return scaled(fold, self._leaves[0].dtype)
 
-    def _told(self, weights: Callable[[], Tensor], gradient: Tensor) -> None:
-        attention, gradient = (self._plan.whole(as_float(part)) for part in (weights(), gradient))
-        self._folded = self._step(self._folded, attention, gradient / self._factor)
-        self._fired = True
+    def _tell(self, call: Call, weights: Callable[[], Tensor], gradient: Tensor) -> None:
+        if self._told and call not in self._plan.group(next(iter(self._told))):
+            self._step_on()
+        self._told[call] = as_float(weights()), as_float(gradient) / self._factor
+
+    def _step_on(self) -> None:
+        """Fold a group; at those of its attentions that were not told of the gradient is 0."""
+        if not self._told:
+            return
+        group = self._plan.group(next(iter(self._told)))
+        nothing = next(iter(self._told.values()))[0]
+        parts = [self._told.get(call) or (torch.zeros_like(nothing),) * 2 for call in group]
+        attention, gradient = (self._plan.whole(part, self._images) for part in zip(*parts, strict=True))
+        self._folded, self._fired, self._told = self._step(self._folded, attention, gradient), True, {}
 
     def _weights_again(self, call: Call) -> Tensor:
         if call not in self.again:
@@ -119,13 +137,12 @@ class Twice:
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """Run for the first time."""
-        if not torch.is_grad_enabled():  # the graph begins within
+        given = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor)]
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in given):  # the graph begins within
             return self._forward(*inputs, **named)
         self._watch.comes_again = True
         try:
-            return checkpoint(
-                self._run, *inputs, use_reentrant=False, preserve_rng_state=False, determinism_check="none", **named
-            )
+            return checkpoint(self._run, *inputs, use_reentrant=False, determinism_check="none", **named)
         finally:
             self._watch.comes_again = False
 

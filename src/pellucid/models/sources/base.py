@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import MissingPackageError, SourceError
+from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -106,6 +107,15 @@ def downloading(spec: str) -> Iterator[None]:
         raise SourceError(
             f"{spec}: its pretrained weights could not be loaded ({text}); try again, or use weights='none'"
         ) from error
+
+
+def outlined(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a model without memory for its weights, or with some where its constructor computes with them."""
+    try:
+        with weightless():
+            return build()
+    except RuntimeError:
+        return build()
 
 
 def number_of_classes(model: nn.Module, head: str) -> int:

@@ -14,9 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, near
-from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import from_transformers
-from pellucid.models.sources.base import ModelInfo, Order, downloading, package
+from pellucid.models.sources.base import ModelInfo, Order, downloading, outlined, package
 
 NAMES = "transformers.models.auto.modeling_auto"
 _WITHOUT = "DISABLE_SAFETENSORS_CONVERSION"
@@ -34,11 +33,7 @@ class HuggingFaceSource:
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
         config = _config(order)
-        try:
-            with weightless():
-                return _from_config(order, config)
-        except RuntimeError:
-            return _from_config(order, config)
+        return outlined(lambda: _from_config(order, config))
 
     def build(self, order: Order) -> nn.Module:
         """Build the model. ``SourceError``: no such name, it takes more than images, or it cannot be loaded."""
@@ -117,6 +112,9 @@ def _from_config(order: Order, config: Any) -> nn.Module:
         model: nn.Module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     except ImportError as error:  # the packages of single models
         raise MissingPackageError(f"hf:{order.name}: {' '.join(str(error).split())[:160]}") from None
+    except Exception as error:  # whatever its values are that make no model
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise SourceError(f"hf:{order.name}: no model can be made of its configuration ({text}); correct it") from error
     return model.float()
 
 

@@ -30,7 +30,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
 
 
 def load_model(
-    spec: str | None = None,
+    spec: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     weights: str = "none",
     num_classes: int | None = None,
@@ -45,6 +45,7 @@ def load_model(
     are the checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
     """
     _check(spec, checkpoint, weights, num_classes)
+    spec = None if spec is None else os.fspath(spec)
     if checkpoint is not None:
         return _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
     source, name = find(spec or "")
@@ -91,15 +92,19 @@ def find(spec: str) -> tuple[Source, str]:
     raise SourceError(f"{spec!r} names no model; give one of {prefixes} or path/to/file.py:factory")
 
 
-def _check(spec: str | None, checkpoint: object, weights: str, num_classes: int | None) -> None:
+def _check(spec: object, checkpoint: object, weights: str, num_classes: object) -> None:
     if spec is None and checkpoint is None:
         raise SourceError("no model was named: give a specification such as torchvision:resnet50, or a checkpoint")
     if weights not in WEIGHTS:
         raise OptionError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
     if weights == "default" and checkpoint is not None:
         raise OptionError("weights='default' and a checkpoint were both given; leave one of them out")
-    if num_classes is not None and num_classes < 1:
-        raise OptionError(f"num_classes must be at least 1, got {num_classes}")
+    if not isinstance(spec, (str, os.PathLike, type(None))):
+        raise OptionError(f"a model's specification must be a text such as torchvision:resnet50, got {spec!r}")
+    if num_classes is None:
+        return
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
+        raise OptionError(f"num_classes must be a whole number and at least 1, got {num_classes!r}")
 
 
 def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int | None) -> nn.Module:

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pellucid.errors import MissingPackageError, SourceError, near
-from pellucid.models.checkpoints.reference import weightless
-from pellucid.models.sources.base import ModelInfo, Order, package
+from pellucid.models.sources.base import ModelInfo, Order, outlined, package
 
 CLASSES: Mapping[str, str] = {
     **{f"densenet{depth}": f"DenseNet{depth}" for depth in (121, 169, 201, 264)},
@@ -37,11 +36,7 @@ class MonaiSource:
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
-        try:
-            with weightless():
-                return _create(order)
-        except RuntimeError:
-            return _create(order)
+        return outlined(lambda: _create(order))
 
     def build(self, order: Order) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or pretrained weights are asked for."""

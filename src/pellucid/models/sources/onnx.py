@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import SourceError
+from pellucid.errors import ShapeError, SourceError
 from pellucid.models.sources.base import ModelInfo, Order, package
 
 LARGEST = 2**31
@@ -25,16 +25,16 @@ class OnnxModel(nn.Module):
         super().__init__()
         self._session = session
         (self._input,) = session.get_inputs()
-        self._outputs = [output.name for output in session.get_outputs()]
+        self._outputs = [output.name for output in session.get_outputs() if output.type in _TYPES]
 
     @property
     def size(self) -> tuple[int | None, ...]:
-        """The input's shape, its batch in front; None where it may be anything."""
-        return tuple(side if isinstance(side, int) else None for side in self._input.shape)
+        """The input's shape, its batch in front; None where it may be anything. Empty where nothing is stated."""
+        return tuple(side if isinstance(side, int) else None for side in self._input.shape or ())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Run the graph, in parts where it takes so many images at a time and no others."""
-        step = self.size[0] or len(images)
+        """Run the graph, in parts where it takes a fixed number of images. ``ShapeError``: it does not take these."""
+        step = (self.size[0] if self.size else None) or len(images)
         parts = [self._run(images[start : start + step], step) for start in range(0, len(images), step)]
         return {name: torch.cat([part[name] for part in parts]).to(images.device) for name in self._outputs}
 
@@ -42,10 +42,16 @@ class OnnxModel(nn.Module):
         """The outputs of a part, filled up to ``count`` images by its last one."""
         filled = torch.cat([images, images[-1:].expand(count - len(images), *images.shape[1:])])
         given = filled.detach().to("cpu", _TYPES[self._input.type]).numpy()
-        answers = self._session.run(self._outputs, {self._input.name: given})
-        return {
-            name: torch.from_numpy(answer)[: len(images)] for name, answer in zip(self._outputs, answers, strict=True)
-        }
+        try:
+            answers = self._session.run(self._outputs, {self._input.name: given})
+        except Exception as error:  # of the kinds that onnxruntime defines
+            text = " ".join(str(error).split())[:160]
+            raise ShapeError(
+                f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {text}"
+            ) from None
+        # A graph that sums up a whole batch answers with one number.
+        found = {name: torch.from_numpy(answer) for name, answer in zip(self._outputs, answers, strict=True)}
+        return {name: (answer if answer.ndim else answer[None])[: len(images)] for name, answer in found.items()}
 
 
 class OnnxSource:
@@ -67,7 +73,11 @@ class OnnxSource:
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
             found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
             raise SourceError(f"{order.name}: a graph with one input of floats, the images, is needed, got {found}")
-        return OnnxModel(session)
+        model = OnnxModel(session)
+        if not model._outputs:
+            kinds = ", ".join(output.type for output in session.get_outputs())
+            raise SourceError(f"{order.name}: a graph that answers with a tensor of floats is needed, got {kinds}")
+        return model
 
     def info(self, _order: Order, model: nn.Module) -> ModelInfo:
         """Give the input's size, where the graph states it."""

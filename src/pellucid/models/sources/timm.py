@@ -8,9 +8,8 @@ from typing import Any
 from torch import nn
 
 from pellucid.errors import SourceError, near
-from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import from_timm
-from pellucid.models.sources.base import ModelInfo, Order, downloading
+from pellucid.models.sources.base import ModelInfo, Order, downloading, outlined
 
 
 class TimmSource:
@@ -21,11 +20,7 @@ class TimmSource:
 
     def outline(self, order: Order) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
-        try:
-            with weightless():
-                return _create(order.name)
-        except RuntimeError:
-            return _create(order.name)
+        return outlined(lambda: _create(order.name))
 
     def build(self, order: Order) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
