@@ -324,7 +324,16 @@ class Merged(Heads):
         return torch.bmm(weights, values).view_as(q)
 
 
-@pytest.mark.parametrize("kind", [Heads, Merged])
+class Placed(Heads):
+    """Positions have values of their own, too."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
+        places = torch.zeros(weights.shape[-1], weights.shape[-1], v.shape[-1])
+        return weights @ v + torch.einsum("bhij,ijd->bhid", weights, places)
+
+
+@pytest.mark.parametrize("kind", [Heads, Merged, Placed])
 @pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
 def test_heads_that_are_computed_apart_are_the_heads_of_one(method: str, kind: type[nn.Module]) -> None:
     plain, apart = seeded(TinyViT), seeded(TinyViT)

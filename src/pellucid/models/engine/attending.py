@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -56,15 +57,16 @@ class Attending:
         """
         image = cut(self.images, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
-        seen: list[Tensor] = []
+        first: dict[Call, Tensor] = {}  # of each attention: weights may be used twice
 
-        def take(_: Call, weighing: Weighing) -> None:
+        def take(call: Call, weighing: Weighing) -> None:
             weighing.begin()
-            weighing.changed(lambda output: _kept(output, seen))
+            weighing.changed(_noting(partial(first.setdefault, call)))
 
         with torch.no_grad(), at_rest(self.session.network):
             with tapped(self.trace.calls, plan.calls, 1, take):
                 logits = without_zeros(self.session).call(noise)
+            seen = list(first.values())
             with torch.enable_grad():
                 totals = [logits.sum(), *(output.sum() for output in seen[1:])]
             try:
@@ -86,7 +88,7 @@ class Attending:
             found: list[Tensor] = []
 
             def take(one: Call, weighing: Weighing) -> None:
-                weighing.changed(change if one is before else lambda output: _kept(output, found))
+                weighing.changed(change if one is before else _noting(found.append))
 
             with torch.no_grad(), tapped(self.trace.calls, [before, call], 1, take):
                 self.session.call(noise)
@@ -162,7 +164,11 @@ def _reached(score: Tensor, tensors: Sequence[Tensor]) -> list[bool]:
     ]
 
 
-def _kept(output: Tensor, kept: list[Tensor]) -> Tensor:
-    """The output, which is kept as well."""
-    kept.append(output)
-    return output
+def _noting(note: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """What changes nothing of an output, and notes it."""
+
+    def change(output: Tensor) -> Tensor:
+        note(output)
+        return output
+
+    return change
