@@ -1,0 +1,138 @@
+"""``python -m benchmarks.zoo``: is any network explained without naming a layer? A verdict for each, in a table.
+
+Each network is built with random weights and explained for twenty classes. That a map is right cannot be told of
+random weights, but that it is none can: see ``benchmarks.verdict``. What was judged is kept, so that a run that was
+stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks import results
+from benchmarks.verdict import Verdict
+from benchmarks.workers import judgements
+from benchmarks.zoo_models import of_timm, others, sample, sizes
+
+NAME = "zoo"
+FILE = results.FOLDER / f"{NAME}.json"
+WHY: Mapping[str, str] = {
+    "hf:dinat": "needs the package natten, which is not installed",
+    "hf:imagegpt": "takes a row of colour numbers, and no picture",
+    "hf:perceiver": "its latents have no place: the pixels are looked at once, at the beginning",
+    "hf:shieldgemma2": "takes a text with its pictures",
+    "hf:siglip2": "takes patches that were cut beforehand, and no picture",
+}
+"""Why there is no explanation of this kind."""
+
+
+@dataclass
+class Zoo:
+    """What is known: the verdict on each network; which are timm's smallest of a family, and which its sample."""
+
+    rows: dict[str, Verdict] = field(default_factory=dict)
+    smallest: list[str] = field(default_factory=list)
+    sampled: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls) -> Zoo:
+        """Read what earlier runs found."""
+        if not FILE.exists():
+            return cls()
+        kept = json.loads(FILE.read_text())
+        rows = {spec: _verdict(row) for spec, row in kept["rows"].items()}
+        return cls(rows, kept["smallest"], kept["sampled"])
+
+    def keep(self) -> None:
+        """Write what was found so far, a network a line."""
+        lines = ",\n".join(f"{json.dumps(spec)}: {json.dumps(asdict(self.rows[spec]))}" for spec in sorted(self.rows))
+        lists = f'"smallest": {json.dumps(self.smallest)},\n"sampled": {json.dumps(self.sampled)}'
+        FILE.write_text(f'{{{lists},\n"rows": {{\n{lines}\n}}}}\n')
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    return Verdict(**{**row, "grid": tuple(row["grid"])})
+
+
+def page(zoo: Zoo) -> str:
+    """The counts by source, what did not pass and why, and all rows."""
+    parts = {
+        "torchvision, pictures and videos": _of(zoo, "torchvision:"),
+        "timm, the smallest of each family": zoo.smallest,
+        f"timm, a sample of {len(zoo.sampled)}": zoo.sampled,
+        "transformers, every type": _of(zoo, "hf:"),
+        "torchxrayvision": _of(zoo, "xrv:"),
+        "MONAI, in two and three dimensions": _of(zoo, "monai:"),
+    }
+    known = {title: sorted(spec for spec in specs if spec in zoo.rows) for title, specs in parts.items()}
+    counts = [(title, f"{_passed(zoo, specs)} of {len(specs)}") for title, specs in known.items()]
+    tables = [f"### {title[0].upper()}{title[1:]}\n\n{_rows(zoo, specs)}\n" for title, specs in known.items()]
+    return f"{results.table(('networks', 'explained'), counts)}\n{_failures(zoo)}\n{''.join(tables)}"
+
+
+def _passed(zoo: Zoo, specs: Sequence[str]) -> int:
+    return sum(zoo.rows[spec].passed for spec in specs)
+
+
+def _of(zoo: Zoo, prefix: str) -> list[str]:
+    return sorted(spec for spec in zoo.rows if spec.startswith(prefix))
+
+
+def _failures(zoo: Zoo) -> str:
+    """What did not pass, a line each."""
+    failed = sorted(spec for spec, verdict in zoo.rows.items() if not verdict.passed)
+    return "".join(f"- `{spec}`: {WHY.get(spec, zoo.rows[spec].reason)}\n" for spec in failed)
+
+
+def _rows(zoo: Zoo, specs: Sequence[str]) -> str:
+    header = ("network", "layer", "grid", "position", "changes followed", "seconds")
+    return results.table(header, (_row(spec, zoo.rows[spec]) for spec in specs))
+
+
+def _row(spec: str, verdict: Verdict) -> tuple[str, ...]:
+    name = spec if verdict.passed else f"{spec}, not explained"
+    follows = "" if verdict.followed is None else f"{verdict.followed} of 9"
+    grid = " × ".join(map(str, verdict.grid))
+    return (
+        name,
+        f"`{verdict.layer}`" if verdict.layer else "",
+        grid,
+        f"{verdict.position:.2f}",
+        follows,
+        f"{verdict.seconds:.1f}",
+    )
+
+
+def main(
+    spec: Annotated[list[str] | None, typer.Argument(help="Only these, such as timm:vit_tiny_patch16_224.")] = None,
+    count: Annotated[int, typer.Option("--sample", min=0, help="So many of timm's, drawn by a seed, as well.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="All of timm's as well.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds that one network may take.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes at a time, of one thread each.")] = 2,
+    again: Annotated[bool, typer.Option(help="Judge also what was judged before.")] = False,
+) -> None:
+    """Judge networks, and write docs/results/zoo.json and zoo.md."""
+    zoo = Zoo.read()
+    zoo.sampled = sample(count, seed) if count else zoo.sampled
+    zoo.smallest = zoo.smallest if spec else of_timm()
+    wanted = [*(spec or [*zoo.smallest, *others()]), *zoo.sampled]
+    wanted += [f"timm:{name}" for name in (sizes() if every else ())]
+    todo = [one for one in dict.fromkeys(wanted) if again or one not in zoo.rows]
+    for one, verdict in judgements(todo, limit, workers):
+        zoo.rows[one] = verdict
+        zoo.keep()
+        typer.echo(f"{'passed' if verdict.passed else 'FAILED'} {one}: {verdict.layer} {verdict.grid} {verdict.reason}")
+    results.write(NAME, page(zoo))
+    passed = Counter(zoo.rows[one].passed for one in dict.fromkeys(wanted))
+    typer.echo(f"{passed[True]} of {passed.total()} explained")
+
+
+if __name__ == "__main__":
+    typer.run(main)
