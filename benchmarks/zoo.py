@@ -28,6 +28,7 @@ WHY: Mapping[str, str] = {
     "hf:perceiver": "its latents have no place: the pixels are looked at once, at the beginning",
     "hf:shieldgemma2": "takes a text with its pictures",
     "hf:siglip2": "takes patches that were cut beforehand, and no picture",
+    "timm:qwen3_vit_88m_enc": "has no classifier: it answers with tokens, for a language model",
 }
 """Why there is no explanation of this kind."""
 
@@ -120,9 +121,10 @@ def main(
 ) -> None:
     """Judge networks, and write docs/results/zoo.json and zoo.md."""
     zoo = Zoo.read()
-    zoo.sampled = sample(count, seed) if count else zoo.sampled
+    drawn = sample(count, seed) if count else []
+    zoo.sampled = drawn or zoo.sampled
     zoo.smallest = zoo.smallest if spec else of_timm()
-    wanted = [*(spec or [*zoo.smallest, *others()]), *zoo.sampled]
+    wanted = [*(spec or [*zoo.smallest, *others(), *zoo.sampled]), *drawn]
     wanted += [f"timm:{name}" for name in (sizes() if every else ())]
     todo = [one for one in dict.fromkeys(wanted) if again or one not in zoo.rows]
     for one, verdict in judgements(todo, limit, workers):
