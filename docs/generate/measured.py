@@ -23,8 +23,9 @@ def rows(name: str) -> list[str]:
 
 
 def _phantoms(name: str) -> list[tuple[str, list[int]]]:
-    pairs = ((*key.split("/"), counts) for key, counts in _read("phantoms").items())
-    return [(network, counts) for network, method, counts in pairs if method == name]
+    """A method's counts on each network; not those by which the best was chosen, whose keys have a part more."""
+    keys = {key: key.split("/") for key in _read("phantoms")}
+    return [(parts[0], _read("phantoms")[key]) for key, parts in keys.items() if parts[1:] == [name]]
 
 
 def _percent(hits: int, count: int) -> str:
