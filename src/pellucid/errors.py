@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import ClassVar
 
 
@@ -112,3 +113,8 @@ def near(asked: str, known: Iterable[str], count: int = 5) -> str:
     """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
     close = get_close_matches(asked, list(known), n=count, cutoff=0.5)
     return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def said(error: BaseException, width: int = 160) -> str:
+    """What another library's error said, as a part of a line of ours; its kind where it said nothing."""
+    return shorten(str(error), width, placeholder=" …") or type(error).__name__

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.head import over_places
-from pellucid.errors import TargetError, near
+from pellucid.errors import TargetError, near, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,9 +203,8 @@ class Targets:
         try:
             scores = request(logits.clone())  # it may work in place
         except Exception as error:  # the user's own code
-            text = " ".join(str(error).split())[:160]
             raise TargetError(
-                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: {text}"
+                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: {said(error)}"
             ) from error
         if not isinstance(scores, Tensor):
             raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import MissingPackageError, SourceError
+from pellucid.errors import MissingPackageError, SourceError, said
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import Preprocessing
 
@@ -103,9 +103,8 @@ def downloading(spec: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # every network library has errors of its own
-        text = " ".join(str(error).split())[:160]
         raise SourceError(
-            f"{spec}: its pretrained weights could not be loaded ({text}); try again, or use weights='none'"
+            f"{spec}: its pretrained weights could not be loaded ({said(error)}); try again, or use weights='none'"
         ) from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 from pellucid.core.head import HEADS
-from pellucid.errors import SourceError, near
+from pellucid.errors import SourceError, near, said
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, Order
 
@@ -129,8 +129,7 @@ def _errors_of(name: str) -> Iterator[None]:
     except SourceError:
         raise
     except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())[:200]
-        raise SourceError(f"{name}: {type(error).__name__}: {text}; correct the file") from error
+        raise SourceError(f"{name}: {type(error).__name__}: {said(error)}; correct the file") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, near
+from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, near, said
 from pellucid.models.preprocessing import from_transformers
 from pellucid.models.sources.base import ModelInfo, Order, downloading, outlined, package
 
@@ -111,9 +111,9 @@ def _from_config(order: Order, config: Any) -> nn.Module:
     try:
         model: nn.Module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     except ImportError as error:  # the packages of single models
-        raise MissingPackageError(f"hf:{order.name}: {' '.join(str(error).split())[:160]}") from None
+        raise MissingPackageError(f"hf:{order.name}: {said(error)}") from None
     except Exception as error:  # whatever its values are that make no model
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        text = f"{type(error).__name__}: {said(error)}"
         raise SourceError(f"hf:{order.name}: no model can be made of its configuration ({text}); correct it") from error
     return model.float()
 
@@ -157,9 +157,8 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # the hub's, the file's and transformers' own
-        text = " ".join(str(error).split())[:160]
         raise SourceError(
-            f"hf:{name}: its config.json could not be read ({text}); check the name and the network, or name a "
+            f"hf:{name}: its config.json could not be read ({said(error)}); check the name and the network, or name a "
             "folder that holds one"
         ) from error
 

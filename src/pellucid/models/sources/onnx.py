@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import ShapeError, SourceError
+from pellucid.errors import ShapeError, SourceError, said
 from pellucid.models.sources.base import ModelInfo, Order, package
 
 LARGEST = 2**31
@@ -45,9 +45,8 @@ class OnnxModel(nn.Module):
         try:
             answers = self._session.run(self._outputs, {self._input.name: given})
         except Exception as error:  # of the kinds that onnxruntime defines
-            text = " ".join(str(error).split())[:160]
             raise ShapeError(
-                f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {text}"
+                f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {said(error)}"
             ) from None
         # A graph that sums up a whole batch answers with one number.
         found = {name: torch.from_numpy(answer) for name, answer in zip(self._outputs, answers, strict=True)}
@@ -100,8 +99,7 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of the kinds that onnxruntime defines
-        text = " ".join(str(error).split())[:160]
-        raise SourceError(f"onnx:{path}: it is broken ({text})") from None
+        raise SourceError(f"onnx:{path}: it is broken ({said(error)})") from None
 
 
 SOURCE = OnnxSource()
