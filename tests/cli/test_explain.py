@@ -13,6 +13,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -581,7 +582,14 @@ def test_an_interrupt_leaves_what_is_finished(model: Model, tmp_path: Path) -> N
     out = tmp_path / "out"
     arguments = ("explain", tmp_path / "in", "--model", model("slow"), "-o", out, "--batch-size", "2")
     child = subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings()
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # a shell's background ignores it
+        **settings(),
     )
     deadline = time.monotonic() + 240
     try:

@@ -37,8 +37,9 @@ def write(folder: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
             for index, content in enumerate(files.values()):
                 (Path(drafts) / str(index)).write_bytes(content)
             for index, name in enumerate(files):
-                (Path(drafts) / str(index)).replace(folder / name)
+                # Noted before it is done: an interrupt is raised when the system's call returns.
                 placed += [] if name in there else [folder / name]
+                (Path(drafts) / str(index)).replace(folder / name)
             placed = []
     except OSError as error:
         cure = "give the file a shorter name" if error.errno == errno.ENAMETOOLONG else "choose another --output"
