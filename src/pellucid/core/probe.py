@@ -15,12 +15,13 @@ from pellucid.core.target import Targets
 
 GradientStep = Callable[[Tensor | None, Tensor, Tensor], Tensor]
 """(what came of the blocks before, None at first; this block's attention, and the score's gradient at it, both
-(B, heads, T, T)) → what comes of it."""
+(B, heads, T, T), of a few of the images at a time) → what comes of it."""
 
 Step = Callable[[Tensor | None, Tensor], Tensor]
 """(what came of the parts before, None at first; this part of the network) → what comes of it.
 
-A part is a block's attention (B, heads, T, T), or a layer's bias times its gradient (B, 1, C, *grid).
+A part is a block's attention (B, heads, T, T), of a few of the images at a time, or a layer's bias times its gradient
+(B, 1, C, *grid).
 """
 
 

@@ -62,11 +62,16 @@ def upsample(maps: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
 
 def scale(maps: Tensor) -> Tensor:
     """Stretch each map of (B, K, *space) to [0, 1]: (m − min) / (max − min); a constant map becomes 0."""
+    low, spread = _range(maps)
+    return (maps - low).div_(spread)
+
+
+def _range(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Each map's minimum, and its maximum less that; 1 for a constant map."""
     grid = tuple(range(2, maps.ndim))
     low = maps.amin(dim=grid, keepdim=True)
     spread = maps.amax(dim=grid, keepdim=True) - low
-    safe = torch.where(spread > 0, spread, torch.ones_like(spread))
-    return (maps - low) / safe
+    return low, torch.where(spread > 0, spread, torch.ones_like(spread))
 
 
 def degenerate(values: Tensor) -> Tensor:
@@ -84,7 +89,11 @@ def heatmap(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor
     """The positive part of (B, K, *grid), brought to ``size``, then to [0, 1]; degenerate maps are zeros."""
     shown = ~degenerate(values).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
     clean = torch.where(shown, values, torch.zeros_like(values)).relu()
-    return scale(upsample(clean, size, mode))
+    large = upsample(clean, size, mode)
+    if large.requires_grad:
+        return scale(large)
+    low, spread = _range(large)
+    return large.sub_(low).div_(spread)  # in its own memory: for many maps, to get more takes longest
 
 
 def centred(values: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class GradientRollout(Method):
             """
             read = tokens.reading(attention)
             row = read.expand(len(attention), -1) if added is None else read + added
-            more = (row[:, None] @ (attention * gradient).relu().mean(dim=1)).squeeze(1)
+            more = (row[:, None] @ (attention * gradient).relu_().mean(dim=1)).squeeze(1)
             return more if added is None else added + more
 
         return Attribution(tokens.places(probe.attentions_and_gradients(images, targets, step)))

@@ -73,8 +73,11 @@ class Plan:
 
         Absent tokens look at none. What computes its heads as if they were images has them behind one another.
         """
-        weights = torch.cat([part.reshape(images, -1, *part.shape[-2:]) for part in parts], dim=1)
+        shaped = [part.reshape(images, -1, *part.shape[-2:]) for part in parts]
+        weights = shaped[0] if len(shaped) == 1 else torch.cat(shaped, dim=1)
         queries, keys = weights.shape[-2:]
+        if queries == keys == self.tokens:
+            return weights
         before = self.tokens - keys
         if queries == 1:  # the first token's
             return F.pad(weights, (before, 0, 0, self.tokens - 1))

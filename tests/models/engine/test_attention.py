@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import timm
@@ -15,7 +16,9 @@ from torchvision.models import VisionTransformer as TorchvisionTransformer
 
 import pellucid
 from pellucid.errors import NoAttentionError
-from pellucid.models.engine.attention import AttentionTap
+from pellucid.models.engine import watch
+from pellucid.models.engine.attention import WHOLE, AttentionTap
+from pellucid.models.engine.trace import remembered
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 
@@ -32,7 +35,7 @@ def watched(call) -> tuple[Tensor, list[Tensor]]:
 
     def take(_: int, weighing) -> None:
         weighing.begin()
-        weighing.watch(told.append)
+        weighing.watch(lambda read: told.append(read(WHOLE)))
 
     with torch.enable_grad():
         with AttentionTap(take):
@@ -324,3 +327,28 @@ def test_tokens_that_lie_on_no_grid_are_an_error() -> None:
 
     with pytest.raises(NoAttentionError, match=r"13 tokens.*lie on no grid"):
         pellucid.explain(seeded(Pooled), images(1), method="rollout")
+
+
+@pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    [("test_vit", True), ("test_vit", False), ("beit_base_patch16_224", True), ("cait_xxs24_224", True)],
+    ids=["fused", "unfused", "with biases", "class attention"],
+)
+def test_a_few_images_at_a_time_are_as_all_at_once(monkeypatch, method: str, name: str, fused: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        size = {} if name == "test_vit" else {"img_size": 64, "depth": 2}
+        model = timm.create_model(name, num_classes=5, **size).eval()
+    for part in model.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = fused
+    side = 64 if size else 160
+    batch = images(5, side=side)
+    at_once = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
+    assert not at_once.degenerate.all()
+    numbers = max(math.prod(call.shape) for call in remembered(model).popitem()[1].calls)
+    monkeypatch.setattr(watch, "_MOST", {"cpu": 2 * numbers})  # parts of 2, 2 and 1
+    parts = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
+    torch.testing.assert_close(parts.attributions, at_once.attributions, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(parts.logits, at_once.logits)

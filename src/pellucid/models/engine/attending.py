@@ -14,14 +14,14 @@ from pellucid.core.probe import GradientStep, Step
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan, planned
-from pellucid.models.engine.attention import Weighing
+from pellucid.models.engine.attention import Reading, Weighing
 from pellucid.models.engine.capture import at_rest, recording
-from pellucid.models.engine.derivatives import as_float, scores_of
+from pellucid.models.engine.derivatives import scores_of
 from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.replay import forwards
 from pellucid.models.engine.search import without_zeros
 from pellucid.models.engine.session import Session
-from pellucid.models.engine.watch import Twice, Watch, tapped
+from pellucid.models.engine.watch import Twice, Watch, in_parts, tapped
 
 NOT_REACHED = (
     "no gradient of the score reaches the attention: it runs under inference_mode, a reentrant checkpoint or a detach; "
@@ -106,14 +106,14 @@ class Attending:
     def folded(self, step: Step) -> tuple[Tensor, Tensor]:
         """What ``step`` makes of the attention, first block first, and the logits of the pass."""
         found: list[Tensor] = []
-        parts: list[Tensor] = []
-        count = len(explained(self.images))
+        readings: list[tuple[Reading]] = []
+        images = explained(self.images)
 
         def take(call: Call, weighing: Weighing) -> None:
-            parts.append(as_float(weighing.weights()))
+            readings.append((weighing.weights,))
             if call is self.plan.group(call)[-1]:
-                found[:] = [step(found[0] if found else None, self.plan.whole(parts, count))]
-                parts.clear()
+                found[:] = [in_parts(self.plan, call, images, step, found[0] if found else None, readings)]
+                readings.clear()
 
         with self.tapped(take):
             logits = self.session.call(self.images)
@@ -124,7 +124,7 @@ class Attending:
     def with_gradients(self, targets: Targets, step: GradientStep) -> tuple[Tensor, Tensor]:
         """What ``step`` makes of attention and gradients, last block first, (B, K, …), and the logits of the pass."""
         for attempt in (self._from_attention, self._from_images):
-            with Watch(self.plan, len(explained(self.images)), step, self.graph) as watch:
+            with Watch(self.plan, explained(self.images), step, self.graph) as watch:
                 logits = attempt(watch)
                 scores = scores_of(targets, logits)
                 folded = watch.run(scores, [None] * scores.shape[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType
 from typing import Any, Protocol
@@ -19,6 +19,27 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images ``start`` to ``stop`` of a batch of ``count``."""
+
+    start: int
+    stop: int
+    count: int
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """Their rows of a tensor whose first axis is the images, or so many rows for each."""
+        each = len(tensor) // self.count
+        return tensor[self.start * each : self.stop * each]
+
+
+WHOLE = Part(0, 1, 1)
+"""The whole batch."""
+
+Reading = Callable[[Part], Tensor]
+"""Something of (B, heads, queries, keys), a part of the images at a time."""
 
 
 class Weighing(Protocol):
@@ -32,8 +53,8 @@ class Weighing(Protocol):
     def shape(self) -> tuple[int, int, int, int]:
         """Sequences, heads, queries, keys."""
 
-    def weights(self) -> Tensor:
-        """The weights (B, heads, queries, keys)."""
+    def weights(self, part: Part = WHOLE) -> Tensor:
+        """The weights (B, heads, queries, keys) of a part of the images."""
 
     def begin(self) -> Tensor:
         """Let the graph begin here, unless it has begun: a tensor that this attention is seen by."""
@@ -44,8 +65,8 @@ class Weighing(Protocol):
     def result(self) -> Any:
         """What the function that was called answers."""
 
-    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
-        """Be told the gradient at the weights, in a backward pass; the handle removes that."""
+    def watch(self, told: Callable[[Reading], None]) -> RemovableHandle:
+        """Be told how to read the gradient at the weights, in a backward pass; the handle removes that."""
 
 
 Take = Callable[[int, Weighing], None]
@@ -65,22 +86,31 @@ class Fused:
     """The fused function."""
     fused: bool = True
     output: Tensor | None = None
+    _parts: list[Tensor] = field(default_factory=list)
+    """The output of the images whose weights were asked for, one part behind the other."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Sequences, heads, queries, keys."""
         return _shape(self.query, self.key.mT)
 
-    def weights(self) -> Tensor:
+    def weights(self, part: Part = WHOLE) -> Tensor:
         """softmax(q kᵀ · scale + mask), (B, heads, queries, keys); 0 where a mask leaves a query nothing."""
-        logits = self.query @ self.key.mT * self.scale
+        # To scale the product would take a pass over all weights.
+        logits = (part.of(self.query) * self.scale) @ self._rows(self.key, part).mT
         if self.bias is not None:
-            nothing = (self.bias == -math.inf).all(dim=-1, keepdim=True)
-            return _with_heads((logits + self.bias).softmax(dim=-1).masked_fill(nothing, 0))
+            bias = self._rows(self.bias, part)
+            nothing = (bias == -math.inf).all(dim=-1, keepdim=True)
+            return _with_heads((logits + bias).softmax(dim=-1).masked_fill(nothing, 0))
         weights = logits.softmax(dim=-1)
         if self.output is None:  # asked during the pass: then the weights need not be computed twice
-            self.output = weights @ self.value
+            self._parts.append(weights @ self._rows(self.value, part))
         return _with_heads(weights)
+
+    def _rows(self, tensor: Tensor, part: Part) -> Tensor:
+        """A part of what the queries are weighed with; of what is the same for all images, all."""
+        is_each = tensor.ndim == self.query.ndim and len(tensor) == len(self.query)
+        return part.of(tensor) if is_each else tensor
 
     def begin(self) -> Tensor:
         """Let the graph begin at the output."""
@@ -94,12 +124,19 @@ class Fused:
 
     def result(self) -> Tensor:
         """What the function answers."""
-        self.output = self.run() if self.output is None else self.output
+        if self.output is None:
+            whole = sum(map(len, self._parts)) == len(self.query)
+            self.output = torch.cat(self._parts) if whole else self.run()
+            self._parts.clear()
         return self.output
 
-    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
+    def watch(self, told: Callable[[Reading], None]) -> RemovableHandle:
         """Be told ∂z/∂o vᵀ, with o the output and v the values: the gradient at the weights."""
-        return _watched(self.result(), lambda gradient: told(_with_heads(gradient @ self.value.mT)))
+
+        def read(gradient: Tensor, part: Part) -> Tensor:
+            return _with_heads(part.of(gradient) @ self._rows(self.value, part).mT)
+
+        return _watched(self.result(), lambda gradient: told(partial(read, gradient)))
 
 
 @dataclass
@@ -122,9 +159,9 @@ class Plain:
         weights = self.weights()
         return _shape(weights, weights)
 
-    def weights(self) -> Tensor:
+    def weights(self, part: Part = WHOLE) -> Tensor:
         """The weights (B, heads, queries, keys)."""
-        return _with_heads(self.tensor.permute(self.order))
+        return _with_heads(part.of(self.tensor.permute(self.order)))
 
     def begin(self) -> Tensor:
         """Let the graph begin at the weights."""
@@ -139,10 +176,14 @@ class Plain:
         """What the function answers."""
         return self.then(self.use(self.tensor))
 
-    def watch(self, told: Callable[[Tensor], None]) -> RemovableHandle:
+    def watch(self, told: Callable[[Reading], None]) -> RemovableHandle:
         """Be told the gradient at the weights."""
         order = self.order  # and not self, which holds the weights
-        return _watched(self.tensor, lambda gradient: told(_with_heads(gradient.permute(order))))
+
+        def read(gradient: Tensor, part: Part) -> Tensor:
+            return _with_heads(part.of(gradient.permute(order)))
+
+        return _watched(self.tensor, lambda gradient: told(partial(read, gradient)))
 
 
 def _with_heads(weights: Tensor) -> Tensor:

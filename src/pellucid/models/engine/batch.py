@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -263,7 +264,10 @@ class Batch:
 
     def _spatial_gradients(self, layer: str, gradients: Tensor) -> Tensor:
         """Gradients (K, *output) at a layer's output as (B, K, C, *grid)."""
-        return torch.stack([self._spatial(layer, one) for one in gradients], dim=1)
+        layout = self._layout(layer)
+        each = gradients.movedim(layout.batch_axis + 1, 1)
+        values = replace(layout, batch_axis=0).spatial(each.flatten(0, 1))
+        return as_float(values).reshape(*each.shape[:2], *values.shape[1:]).transpose(0, 1)
 
     def _layout(self, layer: str) -> Layout:
         return self.session.layout(layer, self._outputs[layer].shape, self._prepared)

@@ -30,7 +30,7 @@ def gradients(scores: Tensor, leaves: list[Tensor], graph: bool) -> list[Tensor]
     chosen = chosen[:, None, :].expand(count, *scores.shape)
 
     def at(factor: float) -> list[Tensor]:
-        return [as_float(gradient) / factor for gradient in _vectorised(scores, leaves, chosen * factor, graph)]
+        return [restored(gradient, factor) for gradient in _vectorised(scores, leaves, chosen * factor, graph)]
 
     return scaled(at, leaves[0].dtype)
 
@@ -42,6 +42,11 @@ def scaled(differentiate: Callable[[float], T], dtype: torch.dtype) -> T:
         if all(tensor.isfinite().all() for tensor in (found if isinstance(found, list) else [found])):
             return found
     return differentiate(1.0)
+
+
+def restored(gradient: Tensor, factor: float) -> Tensor:
+    """The gradient of scores that were multiplied by a factor, as one of the scores, float32 at least."""
+    return as_float(gradient) if factor == 1 else as_float(gradient) / factor
 
 
 def scores_of(targets: Targets, logits: Tensor) -> Tensor:

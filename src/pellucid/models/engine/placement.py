@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import chain
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,7 +19,7 @@ _COPIES: WeakKeyDictionary[nn.Module, dict[_Place, tuple[_Stamp, nn.Module]]] = 
 
 def reference(model: nn.Module) -> Tensor:
     """A tensor on the model's device, of the model's precision."""
-    floating = (t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point())
+    floating = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
     return next(floating, torch.zeros(()))
 
 

@@ -136,7 +136,7 @@ class Readouts:
         modules = self._of.session.modules([one.name for one in blocks if one.name])
         others = {name for name in modules if name != block.name}
         passing = {modules[name]: taken[name].passing_on for name in others}
-        count = len(explained(self._of.images))
+        images = explained(self._of.images)
         calls = [call for call in self._of.trace.calls if others.isdisjoint(call.modules)]
         # The graph begins at the attention; a block with a checkpoint of its own has to be recorded whole.
         for whole in (False, True):
@@ -146,8 +146,8 @@ class Readouts:
                 own = replace(own, tokens=own.tokens.detach().requires_grad_()) if whole else own
                 given[module] = partial(own.given_again, module.forward)
             kept = partial(recording, self._of.session.network) if whole else nullcontext
-            with Watch(self._of.plan, count, step, self._of.graph) as watch:
-                tap = tapped(calls, block.calls, count, watch.take)
+            with Watch(self._of.plan, images, step, self._of.graph) as watch:
+                tap = tapped(calls, block.calls, len(images), watch.take)
                 with self._of.passing(), kept(), forwards({**passing, **given}), tap:
                     logits = self._of.session.call(self._of.images)
                 if (found := watch.run(scores_of(targets, logits), folded)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.embedding import locate
 from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.placement import placed, reference
-from pellucid.models.engine.trace import Key, Trace, key_of, remembered, written
+from pellucid.models.engine.trace import Key, Trace, key_of, remembered, structure_of, written
 from pellucid.models.orders import token_orders
 from pellucid.models.outputs import raw_logits
 from pellucid.models.tokens import Layout, Places
@@ -47,6 +48,15 @@ class Session:
         self._heads = (asked_head, stated_head)
         self._stand_ins = dict(stand_ins or {})
         self._like = reference(network)
+
+    @cached_property
+    def _known(self) -> dict[str, nn.Module]:
+        """The network's modules by all of their names. In large networks, to ask for them takes as long as a layer."""
+        return dict(self.network.named_modules(remove_duplicate=False))
+
+    @cached_property
+    def _structure(self) -> int:
+        return structure_of(self.model)
 
     @property
     def has_script(self) -> bool:
@@ -105,12 +115,11 @@ class Session:
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
         """The network's modules of these names, or an error with near names."""
-        return modules(self.network, names)
+        return _modules(self._known, names)
 
     def in_order(self, names: Sequence[str], images: Images) -> tuple[str, ...]:
         """Layers in the order in which the network finishes them on these images."""
-        known = dict(self.network.named_modules())
-        places = {known[name]: place for place, name in enumerate(self.trace(images).shapes)}
+        places = {self._known[name]: place for place, name in enumerate(self.trace(images).shapes)}
         return tuple(sorted(names, key=lambda name: places.get(self.modules([name])[name], len(places))))
 
     def trace(self, images: Images) -> Trace:
@@ -161,13 +170,13 @@ class Session:
 
     def key(self, images: Images) -> Key:
         """What may be remembered for images like these."""
-        return key_of(self.model, images)
+        return key_of(self._structure, images)
 
     def layout(self, layer: str, shape: Sequence[int], images: Images) -> Layout:
         """How a layer's output lies on these images, or an error that says what came."""
         trace = self.trace(images)
         module = self.modules([layer])[layer]
-        name = next(name for name, one in self.network.named_modules() if one is module)
+        name = next(name for name, one in self._known.items() if one is module)
         layout = trace.layout(name, module) if name in trace.shapes else None
         if layout is None or list(shape) != _of_many(trace.shapes[name], layout, len(explained(images))):
             raise LayerError(
@@ -193,7 +202,10 @@ def opened(model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: 
 
 def modules(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     """A network's modules of these names, or an error with near names."""
-    known = dict(network.named_modules(remove_duplicate=False))
+    return _modules(dict(network.named_modules(remove_duplicate=False)), names)
+
+
+def _modules(known: Mapping[str, nn.Module], names: Sequence[str]) -> dict[str, nn.Module]:
     return {name: known[_bare(name, known)] for name in names}
 
 

@@ -169,12 +169,17 @@ def remembered(model: nn.Module) -> dict[Key, Trace]:
     return _PER_SHAPE.setdefault(model, {})
 
 
-def key_of(model: nn.Module, images: Images) -> Key:
-    """What a trace depends on: the model's structure, and the inputs' names and shapes but for the batch."""
-    named = images.items() if isinstance(images, Mapping) else [("", images)]
+def structure_of(model: nn.Module) -> int:
+    """What of a model a trace depends on, in one number."""
     # With its type, since a new module may get the identity of one that is gone.
     modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
     sizes = tuple(parameter.shape for parameter in model.parameters())
     # How it is set: timm's transformers are told by a text what they classify by.
     settings = tuple((key, value) for key, value in vars(model).items() if isinstance(value, str))
-    return hash((modules, sizes, settings)), tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)
+    return hash((modules, sizes, settings))
+
+
+def key_of(structure: int, images: Images) -> Key:
+    """What a trace depends on: the model's structure, and the inputs' names and shapes but for the batch."""
+    named = images.items() if isinstance(images, Mapping) else [("", images)]
+    return structure, tuple((name, tuple(tensor.shape[1:])) for name, tensor in named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -12,11 +13,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
+from pellucid.core.inputs import spans
 from pellucid.core.probe import GradientStep
 from pellucid.errors import NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan
-from pellucid.models.engine.attention import AttentionTap, Weighing
-from pellucid.models.engine.derivatives import NotReached, as_float, refuse, scaled
+from pellucid.models.engine.attention import AttentionTap, Part, Reading, Weighing
+from pellucid.models.engine.derivatives import NotReached, as_float, refuse, restored, scaled
 
 
 @contextmanager
@@ -39,10 +41,38 @@ def tapped(
         yield
 
 
-class Watch:
-    """The attentions of one pass of so many images, and what backward passes tell of their gradients."""
+def in_parts(
+    plan: Plan,
+    call: Call,
+    images: Tensor,
+    step: Callable[..., Tensor],
+    before: Tensor | None,
+    readings: Sequence[tuple[Reading, ...]],
+) -> Tensor:
+    """What ``step`` makes of what is read of the attentions of a call's group, a few images at a time."""
 
-    def __init__(self, plan: Plan, images: int, step: GradientStep, graph: bool) -> None:
+    def stepped(start: int, stop: int) -> Tensor:
+        part = Part(start, stop, len(images))
+        read = [[as_float(one(part)) for one in column] for column in zip(*readings, strict=True)]
+        wholes = (plan.whole(column, stop - start) for column in read)
+        return step(None if before is None else before[start:stop], *wholes)
+
+    most = _MOST.get(images.device.type, _MOST_ELSEWHERE)
+    size = max(1, most // sum(math.prod(one.shape) for one in plan.group(call)))
+    return torch.cat([stepped(start, stop) for start, stop in spans(len(images), size)])
+
+
+_MOST = {"cpu": 2**20}
+"""So many weights are held at a time, 4 MiB, or an image's: to get memory for those of a whole batch takes longer than
+to compute them."""
+_MOST_ELSEWHERE = 2**26
+"""Where memory is kept for the next use, few large steps are faster."""
+
+
+class Watch:
+    """The attentions of one pass of some images, and what backward passes tell of their gradients."""
+
+    def __init__(self, plan: Plan, images: Tensor, step: GradientStep, graph: bool) -> None:
         self._plan = plan
         self._images = images
         self._step = step
@@ -50,8 +80,8 @@ class Watch:
         self._leaves: list[Tensor] = []
         self._handles: list[RemovableHandle] = []
         self._folded: Tensor | None = None
-        self._told: dict[Call, tuple[Tensor, Tensor]] = {}
-        """Weights and gradients of a group's attentions, until all of them are there."""
+        self._told: dict[Call, tuple[Reading, Reading]] = {}
+        """How to read weights and gradients of a group's attentions, until all of them are there."""
         self._fired = False
         self._factor = 1.0
         self.again: dict[Call, Tensor] = {}
@@ -105,25 +135,31 @@ class Watch:
 
         return scaled(fold, self._leaves[0].dtype)
 
-    def _tell(self, call: Call, weights: Callable[[], Tensor], gradient: Tensor) -> None:
+    def _tell(self, call: Call, weights: Reading, gradient: Reading) -> None:
         if self._told and call not in self._plan.group(next(iter(self._told))):
             self._step_on()
-        self._told[call] = as_float(weights()), as_float(gradient) / self._factor
+        self._told[call] = weights, lambda part: restored(gradient(part), self._factor)
 
     def _step_on(self) -> None:
         """Fold a group; at those of its attentions that were not told of the gradient is 0."""
         if not self._told:
             return
-        group = self._plan.group(next(iter(self._told)))
-        nothing = next(iter(self._told.values()))[0]
-        parts = [self._told.get(call) or (torch.zeros_like(nothing),) * 2 for call in group]
-        attention, gradient = (self._plan.whole(part, self._images) for part in zip(*parts, strict=True))
-        self._folded, self._fired, self._told = self._step(self._folded, attention, gradient), True, {}
+        call, (like, _) = next(iter(self._told.items()))
+        group = self._plan.group(call)
 
-    def _weights_again(self, call: Call) -> Tensor:
+        def nothing(part: Part) -> Tensor:
+            return torch.zeros_like(like(part))
+
+        readings = [self._told.get(one, (nothing, nothing)) for one in group]
+        self._folded = in_parts(self._plan, call, self._images, self._step, self._folded, readings)
+        self._fired, self._told = True, {}
+        for one in group:
+            self.again.pop(one, None)
+
+    def _weights_again(self, call: Call, part: Part) -> Tensor:
         if call not in self.again:
             raise NotReached
-        return self.again.pop(call)
+        return part.of(self.again[call])
 
 
 class Twice:
