@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+BENCH  := .venv-bench
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs mutate clean
+.PHONY: help install demo test lint format docs bench mutate clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,9 +39,21 @@ format: $(READY)  ## let ruff put the code in shape
 docs: $(READY)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, into docs/performance (30 minutes)
+	$(BENCH)/bin/python -W ignore -m benchmarks.speed
+
+# The peers in an environment of their own, which sees the project's own packages behind them.
+$(BENCH)/.ready: $(READY)
+	$(PYTHON) -m venv $(BENCH)
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(BENCH)/bin/python -m pip install --quiet scikit-learn
+	$(BENCH)/bin/python -m pip install --quiet --no-deps grad-cam ttach torchcam
+	@touch $@
+
 mutate: $(READY)  ## change the methods' code line by line: which changes does no replica notice? (30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
 clean:  ## remove everything that was made, the environment too
-	rm -rf $(VENV) demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

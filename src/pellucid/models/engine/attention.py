@@ -297,6 +297,11 @@ def seen(func: Any) -> Any:
     )
 
 
+def _linear(_tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
+    """A linear layer: where its weights need no gradient, torch takes tokens that are not in a row one by one."""
+    return func(args[0].contiguous(), *args[1:], **kwargs) if args else func(**kwargs)
+
+
 def _softmax(tap: AttentionTap, func: Any, args: Any, kwargs: Any) -> Any:
     """A softmax over the last axis: weights, if a product with values uses what becomes of it."""
     weights = func(*args, **kwargs)
@@ -364,6 +369,7 @@ def unlisted(args: Any) -> Any:
 _HANDLERS: dict[Any, Callable[[AttentionTap, Any, Any, Any], Any]] = {
     F.scaled_dot_product_attention: _sdpa,
     F.multi_head_attention_forward: _multi_head,
+    F.linear: _linear,
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
     **dict.fromkeys((torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm), _product),
     torch.einsum: _einsum,

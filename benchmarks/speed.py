@@ -1,0 +1,242 @@
+"""``python -m benchmarks.speed``: what an explanation costs, beside the plain prediction and beside other libraries.
+
+Each call and the model's plain forward pass, in float32 and without gradients, are taken in turn in one process;
+memory is measured in a process each. The figures are ratios to that forward pass.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import platform
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor, nn
+
+import pellucid
+from benchmarks import growth, peers, results
+from benchmarks.measuring import Call, Ratio, alone, forward, ratio, taken
+from pellucid.core.provenance import versions
+from pellucid.methods.rise import RISE
+
+FOLDER = Path(__file__).parents[1] / "docs" / "performance"
+MASKS = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, how many images, and what is called; ``limit`` is what it is meant to cost at most."""
+
+    network: str
+    call: str
+    limit: float | None = None
+    memory_limit: float | None = None
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a case. ``agreement``: the mean correlation of another library's maps with ours."""
+
+    case: Case
+    time: Ratio
+    memory: float
+    agreement: float | None
+
+
+Make = Callable[[nn.Module, Tensor], Call]
+
+
+def _explaining(method: str = "gradcam", layers: int = 0, classes: int = 0) -> Make:
+    """``classes``: so many at once, else one; ``layers``: so many of the network's, else the one that is found."""
+
+    def make(model: nn.Module, images: Tensor) -> Call:
+        targets = torch.arange(classes).expand(len(images), -1) if classes else 0
+        names = LAYERS[type(model).__name__][-layers:] if layers else None
+        explainer = pellucid.Explainer(model, method, names, runtime=pellucid.Runtime(batch_size=len(images)))
+        return lambda: explainer(images, targets)
+
+    return make
+
+
+def _masks(model: nn.Module, images: Tensor) -> Call:
+    rise = RISE(masks=MASKS)
+    return lambda: pellucid.explain(model, images, rise, runtime=pellucid.Runtime(batch_size=MASKS // 2))
+
+
+def _mask_forwards(model: nn.Module, images: Tensor) -> Call:
+    half = forward(model, images.expand(MASKS // 2, -1, -1, -1).contiguous())
+    return lambda: (half(), half())
+
+
+LAYERS = {
+    "ResNet": ["layer3", "layer4"],
+    "DenseNet": ["features.denseblock3", "features.norm5"],
+    "EfficientNet": ["features.5", "features.8"],
+    "ConvNeXt": ["features.5", "features.7"],
+}
+"""Two layers of each network; the last one is what is found."""
+
+CALLS: dict[str, Make] = {
+    "forward again": forward,
+    "gradcam": _explaining(),
+    "gradcam++": _explaining("gradcam++"),
+    "gradcam, 14 classes": _explaining(classes=14),
+    "gradcam, two layers": _explaining(layers=2),
+    "rollout": _explaining("rollout"),
+    "gradient_rollout": _explaining("gradient_rollout"),
+    f"rise, {MASKS} masks": _masks,
+}
+BASES: dict[str, Make] = {f"rise, {MASKS} masks": _mask_forwards}
+"""What a call is compared with, if it is not one forward pass of its images."""
+
+
+def cases() -> Iterator[Case]:
+    """What is measured."""
+    for network in ("resnet50", "densenet121", "efficientnet_b0", "convnext_tiny"):
+        yield Case(network, "forward again")
+        yield Case(network, "gradcam", 1.08, 1.25)
+        yield Case(network, "gradcam++", 1.08, 1.25)
+        yield Case(network, "gradcam, 14 classes", 1.25, 1.8)
+        yield Case(network, "gradcam, two layers", 1.35)
+        for name in peers.available():
+            yield Case(network, name)
+    yield Case("resnet50", "gradcam", 1.15, batch=1)
+    yield Case("resnet50", f"rise, {MASKS} masks", 1.1, batch=1)
+    yield Case("vit_b_16", "forward again")
+    yield Case("vit_b_16", "rollout", 1.08, 1.25)
+    yield Case("vit_b_16", "gradient_rollout", 2.3)
+
+
+def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
+    """The network with random weights, its images, and the call."""
+    import torchvision
+
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(case.network, weights=None).eval()
+    images = torch.randn(case.batch, 3, 224, 224)
+    if case.call in peers.PEERS:
+        explain = peers.explainer(case.call, model, LAYERS[type(model).__name__][-1])
+        return model, images, lambda: explain(images)
+    return model, images, CALLS[case.call](model, images)
+
+
+def timed(case: Case, pairs: int) -> Ratio:
+    """How long the call takes for each second that the forward pass takes."""
+    model, images, call = made(case)
+    return ratio(BASES.get(case.call, forward)(model, images), call, pairs)
+
+
+def used(case: Case, base: bool) -> float:
+    """Bytes that the call, or what it is compared with, takes beyond the model and the images."""
+    model, images, call = made(case)
+    forward(model, images[:1])()
+    return taken(BASES.get(case.call, forward)(model, images) if base else call)
+
+
+def agreement(case: Case) -> float:
+    """The mean correlation of a peer's maps with ours."""
+    model, images, call = made(case)
+    theirs: Any = call()
+    ours = pellucid.explain(model, images, targets=0, layers=LAYERS[type(model).__name__][-1:]).heatmaps[:, 0]
+    pairs = [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(ours, theirs, strict=True)]
+    return float(torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs if pair.std(dim=1).min() > 0]).mean())
+
+
+@cache
+def _used(case: Case, base: bool) -> float:
+    """The median of three processes' memory; of what calls are compared with, measured once."""
+    return statistics.median(alone(used, case, base) for _ in range(3))
+
+
+def measured(case: Case, pairs: int) -> Row:
+    """One row of the table."""
+    plain = case if case.call in BASES else Case(case.network, "gradcam", batch=case.batch)
+    # One image's forward pass takes what the pass before it left.
+    memory = _used(case, base=False) / _used(plain, base=True) if case.batch > 1 else math.nan
+    likeness = alone(agreement, case) if case.call in peers.PEERS else None
+    return Row(case, alone(timed, case, pairs), memory, likeness)
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The table, and on what it was measured."""
+    header = ("network, images", "call", "time (quartiles)", "limit", "memory", "limit", "agreement")
+    lines = [
+        (
+            f"{row.case.network}, {row.case.batch}",
+            row.case.call,
+            str(row.time) + _mark(row.time.median, row.case.limit),
+            _number(row.case.limit),
+            _number(row.memory) + _mark(row.memory, row.case.memory_limit),
+            _number(row.case.memory_limit),
+            _number(row.agreement, 4),
+        )
+        for row in rows
+    ]
+    known = ", ".join(f"{name} {version}" for name, version in versions().items())
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{results.table(header, lines)}\nMeasured on: {machine}; {known}. **!** is above the limit.\n"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _mark(value: float, limit: float | None) -> str:
+    return " **!**" if limit is not None and value > limit else ""
+
+
+def _read() -> dict[Case, Row]:
+    """What earlier runs measured."""
+    path = FOLDER / "speed.csv"
+    if not path.exists():
+        return {}
+    with path.open() as file:
+        return {row.case: row for row in map(_row, csv.DictReader(file))}
+
+
+def _row(cells: Mapping[str, str]) -> Row:
+    def number(name: str) -> float | None:
+        return float(cells[name]) if cells[name] else None
+
+    case = Case(cells["network"], cells["call"], number("limit"), number("memory_limit"), int(cells["batch"]))
+    time = Ratio(float(cells["median"]), float(cells["low"]), float(cells["high"]))
+    return Row(case, time, float(cells["memory"]), number("agreement"))
+
+
+def _write(rows: Sequence[Row]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "speed.md").write_text(page(rows))
+    with (FOLDER / "speed.csv").open("w", newline="") as file:
+        flat = [
+            asdict(row.case) | asdict(row.time) | {"memory": row.memory, "agreement": row.agreement} for row in rows
+        ]
+        writer = csv.DictWriter(file, list(flat[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def main(
+    pairs: Annotated[int, typer.Option(min=2, help="Pairs of which the median is taken.")] = 9,
+    only: Annotated[str, typer.Option(help="Only networks whose names hold this; the others' rows stay.")] = "",
+    plots: Annotated[bool, typer.Option(help="Measure and draw how the cost grows as well.")] = True,
+) -> None:
+    """Measure, and write docs/performance."""
+    rows = _read()
+    for case in (case for case in cases() if only in case.network):
+        row = rows[case] = measured(case, pairs)
+        typer.echo(f"{case.network} {case.batch} {case.call}: {row.time}, memory {row.memory:.2f}")
+    _write([rows[case] for case in cases() if case in rows])
+    if plots:
+        growth.write(FOLDER)
+
+
+if __name__ == "__main__":
+    typer.run(main)

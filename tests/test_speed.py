@@ -1,0 +1,113 @@
+"""What ``python -m benchmarks.speed`` measures, on calls whose cost is known. How long anything takes is not asked."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+import torchvision
+from benchmarks import growth, measuring, peers, speed
+from benchmarks.measuring import Ratio
+
+import pellucid
+from tests.networks import TinyCNN, images, seeded
+
+CASES = list(speed.cases())
+
+
+def test_calls_are_taken_in_turn_and_once_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    clock = {"base": 2.0, "other": 3.0}
+    monkeypatch.setattr(measuring, "seconds", lambda call: clock[call()])
+
+    def note(name: str) -> str:
+        called.append(name)
+        return name
+
+    found = measuring.ratio(lambda: note("base"), lambda: note("other"), 3)
+    assert called == ["base", "other"] * 4
+    assert (found.low, found.median, found.high) == (1.5, 1.5, 1.5)
+    assert str(found) == "1.50 (1.50–1.50)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read off Linux's files")
+def test_memory_is_what_the_call_takes_and_gives_back() -> None:
+    taken = measuring.taken(lambda: torch.ones(2**24).sum())
+    assert 2**26 * 0.9 < taken < 2**26 * 1.5
+
+
+def test_memory_is_not_known_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(measuring, "_PROCESS", tmp_path / "none")
+    assert math.isnan(measuring.taken(lambda: None))
+
+
+def test_what_is_measured_is_known() -> None:
+    assert all(case.call in speed.CALLS or case.call in peers.PEERS for case in CASES)
+    assert {case.network for case in CASES} <= set(torchvision.models.list_models())
+    assert all(
+        point.network in torchvision.models.list_models() for points in growth.PANELS.values() for point in points
+    )
+
+
+@pytest.mark.parametrize("network", sorted({case.network for case in CASES if not case.network.startswith("vit")}))
+def test_others_are_asked_about_the_layer_that_is_found(network: str) -> None:
+    with torch.device("meta"):
+        kind = type(torchvision.models.get_model(network, weights=None)).__name__
+    model = torchvision.models.get_model(network, weights=None)
+    found = pellucid.recommended_layers(model, input_size=(3, 64, 64))
+    assert speed.LAYERS[kind][-1:] == list(found)
+    model.get_submodule(speed.LAYERS[kind][0])
+
+
+@pytest.mark.parametrize("call", sorted(speed.CALLS))
+def test_every_call_can_be_made(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "LAYERS", {"TinyCNN": ["features.1", "features.4"]})
+    model, batch = seeded(TinyCNN, 2, 20).eval(), images(2)
+    if "rollout" in call:
+        with pytest.raises(pellucid.errors.NoAttentionError):
+            speed.CALLS[call](model, batch)()
+        return
+    speed.CALLS[call](model, batch)()
+
+
+@pytest.mark.parametrize("name", peers.available())
+def test_others_find_the_same_maps(name: str) -> None:
+    model, batch = seeded(TinyCNN, 2, 20).eval(), images(3)
+    layer = pellucid.recommended_layers(model, input_size=(3, 32, 32))[0]
+    theirs = peers.explainer(name, model, layer)(batch)
+    ours = pellucid.explain(model, batch, targets=0, layers=[layer])
+    for own, other, empty in zip(ours.heatmaps[:, 0], theirs, ours.degenerate[:, 0], strict=True):
+        if not empty:
+            assert torch.corrcoef(torch.stack([own.flatten(), other.flatten()]))[0, 1] > 0.999
+
+
+def test_what_is_above_its_limit_is_marked() -> None:
+    case = speed.Case("resnet50", "gradcam", 1.08, 1.25)
+    row = speed.Row(case, Ratio(1.07, 1.0, 1.1), 1.3, None)
+    peer = speed.Row(replace(case, call="captum", limit=None, memory_limit=None), Ratio(2, 1.9, 2.1), math.nan, 0.99996)
+    page = speed.page([row, peer])
+    assert "| resnet50, 16 | gradcam | 1.07 (1.00–1.10) | 1.08 | 1.30 **!** | 1.25 |  |" in page
+    assert "| resnet50, 16 | captum | 2.00 (1.90–2.10) |  |  |  | 1.0000 |" in page
+    assert f"torch {torch.__version__}" in page
+
+
+def test_what_was_measured_before_stays(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "FOLDER", tmp_path)
+    rows = [speed.Row(CASES[0], Ratio(1.0, 0.9, 1.1), 1.2, None), speed.Row(CASES[1], Ratio(1.5, 1.4, 1.6), 1.0, 0.99)]
+    speed._write(rows)
+    assert list(speed._read().values()) == rows
+    monkeypatch.setattr(speed, "measured", lambda case, pairs: speed.Row(case, Ratio(2.0, 2.0, 2.0), 2.0, None))
+    speed.main(only="vit", plots=False)
+    known = speed._read()
+    assert [known[row.case] for row in rows] == rows
+    assert all(known[case].memory == 2.0 for case in CASES if case.network == "vit_b_16")
+
+
+def test_how_it_grows_is_written_and_drawn(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "alone", lambda function, point: Ratio(1.0, 0.9, 1.1))
+    growth.write(tmp_path)
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert len((tmp_path / "growth.csv").read_text().splitlines()) > sum(map(len, growth.PANELS.values()))
