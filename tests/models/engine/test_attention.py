@@ -17,8 +17,9 @@ from torchvision.models import VisionTransformer as TorchvisionTransformer
 import pellucid
 from pellucid.errors import NoAttentionError
 from pellucid.models.engine import watch
-from pellucid.models.engine.attention import WHOLE, AttentionTap
+from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.trace import remembered
+from pellucid.models.engine.weighing import WHOLE
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 
@@ -352,3 +353,25 @@ def test_a_few_images_at_a_time_are_as_all_at_once(monkeypatch, method: str, nam
     parts = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
     torch.testing.assert_close(parts.attributions, at_once.attributions, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(parts.logits, at_once.logits)
+
+
+def test_tokens_that_are_not_in_a_row_are_multiplied_together() -> None:
+    """Weights that need no gradient, and tokens turned as torch's own attention has them: torch takes each alone."""
+    tokens, weight = torch.randn(5, 7, 4).transpose(0, 1).requires_grad_(), torch.randn(6, 4)
+    with torch.enable_grad():
+        plain = F.linear(tokens, weight, torch.ones(6))
+        with AttentionTap(lambda *_: None):
+            found = F.linear(tokens, weight, torch.ones(6))
+    torch.testing.assert_close(found, plain)
+    assert found.is_contiguous()
+    assert "Bmm" not in _graph(found)
+    assert "Bmm" in _graph(plain), "torch does it by itself now: the tap need not"
+
+
+def _graph(tensor: Tensor) -> str:
+    names, todo = [], [tensor.grad_fn]
+    while todo:
+        node = todo.pop()
+        names.append(node.name())
+        todo += [before for before, _ in node.next_functions if before is not None]
+    return " ".join(names)

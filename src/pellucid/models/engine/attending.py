@@ -14,7 +14,6 @@ from pellucid.core.probe import GradientStep, Step
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan, planned
-from pellucid.models.engine.attention import Reading, Weighing
 from pellucid.models.engine.capture import at_rest, recording
 from pellucid.models.engine.derivatives import scores_of
 from pellucid.models.engine.noise import noise_like
@@ -22,6 +21,7 @@ from pellucid.models.engine.replay import forwards
 from pellucid.models.engine.search import without_zeros
 from pellucid.models.engine.session import Session
 from pellucid.models.engine.watch import Twice, Watch, in_parts, tapped
+from pellucid.models.engine.weighing import Reading, Weighing
 
 NOT_REACHED = (
     "no gradient of the score reaches the attention: it runs under inference_mode, a reentrant checkpoint or a detach; "

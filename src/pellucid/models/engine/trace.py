@@ -13,8 +13,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from pellucid.core.inputs import Images
 from pellucid.models.attention import Call
-from pellucid.models.engine.attention import Weighing
 from pellucid.models.engine.capture import first_tensor
+from pellucid.models.engine.weighing import Weighing
 from pellucid.models.tokens import Layout, Places, infer
 
 Key = tuple[object, ...]

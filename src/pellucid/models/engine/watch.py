@@ -17,8 +17,9 @@ from pellucid.core.inputs import spans
 from pellucid.core.probe import GradientStep
 from pellucid.errors import NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan
-from pellucid.models.engine.attention import AttentionTap, Part, Reading, Weighing
+from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.derivatives import NotReached, as_float, refuse, restored, scaled
+from pellucid.models.engine.weighing import Part, Reading, Weighing
 
 
 @contextmanager
