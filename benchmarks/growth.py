@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import pellucid
-from benchmarks import peers
+from benchmarks import peers, results
 from benchmarks.measuring import Ratio, alone, forward, ratio
 
 OURS = "pellucid"
@@ -66,10 +66,7 @@ def at(point: Point) -> Ratio:
 def write(folder: Path) -> None:
     """Measure, and write growth.csv and growth.png."""
     rows = [{"along": panel} | asdict(point) | asdict(time) for panel, point, time in grown()]
-    with (folder / "growth.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    results.write_csv(folder / "growth.csv", rows)
     draw(folder)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pellucid.metrics.statistics import wilson
@@ -30,6 +31,14 @@ def keep(name: str, counts: Counts) -> None:
 def write(name: str, text: str) -> None:
     """Write a page's part."""
     (FOLDER / f"{name}.md").write_text(text)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write figures that a table or a plot is made of."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

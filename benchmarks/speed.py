@@ -214,13 +214,8 @@ def _row(cells: Mapping[str, str]) -> Row:
 def _write(rows: Sequence[Row]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "speed.md").write_text(page(rows))
-    with (FOLDER / "speed.csv").open("w", newline="") as file:
-        flat = [
-            asdict(row.case) | asdict(row.time) | {"memory": row.memory, "agreement": row.agreement} for row in rows
-        ]
-        writer = csv.DictWriter(file, list(flat[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(flat)
+    flat = [asdict(row.case) | asdict(row.time) | {"memory": row.memory, "agreement": row.agreement} for row in rows]
+    results.write_csv(FOLDER / "speed.csv", flat)
 
 
 def main(
