@@ -39,8 +39,9 @@ format: $(READY)  ## let ruff put the code in shape
 docs: $(READY)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, into docs/performance (30 minutes)
+bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, into docs/performance (45 minutes)
 	$(BENCH)/bin/python -W ignore -m benchmarks.speed
+	$(BENCH)/bin/python -W ignore -m benchmarks.folder
 
 # The peers in an environment of their own, which sees the project's own packages behind them.
 $(BENCH)/.ready: $(READY)

@@ -75,6 +75,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with the cat; what a page registers is forgotten, and one thread serves."""
     shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what `pellucid tune` keeps
     monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
     replicas, threads = dict(REPLICAS), torch.get_num_threads()
     torch.set_num_threads(1)

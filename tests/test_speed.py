@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torchvision
-from benchmarks import growth, measuring, peers, speed
+from benchmarks import folder, growth, measuring, peers, speed
 from benchmarks.measuring import Ratio
 
 import pellucid
@@ -116,3 +116,35 @@ def test_how_it_grows_is_written_and_drawn(tmp_path, monkeypatch: pytest.MonkeyP
     growth.write(tmp_path)
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "growth.csv").read_text().splitlines()) > sum(map(len, growth.PANELS.values()))
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch: pytest.MonkeyPatch) -> folder.Work:
+    monkeypatch.setattr(folder, "SIDE", 64)
+    monkeypatch.setattr(folder, "DRAWN", 2)
+    return folder.made(torchvision.models.resnet18(weights=None).eval(), tmp_path, 3)
+
+
+@pytest.mark.parametrize("call", sorted(folder.CALLS))
+def test_a_folder_is_worked_through(call: str, work: folder.Work) -> None:
+    if call.startswith(folder.PEER) and folder.PEER not in peers.available():
+        pytest.skip(f"{folder.PEER} is not installed")
+    folder.CALLS[call](work)()
+    written = {path.stem.removesuffix("_overlay") for path in work.output.glob("*.png") if "heatmap" not in path.stem}
+    assert written == (set() if "forward" in call else {"0000", "0001", "0002"})
+
+
+def test_a_folder_is_counted_in_pictures_a_second(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([4.0, 2.0, 9.0, 3.0, 8.0, 2.0])
+    monkeypatch.setattr(folder, "CALLS", {"loop": lambda work: "loop", "ours": lambda work: "ours"})
+    monkeypatch.setattr(folder, "seconds", lambda call: next(clock))
+    found = folder.factors(work, 3)
+    assert (found["loop"].median, found["ours"]) == (1.0, Ratio(3.0, 2.0, 4.0))
+    text = folder.page(found, {"the forward pass": 0.5, "reading": 0.1}, 3)
+    assert "| ours | 3.00 (2.00–4.00) |" in text
+    assert "| reading | 0.20 |" in text
+
+
+def test_every_step_of_a_picture_is_measured(work: folder.Work) -> None:
+    steps = folder.stages(work, repeats=1)
+    assert all(time > 0 for name, time in steps.items() if "beyond" not in name and "as well" not in name)

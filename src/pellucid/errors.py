@@ -109,6 +109,14 @@ class PellucidWarning(UserWarning):
     """Something that was done, and that is probably not what was meant."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch says that memory does not suffice: of a GPU by the error's kind, of the CPU by its words."""
+    words = str(error)
+    return (
+        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words or "not enough memory" in words
+    )
+
+
 def near(asked: str, known: Iterable[str], count: int = 5) -> str:
     """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
     close = get_close_matches(asked, list(known), n=count, cutoff=0.5)

@@ -449,9 +449,9 @@ def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypa
     from pellucid.run import job
 
     good, volume = save(tmp_path / "a.png"), save(tmp_path / "v.png")
-    read, values = job.read_image, torch.rand(1, 4, 8, 8)
+    read, values = job.read, torch.rand(1, 4, 8, 8)
     made = library.Image(values, values, Geometry.identity((4, 8, 8)))
-    monkeypatch.setattr(job, "read_image", lambda path: made if path == volume else read(path))
+    monkeypatch.setattr(job, "read", lambda path: made if path == volume else read(path))
     result = explain(volume, good, "-q")
     assert result.exit_code == 1
     one_line(result, "v.png", "slices")

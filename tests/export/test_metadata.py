@@ -98,7 +98,7 @@ def test_only_what_json_can_hold() -> None:
 
 
 def test_formats() -> None:
-    assert exporters() == ["npz", "png"]
+    assert exporters() == ["npz", "overlay", "png"]
     with pytest.raises(OptionError, match="did you mean png"):
         find("pmg")
 

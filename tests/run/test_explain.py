@@ -472,7 +472,9 @@ def test_provenance_is_plain_and_complete(model: nn.Module) -> None:
         "channels_last": False,
         "batch_size": 3,
         "seed": 5,
+        "compile": False,
     }
+    assert kept["agreement_with_float32"] is None
     assert kept["method"] == found.method == "gradcam"
     assert kept["layers"] == ["features.4"]
     assert set(kept["versions"]) == {"pellucid", "torch", "python"}

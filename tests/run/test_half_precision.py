@@ -102,4 +102,4 @@ def test_volumes(precision: str) -> None:
 def test_precisions_that_are_none(precision: object) -> None:
     with pytest.raises(OptionError) as error:
         pellucid.Runtime(precision=precision)
-    assert str(error.value) == f"precision {precision!r} was asked for; there are float32, bfloat16, float16"
+    assert str(error.value) == f"precision {precision!r} was asked for; there are float32, bfloat16, float16, auto"

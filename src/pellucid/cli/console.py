@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from collections.abc import Iterator
@@ -39,6 +40,8 @@ def guarded() -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", PellucidWarning)
             warnings.showwarning = _show
+            # It says of each machine without a GPU that it has none.
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             yield
     except PellucidError as error:
         complain(f"error: {error}")

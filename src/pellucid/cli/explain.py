@@ -12,7 +12,8 @@ from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, SPEC, complain, guar
 
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
-    from pellucid.run.job import Job, Outcome
+    from pellucid.run.job import Job
+    from pellucid.run.results import Outcome
 
 
 _ROWS = 20
@@ -37,12 +38,15 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     layer: Annotated[list[str] | None, typer.Option(help="Dotted name; found by itself otherwise.")] = None,
     fuse: Annotated[str, typer.Option(help="How several layers are joined: mean, max or weighted.")] = "mean",
     classes: Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")] = None,
-    export: Annotated[str, typer.Option(help="Formats, by commas: png, npz.")] = "png",
+    export: Annotated[str, typer.Option(help="Formats, by commas: png (overlay and heatmap), overlay, npz.")] = "png",
     alpha: Annotated[float, typer.Option(help="How much of the colours is seen, 0 to 1.")] = 0.5,
     colormap: Annotated[str, typer.Option(help="One of matplotlib's colour maps.")] = "jet",
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="As `pellucid tune` found fastest for the model here.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Pictures a pass.")] = 16,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Pictures a pass; if not said, 8 on a CPU and 32 elsewhere.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of the table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
@@ -71,6 +75,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             alpha=alpha,
             colormap=colormap,
             precision=precision,
+            fast=fast,
             device=device,
             batch_size=batch_size,
             overwrite=overwrite,

@@ -10,6 +10,7 @@ from pellucid.cli.demo import demo
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
+from pellucid.cli.tune import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +22,7 @@ app.command()(demo)
 app.command()(explain)
 app.command()(layers)
 app.command()(methods)
+app.command()(tune)
 
 
 def _version(asked: bool) -> None:

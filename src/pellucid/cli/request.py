@@ -14,7 +14,7 @@ from torch import nn
 import pellucid.methods  # noqa: F401  # so that the catalogue knows them
 from pellucid.core import catalogue
 from pellucid.core.method import Method
-from pellucid.core.runtime import Runtime
+from pellucid.core.runtime import AUTO, Runtime
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.models.preprocessing import Preprocessing
@@ -22,6 +22,8 @@ from pellucid.models.sources import load_model, model_info
 from pellucid.render import colourise
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
+from pellucid.run.results import Results
+from pellucid.run.tuned import remembered
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class Request:
     alpha: float
     colormap: str
     precision: str | None
+    fast: bool
     device: str
-    batch_size: int
+    batch_size: int | None
     overwrite: bool
 
 
@@ -55,37 +58,63 @@ def prepared_job(request: Request) -> Job:
     colourise(torch.zeros(1, 1), request.colormap)
     if not 0 <= request.alpha <= 1:
         raise OptionError(f"--alpha {request.alpha} was given; it is between 0 and 1")
-    device = _device(request.device)
-    runtime = Runtime(device, request.precision, batch_size=request.batch_size)
+    device = chosen_device(request.device)
+    runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
     classes = None if request.classes is None else _class_names(request.classes)
-    model = load_model(request.model, request.checkpoint, request.weights)
+    model = prepared_model(request.model, request.checkpoint, request.weights, device)
+    for method in methods if request.fast else ():
+        _warn_of_unmeasured(model, method, runtime)
+    info = model_info(model)
+    facts = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
+    return Job(
+        model=model,
+        methods=methods,
+        preprocessing=preprocessing(model),
+        results=Results(request.output, request.formats, request.alpha, request.colormap, request.overwrite, facts),
+        targets=_target(request.target),
+        layers=request.layers,
+        fuse=request.fuse,
+        classes=classes,
+        runtime=runtime,
+    )
+
+
+def prepared_model(spec: str | None, checkpoint: Path | None, weights: str, device: str) -> nn.Module:
+    """The model, on its device; random weights are warned of."""
+    model = load_model(spec, checkpoint, weights)
     # The model is the command's own, so it may be moved; a caller's never is.
     model.to(device)
-    info = model_info(model)
-    if info.weights == "random":
+    if model_info(model).weights == "random":
         warnings.warn(
             "the weights are random: neither the predictions nor the maps mean anything; give --checkpoint, or "
             "--weights default to download trained ones",
             PellucidWarning,
             stacklevel=2,
         )
-    facts = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
-    return Job(
-        model=model,
-        methods=methods,
-        preprocessing=info.preprocessing or _worked_out(model),
-        output=request.output,
-        targets=_target(request.target),
-        layers=request.layers,
-        fuse=request.fuse,
-        classes=classes,
-        formats=request.formats,
-        alpha=request.alpha,
-        colormap=request.colormap,
-        overwrite=request.overwrite,
-        runtime=runtime,
-        facts=facts,
-    )
+    return model
+
+
+def preprocessing(model: nn.Module) -> Preprocessing:
+    """What the model's pictures should be: as it says, else as can be worked out."""
+    return model_info(model).preprocessing or _worked_out(model)
+
+
+def _precision(request: Request) -> str | None:
+    if request.fast and request.precision is not None:
+        raise OptionError(
+            f"--fast and --precision {request.precision} were given; --fast chooses a precision: give one"
+        )
+    return AUTO if request.fast else request.precision
+
+
+def _warn_of_unmeasured(model: nn.Module, method: Method, runtime: Runtime) -> None:
+    if remembered(model, method, runtime) is None:
+        warnings.warn(
+            f"--fast was asked for; nothing was measured for {method.name} of this model on this machine, so float32 "
+            f"is used: run `pellucid tune` with the same model and method first",
+            PellucidWarning,
+            stacklevel=2,
+        )
 
 
 def _methods(names: Sequence[str], options: Sequence[str]) -> list[Method]:
@@ -115,8 +144,14 @@ def _target(text: str) -> str | int:
     return int(text) if text.removeprefix("-").isdecimal() else text
 
 
-def _device(name: str) -> str:
+def chosen_device(name: str) -> str:
+    """Where to compute: what was asked for, else a GPU where there is one."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def chosen_size(asked: int | None, device: str) -> int:
+    """Pictures a pass: on a CPU, the outputs of more are memory that the system has to give anew each time."""
+    return asked if asked is not None else 8 if device == "cpu" else 32
 
 
 def _class_names(path: Path) -> list[str]:
@@ -139,7 +174,7 @@ def _class_names(path: Path) -> list[str]:
 
 def _worked_out(model: nn.Module) -> Preprocessing:
     """The size that the network takes; pixels in [0, 1], for want of anything said."""
-    channels, *size = model_info(model).input_size or _found_out(model)
+    channels, *size = input_size(model)
     warnings.warn(
         f"the model does not say what its pictures should be: given as {size[0]} × {size[-1]} pixels in [0, 1]; "
         f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",
@@ -149,7 +184,10 @@ def _worked_out(model: nn.Module) -> Preprocessing:
     return Preprocessing(resize=(size[0], size[-1]), channels=channels, source="worked out from the network")
 
 
-def _found_out(model: nn.Module) -> tuple[int, ...]:
-    """(C, *space) of the first input that the network takes."""
+def input_size(model: nn.Module) -> tuple[int, ...]:
+    """(C, *space) that the model says, or of the first input that it takes."""
+    stated = model_info(model).input_size
+    if stated is not None:
+        return stated
     trace, _ = layer_tree(model)
     return (trace.channels, *trace.places.size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -84,7 +85,8 @@ class Geometry:
 
     def seen(self) -> Tensor:
         """Which source pixels lie within the target, (*source) bool: the others were cropped away."""
-        return torch.stack([axis.abs() <= 1 for axis in self._mesh(torch.zeros(()))]).all(dim=0)
+        inside = [self._axis(i, torch.zeros(())).abs() <= 1 for i in range(len(self.source))]
+        return reduce(lambda seen, axis: seen[..., None] & axis, inside)
 
     def _mesh(self, like: Tensor) -> tuple[Tensor, ...]:
         axes = [self._axis(i, like) for i in range(len(self.source))]

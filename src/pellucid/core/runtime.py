@@ -8,6 +8,7 @@ import torch
 
 from pellucid.errors import OptionError
 
+AUTO = "auto"
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -15,9 +16,14 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 class Runtime:
     """Device, precision, memory format, images a pass, and the seed of whatever draws numbers.
 
-    ``device`` "auto" is where the model is. ``precision`` None is the model's own. Another device, precision
+    ``device`` "auto" is where the model is. ``precision`` None is the model's own; "auto" takes precision, memory
+    format and compiling as ``pellucid tune`` found them fastest for this model, method and machine with maps that
+    agree with float32's, and is float32 where nothing was measured. Another device, precision
     or memory format works on a private copy of the model, refreshed when its parameters change; the
-    caller's model never moves. ``batch_size`` images go through the network at a time.
+    caller's model never moves. ``compile``: predictions, and gradients at layers, run as ``torch.compile`` makes
+    them, which takes a minute the first time (a network and layer, an input shape); passes that must be watched from
+    inside, as for attention, or that go back to the image, run as they are written. ``batch_size`` images go through
+    the network at a time.
     """
 
     device: str | torch.device = "auto"
@@ -25,11 +31,13 @@ class Runtime:
     channels_last: bool = False
     batch_size: int = 32
     seed: int = 0
+    compile: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what torch would refuse later, and less clearly."""
-        if self.precision is not None and self.precision not in PRECISIONS:
-            raise OptionError(f"precision {self.precision!r} was asked for; there are {', '.join(PRECISIONS)}")
+        if self.precision not in (None, AUTO, *PRECISIONS):
+            names = ", ".join((*PRECISIONS, AUTO))
+            raise OptionError(f"precision {self.precision!r} was asked for; there are {names}")
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
@@ -39,7 +47,7 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """The precision as torch's type; None is the model's own."""
+        """The precision as torch's type; None is the model's own. "auto" has none before it is resolved."""
         return None if self.precision is None else PRECISIONS[self.precision]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -30,6 +31,10 @@ class Case:
 
     def heat(self) -> Tensor:
         """The heatmap (H, W) on the picture's own grid, as it was read."""
+        return self._heat
+
+    @cached_property
+    def _heat(self) -> Tensor:
         return self.image.geometry.restore(self.explanation.heatmaps)[0, 0]
 
 

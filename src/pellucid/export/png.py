@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
-
-from PIL.Image import Image as Picture
-
 from pellucid.export.case import Case, Files, exporter
-from pellucid.render import heatmap_picture, overlay, with_colour_bar
+from pellucid.render import blend, heatmap_picture, with_colour_bar
+from pellucid.render.encoding import png as encoded
 
 
 @exporter("png")
 def png(case: Case) -> Files:
     """``…_overlay.png`` (RGB) and ``…_heatmap.png`` (8-bit grey, 255 is the strongest evidence)."""
-    drawn = overlay(case.explanation, case.image, case.alpha, case.colormap)[0]
-    return {
-        f"{case.name}_overlay.png": _encoded(with_colour_bar(drawn, case.colormap)),
-        f"{case.name}_heatmap.png": _encoded(heatmap_picture(case.heat())),
-    }
+    return overlay(case) | {f"{case.name}_heatmap.png": encoded(heatmap_picture(case.heat()))}
 
 
-def _encoded(picture: Picture) -> bytes:
-    buffer = io.BytesIO()
-    # The default level takes longer than the network, for a tenth less.
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
+@exporter("overlay")
+def overlay(case: Case) -> Files:
+    """``…_overlay.png`` (RGB), without the heatmap on its own."""
+    image = case.image
+    drawn = blend(image.original.pixels, case.heat(), case.alpha, case.colormap, image.geometry.seen())
+    return {f"{case.name}_overlay.png": encoded(with_colour_bar(drawn, case.colormap))}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from pellucid.core.image import Image
-from pellucid.errors import ImageError
+from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io.dicom import is_dicom, read_dicom
 from pellucid.io.raster import is_raster, read_raster
 from pellucid.io.refusal import refused
 
-__all__ = ["SUFFIXES", "read_image"]
+__all__ = ["SUFFIXES", "read", "read_image"]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 
@@ -28,13 +29,23 @@ def read_image(path: str | os.PathLike[str]) -> Image:
     Raises:
         ImageError: the file is missing, unreadable, broken, too large, or holds no single picture.
     """
-    place = Path(path)
-    head = _head(place)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", PellucidWarning)
+        image = read(Path(path))
+    for warning in caught:
+        warnings.warn(warning.message, stacklevel=2)
+    return image
+
+
+def read(path: Path) -> Image:
+    """The same, for threads: what the decoders warn of is left to the filters, which are the whole process's."""
+    head = _head(path)
     if is_dicom(head):
-        return read_dicom(place)
-    if place.suffix.lower() in _DICOM_SUFFIXES and not is_raster(head):
-        return read_dicom(place, bare=True)
-    return read_raster(place)
+        return read_dicom(path)
+    if path.suffix.lower() in _DICOM_SUFFIXES and not is_raster(head):
+        return read_dicom(path, bare=True)
+    return read_raster(path)
 
 
 def _head(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +36,16 @@ def read_dicom(path: Path, bare: bool = False) -> Image:
     Raises:
         ImageError: the file is broken or too large, or holds no single image; the message names what it is.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        dataset = open_dicom(path, bare)
-        try:
-            check(path, dataset)
-            return _image(dataset, _stored(path, dataset))
-        except ImageError:
-            raise
-        # Any attribute may hold anything, and what comes of it differs between versions of pydicom. The
-        # error's own words are left out: they may quote what the file says about the patient.
-        except Exception as error:
-            raise refused(path, f"its description of the pixels is broken ({type(error).__name__})") from error
+    dataset = open_dicom(path, bare)
+    try:
+        check(path, dataset)
+        return _image(dataset, _stored(path, dataset))
+    except ImageError:
+        raise
+    # Any attribute may hold anything, and what comes of it differs between versions of pydicom. The
+    # error's own words are left out: they may quote what the file says about the patient.
+    except Exception as error:
+        raise refused(path, f"its description of the pixels is broken ({type(error).__name__})") from error
 
 
 def _stored(path: Path, dataset: FileDataset) -> np.ndarray[Any, Any]:

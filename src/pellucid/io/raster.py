@@ -56,9 +56,7 @@ def read_raster(path: Path) -> Image:
         ImageError: the file is broken, too large, of another kind, or holds more than one picture.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            array, provenance = _decode(path)
+        array, provenance = _decode(path)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -157,4 +155,4 @@ def _deep(path: Path, picture: Pillow.Image, provenance: dict[str, Any]) -> Arra
 def _warn_of_twelve_bits(path: Path, maximum: float) -> None:
     """Say that a 16-bit picture will look dark."""
     seen = f"{path} has 16 bits but no value above {maximum:.0f}: it probably holds 12 bits and will look"
-    warnings.warn(f"{seen} dark; multiply its values by 16 and save it again", PellucidWarning, stacklevel=4)
+    warnings.warn(f"{seen} dark; multiply its values by 16 and save it again", PellucidWarning, stacklevel=2)

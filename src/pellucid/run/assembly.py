@@ -18,6 +18,7 @@ from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap
 from pellucid.errors import OptionError, PellucidWarning
+from pellucid.run.tuned import Trial
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Facts:
     classes: tuple[str, ...] | None
     classes_given: bool
     runtime: Runtime
+    trial: Trial | None = None
+    """What the runtime was chosen by, if by what was measured."""
 
     def names(self, count: int) -> tuple[str, ...] | None:
         """The classes' names, if there are as many as logits; an error where the caller gave others."""
@@ -53,6 +56,7 @@ class Facts:
             "layers": list(self.layers),
             "fuse": self.fuse,
             "runtime": runtime,
+            "agreement_with_float32": None if self.trial is None else self.trial.agreement,
             "versions": versions(),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,17 @@ from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
-from pellucid.core.inputs import Images, cut, explained, spans
+from pellucid.core.inputs import Images, cut, explained
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
-from pellucid.errors import OptionError, PellucidWarning, ShapeError
+from pellucid.errors import OptionError, PellucidWarning, ShapeError, is_out_of_memory
 from pellucid.models.engine import Session, View, opened
 from pellucid.models.engine.batch import Batch
 from pellucid.models.layers import recommended_layer
 from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run.assembly import FUSIONS, Facts, assembled, joined
+from pellucid.run.tuned import resolved
 
 _MAPS_AN_IMAGE = 16
 """Maps an image of a full batch whose gradients are held at a time; 1,000 classes at once would be 6 GB."""
@@ -111,13 +112,11 @@ class Explainer:
         stated = self.head if self.head != "auto" else info.head or "softmax"
         request = Targets(_as_tensor(targets), names, head=stated)
         request = request.fitted(count, explained(images).shape[2:])
-        with opened(self.model, self.runtime, self.head, info.head) as session:
-            layers = self._layers(session, session.prepared(cut(images, 0, 1)))
-            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, self.runtime)
-            parts = [
-                _part(session, facts, cut(images, start, stop), request.images(start, stop))
-                for start, stop in spans(count, self.runtime.batch_size)
-            ]
+        runtime, trial = resolved(self.model, self._chosen, self.runtime)
+        with opened(self.model, runtime, self.head, info.head) as session:
+            layers = self._layers(session.as_written(), session.prepared(cut(images, 0, 1)))
+            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
+            parts = _parts(session, facts, images, request)
         return joined(parts)
 
     def _layers(self, session: Session, image: Images) -> tuple[str, ...]:
@@ -131,12 +130,35 @@ class Explainer:
         return session.in_order(layers, image) if len(layers) > 1 else layers
 
 
+def _parts(session: Session, facts: Facts, images: Images, targets: Targets) -> list[Explanation]:
+    """Explain as many images at a time as the runtime says; half as many where that does not fit into memory."""
+    parts: list[Explanation] = []
+    start, count, asked = 0, len(explained(images)), session.runtime.batch_size
+    while start < count:
+        size = session.runtime.batch_size
+        stop = min(start + size, count)
+        try:
+            parts.append(_part(session, facts, cut(images, start, stop), targets.images(start, stop)))
+            start = stop
+        except RuntimeError as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+            session.runtime = replace(session.runtime, batch_size=size // 2)
+    if session.runtime.batch_size < asked:
+        warnings.warn(
+            f"batch_size={asked} does not fit into memory; {session.runtime.batch_size} at a time did",
+            PellucidWarning,
+            stacklevel=4,
+        )
+    return parts
+
+
 def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> Explanation:
     """Explain one batch: all layers from one pass, the classes a run at a time."""
     images = session.placed(images)  # methods multiply them with what the probe answers
     batch = Batch(session, images, facts.layers)
     views = [View(batch, layer) for layer in facts.layers] or [View(batch)]
-    step = max(1, _MAPS_AN_IMAGE * facts.runtime.batch_size // len(explained(images)))
+    step = max(1, _MAPS_AN_IMAGE * session.runtime.batch_size // len(explained(images)))
     runs = [_run(facts.method, views, targets.columns(0, step))]
     logits = batch.logits().detach()
     total = targets.count(logits)

@@ -1,21 +1,23 @@
-"""Explaining files: read, prepare, explain in batches, write. One bad file is told of, and the rest go on."""
+"""Explaining files: read, prepare, explain in batches, write. One bad file is told of, and the rest go on.
+
+Threads read and write while the model explains. What takes long of it (decoding, drawing, compressing) lets other
+threads run; processes would have to be started, and sent the pictures.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.core.explanation import Explanation
-from pellucid.core.image import Image
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
@@ -29,34 +31,21 @@ from pellucid.errors import (
     PellucidError,
     ShapeError,
     TargetError,
+    is_out_of_memory,
 )
-from pellucid.export import Case, find
-from pellucid.export.metadata import metadata
-from pellucid.export.writing import write
-from pellucid.io import read_image
+from pellucid.io import read
 from pellucid.models.preprocessing import Preprocessing
+from pellucid.run.ahead import Ahead, Bounds
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input
+from pellucid.run.results import Outcome, Picture, Results
 
-_Read = tuple[Input, Image | None, PellucidError | None]
-_MOST_PIXELS = 2**27
-"""Numbers of a batch's original pictures held at a time, 512 MiB: large ones go through in smaller batches."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one file, without its maps: of a long run, only this is kept."""
-
-    path: Path
-    predicted: int = -1
-    name: str = ""
-    """The predicted class's name; its number where names are not known."""
-    confidence: float = math.nan
-    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What each method looked at."""
-    files: tuple[Path, ...] = ()
-    warnings: tuple[str, ...] = ()
-    error: PellucidError | None = None
+_Read = Picture | Outcome
+"""A picture, or what became of a file that holds none."""
+_Task = Callable[[], Outcome]
+_MOST_NUMBERS = 2**26
+"""Numbers of a batch's pictures, 256 MiB: large ones go through in smaller batches."""
+_WORKERS = max(2, min(8, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True)
@@ -66,92 +55,88 @@ class Job:
     model: nn.Module
     methods: Sequence[Method]
     preprocessing: Preprocessing
-    output: Path
+    results: Results
     targets: Request = "predicted"
     layers: Sequence[str] | None = None
     fuse: str = "mean"
     classes: Sequence[str] | None = None
-    formats: Sequence[str] = ("png",)
-    alpha: float = 0.5
-    colormap: str = "jet"
-    overwrite: bool = False
     runtime: Runtime = field(default_factory=Runtime)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the metadata say of the model."""
 
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files, a batch at a time, in their order; an outcome each.
 
         What would be the same for every file (a class or layer that the model does not have, say) ends the run.
+        Python's filters of warnings are the whole process's: who calls this sets them, as the readers do not.
         """
-        read: list[_Read] = []
-        for file in files:
-            read.append((file, *_read(file, self.preprocessing)))
-            pixels = sum(image.original.pixels.numel() for _, image, _ in read if image is not None)
-            if len(read) == self.runtime.batch_size or pixels > _MOST_PIXELS:
-                yield from self._batch(read)
-                read = []
-        yield from self._batch(read)
-
-    def _batch(self, read: Sequence[_Read]) -> Iterator[Outcome]:
-        groups = _of_one_shape([(file, image) for file, image, _ in read if image is not None])
-        explained = chain.from_iterable(self._explained(group) for group in groups)
-        for file, _, error in read:
-            yield next(explained) if error is None else Outcome(file.path, error=error)
-
-    def _explained(self, group: Sequence[tuple[Input, Image]]) -> Iterator[Outcome]:
-        batch = torch.stack([image.values for _, image in group])
+        pool = ThreadPoolExecutor(_WORKERS)
         try:
-            found = [self._explainer(method)(batch, self.targets) for method in self.methods]
+            bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MOST_NUMBERS)
+            pictures = Ahead(pool, self._read, files, _weight, bounds)
+            writing: list[Future[Outcome]] = []
+            for batch in self._batches(pictures):
+                tasks = self._tasks(batch)
+                # One batch's maps are held while they are written, and one's while they are computed.
+                yield from _results(writing)
+                pairs = zip(batch, tasks, strict=True)
+                writing = [pool.submit(_last, task, partial(pictures.release, read)) for read, task in pairs]
+            yield from _results(writing)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _batches(self, pictures: Iterable[_Read]) -> Iterator[list[_Read]]:
+        batch: list[_Read] = []
+        for picture in pictures:
+            batch.append(picture)
+            if len(batch) == self.runtime.batch_size or sum(map(_weight, batch)) > _MOST_NUMBERS:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _read(self, file: Input) -> _Read:
+        try:
+            return Picture(file, self.preprocessing(read(file.path)), _digest(file.path))
+        except (ImageError, ShapeError) as error:
+            return Outcome(file.path, error=error)
+
+    def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
+        """Explain a batch, pictures of one shape at a time; what is left to do for each of its files."""
+        tasks: dict[Path, _Task] = {
+            outcome.path: partial(_same, outcome) for outcome in batch if isinstance(outcome, Outcome)
+        }
+        groups: dict[torch.Size, list[Picture]] = {}
+        for picture in batch:
+            if isinstance(picture, Picture):
+                groups.setdefault(picture.image.values.shape, []).append(picture)
+        for group in groups.values():
+            tasks |= zip((picture.file.path for picture in group), self._explained(group), strict=True)
+        return [tasks[one.file.path if isinstance(one, Picture) else one.path] for one in batch]
+
+    def _explained(self, group: Sequence[Picture]) -> list[_Task]:
+        try:
+            found = self._found(torch.stack([picture.image.values for picture in group]))
         except _OF_THE_REQUEST:
             raise
         except PellucidError as error:
-            yield from (Outcome(file.path, error=error) for file, _ in group)
-            return
+            return [partial(Outcome, picture.file.path, error=error) for picture in group]
+        return [partial(self.results.write, picture, index, found) for index, picture in enumerate(group)]
+
+    def _found(self, batch: Tensor) -> list[Explanation]:
+        """What each method finds."""
+        try:
+            return [self._explainer(method)(batch, self.targets) for method in self.methods]
         except _REFUSALS as error:
+            if isinstance(error, PellucidError):
+                raise
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            memory = isinstance(error, torch.OutOfMemoryError)
+            memory = is_out_of_memory(error)
             cure = "take a smaller --batch-size" if memory else "check its preprocessing"
-            text = f"the model failed on pictures of shape {tuple(batch.shape[1:])} ({reason}): {cure}"
-            yield from (Outcome(file.path, error=OutputError(text)) for file, _ in group)
-            return
-        for index, (file, image) in enumerate(group):
-            yield self._written(file, image, index, found)
+            shape = tuple(batch.shape[1:])
+            raise OutputError(f"the model failed on pictures of shape {shape} ({reason}): {cure}") from error
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
         return Explainer(self.model, method, layers, self.fuse, self.classes, runtime=self.runtime)
-
-    def _written(self, file: Input, image: Image, index: int, found: Sequence[Explanation]) -> Outcome:
-        """Write one file's results, all of them or none."""
-        files: dict[str, bytes] = {}
-        for explanation in found:
-            labels = _distinct([_fit_for_a_name(label) for label in _labels(explanation, index)])
-            for column, label in enumerate(labels):
-                files |= self._files(file, image, explanation.one(index, column), label)
-        folder = self.output / file.place.parent
-        try:
-            write(folder, files, self.overwrite)
-        except PellucidError as error:
-            return Outcome(file.path, error=error)
-        chances = found[0].probabilities[index]
-        predicted = int(chances.argmax())
-        return Outcome(
-            file.path,
-            predicted,
-            found[0].class_name(predicted),
-            float(chances[predicted]),
-            {explanation.method: explanation.layers for explanation in found},
-            tuple(folder / name for name in files),
-            tuple(_warnings(found, index)),
-        )
-
-    def _files(self, file: Input, image: Image, one: Explanation, label: str) -> dict[str, bytes]:
-        parts = [one.method if len(self.methods) > 1 else "", label]
-        name = "_".join([file.place.name, *filter(None, parts)])
-        case = Case(name, image, one, self.alpha, self.colormap)
-        files = {key: content for format_ in self.formats for key, content in find(format_)(case).items()}
-        return files | metadata(case, str(file.path), _digest(file.path), self.facts, files)
 
 
 _OF_THE_REQUEST = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
@@ -159,61 +144,25 @@ _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
 """What networks raise on pictures of a size or with channels that they do not take."""
 
 
-def _read(file: Input, preprocessing: Preprocessing) -> tuple[Image | None, PellucidError | None]:
+def _weight(read: _Read) -> int:
+    """How many numbers a picture holds."""
+    return read.image.original.pixels.numel() + read.image.values.numel() if isinstance(read, Picture) else 0
+
+
+def _same(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _last(task: _Task, after: Callable[[], None]) -> Outcome:
+    """A task, and what is to be done after it."""
     try:
-        return preprocessing(read_image(file.path)), None
-    except (ImageError, ShapeError) as error:
-        return None, error
+        return task()
+    finally:
+        after()
 
 
-def _of_one_shape(images: Sequence[tuple[Input, Image]]) -> Iterator[list[tuple[Input, Image]]]:
-    """Groups that fit into one tensor each, in order."""
-    group: list[tuple[Input, Image]] = []
-    for item in images:
-        if group and group[-1][1].values.shape != item[1].values.shape:
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
-
-
-def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
-    for explanation in explanations:
-        for column, reason in enumerate(explanation.why_degenerate[image]):
-            if reason is not None:
-                yield (
-                    f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
-                    f"{_REMEDIES[reason]}"
-                )
-
-
-_REMEDIES = {
-    "all evidence negative": "nothing in the picture speaks for this class; try --target predicted; "
-    "the negative evidence itself is kept by --method hirescam --export npz",
-    "constant": "the layer does not tell places apart; try another --layer, and check that the weights were loaded",
-    "not finite": "the picture or the weights hold values that are no numbers; check both, and the precision",
-}
-
-
-def _labels(explanation: Explanation, image: int) -> list[str]:
-    """What tells an image's maps apart; nothing where there is one."""
-    count = explanation.targets.shape[1]
-    return [explanation.label(image, column) for column in range(count)] if count > 1 else [""]
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of which no two are alike where case is ignored: their places are added where they would be."""
-    counts = Counter(name.casefold() for name in names)
-    return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
-
-
-_LONGEST_LABEL = 60
-
-
-def _fit_for_a_name(text: str) -> str:
-    """A class's or method's name as a part of a file's name."""
-    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_LONGEST_LABEL]
+def _results(writing: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
+    return (future.result() for future in writing)
 
 
 def _digest(path: Path) -> str:

@@ -54,11 +54,15 @@ class Batch:
         self._prepared = session.prepared(images)
         self._logits: Tensor | None = None
         self._outputs: dict[str, Tensor] = {}
+        self._leaves: dict[str, Tensor] = {}
         self._has_graph = False
+        self._compiles = session.compiles and not differentiable
         self._gradients: tuple[Targets, dict[str, Tensor]] | None = None
 
     def logits(self) -> Tensor:
         """Logits of the classes, (B, C), of the pass that was made, or of a plain one."""
+        if self._logits is None and self._compiles:
+            self._logits, *_ = self.session.compiled(self._prepared, (), graph=False)
         if self._logits is None:
             with self._grad_mode(whole=False):
                 self._logits = self.session.call(self._prepared)
@@ -111,7 +115,7 @@ class Batch:
             return self._spatial_gradients(layer, self._second(layer, targets))
 
     def _second(self, layer: str, targets: Targets) -> Tensor:
-        self._has_graph = False
+        self._has_graph = self._compiles = False  # what was compiled has a first derivative only
         self._gradients = (targets, self._all_gradients(targets))
         with torch.enable_grad():
             return curvature(targets.scores(self.logits()), self._outputs[layer], self.differentiable)
@@ -219,12 +223,17 @@ class Batch:
             yield
 
     def _run(self, graph: bool, whole: bool = False) -> None:
+        if self._compiles and not whole:
+            self._logits, self._outputs, self._leaves = self.session.compiled(self._prepared, self.layers, graph)
+            self._has_graph = graph
+            return
         with self._grad_mode(whole), noted(self.session.modules(self.layers), graph) as outputs:
             self._logits = self.session.call(self._prepared)
         missing = [layer for layer in self.layers if layer not in outputs]
         if missing:
             raise GradientError(f"layer {missing[0]!r} was asked for; the model does not run it, or it gives no tensor")
-        self._outputs, self._has_graph = outputs, graph
+        self._outputs = self._leaves = outputs
+        self._has_graph = graph
 
     def _all_gradients(self, targets: Targets) -> dict[str, Tensor]:
         if not self._has_graph:
@@ -247,7 +256,7 @@ class Batch:
         if not scores.requires_grad:
             return None
         try:
-            return self._differentiated(scores, [self._outputs[layer] for layer in self.layers])
+            return self._differentiated(scores, [self._leaves[layer] for layer in self.layers])
         except NotReached:
             return None
 
@@ -293,7 +302,7 @@ class Batch:
         """
         image = cut(self._prepared, 0, 1)
         noise = with_explained(image, noise_like(explained(image)))
-        probing = Batch(without_zeros(self.session), noise, [layer])
+        probing = Batch(without_zeros(self.session.as_written()), noise, [layer])
         try:
             gradient = probing._all_gradients(Targets("predicted"))[layer][0].movedim(layout.batch_axis, 0)[0]
         except GradientError:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from pellucid.core.runtime import Runtime
 from pellucid.errors import OptionError
 
-_Stamp = tuple[object, ...]
+Stamp = tuple[object, ...]
 _Place = tuple[torch.device, torch.dtype, bool]
-_COPIES: WeakKeyDictionary[nn.Module, dict[_Place, tuple[_Stamp, nn.Module]]] = WeakKeyDictionary()
+_COPIES: WeakKeyDictionary[nn.Module, dict[_Place, tuple[Stamp, nn.Module]]] = WeakKeyDictionary()
 
 
 def reference(model: nn.Module) -> Tensor:
@@ -45,10 +45,10 @@ def _full(device: torch.device) -> torch.device:
 
 
 def _remembered(model: nn.Module, place: _Place) -> nn.Module:
-    stamp = _stamp(model)
+    now = stamp(model)
     copies = _COPIES.setdefault(model, {})
-    if place not in copies or copies[place][0] != stamp:
-        copies[place] = (stamp, _copied(model, place))
+    if place not in copies or copies[place][0] != now:
+        copies[place] = (now, _copied(model, place))
     return copies[place][1]
 
 
@@ -73,7 +73,7 @@ def _channels_last(model: nn.Module) -> torch.memory_format:
     return torch.channels_last_3d if volumes else torch.channels_last
 
 
-def _stamp(model: nn.Module) -> _Stamp:
+def stamp(model: nn.Module) -> Stamp:
     """What changes when the model does: its modules, and every tensor's place, version and a few values.
 
     A write through ``.data`` leaves place and version as they are, but hardly any tensor's values.

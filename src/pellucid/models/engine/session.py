@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 
 import torch
@@ -15,7 +16,8 @@ from pellucid.core.inputs import Images, cloned, cut, explained, repeated, with_
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.attention import AttentionTap
-from pellucid.models.engine.capture import first_tensor, watched
+from pellucid.models.engine.capture import at_rest, first_tensor, watched
+from pellucid.models.engine.compiling import Place, passed
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.embedding import locate
 from pellucid.models.engine.noise import noise_like
@@ -99,9 +101,34 @@ class Session:
             answer = torch.func.functional_call(self.network, self._stand_ins, given, named, tie_weights=False)
         else:
             answer = self.network(*given, **named)
-        logits = raw_logits(answer, len(explained(images)))
+        return self._logits(answer, len(explained(images)))
+
+    def _logits(self, answer: object, images: int) -> Tensor:
+        logits = raw_logits(answer, images)
         self.head = resolve_head(*self._heads, logits.shape[1])
         return class_logits(logits, self.head)
+
+    def as_written(self) -> Session:
+        """The same session, for passes that are made once: nothing is compiled."""
+        return Session(self.model, self.network, *self._heads, replace(self.runtime, compile=False), self._stand_ins)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether plain passes run compiled."""
+        return self.runtime.compile and not self._stand_ins and not self.has_script
+
+    def compiled(
+        self, images: Images, layers: Sequence[str], graph: bool
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Logits, layers' outputs, and what gradients at these are taken with respect to; the pass runs compiled."""
+        places = {layer: self._place(layer, images) for layer in layers}
+        given = cloned(images) if self.trace(images).writes_input else images
+        seed_all(self.runtime.seed)
+        with at_rest(self.network):
+            found = passed(self.network, given, places, graph)
+            with torch.set_grad_enabled(graph):
+                logits = self._logits(found.answer, found.images)[: len(explained(images))]
+        return logits, found.outputs, found.leaves
 
     def with_parameters(self, change: Callable[[Tensor], Tensor | None]) -> Session:
         """The same session with other values in the parameters that ``change`` has one for; its own stay."""
@@ -174,16 +201,31 @@ class Session:
 
     def layout(self, layer: str, shape: Sequence[int], images: Images) -> Layout:
         """How a layer's output lies on these images, or an error that says what came."""
+        layout, one = self._laid(layer, images)
+        if layout is None or list(shape) != _of_many(one, layout, len(explained(images))):
+            raise _no_places(layer, shape)
+        return layout
+
+    def _place(self, layer: str, images: Images) -> Place:
+        """A layer's output on these images, before it is known."""
+        layout, one = self._laid(layer, images)
+        if layout is None:
+            raise _no_places(layer, one)
+        return Place(self.modules([layer])[layer], tuple(one), layout.batch_axis)
+
+    def _laid(self, layer: str, images: Images) -> tuple[Layout | None, Sequence[int]]:
+        """How a layer's output lies, if it has places, and its shape for one image."""
         trace = self.trace(images)
         module = self.modules([layer])[layer]
         name = next(name for name, one in self._known.items() if one is module)
-        layout = trace.layout(name, module) if name in trace.shapes else None
-        if layout is None or list(shape) != _of_many(trace.shapes[name], layout, len(explained(images))):
-            raise LayerError(
-                f"layer {layer!r} was asked for; its output {tuple(shape)} has no places of a picture: "
-                f"choose one whose output is (B, C, H, W), (B, H, W, C) or tokens (B, T, C)"
-            )
-        return layout
+        return (trace.layout(name, module), trace.shapes[name]) if name in trace.shapes else (None, ())
+
+
+def _no_places(layer: str, shape: Sequence[int]) -> LayerError:
+    return LayerError(
+        f"layer {layer!r} was asked for; its output {tuple(shape)} has no places of a picture: "
+        f"choose one whose output is (B, C, H, W), (B, H, W, C) or tokens (B, T, C)"
+    )
 
 
 def _of_many(shape: Sequence[int], layout: Layout, images: int) -> list[int]:

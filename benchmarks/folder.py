@@ -1,0 +1,216 @@
+"""``python -m benchmarks.folder``: a folder of pictures explained, beside a loop over pytorch-grad-cam.
+
+Both begin with files of 512 × 512 grey levels and a ResNet-50 in memory, and end with overlays as PNG files at the
+lowest level of compression. What is told is how many times as many pictures a second come out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import numpy as np
+import torch
+import torchvision
+import typer
+from PIL import Image as Pillow
+from torch import nn
+
+import pellucid
+from benchmarks import peers, results
+from benchmarks.measuring import Call, Ratio, seconds
+from benchmarks.speed import FOLDER, machine
+from pellucid.core import catalogue
+from pellucid.export import Case, find
+from pellucid.export.metadata import metadata
+from pellucid.export.writing import write
+from pellucid.io import read_image
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.phantom import radiographs
+from pellucid.run.inputs import inputs
+from pellucid.run.job import Job
+from pellucid.run.results import Results
+
+PEER = "pytorch-grad-cam"
+SIDE = 512
+BATCH = 16
+"""The pictures a pass of the loop that is compared with; a smaller batch is measured as well."""
+SMALLER = 8
+DRAWN = 20
+"""Different pictures; the files repeat them."""
+_FEW = 2 * BATCH
+PREPROCESSING = Preprocessing(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Work:
+    """Files to explain, by which network, and where the results go."""
+
+    model: nn.Module
+    pictures: Path
+    output: Path
+
+    def files(self) -> list[Path]:
+        """The pictures, in order."""
+        return sorted(self.pictures.iterdir())
+
+
+def made(model: nn.Module, place: Path, count: int) -> Work:
+    """So many drawn pictures, and an empty folder for what comes of them."""
+    work = Work(model, place / "pictures", place / "output")
+    for folder in (work.pictures, work.output):
+        folder.mkdir(parents=True)
+    levels = (radiographs(min(count, DRAWN), size=SIDE, seed=3).images[:, 0] * 255).round().byte().numpy()
+    for index in range(count):
+        Pillow.fromarray(levels[index % len(levels)]).save(work.pictures / f"{index:04}.png")
+    return work
+
+
+def peer(work: Work, size: int = BATCH) -> Call:
+    """The loop, as pytorch-grad-cam's documentation writes it, with pictures in batches."""
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.image import show_cam_on_image
+    from torchvision import transforms
+
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(256),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize(PREPROCESSING.mean, PREPROCESSING.std),
+        ]
+    )
+
+    def call() -> None:
+        with GradCAM(model=work.model, target_layers=[work.model.get_submodule("layer4")]) as cam:
+            for paths in _batches(work.files(), size):
+                pictures = [Pillow.open(path).convert("RGB") for path in paths]
+                maps = cam(input_tensor=torch.stack([prepare(picture) for picture in pictures]), targets=None)
+                for path, picture, heat in zip(paths, pictures, maps, strict=True):
+                    large = np.array(Pillow.fromarray(heat).resize(picture.size, Pillow.Resampling.BILINEAR))
+                    drawn = show_cam_on_image(np.asarray(picture, dtype=np.float32) / 255, large, use_rgb=True)
+                    Pillow.fromarray(drawn).save(work.output / path.name, compress_level=1)
+
+    return call
+
+
+def ours(formats: Sequence[str], runtime: pellucid.Runtime) -> Callable[[Work], Call]:
+    """What ``pellucid explain`` does; it also writes the metadata of each picture."""
+
+    def make(work: Work) -> Call:
+        drawn = Results(work.output, formats, overwrite=True)
+        job = Job(work.model, [catalogue.find("gradcam")()], PREPROCESSING, drawn, runtime=runtime)
+        return lambda: [outcome.files for outcome in job.outcomes(inputs([work.pictures], work.output))]
+
+    return make
+
+
+def forward(work: Work, size: int) -> Call:
+    """The bare prediction of as many pictures, prepared before."""
+    batches = [torch.randn(len(paths), 3, 224, 224) for paths in _batches(work.files(), size)]
+
+    def call() -> None:
+        with torch.no_grad():
+            for batch in batches:
+                work.model(batch)
+
+    return call
+
+
+CALLS: dict[str, Callable[[Work], Call]] = {
+    f"{PEER}, {BATCH} a pass": partial(peer, size=BATCH),
+    f"{PEER}, {SMALLER} a pass": partial(peer, size=SMALLER),
+    "pellucid, overlay and JSON": ours(["overlay"], pellucid.Runtime(batch_size=SMALLER)),
+    "pellucid, overlay, heatmap and JSON": ours(["png"], pellucid.Runtime(batch_size=SMALLER)),
+    f"the forward pass alone, {BATCH} a pass": partial(forward, size=BATCH),
+    f"the forward pass alone, {SMALLER} a pass": partial(forward, size=SMALLER),
+}
+
+
+def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
+    return (files[start : start + size] for start in range(0, len(files), size))
+
+
+def factors(work: Work, rounds: int) -> dict[str, Ratio]:
+    """How many times as many pictures a second as the loop, of rounds in which each call is made once."""
+    calls = {name: make(work) for name, make in CALLS.items()}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            taken[name].append(seconds(call))
+    base, *_ = taken.values()
+    return {name: _spread([one / own for one, own in zip(base, times, strict=True)]) for name, times in taken.items()}
+
+
+def _spread(found: Sequence[float]) -> Ratio:
+    return Ratio(statistics.median(found), min(found), max(found))
+
+
+def stages(work: Work, repeats: int = 15) -> dict[str, float]:
+    """Seconds that each step of one picture takes on its own."""
+    path = work.files()[0]
+    image = read_image(path)
+    prepared = PREPROCESSING(image)
+    batch = prepared.values[None].repeat(BATCH, 1, 1, 1)
+    explainer = pellucid.Explainer(work.model, runtime=pellucid.Runtime(batch_size=BATCH))
+    one = explainer(batch).one(0, 0)
+
+    def case() -> Case:
+        return Case("one", prepared, one)  # anew: it keeps what was drawn
+
+    files = find("overlay")(case())
+    with torch.no_grad():
+        predicting = _median(lambda: work.model(batch), repeats) / BATCH
+    return {
+        "the forward pass": predicting,
+        "the explanation beyond it": _median(lambda: explainer(batch), repeats) / BATCH - predicting,
+        "reading and decoding": _median(lambda: read_image(path), repeats),
+        "resizing and normalising": _median(lambda: PREPROCESSING(image), repeats),
+        "drawing and compressing the overlay": _median(lambda: find("overlay")(case()), repeats),
+        "drawing and compressing the heatmap as well": _median(lambda: find("png")(case()), repeats)
+        - _median(lambda: find("overlay")(case()), repeats),
+        "the metadata": _median(lambda: metadata(case(), "", "", {}, files), repeats),
+        "writing": _median(lambda: write(work.output / "stage", files, overwrite=True), repeats),
+    }
+
+
+def _median(call: Callable[[], object], repeats: int) -> float:
+    return statistics.median(seconds(call) for _ in range(repeats))
+
+
+def page(found: dict[str, Ratio], steps: dict[str, float], count: int) -> str:
+    """Both tables."""
+    header = ("", f"pictures a second, over the loop's ({count} pictures; least and most)")
+    table = results.table(header, ((name, str(time)) for name, time in found.items()))
+    base = steps["the forward pass"]
+    shares = ((name, f"{time / base:.2f}") for name, time in steps.items())
+    profile = results.table(("step, of one picture on its own", "time, over the forward pass'"), shares)
+    return f"{table}\n{profile}\nMeasured on: {machine()}.\n"
+
+
+def main(
+    count: Annotated[int, typer.Option("--pictures", min=1)] = 500,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+) -> None:
+    """Measure, and write docs/performance/folder.md and folder.csv."""
+    if PEER not in peers.available():
+        raise SystemExit(f"{PEER} is not installed: make bench installs it beside the project's own environment")
+    torch.manual_seed(0)
+    model = torchvision.models.resnet50(weights=None).eval()
+    with TemporaryDirectory() as place:
+        few, work = (made(model, Path(place) / name, pictures) for name, pictures in (("few", _FEW), ("all", count)))
+        factors(few, 1)  # what is slow for the first time
+        found, steps = factors(work, rounds), stages(work)
+    for name, time in found.items():
+        typer.echo(f"{name}: {time}")
+    (FOLDER / "folder.md").write_text(page(found, steps, count))
+    results.write_csv(FOLDER / "folder.csv", [{"call": name} | asdict(time) for name, time in found.items()])
+
+
+if __name__ == "__main__":
+    typer.run(main)

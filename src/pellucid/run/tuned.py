@@ -1,0 +1,114 @@
+"""What was found to be the fastest runtime for a model, a method and a machine: kept in a file, used by "auto"."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import platformdirs
+import torch
+from torch import nn
+
+from pellucid.core import catalogue
+from pellucid.core.method import Method
+from pellucid.core.provenance import digest
+from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
+from pellucid.errors import WriteError
+from pellucid.models.engine.custody import unwrapped
+from pellucid.models.engine.placement import Stamp, reference, stamp
+
+AGREEMENT = 0.999
+"""The least correlation of each heatmap with float32's at which a runtime may be used."""
+_DIGESTS: WeakKeyDictionary[nn.Module, tuple[Stamp, str]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A runtime that was tried.
+
+    ``time``: an explanation's over float32's; ``forward``: a prediction's over float32's. ``agreement``: the least
+    correlation of an image's heatmap with float32's. ``error``: why there are none of these.
+    """
+
+    precision: str
+    channels_last: bool
+    compile: bool
+    time: float = float("nan")
+    forward: float = float("nan")
+    agreement: float = float("nan")
+    error: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether its maps are float32's."""
+        return self.agreement >= AGREEMENT
+
+    def applied(self, runtime: Runtime) -> Runtime:
+        """A runtime with this precision, memory format and compiling."""
+        return replace(runtime, precision=self.precision, channels_last=self.channels_last, compile=self.compile)
+
+
+def resolved(model: nn.Module, method: Method, runtime: Runtime) -> tuple[Runtime, Trial | None]:
+    """A runtime whose precision is known: of "auto" what was remembered, else float32."""
+    if runtime.precision != AUTO:
+        return runtime, None
+    trial = remembered(model, method, runtime)
+    return (replace(runtime, precision="float32") if trial is None else trial.applied(runtime)), trial
+
+
+def remember(model: nn.Module, method: Method, runtime: Runtime, trial: Trial) -> Path:
+    """Keep a trial for "auto": for a model of these weights, this method, and machines like this one."""
+    path = _file(model, method, runtime)
+    facts = asdict(trial) | {"method": method.name, "machine": machine(model, runtime)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+            json.dump(facts, file, indent=2)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise WriteError(f"{path}: what was measured cannot be kept ({error.strerror or error})") from None
+    return path
+
+
+def remembered(model: nn.Module, method: Method, runtime: Runtime) -> Trial | None:
+    """What was kept; None where nothing was, or nothing that agrees."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a file that is broken is as good as none
+        facts = json.loads(_file(model, method, runtime).read_text(encoding="utf-8"))
+        time, forward, agreement = (float(facts[name]) for name in ("time", "forward", "agreement"))
+        ways = facts["channels_last"] is True, facts["compile"] is True
+        trial = Trial(facts["precision"], *ways, time, forward, agreement)
+        return trial if trial.agrees and trial.precision in PRECISIONS else None
+    return None
+
+
+def machine(model: nn.Module, runtime: Runtime) -> dict[str, str]:
+    """What a figure depends on besides the model."""
+    device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
+    gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if gpu else f"{device.type} {platform.machine()}",
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "torch": torch.__version__,
+    }
+
+
+def _file(model: nn.Module, method: Method, runtime: Runtime) -> Path:
+    key = [_digest(model), method.name, catalogue.settings(method), machine(model, runtime)]
+    name = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()
+    return platformdirs.user_cache_path("pellucid") / "tuned" / f"{name}.json"
+
+
+def _digest(model: nn.Module) -> str:
+    """The digest of a model's weights, worked out again when they change."""
+    model = unwrapped(model)
+    now = stamp(model)
+    if _DIGESTS.get(model, (None, ""))[0] != now:
+        _DIGESTS[model] = (now, digest(model))
+    return _DIGESTS[model][1]

@@ -1,0 +1,121 @@
+"""Trying runtimes on this machine: how fast they are, and whether their maps are float32's."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.explanation import Explanation
+from pellucid.core.method import Method
+from pellucid.core.runtime import Runtime
+from pellucid.core.target import Request
+from pellucid.errors import PellucidError
+from pellucid.models.engine import opened
+from pellucid.models.engine.placement import reference
+from pellucid.run.explain import Explainer
+from pellucid.run.tuned import Trial
+
+_REPEATS = 3
+_COMPILED = 2
+"""So many of the fastest are tried compiled as well."""
+
+
+def trials(model: nn.Module, images: Tensor, method: Method, runtime: Runtime, seconds: float) -> Iterator[Trial]:
+    """Try what there is, float32 first; none is begun after so many seconds.
+
+    Compiling takes longest, so it is tried last, of what is fastest without.
+    """
+    end = time.monotonic() + seconds
+    tries = _Tries(model, images, method, runtime)
+    yield tries.first
+    done = [tries.first]
+    device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
+    precisions = ("float32", "bfloat16") if device.type == "cpu" else ("float32", "bfloat16", "float16")
+    eager = [Trial(name, last, compile=False) for name, last in itertools.product(precisions, (False, True))]
+    for trial in eager[1:]:
+        if time.monotonic() < end:
+            done.append(tries.measured(trial))
+            yield done[-1]
+    for trial in sorted((trial for trial in done if trial.agrees), key=_time)[:_COMPILED]:
+        if time.monotonic() < end:
+            yield tries.measured(replace(trial, compile=True))
+
+
+def best(tried: Sequence[Trial]) -> Trial:
+    """The fastest of those whose maps are float32's."""
+    return min((trial for trial in tried if trial.agrees), key=_time)
+
+
+def _time(trial: Trial) -> float:
+    return trial.time
+
+
+class _Tries:
+    """Trials beside float32 as it is written, of the classes that it predicts."""
+
+    def __init__(self, model: nn.Module, images: Tensor, method: Method, runtime: Runtime) -> None:
+        self._model, self._images, self._method, self._runtime = model, images, method, runtime
+        plain = Trial("float32", channels_last=False, compile=False)
+        self._wanted = self._explainer(plain)(images)
+        self._targets: Request = self._wanted.targets[:, 0]
+        self._units = self._times(plain)
+        self.first = replace(plain, time=1.0, forward=1.0, agreement=1.0)
+
+    def measured(self, trial: Trial) -> Trial:
+        """A trial with its figures, or with why there are none."""
+        try:
+            found = self._explainer(trial)(self._images, self._targets)
+            explaining, predicting = self._times(trial)
+        except (PellucidError, RuntimeError) as error:
+            return replace(trial, error=(str(error).splitlines() or [type(error).__name__])[0])
+        return replace(
+            trial,
+            time=explaining / self._units[0],
+            forward=predicting / self._units[1],
+            agreement=agreement(found, self._wanted),
+        )
+
+    def _explainer(self, trial: Trial) -> Explainer:
+        return Explainer(self._model, self._method, runtime=trial.applied(self._runtime))
+
+    def _times(self, trial: Trial) -> tuple[float, float]:
+        """Seconds of an explanation and of a prediction, which were made before."""
+        explainer = self._explainer(trial)
+        with opened(self._model, explainer.runtime) as session:
+            images = session.prepared(self._images)
+            predict = (
+                (lambda: session.compiled(images, (), graph=False))
+                if session.compiles
+                else (lambda: session.call(images))
+            )
+            predicting = _median(predict)
+        return _median(lambda: explainer(self._images, self._targets)), predicting
+
+
+def _median(call: Callable[[], object]) -> float:
+    """Seconds, the median of some calls after one."""
+    call()
+    taken = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def agreement(found: Explanation, wanted: Explanation) -> float:
+    """The least correlation of a heatmap with the wanted one; where one shows nothing, 1 if both do, else 0."""
+    return min(map(_correlation, found.heatmaps[:, 0], wanted.heatmaps[:, 0]))
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    flat = torch.stack([one.flatten(), other.flatten()])
+    if bool((flat.amax(dim=1) == flat.amin(dim=1)).any()):
+        return float(torch.equal(one, other))
+    return float(torch.corrcoef(flat)[0, 1])

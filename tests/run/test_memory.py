@@ -1,0 +1,79 @@
+"""Volumes, which are large, and batches that do not fit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.video import r3d_18
+
+import pellucid
+from pellucid.errors import PellucidWarning
+from pellucid.methods.rise import RISE
+from tests.memory import peak
+from tests.networks import TinyCNN, images, seeded
+
+REASONS = {
+    "gpu": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+    "cpu": RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 281474976710656 bytes."),
+}
+
+
+class Narrow(TinyCNN):
+    """Takes ``most`` images at a time."""
+
+    def __init__(self, most: int, error: RuntimeError) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+        self.seen: list[int] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise self.error
+        self.seen.append(len(x))
+        return super().forward(x)
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return r3d_18(num_classes=14).eval()
+
+
+@pytest.mark.parametrize("targets", [0, "all"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+def test_a_volume_takes_little_more_than_its_prediction(network: nn.Module, method: str, targets: object) -> None:
+    volume = images(1, rank=3, side=(16, 64, 64))
+    pellucid.explain(network, volume, method, targets=targets)
+    with torch.no_grad():
+        plain = peak(lambda: network(volume))
+    assert peak(lambda: pellucid.explain(network, volume, method, targets=targets)) <= 1.25 * plain
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_batch_that_does_not_fit_is_taken_in_parts(reason: str) -> None:
+    model, batch = seeded(Narrow, 3, REASONS[reason]).eval(), images(7)
+    with pytest.warns(PellucidWarning, match="batch_size=32 does not fit into memory; 2 at a time did") as caught:
+        found = pellucid.explain(model, batch, targets="all")
+    assert caught[0].filename == __file__
+    assert max(model.seen) == 2
+    wanted = pellucid.explain(seeded(TinyCNN).eval(), batch, targets="all")
+    torch.testing.assert_close(found.heatmaps, wanted.heatmaps)
+
+
+def test_so_are_masks_of_one_image() -> None:
+    model, image = seeded(Narrow, 3, REASONS["gpu"]).eval(), images(1)
+    with pytest.warns(PellucidWarning, match="2 at a time did"):
+        found = pellucid.explain(model, image, RISE(masks=10), targets=1)
+    wanted = pellucid.explain(seeded(TinyCNN).eval(), image, RISE(masks=10), targets=1)
+    torch.testing.assert_close(found.heatmaps, wanted.heatmaps)
+
+
+def test_what_does_not_fit_alone_is_an_error() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        pellucid.explain(seeded(Narrow, 0, REASONS["gpu"]).eval(), images(2))
+
+
+def test_other_errors_are_not_taken_for_that() -> None:
+    model = seeded(Narrow, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied")).eval()
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        pellucid.explain(model, images(2))
