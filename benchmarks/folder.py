@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +24,7 @@ from torch import nn
 import pellucid
 from benchmarks import peers, results
 from benchmarks.measuring import Call, Ratio, seconds
-from benchmarks.speed import FOLDER, machine
+from benchmarks.speed import FAST, FOLDER, machine
 from pellucid.core import catalogue
 from pellucid.export import Case, find
 from pellucid.export.metadata import metadata
@@ -127,6 +127,7 @@ CALLS: dict[str, Callable[[Work], Call]] = {
     f"{PEER}, {SMALLER} a pass": partial(peer, size=SMALLER),
     "pellucid, overlay and JSON": ours(["overlay"], pellucid.Runtime(batch_size=SMALLER)),
     "pellucid, overlay, heatmap and JSON": ours(["png"], pellucid.Runtime(batch_size=SMALLER)),
+    "pellucid, fast, overlay and JSON": ours(["overlay"], replace(FAST, batch_size=SMALLER)),
     f"the forward pass alone, {BATCH} a pass": partial(forward, size=BATCH),
     f"the forward pass alone, {SMALLER} a pass": partial(forward, size=SMALLER),
 }

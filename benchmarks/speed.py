@@ -108,6 +108,7 @@ CALLS: dict[str, Make] = {
     "forward, fast": _fast_forward,
     "gradcam, fast": _explaining(fast=True),
 }
+VOLUMES = ("monai resnet18 128³", "monai densenet121 128³")
 BASES: dict[str, Make] = {f"rise, {MASKS} masks": _mask_forwards}
 """What a call is compared with, if it is not one forward pass of its images."""
 
@@ -127,6 +128,10 @@ def cases() -> Iterator[Case]:
     yield Case("vit_b_16", "forward again")
     yield Case("vit_b_16", "rollout", 1.08, 1.25)
     yield Case("vit_b_16", "gradient_rollout", 2.3)
+    for network in VOLUMES:
+        yield Case(network, "forward again", batch=1)
+        yield Case(network, "gradcam", memory_limit=1.25, batch=1)
+        yield Case(network, "gradcam, 14 classes", memory_limit=1.8, batch=1)
     for network, limit in FASTEST.items():
         yield Case(network, "forward, fast")
         yield Case(network, "gradcam, fast", limit if _has_amx() else None)
@@ -143,12 +148,27 @@ def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
     import torchvision
 
     torch.manual_seed(0)
-    model = torchvision.models.get_model(case.network, weights=None).eval()
-    images = torch.randn(case.batch, 3, 224, 224)
+    if case.network in VOLUMES:
+        model = _of_volumes(case.network)
+        images = torch.randn(case.batch, 1, 128, 128, 128)
+    else:
+        model = torchvision.models.get_model(case.network, weights=None).eval()
+        images = torch.randn(case.batch, 3, 224, 224)
     if case.call in peers.PEERS:
         explain = peers.explainer(case.call, model, LAYERS[type(model).__name__][-1])
         return model, images, lambda: explain(images)
     return model, images, CALLS[case.call](model, images)
+
+
+def _of_volumes(name: str) -> nn.Module:
+    from importlib import import_module
+
+    monai: Any = import_module("monai.networks.nets")  # it does not say what it exports
+    if name == "monai densenet121 128³":
+        model: nn.Module = monai.DenseNet121(spatial_dims=3, in_channels=1, out_channels=14)
+    else:
+        model = monai.resnet18(spatial_dims=3, n_input_channels=1, num_classes=14)
+    return model.eval()
 
 
 def timed(case: Case, pairs: int) -> Ratio:
@@ -167,12 +187,13 @@ def used(case: Case, base: bool) -> float:
 def agreement(case: Case) -> float:
     """The mean correlation of a peer's maps with ours, or of the fast ones with those in float32."""
     model, images, call = made(case)
-    found: Any = call()
-    theirs = found.heatmaps[:, 0] if isinstance(found, pellucid.Explanation) else found
+    answer: Any = call()
+    theirs = answer.heatmaps[:, 0] if isinstance(answer, pellucid.Explanation) else answer
     layers = LAYERS.get(type(model).__name__, [])[-1:] or None
     ours = pellucid.explain(model, images, targets=0, layers=layers).heatmaps[:, 0]
     pairs = [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(ours, theirs, strict=True)]
-    return float(torch.stack([torch.corrcoef(pair)[0, 1] for pair in pairs if pair.std(dim=1).min() > 0]).mean())
+    found = [float(torch.corrcoef(pair)[0, 1]) for pair in pairs if pair.std(dim=1).min() > 0]
+    return statistics.fmean(found) if found else math.nan  # a network of random weights may have nothing to show
 
 
 @cache
@@ -184,8 +205,9 @@ def _used(case: Case, base: bool) -> float:
 def measured(case: Case, pairs: int) -> Row:
     """One row of the table."""
     plain = case if case.call in BASES else Case(case.network, "gradcam", batch=case.batch)
-    # One image's forward pass takes what the pass before it left.
-    memory = _used(case, base=False) / _used(plain, base=True) if case.batch > 1 else math.nan
+    # One picture's forward pass takes what the pass before it left.
+    large = case.batch > 1 or case.network in VOLUMES
+    memory = _used(case, base=False) / _used(plain, base=True) if large else math.nan
     likeness = alone(agreement, case) if case.call in (*peers.PEERS, "gradcam, fast") else None
     return Row(case, alone(timed, case, pairs), memory, likeness)
 
