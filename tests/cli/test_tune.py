@@ -101,3 +101,41 @@ def test_volumes_are_drawn_for_a_network_that_takes_them(pellucid: Command, tmp_
         "nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))\n"
     )
     tune(pellucid, f"{file}:make", "--seconds", 0, "--batch-size", 1)
+
+
+def test_the_folder_that_one_is_in_can_be_tried(
+    pellucid: Command, model: Command, weights: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "in" / "a.png")
+    monkeypatch.chdir(tmp_path / "in")
+    tune(pellucid, model(), ".", *weights, "--seconds", 0)
+
+
+def failing(tmp_path: Path, body: str) -> str:
+    file = tmp_path / "failing.py"
+    file.write_text(f"from torch import nn\nclass Own(nn.Module):\n    def __init__(self):\n{body}\n")
+    return f"{file}:Own"
+
+
+def test_a_network_that_fails_is_told_of_in_one_line(pellucid: Command, tmp_path: Path) -> None:
+    spec = failing(
+        tmp_path,
+        "        super().__init__()\n        self.fc = nn.Linear(5, 2)\n        self.preprocessing = {'size': (8, 8)}\n"
+        "    def forward(self, x):\n        return self.fc(x.flatten(1))",
+    )
+    result = pellucid("tune", spec, "--seconds", 0)
+    assert result.exit_code == 3
+    one_line(result, "the model failed on pictures of shape (3, 8, 8)", "preprocessing")
+
+
+def test_pictures_that_differ_in_size_are_refused(pellucid: Command, tmp_path: Path) -> None:
+    spec = failing(
+        tmp_path,
+        "        super().__init__()\n        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))\n"
+        "        self.preprocessing = {'mean': [0.5] * 3, 'std': [0.5] * 3}\n"
+        "    def forward(self, x):\n        return self.net(x).flatten(1)",
+    )
+    pictures = [save(tmp_path / "a.png", (40, 28)), save(tmp_path / "b.png", (30, 30))]
+    result = pellucid("tune", spec, *pictures, "--seconds", 0)
+    assert result.exit_code == 2
+    one_line(result, "differ in size")

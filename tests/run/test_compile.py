@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import pellucid
-from pellucid.errors import OptionError
+from pellucid.errors import GradientError, OptionError
 from pellucid.models.engine import compiling
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
@@ -184,3 +184,14 @@ def test_many_networks_are_compiled() -> None:
         for classes in (3, 4, 5):
             model = seeded(TinyCNN, 2, classes).eval()
             alike(pellucid.explain(model, batch, runtime=COMPILED), pellucid.explain(model, batch))
+
+
+def test_a_layer_that_is_not_run_is_refused_alike() -> None:
+    model = seeded(TinyCNN)
+    model.spare = nn.Conv2d(3, 8, 3)
+    errors = []
+    for runtime in (COMPILED, pellucid.Runtime()):
+        with pytest.raises(GradientError) as caught:
+            pellucid.explain(model.eval(), images(1), layers=["spare"], runtime=runtime)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]

@@ -16,6 +16,7 @@ from pellucid.errors import PellucidWarning
 from pellucid.io import read_image
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run import job
+from pellucid.run.ahead import Ahead
 from pellucid.run.inputs import inputs
 from pellucid.run.job import Job
 from pellucid.run.results import Results
@@ -134,3 +135,29 @@ def test_reading_warns_at_the_caller_and_leaves_the_filters_alone(tmp_path: Path
         read_image(path)
     assert caught[0].filename == __file__
     assert warnings.filters == before
+
+
+def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, read = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), job.read
+
+    def leaving(path: Path) -> pellucid.Image:
+        image = read(path)
+        if path.name == "01.png":
+            path.unlink()
+        return image
+
+    monkeypatch.setattr(job, "read", leaving)
+    errors = [outcome.error for outcome in made(tmp_path / "out", batch_size=2).outcomes(files)]
+    assert [error is not None for error in errors] == [False, True, False]
+    assert "No such file" in str(errors[1])
+
+
+def test_what_was_written_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_ahead: list[Ahead] = []
+    monkeypatch.setattr(job, "Ahead", lambda *arguments: made_ahead.append(Ahead(*arguments)) or made_ahead[0])
+    folder = pictures(tmp_path / "in", 5)
+    (folder / "02.png").write_text("no picture")
+    list(made(tmp_path / "out", batch_size=2).outcomes(inputs([folder], tmp_path / "out")))
+    assert made_ahead[0]._weight == 0

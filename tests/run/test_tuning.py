@@ -140,7 +140,7 @@ def test_a_file_that_does_not_fit_is_as_good_as_none(kept: Path, change: dict[st
 def test_where_nothing_can_be_kept(kept: Path) -> None:
     kept.parent.mkdir(parents=True)
     kept.write_text("a file")
-    with pytest.raises(WriteError, match="cannot be kept"):
+    with pytest.raises(WriteError, match="cannot be written to"):
         remember(seeded(TinyCNN).eval(), GRADCAM, PLAIN, FAST)
 
 

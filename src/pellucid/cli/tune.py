@@ -38,6 +38,7 @@ def tune(  # a command's options are its parameters
         from pellucid.cli.request import chosen_device, chosen_size, prepared_model
         from pellucid.core import catalogue
         from pellucid.core.runtime import Runtime
+        from pellucid.run.refusing import explained_refusals
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
@@ -46,7 +47,8 @@ def tune(  # a command's options are its parameters
         chosen = catalogue.find(method)()
         model = prepared_model(spec, checkpoint, weights, place)
         images = _images(model, paths or [], runtime.batch_size)
-        tried = list(trials(model, images, chosen, runtime, seconds))
+        with explained_refusals(images):
+            tried = list(trials(model, images, chosen, runtime, seconds))
         kept = best(tried)
         remember(model, chosen, runtime, kept)
         if as_json:
@@ -62,22 +64,28 @@ def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
     from pellucid.cli.request import input_size, preprocessing
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
+    from pellucid.errors import ShapeError
     from pellucid.io import read_image
+    from pellucid.models.sources import model_info
     from pellucid.phantom import radiographs, volumes
     from pellucid.run.inputs import inputs
 
-    if not paths:
+    if not paths and model_info(model).preprocessing is None:
         channels, *size = input_size(model)
         if len(size) == 3:
             return volumes(count, size).images.expand(-1, channels, -1, -1, -1).contiguous()
     if paths:
-        files = inputs(paths, Path())[:count]
+        files = inputs(paths)[:count]
         read = [read_image(file.path) for file in files]
     else:
         drawn = radiographs(count, size=256).images
         read = [Image(one, one, Geometry.identity((256, 256))) for one in drawn]
     prepare = preprocessing(model)
     each = [prepare(image).values for image in read]
+    if len({one.shape for one in each}) > 1:
+        raise ShapeError(
+            f"{len(each)} pictures were given to try; prepared, they differ in size: give one, or equal ones"
+        )
     return torch.stack([each[index % len(each)] for index in range(count)])
 
 

@@ -20,7 +20,7 @@ class Input:
     place: PurePath
 
 
-def inputs(paths: Sequence[Path], output: Path) -> list[Input]:
+def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
     """The files at these paths, folders searched through, each with a place of its own.
 
     Places mirror the folders that the files are found in. Where two files would share one (scan.png and
@@ -60,10 +60,10 @@ def _key(place: PurePath) -> str:
     return str(place).casefold()
 
 
-def _found(paths: Sequence[Path], output: Path) -> Iterator[tuple[Path, PurePath]]:
+def _found(paths: Sequence[Path], output: Path | None) -> Iterator[tuple[Path, PurePath]]:
     """Each file once, with its path relative to the folder that was named."""
     seen: set[Path] = set()
-    results = output.resolve()
+    results = None if output is None else output.resolve()
     for given in paths:
         if given.is_dir() and given.resolve() == results:
             raise OptionError(f"--output {output} was given; the pictures are in it: name a folder of its own")
@@ -74,11 +74,11 @@ def _found(paths: Sequence[Path], output: Path) -> Iterator[tuple[Path, PurePath
                 yield path, relative
 
 
-def _below(given: Path, results: Path) -> Iterator[tuple[Path, PurePath]]:
+def _below(given: Path, results: Path | None) -> Iterator[tuple[Path, PurePath]]:
     if not given.is_dir():
         yield given, PurePath(given.name)
         return
-    earlier = results if given.resolve() in results.parents else None
+    earlier = results if results is not None and given.resolve() in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
         if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden and earlier not in path.resolve().parents:

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
@@ -27,17 +26,17 @@ from pellucid.errors import (
     NoAttentionError,
     NoSpatialLayerError,
     OptionError,
-    OutputError,
     PellucidError,
     ShapeError,
     TargetError,
-    is_out_of_memory,
 )
 from pellucid.io import read
+from pellucid.io.refusal import refused
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run.ahead import Ahead, Bounds
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input
+from pellucid.run.refusing import explained_refusals
 from pellucid.run.results import Outcome, Picture, Results
 
 _Read = Picture | Outcome
@@ -98,41 +97,28 @@ class Job:
             return Picture(file, self.preprocessing(read(file.path)), _digest(file.path))
         except (ImageError, ShapeError) as error:
             return Outcome(file.path, error=error)
+        except OSError as error:  # it was there when its pixels were read
+            return Outcome(file.path, error=refused(file.path, error.strerror or error))
 
     def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
         """Explain a batch, pictures of one shape at a time; what is left to do for each of its files."""
-        tasks: dict[Path, _Task] = {
-            outcome.path: partial(_same, outcome) for outcome in batch if isinstance(outcome, Outcome)
-        }
         groups: dict[torch.Size, list[Picture]] = {}
-        for picture in batch:
-            if isinstance(picture, Picture):
-                groups.setdefault(picture.image.values.shape, []).append(picture)
-        for group in groups.values():
-            tasks |= zip((picture.file.path for picture in group), self._explained(group), strict=True)
-        return [tasks[one.file.path if isinstance(one, Picture) else one.path] for one in batch]
+        for one in batch:
+            if isinstance(one, Picture):
+                groups.setdefault(one.image.values.shape, []).append(one)
+        tasks = {shape: iter(self._explained(group)) for shape, group in groups.items()}
+        return [next(tasks[one.image.values.shape]) if isinstance(one, Picture) else one.itself for one in batch]
 
     def _explained(self, group: Sequence[Picture]) -> list[_Task]:
         try:
-            found = self._found(torch.stack([picture.image.values for picture in group]))
+            batch = torch.stack([picture.image.values for picture in group])
+            with explained_refusals(batch):
+                found = [self._explainer(method)(batch, self.targets) for method in self.methods]
         except _OF_THE_REQUEST:
             raise
         except PellucidError as error:
             return [partial(Outcome, picture.file.path, error=error) for picture in group]
         return [partial(self.results.write, picture, index, found) for index, picture in enumerate(group)]
-
-    def _found(self, batch: Tensor) -> list[Explanation]:
-        """What each method finds."""
-        try:
-            return [self._explainer(method)(batch, self.targets) for method in self.methods]
-        except _REFUSALS as error:
-            if isinstance(error, PellucidError):
-                raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            memory = is_out_of_memory(error)
-            cure = "take a smaller --batch-size" if memory else "check its preprocessing"
-            shape = tuple(batch.shape[1:])
-            raise OutputError(f"the model failed on pictures of shape {shape} ({reason}): {cure}") from error
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
@@ -140,17 +126,11 @@ class Job:
 
 
 _OF_THE_REQUEST = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
-_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
-"""What networks raise on pictures of a size or with channels that they do not take."""
 
 
 def _weight(read: _Read) -> int:
     """How many numbers a picture holds."""
     return read.image.original.pixels.numel() + read.image.values.numel() if isinstance(read, Picture) else 0
-
-
-def _same(outcome: Outcome) -> Outcome:
-    return outcome
 
 
 def _last(task: _Task, after: Callable[[], None]) -> Outcome:

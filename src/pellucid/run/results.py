@@ -42,6 +42,10 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     error: PellucidError | None = None
 
+    def itself(self) -> Outcome:
+        """The outcome, as a task that is done."""
+        return self
+
 
 @dataclass(frozen=True)
 class Results:

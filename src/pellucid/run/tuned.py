@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pellucid.core import catalogue
 from pellucid.core.method import Method
 from pellucid.core.provenance import digest
 from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
-from pellucid.errors import WriteError
+from pellucid.export.writing import write
 from pellucid.models.engine.custody import unwrapped
 from pellucid.models.engine.placement import Stamp, reference, stamp
 
@@ -66,13 +65,7 @@ def remember(model: nn.Module, method: Method, runtime: Runtime, trial: Trial) -
     """Keep a trial for "auto": for a model of these weights, this method, and machines like this one."""
     path = _file(model, method, runtime)
     facts = asdict(trial) | {"method": method.name, "machine": machine(model, runtime)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-            json.dump(facts, file, indent=2)
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise WriteError(f"{path}: what was measured cannot be kept ({error.strerror or error})") from None
+    write(path.parent, {path.name: json.dumps(facts, indent=2).encode()}, overwrite=True)
     return path
 
 

@@ -20,7 +20,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError
 from pellucid.models.engine.attending import Attending
 from pellucid.models.engine.biases import BiasFold
-from pellucid.models.engine.capture import at_rest, noted, recording
+from pellucid.models.engine.capture import at_rest, not_run, noted, recording
 from pellucid.models.engine.derivatives import NotReached, as_float, curvature, gradients, refuse, scores_of
 from pellucid.models.engine.noise import noise_like
 from pellucid.models.engine.readouts import Readouts
@@ -231,7 +231,7 @@ class Batch:
             self._logits = self.session.call(self._prepared)
         missing = [layer for layer in self.layers if layer not in outputs]
         if missing:
-            raise GradientError(f"layer {missing[0]!r} was asked for; the model does not run it, or it gives no tensor")
+            raise not_run(missing[0])
         self._outputs = self._leaves = outputs
         self._has_graph = graph
 

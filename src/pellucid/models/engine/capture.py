@@ -34,6 +34,11 @@ def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
+def not_run(layer: str) -> GradientError:
+    """The error for a layer of which nothing was seen."""
+    return GradientError(f"layer {layer!r} was asked for; the model does not run it, or it gives no tensor")
+
+
 @contextmanager
 def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Tensor]]:
     """While this is open, the layers' outputs are noted by name (of a layer that runs twice, the last).

@@ -16,7 +16,7 @@ from pellucid.core.inputs import Images, cloned, cut, explained, repeated, with_
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, SourceError, near
 from pellucid.models.engine.attention import AttentionTap
-from pellucid.models.engine.capture import at_rest, first_tensor, watched
+from pellucid.models.engine.capture import at_rest, first_tensor, not_run, watched
 from pellucid.models.engine.compiling import Place, passed
 from pellucid.models.engine.custody import custody, seed_all, unwrapped
 from pellucid.models.engine.embedding import locate
@@ -209,6 +209,8 @@ class Session:
     def _place(self, layer: str, images: Images) -> Place:
         """A layer's output on these images, before it is known."""
         layout, one = self._laid(layer, images)
+        if not one:
+            raise not_run(layer)
         if layout is None:
             raise _no_places(layer, one)
         return Place(self.modules([layer])[layer], tuple(one), layout.batch_axis)

@@ -1,0 +1,26 @@
+"""What a network raises on pictures that it does not take, said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from pellucid.errors import OutputError, PellucidError, is_out_of_memory
+
+_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+
+
+@contextmanager
+def explained_refusals(batch: Tensor) -> Iterator[None]:
+    """``OutputError`` for what networks raise on pictures of a size or with channels that they do not take."""
+    try:
+        yield
+    except PellucidError:
+        raise
+    except _REFUSALS as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        cure = "take a smaller --batch-size" if is_out_of_memory(error) else "check its preprocessing"
+        shape = tuple(batch.shape[1:])
+        raise OutputError(f"the model failed on pictures of shape {shape} ({reason}): {cure}") from error
