@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from monai.networks.nets import DenseNet121
 from torchvision.models.video import r3d_18
 
 import pellucid
@@ -34,18 +34,21 @@ class Narrow(TinyCNN):
         return super().forward(x)
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Module:
-    return r3d_18(num_classes=14).eval()
+NETWORKS = {
+    "residual": (3, lambda: r3d_18(num_classes=14)),
+    "dense": (1, lambda: DenseNet121(spatial_dims=3, in_channels=1, out_channels=14)),
+}
 
 
 @pytest.mark.parametrize("targets", [0, "all"])
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
-def test_a_volume_takes_little_more_than_its_prediction(network: nn.Module, method: str, targets: object) -> None:
-    volume = images(1, rank=3, side=(16, 64, 64))
-    pellucid.explain(network, volume, method, targets=targets)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_volume_takes_little_more_than_its_prediction(name: str, method: str, targets: object) -> None:
+    channels, make = NETWORKS[name]
+    network, volume = make().eval(), images(1, rank=3, side=64, channels=channels)
     with torch.no_grad():
         plain = peak(lambda: network(volume))
+    # The first call, which also finds the layer.
     assert peak(lambda: pellucid.explain(network, volume, method, targets=targets)) <= 1.25 * plain
 
 

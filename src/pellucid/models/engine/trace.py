@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.utils.weak import TensorWeakRef
 
 from pellucid.core.inputs import Images
 from pellucid.models.attention import Call
@@ -27,7 +28,7 @@ class _Open:
 
     name: str
     shape: tuple[int, ...]
-    within: dict[str, Tensor] = field(default_factory=dict)
+    within: dict[str, TensorWeakRef] = field(default_factory=dict)
 
 
 @dataclass
@@ -63,9 +64,9 @@ class Trace:
         given = first_tensor(inputs)
         if self._open and given is not None:
             beside = self._open[-1].within
-            shared = [other for other, tensor in beside.items() if tensor is given]
+            shared = [other for other, tensor in beside.items() if tensor() is given]
             self.branches.update([name, *shared] if shared else [])
-            beside[name] = given
+            beside[name] = TensorWeakRef(given)  # held, the inputs of a whole network would be kept
         self._open.append(_Open(name, () if given is None else tuple(given.shape)))
 
     def attend(self, number: int, weighing: Weighing) -> None:
@@ -93,8 +94,9 @@ class Trace:
             pass  # one that an exception left
         self.runs[name] = self.runs.get(name, 0) + 1
         tensor = first_tensor(output)
-        if self._open and self._open[-1].within.get(name) is tensor:
-            self._open[-1].within.pop(name, None)  # it passes on what it got: what gets that next stands behind it
+        got = self._open[-1].within.get(name) if self._open else None
+        if got is not None and got() is tensor:
+            self._open[-1].within.pop(name)  # it passes on what it got: what gets that next stands behind it
         if tensor is None:
             return
         self.shapes.pop(name, None)
