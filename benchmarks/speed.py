@@ -26,9 +26,12 @@ from benchmarks import growth, peers, results
 from benchmarks.measuring import Call, Ratio, alone, forward, ratio, taken
 from pellucid.core.provenance import versions
 from pellucid.methods.rise import RISE
+from pellucid.methods.scorecam import ScoreCAM
 
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 MASKS = 64
+CHANNELS = 512
+"""Masks of Score-CAM at ResNet-18's last layer, one a channel."""
 FAST = pellucid.Runtime(precision="bfloat16", channels_last=True, compile=True)
 FASTEST = {"resnet50": 0.22, "convnext_tiny": 0.22, "densenet121": 0.3, "vit_b_16": 0.32, "efficientnet_b0": 0.4}
 """What Grad-CAM is meant to cost so at most, where the processor multiplies matrices of bfloat16 (AMX)."""
@@ -83,9 +86,18 @@ def _masks(model: nn.Module, images: Tensor) -> Call:
     return lambda: pellucid.explain(model, images, rise, runtime=pellucid.Runtime(batch_size=MASKS // 2))
 
 
-def _mask_forwards(model: nn.Module, images: Tensor) -> Call:
-    half = forward(model, images.expand(MASKS // 2, -1, -1, -1).contiguous())
-    return lambda: (half(), half())
+def _scorecam(model: nn.Module, images: Tensor) -> Call:
+    return lambda: pellucid.explain(model, images, ScoreCAM(), runtime=pellucid.Runtime(batch_size=MASKS // 2))
+
+
+def _forwards(count: int) -> Make:
+    """So many forward passes of one image, as many at a time as the masks."""
+
+    def make(model: nn.Module, images: Tensor) -> Call:
+        part = forward(model, images.expand(MASKS // 2, -1, -1, -1).contiguous())
+        return lambda: [part() for _ in range(2 * count // MASKS)]
+
+    return make
 
 
 LAYERS = {
@@ -105,11 +117,15 @@ CALLS: dict[str, Make] = {
     "rollout": _explaining("rollout"),
     "gradient_rollout": _explaining("gradient_rollout"),
     f"rise, {MASKS} masks": _masks,
+    f"scorecam, {CHANNELS} masks": _scorecam,
     "forward, fast": _fast_forward,
     "gradcam, fast": _explaining(fast=True),
 }
 VOLUMES = ("monai resnet18 128³", "monai densenet121 128³")
-BASES: dict[str, Make] = {f"rise, {MASKS} masks": _mask_forwards}
+BASES: dict[str, Make] = {
+    f"rise, {MASKS} masks": _forwards(MASKS),
+    f"scorecam, {CHANNELS} masks": _forwards(CHANNELS),
+}
 """What a call is compared with, if it is not one forward pass of its images."""
 
 
@@ -125,6 +141,7 @@ def cases() -> Iterator[Case]:
             yield Case(network, name)
     yield Case("resnet50", "gradcam", 1.15, batch=1)
     yield Case("resnet50", f"rise, {MASKS} masks", 1.1, batch=1)
+    yield Case("resnet18", f"scorecam, {CHANNELS} masks", 1.1, batch=1)
     yield Case("vit_b_16", "forward again")
     yield Case("vit_b_16", "rollout", 1.08, 1.25)
     yield Case("vit_b_16", "gradient_rollout", 2.3)
@@ -153,6 +170,8 @@ def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
         images = torch.randn(case.batch, 1, 128, 128, 128)
     else:
         model = torchvision.models.get_model(case.network, weights=None).eval()
+        if case.network == "vit_b_16":
+            nn.init.trunc_normal_(model.heads.head.weight, std=0.02)  # zeros, which no gradient passes
         images = torch.randn(case.batch, 3, 224, 224)
     if case.call in peers.PEERS:
         explain = peers.explainer(case.call, model, LAYERS[type(model).__name__][-1])
@@ -187,13 +206,26 @@ def used(case: Case, base: bool) -> float:
 def agreement(case: Case) -> float:
     """The mean correlation of a peer's maps with ours, or of the fast ones with those in float32."""
     model, images, call = made(case)
-    answer: Any = call()
-    theirs = answer.heatmaps[:, 0] if isinstance(answer, pellucid.Explanation) else answer
-    layers = LAYERS.get(type(model).__name__, [])[-1:] or None
-    ours = pellucid.explain(model, images, targets=0, layers=layers).heatmaps[:, 0]
-    pairs = [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(ours, theirs, strict=True)]
+    pairs = _fast_pairs(model, images) if case.call == "gradcam, fast" else _peers_pairs(model, images, call)
     found = [float(torch.corrcoef(pair)[0, 1]) for pair in pairs if pair.std(dim=1).min() > 0]
     return statistics.fmean(found) if found else math.nan  # a network of random weights may have nothing to show
+
+
+def _fast_pairs(model: nn.Module, images: Tensor) -> list[Tensor]:
+    """Of the class that float32 predicts: of any other, a network of random weights may show next to nothing."""
+    ours = pellucid.explain(model, images)
+    fast = pellucid.explain(model, images, targets=ours.targets[:, 0], runtime=replace(FAST, batch_size=len(images)))
+    return _pairs(fast.heatmaps[:, 0], ours.heatmaps[:, 0])
+
+
+def _peers_pairs(model: nn.Module, images: Tensor, call: Call) -> list[Tensor]:
+    theirs: Any = call()
+    layers = LAYERS[type(model).__name__][-1:]
+    return _pairs(theirs, pellucid.explain(model, images, targets=0, layers=layers).heatmaps[:, 0])
+
+
+def _pairs(theirs: Tensor, ours: Tensor) -> list[Tensor]:
+    return [torch.stack([one.flatten(), other.flatten()]) for one, other in zip(theirs, ours, strict=True)]
 
 
 @cache

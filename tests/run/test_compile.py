@@ -98,6 +98,14 @@ def test_smaller_batches_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made == [1]
 
 
+def test_no_more_images_than_asked_for_are_run() -> None:
+    model = seeded(TinyCNN).eval()
+    explaining = pellucid.explain(model, images(4), runtime=pellucid.Runtime(batch_size=4, compile=True))
+    smaller = pellucid.explain(model, images(4), runtime=pellucid.Runtime(batch_size=2, compile=True))
+    alike(smaller, explaining)
+    assert [set(sizes) for sizes in compiling._PROGRAMS[model].values()] == [{4, 2}]  # 4 may have been too many
+
+
 def test_two_networks_of_a_kind_are_not_mixed_up() -> None:
     one, other, batch = seeded(TinyCNN).eval(), seeded(TinyCNN).eval(), images(2)
     with torch.no_grad():
@@ -184,6 +192,34 @@ def test_many_networks_are_compiled() -> None:
         for classes in (3, 4, 5):
             model = seeded(TinyCNN, 2, classes).eval()
             alike(pellucid.explain(model, batch, runtime=COMPILED), pellucid.explain(model, batch))
+
+
+class Attending(nn.Module):
+    """PyTorch's own attention, whose projections multiply images that lie across one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 8, stride=8)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        return self.fc((x + self.attention(x, x, x, need_weights=False)[0]).mean(1))
+
+
+def test_weights_are_not_copied_for_each_image() -> None:
+    model, batch = seeded(Attending).eval(), images(3)
+    alike(pellucid.explain(model, batch, runtime=COMPILED), pellucid.explain(model, batch))
+    home = torch._decomp.decompositions
+    usual = getattr(home, "should_fold", None)
+    if usual is not None:
+        across, weight = torch.empty(2, 3, 4).transpose(0, 1), torch.empty(4, 5)
+        assert not usual(across, weight, False)
+        with compiling._folded():
+            assert home.should_fold(across, weight, False)
+            assert not home.should_fold(across, across.transpose(1, 2), False)
+        assert home.should_fold is usual
 
 
 def test_a_layer_that_is_not_run_is_refused_alike() -> None:

@@ -95,6 +95,7 @@ class Program:
             stack.enter_context(_explained())
             # Several classes' gradients are taken from one pass, which keeps what they need.
             stack.enter_context(torch._functorch.config.patch(donated_buffer=False))
+            stack.enter_context(_folded())
             answer: tuple[Any, dict[str, Tensor]] = self._run(network, given, named, zeros)
             _, _, twice = self._held
             if twice:
@@ -105,16 +106,17 @@ class Program:
         return answer
 
 
-def passed(network: nn.Module, images: Images, places: Mapping[str, Place], graph: bool) -> Pass:
+def passed(network: nn.Module, images: Images, places: Mapping[str, Place], graph: bool, most: int) -> Pass:
     """Run a network as compiled for these images; fewer than were compiled for are filled up with copies of the last.
 
-    The parameters must need no gradient. With ``graph``, the answer has one with respect to the leaves.
+    No more than ``most`` are run unless there are: more may not fit into memory. The parameters must need no gradient.
+    With ``graph``, the answer has one with respect to the leaves.
     """
     tensor = explained(images)
     count = len(tensor)
     key = (graph, *((name, place.shape) for name, place in places.items()), *_shapes(images))
     programs = _PROGRAMS.setdefault(network, {}).setdefault(key, {})
-    size = min((known for known in programs if known >= count), default=count)
+    size = min((known for known in programs if count <= known <= most), default=count)
     program = programs[size] if size in programs else Program()
     leaves = {name: place.zeros(tensor, count).requires_grad_(graph) for name, place in places.items()}
     filled = {name: _filled(leaf, places[name].axis, size) for name, leaf in leaves.items()}
@@ -151,6 +153,29 @@ def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(
         function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
     )
+
+
+@contextmanager
+def _folded() -> Iterator[None]:
+    """Matrices multiply batches as one matrix, whose copy is small beside what the compiler does otherwise.
+
+    It copies a weight for each image where the images are not contiguous and the weight needs no gradient: PyTorch's
+    multi-head attention took four times as long so.
+    """
+    home = torch._decomp.decompositions
+    usual = getattr(home, "should_fold", None)
+    if usual is None:  # an older torch, which does not ask
+        yield
+        return
+
+    def fold(one: Tensor, other: Tensor, is_out: bool) -> bool:
+        return (max(one.ndim, other.ndim) >= 3 and min(one.ndim, other.ndim) <= 2) or usual(one, other, is_out)
+
+    home.should_fold = fold
+    try:
+        yield
+    finally:
+        home.should_fold = usual
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Session:
         given = cloned(images) if self.trace(images).writes_input else images
         seed_all(self.runtime.seed)
         with at_rest(self.network):
-            found = passed(self.network, given, places, graph)
+            found = passed(self.network, given, places, graph, self.runtime.batch_size)
             with torch.set_grad_enabled(graph):
                 logits = self._logits(found.answer, found.images)[: len(explained(images))]
         return logits, found.outputs, found.leaves
