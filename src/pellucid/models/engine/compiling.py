@@ -171,7 +171,7 @@ def _folded() -> Iterator[None]:
     def fold(one: Tensor, other: Tensor, is_out: bool) -> bool:
         return (max(one.ndim, other.ndim) >= 3 and min(one.ndim, other.ndim) <= 2) or usual(one, other, is_out)
 
-    home.should_fold = fold
+    home.should_fold = fold  # type: ignore[assignment]  # its parameters have other names
     try:
         yield
     finally:
