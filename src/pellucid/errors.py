@@ -13,8 +13,10 @@
     ├── SourceError        ValueError     2   a model specification that names nothing
     ├── CheckpointError    ValueError     3   a weights file that is unsafe, broken or does not fit
     ├── ImageError         ValueError     3   a file that is not a picture we can read
+    ├── ExportError        ValueError     3   a result that a picture's source does not allow
     ├── OutputExistsError  RuntimeError   3   a result that is already there
     ├── WriteError         RuntimeError   3   a result that cannot be written
+    ├── TransferError      RuntimeError   3   a server that cannot be reached, or refuses
     └── MissingPackageError RuntimeError  3   an optional package that is needed and not installed
 
 A message is one line: what was asked, what came, what to do. ``exit_code`` is what the command line ends
@@ -93,12 +95,24 @@ class ImageError(PellucidError, ValueError):
     """A file that is not a picture that can be read."""
 
 
+class ExportError(PellucidError, ValueError):
+    """A result that a picture's source does not allow."""
+
+
 class OutputExistsError(PellucidError, RuntimeError):
     """A result that is already there and was not to be replaced."""
 
 
 class WriteError(PellucidError, RuntimeError):
     """A result that cannot be written."""
+
+
+class TransferError(PellucidError, RuntimeError):
+    """A server that cannot be reached, or that refuses; ``retry``: whether to ask again may help."""
+
+    def __init__(self, message: str, retry: bool = False) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class MissingPackageError(PellucidError, RuntimeError):

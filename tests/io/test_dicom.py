@@ -210,7 +210,6 @@ def test_ybr_and_palette_become_rgb() -> None:
         ("waveform_ecg.dcm", "Waveform"),
         ("DICOMDIR", "Media Storage Directory"),
         ("MR_truncated.dcm", "less than expected"),
-        ("examples_ybr_color.dcm", "30 frames; one frame at a time"),
     ],
 )
 def test_what_is_no_single_picture_is_named(name: str, words: str) -> None:
@@ -278,6 +277,14 @@ def test_a_codestream_larger_than_the_attributes_is_refused_before_decoding(
     (tmp_path / "a.dcm").write_bytes(larger(name, marker, places))
     monkeypatch.setattr("pellucid.io.dicom.pixel_array", lambda _: pytest.fail("it was decoded"))
     assert "say that they are" in refusal(tmp_path / "a.dcm")
+
+
+def test_a_box_without_a_length_is_refused(tmp_path: Path) -> None:
+    content = bytearray(shipped("GDCMJ2K_TextGBR.dcm").read_bytes())
+    at = content.index(b"ftypjp2 ") - 4
+    content[at : at + 4] = bytes(4)
+    (tmp_path / "a.dcm").write_bytes(content)
+    assert "a box without a length" in refusal(tmp_path / "a.dcm")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

@@ -143,8 +143,8 @@ def test_nearest_and_exact_size():
 
 
 def test_wrong_pictures():
-    with pytest.raises(ShapeError, match="slices"):
-        Preprocessing()(picture(1, 3, 3, 3))
+    with pytest.raises(ShapeError, match="a volume"):
+        Preprocessing(resize=(3, 3, 3))(picture(1, 3, 3))
     with pytest.raises(ShapeError, match="3 channels were expected, got 2"):
         Preprocessing()(picture(2, 3, 3))
 
@@ -175,11 +175,12 @@ def test_given_by_a_mapping():
         64, (60, 60), (0.5,), (0.2,), "bilinear", 1, "a"
     )
     assert from_mapping({"size": [64, 32], "mean": [0.1, 0.2, 0.3]}, "a").resize == (64, 32)
+    assert from_mapping({"size": [8, 64, 32]}, "a").resize == (8, 64, 32)
     assert from_mapping({}, "a").channels == 3
     with pytest.raises(SourceError, match="scale"):
         from_mapping({"scale": 3}, "a")
     with pytest.raises(SourceError, match="numbers"):
-        from_mapping({"size": [1, 2, 3]}, "a")
+        from_mapping({"size": [1, 2, 3, 4]}, "a")
 
 
 def test_a_vit_of_another_size_than_its_default_weights_is_given_its_own():

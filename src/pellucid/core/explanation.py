@@ -78,15 +78,16 @@ class Explanation:
         """The name of a class, else its number."""
         return self.classes[index] if self.classes is not None else str(index)
 
-    def one(self, image: int, column: int) -> Explanation:
-        """The explanation of one image by one of its maps, still with axes of 1 for both."""
-        maps = {name: getattr(self, name)[image, column][None, None] for name in _ARRAYS if name != "logits"}
+    def one(self, image: int, column: int | None = None) -> Explanation:
+        """The explanation of one image, by one of its maps or by all; both axes stay, of 1 where one is taken."""
+        columns = slice(None) if column is None else slice(column, column + 1)
+        maps = {name: getattr(self, name)[image, columns][None] for name in _ARRAYS if name != "logits"}
         return replace(
             self,
             **maps,
             logits=self.logits[image][None],
-            why_degenerate=((self.why_degenerate[image][column],),),
-            checks={name: values[image, column][None, None] for name, values in self.checks.items()},
+            why_degenerate=(self.why_degenerate[image][columns],),
+            checks={name: values[image, columns][None] for name, values in self.checks.items()},
             by_layer={layer: own.one(image, column) for layer, own in self.by_layer.items()},
         )
 

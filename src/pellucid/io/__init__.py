@@ -1,51 +1,91 @@
-"""Pictures from files: PNG, JPEG, TIFF, BMP, WebP and DICOM."""
+"""Pictures and volumes from files: DICOM, NIfTI, PNG, JPEG, TIFF, BMP and WebP."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, PellucidWarning
+from pellucid.errors import ImageError, OptionError, PellucidWarning
 from pellucid.io.dicom import is_dicom, read_dicom
+from pellucid.io.nifti import ENDINGS, is_nifti, read_nifti
 from pellucid.io.raster import is_raster, read_raster
-from pellucid.io.refusal import refused
+from pellucid.io.refusal import digest, refused
+from pellucid.io.series import read_series
 
-__all__ = ["SUFFIXES", "read", "read_image"]
+__all__ = ["SUFFIXES", "is_picture", "read", "read_image", "read_series"]
 
 _DICOM_SUFFIXES = (".dcm", ".dicom")
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *_DICOM_SUFFIXES)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *_DICOM_SUFFIXES, *ENDINGS)
 """The file name endings, in lower case, that a search through a folder takes."""
 
 
-def read_image(path: str | os.PathLike[str]) -> Image:
+def is_picture(path: Path) -> bool:
+    """Whether a search through a folder takes a file: by its name, or one without an ending that says it is DICOM."""
+    if path.suffix:
+        return path.name.lower().endswith(SUFFIXES)
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132)) and path.name != "DICOMDIR"
+    except OSError:
+        return False
+
+
+def read_image(
+    path: str | os.PathLike[str], window: str | tuple[float, float] | None = None, frame: int | None = None
+) -> Image:
     """Read one picture, whose kind is told by its content and not by its name.
 
     Returns the picture as it is to be shown in ``pixels``, (1, H, W) or (3, H, W) float32 in [0, 1], and what
-    was measured in ``values``: after the modality LUT for DICOM, else the same as ``pixels``.
+    was measured in ``values``: after the modality LUT for DICOM, else the same as ``pixels``. A DICOM object of
+    several frames, or a volume of NIfTI, is (C, F, H, W).
+
+    ``window``, for what was measured: (centre, width), as text "40,400", or for CT a preset such as "lung"; None takes
+    what the file stores. ``frame``: the number of the one to read, from 1.
 
     Raises:
-        ImageError: the file is missing, unreadable, broken, too large, or holds no single picture.
+        ImageError: the file is missing, unreadable, broken, too large, or holds no picture.
+        OptionError: the window is none, or the file has no measured values to look at through one.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", PellucidWarning)
-        image = read(Path(path))
+        image = read(Path(path), window, frame)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=2)
     return image
 
 
-def read(path: Path) -> Image:
+def read(path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None) -> Image:
     """The same, for threads: what the decoders warn of is left to the filters, which are the whole process's."""
     head = _head(path)
     if is_dicom(head):
-        return read_dicom(path)
-    if path.suffix.lower() in _DICOM_SUFFIXES and not is_raster(head):
-        return read_dicom(path, bare=True)
-    return read_raster(path)
+        image = read_dicom(path, window, frame)
+    elif path.suffix.lower() in _DICOM_SUFFIXES and not is_raster(head):
+        image = read_dicom(path, window, frame, bare=True)
+    elif is_nifti(path):
+        image = read_nifti(path, window, frame)
+    else:
+        _check_single(path, frame)
+        _check_plain(path, window)
+        image = read_raster(path)
+    return replace(image, digest=digest(path))
+
+
+def _check_single(path: Path, frame: int | None) -> None:
+    if frame not in (None, 1):
+        raise refused(path, f"frame {frame} was asked for; it holds one picture")
+
+
+def _check_plain(path: Path, window: object) -> None:
+    """Refuse what only files of measured values can give."""
+    if window is not None:
+        raise OptionError(
+            f"window {window!r} was asked for; {path} is neither DICOM nor NIfTI, and holds no measured values"
+        )
 
 
 def _head(path: Path) -> bytes:

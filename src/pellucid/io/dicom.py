@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,13 @@ from pydicom.pixels.utils import pixel_array
 from torch import Tensor
 
 from pellucid.core.geometry import Geometry
-from pellucid.core.image import Image
-from pellucid.errors import ImageError
+from pellucid.core.image import Image, Instance
+from pellucid.errors import ImageError, OptionError
 from pellucid.io.dicom_codestream import check_codestreams
 from pellucid.io.dicom_file import check, kind_of, open_dicom
+from pellucid.io.dicom_frames import header_of, instances, placed, views
 from pellucid.io.refusal import refused
-from pellucid.io.window import first, is_padding, stored_window, voi_table, whole_range
+from pellucid.io.window import first, is_padding, shown_as
 
 
 def is_dicom(head: bytes) -> bool:
@@ -26,21 +31,77 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def read_dicom(path: Path, bare: bool = False) -> Image:
-    """Read one DICOM image: grey (1, H, W) or colour (3, H, W).
+@dataclass(frozen=True)
+class Measured:
+    """What an object holds, before it is decided how it is shown: its frames' ``values`` (C, F, H, W) float64.
+
+    ``padding`` is where grey values are none, (1, F, H, W); None of colours. ``headers``: one a frame.
+    """
+
+    values: Tensor
+    padding: Tensor | None
+    headers: tuple[Dataset, ...]
+    instances: tuple[Instance, ...]
+    facts: Mapping[str, Any]
+
+    def image(self, window: str | tuple[float, float] | None) -> Image:
+        """The picture, or the volume of several frames, as it is to be shown."""
+        if self.padding is not None:
+            pixels, shown = shown_as(self.values, self.padding, self.headers, window)
+        elif window is not None:
+            raise OptionError(f"window {window!r} was asked for; the picture is in colour, which has none")
+        else:
+            pixels, shown = self.values, {"voi": None, "window": None}
+        pixels = 1 - pixels if self.facts["inverted"] else pixels
+        values, pixels = (one[:, 0] if len(self.headers) == 1 else one for one in (self.values, pixels))
+        geometry = Geometry.identity(tuple(pixels.shape[1:]))
+        spacing, affine = placed(self.headers)
+        made = Image(pixels.float(), values.float(), geometry, {**self.facts, **shown}, None, spacing, affine)
+        return replace(made, instances=self.instances)
+
+
+def read_dicom(
+    path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None, bare: bool = False
+) -> Image:
+    """Read one DICOM image: grey (1, H, W) or colour (3, H, W); several frames are a volume (C, F, H, W).
 
     ``values`` is what the modality LUT or the rescale gives (Hounsfield units for CT), or the colours.
-    ``pixels``, in [0, 1], come from the VOI LUT, else from the first stored window, else from the minimum and
-    maximum of what is not padding; MONOCHROME1 is inverted. ``bare``: the file has no DICOM preamble.
+    ``pixels``, in [0, 1], come from the ``window``, else from the VOI LUT, else from the first stored window, else
+    from the minimum and maximum of what is not padding; MONOCHROME1 is inverted. ``frame``, from 1, is the one to
+    read. ``bare``: the file has no DICOM preamble.
 
     Raises:
-        ImageError: the file is broken or too large, or holds no single image; the message names what it is.
+        ImageError: the file is broken or too large, or holds no image; the message names what it is.
+        OptionError: the window is none.
     """
+    with explained(path):
+        return measured(path, frame, bare).image(window)
+
+
+def measured(path: Path, frame: int | None = None, bare: bool = False) -> Measured:
+    """Read what a file holds; within ``explained``."""
     dataset = open_dicom(path, bare)
+    frames, count = check(path, dataset, frame)
+    stored = _stored(path, dataset, frames, count)
+    headers = tuple(views(header_of(dataset), frames))
+    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
+    facts = _facts(dataset) | {
+        "photometric_interpretation": photometric,
+        "inverted": photometric == "MONOCHROME1",
+    }
+    if stored.ndim == 4 or photometric == "PALETTE COLOR":
+        values, padding = _colours(dataset, stored), None
+    else:
+        values, padding = _greys(dataset, stored, headers)
+    return Measured(values, padding, headers, instances(headers, frames, count), facts)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file."""
     try:
-        check(path, dataset)
-        return _image(dataset, _stored(path, dataset))
-    except ImageError:
+        yield
+    except (ImageError, OptionError):
         raise
     # Any attribute may hold anything, and what comes of it differs between versions of pydicom. The
     # error's own words are left out: they may quote what the file says about the patient.
@@ -48,44 +109,31 @@ def read_dicom(path: Path, bare: bool = False) -> Image:
         raise refused(path, f"its description of the pixels is broken ({type(error).__name__})") from error
 
 
-def _stored(path: Path, dataset: FileDataset) -> np.ndarray[Any, Any]:
-    """Decode the pixels as they are stored, (H, W) or (H, W, 3), YBR made RGB."""
+def _stored(path: Path, dataset: FileDataset, frames: range, count: int) -> np.ndarray[Any, Any]:
+    """Decode the pixels as they are stored, (F, H, W) or (F, H, W, 3), YBR made RGB."""
     syntax = dataset.file_meta.TransferSyntaxUID
     encapsulated = "PixelData" in dataset and dataset["PixelData"].is_undefined_length
     if encapsulated and not syntax.is_compressed:
         raise refused(path, f"its pixels are compressed, but its transfer syntax is {syntax.name}")
     try:
         check_codestreams(path, dataset)
-        pixels = pixel_array(dataset)
+        pixels = pixel_array(dataset) if len(frames) == count else pixel_array(dataset, index=frames[0] - 1)
     except ImageError:
         raise
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the decoders' errors have no common root; a panic in Rust is no Exception
         raise refused(path, f"its pixels ({syntax.name}) cannot be decoded: {error}") from error
-    if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3):
-        return pixels
+    colours = () if int(dataset.get("SamplesPerPixel") or 1) == 1 else (3,)
+    size = (int(dataset.Rows), int(dataset.Columns), *colours)
+    if pixels.size == len(frames) * math.prod(size):
+        return pixels.reshape(len(frames), *size)
     raise refused(path, f"its pixels have the shape {pixels.shape}; grey or three colours were expected")
 
 
-def _image(dataset: FileDataset, stored: np.ndarray[Any, Any]) -> Image:
-    """Make the picture, ready to show, with what was measured."""
-    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
-    if stored.ndim == 3 or photometric == "PALETTE COLOR":
-        values = pixels = _colours(dataset, stored)
-        shown: dict[str, Any] = {"voi": None, "window": None}
-    else:
-        values, pixels, shown = _greys(dataset, stored)
-    inverted = photometric == "MONOCHROME1"
-    if inverted:
-        pixels = 1 - pixels
-    facts = _facts(dataset) | {"photometric_interpretation": photometric, "inverted": inverted} | shown
-    return Image(pixels.float(), values.float(), Geometry.identity(tuple(pixels.shape[1:])), facts)
-
-
 def _colours(dataset: Dataset, stored: np.ndarray[Any, Any]) -> Tensor:
-    """Return the colours as (3, H, W) in [0, 1]."""
-    if stored.ndim == 3:
+    """Return the colours as (3, F, H, W) in [0, 1]."""
+    if stored.ndim == 4:
         full = 2 ** int(dataset.BitsStored) - 1
     else:
         stored = apply_color_lut(stored, dataset)[..., :3]
@@ -95,21 +143,12 @@ def _colours(dataset: Dataset, stored: np.ndarray[Any, Any]) -> Tensor:
     return levels.movedim(-1, 0).contiguous()
 
 
-def _greys(dataset: Dataset, stored: np.ndarray[Any, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Values and pixels, (1, H, W), and which window was used."""
+def _greys(dataset: Dataset, stored: np.ndarray[Any, Any], headers: Sequence[Dataset]) -> tuple[Tensor, Tensor]:
+    """Values, and where they are padding, (1, F, H, W)."""
     wide = stored.astype(np.int64) if stored.dtype.kind in "iub" else stored.astype(np.float64)
-    values = torch.from_numpy(np.asarray(apply_modality_lut(wide, dataset), dtype=np.float64))[None]
-    padding = torch.from_numpy(is_padding(dataset, wide))[None]
-    shown: dict[str, Any] = {"voi": "range", "window": None, "padding_excluded": bool(padding.any())}
-    if dataset.get("VOILUTSequence"):
-        pixels = voi_table(values, dataset)
-        shown["voi"] = "table"
-    elif window := stored_window(dataset):
-        pixels = window(values)
-        shown |= {"voi": window.function, "window": [window.centre, window.width], "padding_excluded": False}
-    else:
-        pixels = whole_range(values, ~padding)
-    return values, pixels.nan_to_num(0), shown
+    values = [apply_modality_lut(frame, header) for frame, header in zip(wide, headers, strict=True)]
+    padding = torch.from_numpy(is_padding(dataset, wide))
+    return torch.from_numpy(np.stack(values).astype(np.float64))[None], padding[None]
 
 
 def _facts(dataset: FileDataset) -> dict[str, Any]:

@@ -37,6 +37,8 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
         extended_offsets=options.get("extended_offsets"),
     )  # as pydicom takes them, and decodes those in excess as well
     for frame in frames:
+        if _stops_in_its_boxes(frame):
+            raise refused(path, f"its pixels ({dataset.file_meta.TransferSyntaxUID.name}) hold a box without a length")
         sizes = list(sizes_in(frame)) or [(0, 0, 0)]
         for height, width, depth in sizes:
             if not (0 < height <= rows and 0 < width <= columns and 0 < depth <= samples):
@@ -46,6 +48,19 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
                     f"its pixels ({name}) say that they are {height} × {width} × {depth}, and its attributes that "
                     f"they are {rows} × {columns} × {samples}",
                 )
+
+
+def _stops_in_its_boxes(frame: bytes) -> bool:
+    """Whether a JP2 file holds a box that says it has no length, before its codestream: pydicom waits there forever."""
+    if not frame.startswith(_JP2):
+        return False
+    at = len(_JP2) + 4
+    while at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
+        length = int.from_bytes(frame[at : at + 4])
+        if length == 0:
+            return True
+        at += length
+    return False
 
 
 def _is_jpeg(syntax: str) -> bool:

@@ -72,21 +72,28 @@ def kind_of(dataset: FileDataset) -> str:
     return UID(uid).name if uid else "DICOM object of no stated kind"
 
 
-def check(path: Path, dataset: FileDataset) -> None:
-    """Refuse what is no single picture, or too large a one, before its pixels are decoded."""
+def check(path: Path, dataset: FileDataset, frame: int | None) -> tuple[range, int]:
+    """Refuse what is no picture, or too large a one, before its pixels are decoded.
+
+    Returns the numbers of the frames to read, from 1, and how many there are.
+    """
     kind = kind_of(dataset)
     if not any(name in dataset for name in _PIXELS):
         raise refused(path, f"it holds '{kind}' and has no pixels to show")
     if UID(str(dataset.get("SOPClassUID") or "")).keyword.startswith(_NO_PICTURES):
         raise refused(path, f"it holds '{kind}', which is not an image")
-    frames = int(first(dataset.get("NumberOfFrames")) or 1)
-    if frames > 1:
-        raise refused(path, f"it holds '{kind}' with {frames} frames; one frame at a time can be read")
     missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
     if missing:
         raise refused(path, f"it holds '{kind}' and does not say its {' and '.join(missing)}")
-    check_size(path, int(dataset.Rows), int(dataset.Columns))
+    count = int(first(dataset.get("NumberOfFrames")) or 1)
+    if count < 1:
+        raise refused(path, f"it says that it has {count} frames")
+    if frame is not None and not 1 <= frame <= count:
+        raise refused(path, f"frame {frame} was asked for; it has {count}, counted from 1")
+    frames = range(1, count + 1) if frame is None else range(frame, frame + 1)
+    check_size(path, int(dataset.Rows), int(dataset.Columns), len(frames))
     samples = int(dataset.get("SamplesPerPixel") or 1)
     bits = int(dataset.get("BitsAllocated") or 8)
-    if int(dataset.Rows) * int(dataset.Columns) * samples * bits > 8 * _MAX_BYTES:
+    if len(frames) * int(dataset.Rows) * int(dataset.Columns) * samples * bits > 8 * _MAX_BYTES:
         raise refused(path, f"its pixels take more than {_MAX_BYTES:,} bytes")
+    return frames, count

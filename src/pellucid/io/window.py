@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,20 @@ import numpy as np
 import torch
 from pydicom import Dataset
 from torch import Tensor
+
+from pellucid.errors import OptionError, near
+
+PRESETS = {
+    "abdomen": (50, 400),
+    "bone": (400, 1800),
+    "brain": (40, 80),
+    "liver": (30, 150),
+    "lung": (-600, 1500),
+    "mediastinum": (50, 350),
+    "stroke": (40, 40),
+    "subdural": (75, 215),
+}
+"""Centres and widths that CT is read with, in Hounsfield units."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,52 @@ class Window:
         if self.width == 1:
             return (values > self.centre - 0.5).to(values.dtype)
         return ((values - (self.centre - 0.5)) / (self.width - 1) + 0.5).clamp(0, 1)
+
+
+def shown_as(
+    values: Tensor, padding: Tensor, headers: Sequence[Dataset], window: str | tuple[float, float] | None
+) -> tuple[Tensor, dict[str, Any]]:
+    """Values (1, F, H, W) as pixels in [0, 1], and how: by the window that is asked for, else as the file says.
+
+    Frames of several windows are shown by the range of all: what is of one value stays of one level.
+    """
+    shown: dict[str, Any] = {"voi": "range", "window": None, "padding_excluded": False}
+    stored = [stored_window(header) for header in headers] if window is None else []
+    by = asked_window(window, str(headers[0].get("Modality") or "")) if window is not None else stored[0]
+    if window is None and headers[0].get("VOILUTSequence"):
+        pixels = voi_table(values, headers[0])
+        shown["voi"] = "table"
+    elif by is not None and len(set(stored)) <= 1:
+        pixels = by(values)
+        shown |= {"voi": by.function, "window": [by.centre, by.width]}
+    else:
+        pixels = whole_range(values, ~padding)
+        shown["padding_excluded"] = bool(padding.any())
+    return pixels.nan_to_num(0), shown
+
+
+def asked_window(window: str | tuple[float, float], modality: str) -> Window:
+    """The window that a user names: (centre, width), "centre,width", or for CT a preset.
+
+    Raises:
+        OptionError: it is none of these, or the standard does not allow it.
+    """
+    if window in PRESETS:
+        if modality != "CT":
+            raise OptionError(
+                f"window {window!r} was asked for; presets are in Hounsfield units, of CT, and this is "
+                f"{modality or 'of no stated modality'}: give centre and width, such as 40,400"
+            )
+        return Window(*PRESETS[str(window)])
+    try:
+        centre, width = window.split(",") if isinstance(window, str) else window
+        made = Window(float(centre), float(width))
+    except (TypeError, ValueError):
+        known = f"; presets are {', '.join(PRESETS)}{near(str(window), PRESETS)}"
+        raise OptionError(f"window {window!r} was asked for; give centre and width, such as 40,400{known}") from None
+    if not made.usable:
+        raise OptionError(f"window {window!r} was asked for; its width must be at least 1")
+    return made
 
 
 def stored_window(dataset: Dataset) -> Window | None:
@@ -88,11 +148,9 @@ def whole_range(values: Tensor, counted: Tensor) -> Tensor:
 
     A constant picture is black.
     """
-    seen = values[counted & values.isfinite()]
-    if seen.numel() == 0:
-        return torch.zeros_like(values)
-    low, high = seen.min(), seen.max()
-    if high <= low:
+    seen = counted & values.isfinite()
+    low, high = torch.where(seen, values, torch.inf).min(), torch.where(seen, values, -torch.inf).max()
+    if high <= low:  # also where none is seen
         return torch.zeros_like(values)
     return ((values - low) / (high - low)).clamp(0, 1)
 

@@ -31,13 +31,13 @@ NEAREST: Mapping[str, Interpolation] = {
 class Preprocessing:
     """What is done to a picture, in this order: colour, resize, centre crop, ``(x − mean) / std``.
 
-    ``resize`` is the shorter side's new length, or (H, W), or None; ``crop`` is (H, W) or None. ``mean``
-    and ``std`` have one value a channel; None: not normalised. ``channels`` is 1 or 3. ``source`` says
-    where all this comes from.
+    ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. Of volumes both
+    are (D, H, W); of two numbers, or one, each slice is prepared as a picture. ``mean`` and ``std`` have one value a
+    channel; None: not normalised. ``channels`` is 1 or 3. ``source`` says where all this comes from.
     """
 
-    resize: int | tuple[int, int] | None = None
-    crop: tuple[int, int] | None = None
+    resize: int | tuple[int, ...] | None = None
+    crop: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: Interpolation = "bilinear"
@@ -45,19 +45,21 @@ class Preprocessing:
     source: str = "given"
 
     def __call__(self, image: Image) -> Image:
-        """Prepare a picture (C, H, W). ``values`` of the result is what the network is given.
+        """Prepare a picture (C, H, W) or a volume (C, D, H, W). ``values`` of the result is what the network is given.
 
-        ``ShapeError``: a volume, or channels that are neither 1 nor 3 nor what is expected.
+        ``ShapeError``: a picture where (D, H, W) was stated, or channels that are neither 1 nor 3 nor what is expected.
         """
-        if image.pixels.ndim != 3:
-            got = tuple(image.pixels.shape)
-            raise ShapeError(f"a picture (C, H, W) was expected, got {got}; give a volume's slices")
+        space = image.pixels.ndim - 1
+        stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
+        if stated > space:
+            raise ShapeError(f"a volume (C, D, H, W) was expected, got {tuple(image.pixels.shape)}")
         pixels, colour = self._colour(image.pixels.float())
         pixels, geometry = self._resize(pixels, image.geometry)
         pixels, geometry = self._crop(pixels, geometry)
         done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         provenance = {**image.provenance, "preprocessing": {**done, "colour": colour}}
-        return Image(pixels, self.normalise(pixels), geometry, provenance, image.original)
+        values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels where a picture has them
+        return Image(pixels, values, geometry, provenance, image.original)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Give ``(x − mean) / std`` of pixels (..., C, H, W), or the pixels where nothing is normalised."""
@@ -113,28 +115,45 @@ class Preprocessing:
         if have == self.channels:
             return pixels, "as it is"
         if have == 1:
-            return pixels.expand(self.channels, -1, -1), "grey repeated"
+            return pixels.expand(self.channels, *pixels.shape[1:]), "grey repeated"
         if have == 3 and self.channels == 1:
-            return (pixels * pixels.new_tensor(LUMINANCE)[:, None, None]).sum(0, keepdim=True), "luminance"
+            return torch.einsum("c...,c->...", pixels, pixels.new_tensor(LUMINANCE))[None], "luminance"
         raise ShapeError(f"{self.channels} channels were expected, got {have}; give a grey or an RGB picture")
 
     def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-        size = _resized(self.resize, (pixels.shape[1], pixels.shape[2]))
+        size = _resized(self.resize, tuple(pixels.shape[1:]))
         if size == tuple(pixels.shape[1:]):
             return pixels, geometry
         if self.interpolation == "nearest":
             return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)
-        smooth = F.interpolate(pixels[None], size, mode=self.interpolation, align_corners=False, antialias=True)
-        return smooth[0].clamp(0, 1), geometry.resize(size)
+        return self._stretched(pixels, size).clamp(0, 1), geometry.resize(size)
+
+    def _stretched(self, pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Smoothed before it is sampled; the slices of a volume first, then across them."""
+        slices = pixels if pixels.ndim == 4 else pixels[None]
+        made = F.interpolate(slices, size[-2:], mode=self.interpolation, align_corners=False, antialias=True)
+        if pixels.ndim == 3:
+            return made[0]
+        flat = made.flatten(2)[:, None]  # (C, 1, D, H · W)
+        through = (size[0], flat.shape[-1])
+        across = F.interpolate(flat, through, mode=self.interpolation, align_corners=False, antialias=True)
+        return across.reshape(len(pixels), *size)
 
     def _crop(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-        if self.crop is None or self.crop == tuple(pixels.shape[1:]):
+        size = (*pixels.shape[1:-2], *self.crop)[-pixels.ndim + 1 :] if self.crop is not None else pixels.shape[1:]
+        if tuple(size) == tuple(pixels.shape[1:]):
             return pixels, geometry
-        pairs = list(zip(pixels.shape[1:], self.crop, strict=True))
+        pairs = list(zip(pixels.shape[1:], size, strict=True))
         start = [_start(old, new) for old, new in pairs]
         after = [new - old + first for (old, new), first in zip(pairs, start, strict=True)]
-        cut = F.pad(pixels, (-start[1], after[1], -start[0], after[0]))  # a negative pad cuts
-        return cut, geometry.crop(start, self.crop)
+        # From the last axis to the first; a negative pad cuts.
+        pads = [pad for before, behind in zip(start[::-1], after[::-1], strict=True) for pad in (-before, behind)]
+        return F.pad(pixels, pads), geometry.crop(start, size)
+
+
+def takes_volumes(model: nn.Module) -> bool:
+    """Whether a network is one of volumes: its convolutions are."""
+    return any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers()))
 
 
 def _start(old: int, new: int) -> int:
@@ -142,13 +161,18 @@ def _start(old: int, new: int) -> int:
     return -((new - old) // 2) if new > old else round((old - new) / 2)
 
 
-def _resized(resize: int | tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int]:
-    """Give the size after resizing; the longer side is cut off to a whole number, as torchvision does."""
+def _resized(resize: int | tuple[int, ...] | None, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the size after resizing; the longer side is cut off to a whole number, as torchvision does.
+
+    Of volumes, settings for pictures leave the number of slices as it is.
+    """
+    if resize is None:
+        return size
     if not isinstance(resize, int):
-        return resize or size
-    short, long = min(size), max(size)
+        return (*size[: len(size) - len(resize)], *resize)
+    short, long = min(size[-2:]), max(size[-2:])
     longer = int(resize * long / short)
-    return (resize, longer) if size[0] <= size[1] else (longer, resize)
+    return (*size[:-2], *((resize, longer) if size[-2] <= size[-1] else (longer, resize)))
 
 
 def _spread(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:

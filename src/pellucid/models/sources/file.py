@@ -88,7 +88,7 @@ def _accepted(factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict
 
 
 def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
-    """Say what a model's own ``preprocessing`` says: ``mean``, ``std``, ``size`` (int or (H, W)), ``crop``.
+    """Say what a model's own ``preprocessing`` says: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``.
 
     ``SourceError``: an unknown key, or a value that is no number or row of numbers.
     """
@@ -115,11 +115,13 @@ def _row(values: Any) -> tuple[float, ...] | None:
     return tuple(float(v) for v in values) if isinstance(values, Sequence) else (float(values),)
 
 
-def _size(value: Any) -> int | tuple[int, int] | None:
+def _size(value: Any) -> int | tuple[int, ...] | None:
     if value is None or isinstance(value, int):
         return value
-    height, width = value
-    return int(height), int(width)
+    lengths = tuple(int(length) for length in value)
+    if len(lengths) not in (2, 3):
+        raise ValueError(f"a size has two or three lengths, got {lengths}")
+    return lengths
 
 
 @contextmanager

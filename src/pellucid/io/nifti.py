@@ -1,0 +1,91 @@
+"""NIfTI volumes and slices, read by nibabel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.core.geometry import Geometry
+from pellucid.core.image import Image
+from pellucid.errors import ImageError, MissingPackageError, said
+from pellucid.io.refusal import MAX_PIXELS, refused
+from pellucid.io.window import asked_window, whole_range
+
+ENDINGS = (".nii", ".nii.gz")
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a file's name says that it is NIfTI: what its first bytes are depends on how it is packed."""
+    return path.name.lower().endswith(ENDINGS)
+
+
+def read_nifti(path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None) -> Image:
+    """Read a NIfTI file: a volume (1, D, H, W), or (1, H, W) of one slice; ``frame``, from 1, is the one to read.
+
+    The axes are the file's, last first: slices, rows, columns; none is turned. ``values`` are scaled as the file says;
+    ``pixels`` are these through the ``window``, else from their minimum to their maximum. ``affine`` maps (column, row,
+    slice) to the patient, as the file does.
+
+    Raises:
+        ImageError: the file is broken or too large, or holds more than one volume, or colours.
+        MissingPackageError: nibabel is not installed.
+        OptionError: the window is none.
+    """
+    values, affine, zooms = _read(path)
+    if frame is not None:
+        values, affine, zooms = _one_slice(path, values, affine, zooms, frame)
+    values = torch.where(values.isfinite(), values, 0)
+    shown: dict[str, Any] = {"voi": "range", "window": None}
+    if window is not None:
+        by = asked_window(window, "")
+        pixels, shown = by(values), {"voi": by.function, "window": [by.centre, by.width]}
+    else:
+        pixels = whole_range(values, torch.ones_like(values, dtype=torch.bool))
+    facts = {"format": "NIfTI", "inverted": False, **shown}
+    return Image(pixels, values, Geometry.identity(tuple(values.shape[1:])), facts, None, zooms, affine)
+
+
+def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+    """Values (1, *space), affine, and distances between pixels."""
+    nibabel = _nibabel()
+    try:
+        file = nibabel.load(path)
+        shape = tuple(int(length) for length in file.shape)
+        if len(shape) not in (2, 3) or file.get_data_dtype().kind not in "iuf":
+            raise refused(path, f"it holds {shape} values of {file.get_data_dtype()}; one volume of numbers is read")
+        if min(shape) < 1 or int(np.prod(shape, dtype=np.int64)) > MAX_PIXELS:
+            raise refused(path, f"it says that it is {shape}; at most {MAX_PIXELS:,} values are read")
+        shape = shape[:2] if shape[2:] == (1,) else shape
+        array = np.asarray(file.dataobj, dtype=np.float32).reshape(shape, order="F")
+        affine = torch.from_numpy(np.asarray(file.affine, dtype=np.float64))
+        zooms = tuple(float(zoom) for zoom in file.header.get_zooms()[: len(shape)])[::-1]
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # of hostile bytes: of every kind
+        raise refused(path, f"it is a broken NIfTI file ({said(error)})") from error
+    return torch.from_numpy(array.T.copy())[None], affine, zooms
+
+
+def _one_slice(
+    path: Path, values: Tensor, affine: Tensor, zooms: tuple[float, ...], frame: int
+) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+    slices = values if values.ndim == 4 else values[:, None]
+    if not 1 <= frame <= slices.shape[1]:
+        raise refused(path, f"slice {frame} was asked for; it has {slices.shape[1]}, counted from 1")
+    moved = affine.clone()
+    moved[:, 3] += (frame - 1) * affine[:, 2]
+    return slices[:, frame - 1], moved, zooms[-2:]
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError:
+        raise MissingPackageError(
+            "NIfTI was asked for; nibabel is not installed: pip install 'pellucid[nifti]'"
+        ) from None
+    return nibabel

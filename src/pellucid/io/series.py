@@ -1,0 +1,160 @@
+"""A folder of DICOM slices as a volume."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from pydicom import Dataset, dcmread
+from torch import Tensor
+
+from pellucid.core.image import Image
+from pellucid.io.dicom import Measured, explained, is_dicom, measured
+from pellucid.io.dicom_frames import plane
+from pellucid.io.refusal import MAX_PIXELS, digest, refused
+from pellucid.io.window import first
+
+_EVEN = 0.02
+"""How much the distances between slices may differ, of their median."""
+
+
+def read_series(folder: str | os.PathLike[str], window: str | tuple[float, float] | None = None) -> Image:
+    """Read a folder of single-frame DICOM slices as a volume (1, D, H, W), sorted by where they lie.
+
+    ``values`` is what the modality LUT or the rescale of each slice gives, ``pixels`` what is shown: through the
+    ``window``, as ``read_image`` takes it, else the stored one where all slices have the same, else the whole range.
+    ``spacing`` is (slices, rows, columns) in mm, ``affine`` maps (column, row, slice) to the patient, ``instances``
+    are the slices in order. Files that are no DICOM are left out.
+
+    Raises:
+        ImageError: the folder holds no series, or several; a slice does not say where it lies, is of another size or
+            orientation, lies where another does, or is missing.
+        OptionError: the window is none.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return read_slices(Path(folder), slices_in(Path(folder)), window)
+
+
+def series_of(path: Path) -> str | None:
+    """Which series a file is a slice of; None where it is none, or cannot be read."""
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(132)):
+                return None
+        tags = ["SeriesInstanceUID", "NumberOfFrames", "Rows"]
+        header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        single = int(first(header.get("NumberOfFrames")) or 1) == 1 and header.get("Rows") is not None
+        return str(header.get("SeriesInstanceUID") or "") or None if single else None
+    except Exception:  # what it is then is said when it is read
+        return None
+
+
+def slices_in(folder: Path) -> list[Path]:
+    """A folder's DICOM files that have pixels; those of what lies below it are not looked at."""
+    if not folder.is_dir():
+        raise refused(folder, "a folder of DICOM slices was expected, it is none")
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+    found = [path for path in files if _says_dicom(path)]
+    if not found:
+        raise refused(folder, "it holds no DICOM slices")
+    return found
+
+
+def _says_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(132))
+    except OSError as error:
+        raise refused(path, error.strerror or error) from error
+
+
+def read_slices(folder: Path, paths: Sequence[Path], window: str | tuple[float, float] | None = None) -> Image:
+    """The same, of these files; for threads: filters of warnings are left alone, which are the whole process's."""
+    headers = {path: header for path in paths if (header := _header(path)).get("Rows") is not None}
+    if not headers:
+        raise refused(folder, "it holds no DICOM slices")
+    _check_alike(folder, headers)
+    ordered = _in_order(folder, headers)
+    parts = [_slice(path) for path in ordered]
+    whole = Measured(
+        torch.cat([part.values for part in parts], dim=1),
+        torch.cat([part.padding for part in parts if part.padding is not None], dim=1),
+        tuple(header for part in parts for header in part.headers),
+        tuple(instance for part in parts for instance in part.instances),
+        {**parts[0].facts, "slices": len(parts)},
+    )
+    digests = [digest(path) for path in ordered]
+    return replace(whole.image(window), digest=hashlib.sha256("".join(digests).encode()).hexdigest())
+
+
+def _header(path: Path) -> Dataset:
+    with explained(path):
+        return dcmread(path, stop_before_pixels=True)
+
+
+def _slice(path: Path) -> Measured:
+    with explained(path):
+        part = measured(path)
+        if part.padding is None or len(part.headers) > 1:
+            raise refused(path, "a grey slice was expected; it is in colour, or of several frames")
+        return part
+
+
+def _check_alike(folder: Path, headers: dict[Path, Dataset]) -> None:
+    """Refuse slices that are not of one series, or not of one size, by the names of two of them."""
+    first, *_ = headers
+    for name, said in (("SeriesInstanceUID", "series"), ("Rows", "heights"), ("Columns", "widths")):
+        kinds = Counter(str(header.get(name)) for header in headers.values())
+        if len(kinds) > 1:
+            other = next(path for path in headers if headers[path].get(name) != headers[first].get(name))
+            raise refused(
+                folder,
+                f"its {len(headers)} slices are of {len(kinds)} {said} ({first.name} is not of that of {other.name}): "
+                f"give each a folder of its own",
+            )
+    size = [int(headers[first].get(name) or 0) for name in ("Rows", "Columns")]
+    if len(headers) * math.prod(size) > MAX_PIXELS:
+        raise refused(folder, f"its {len(headers)} slices have more than {MAX_PIXELS:,} pixels")
+
+
+def _in_order(folder: Path, headers: dict[Path, Dataset]) -> list[Path]:
+    """The slices along the normal of their planes, evenly apart."""
+    planes = {path: plane(header) for path, header in headers.items()}
+    lost = next((path for path, one in planes.items() if one is None), None)
+    if lost is not None:
+        raise refused(folder, f"{lost.name} does not say where it lies (position, orientation, spacing)")
+    known = {path: one for path, one in planes.items() if one is not None}
+    first, (_, along, down) = next(iter(known.items()))
+    for path, (_, *steps) in known.items():
+        if not all(torch.allclose(own, other, atol=1e-3) for own, other in zip(steps, (along, down), strict=True)):
+            raise refused(folder, f"{path.name} lies in another direction, or is of another spacing, than {first.name}")
+    normal = torch.linalg.cross(along, down)
+    normal /= normal.norm()
+    heights = {path: float(one[0] @ normal) for path, one in known.items()}
+    paths = sorted(heights, key=lambda path: heights[path])
+    _check_even(folder, paths, [heights[path] for path in paths])
+    return paths
+
+
+def _check_even(folder: Path, paths: Sequence[Path], heights: Sequence[float]) -> None:
+    """Refuse slices that lie upon each other, and gaps."""
+    if len(paths) == 1:
+        return
+    steps: Tensor = torch.tensor(heights, dtype=torch.float64).diff()
+    usual = float(steps.median())
+    for index, step in enumerate(steps.tolist()):
+        between = f"{paths[index].name} and {paths[index + 1].name}"
+        if step < _EVEN * max(usual, 1e-3):
+            raise refused(folder, f"{between} lie at the same place: take one of them out")
+        if abs(step - usual) > max(_EVEN * usual, 0.01):
+            raise refused(
+                folder, f"between {between} are {step:.2f} mm, elsewhere {usual:.2f}: is a slice missing, or too many?"
+            )

@@ -1,0 +1,278 @@
+"""Series, multi-frame objects and NIfTI: volumes whose places in the patient are kept."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.dataset import Dataset
+from pydicom.uid import EnhancedCTImageStorage, generate_uid
+
+import pellucid
+from pellucid.errors import ImageError, OptionError
+from pellucid.io import read_image, read_series
+from tests.io.test_dicom import dataset, shipped, write
+
+SERIES = generate_uid()
+LEVELS = np.random.default_rng(5).integers(0, 1000, (6, 10, 12), dtype=np.int16)
+
+
+def slices(folder: Path, places: list[float], **attributes: object) -> Path:
+    """Slices of a tilted series, named against their order."""
+    folder.mkdir()
+    for index, place in enumerate(places):
+        made = dataset(LEVELS[index % len(LEVELS)], **attributes)
+        made.SeriesInstanceUID, made.StudyInstanceUID, made.FrameOfReferenceUID = SERIES, SERIES, SERIES
+        made.PixelSpacing, made.SliceThickness = [0.5, 0.75], 3
+        made.ImageOrientationPatient = [1, 0, 0, 0, 0.8, 0.6]
+        made.ImagePositionPatient = [10.0, 20 - 0.6 * place, 30 + 0.8 * place]
+        made.RescaleSlope, made.RescaleIntercept = 1 + index, -1000
+        write(folder, made, f"{99 - index}.dcm")
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(ImageError) as caught:
+        read_series(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert SERIES not in message
+    return message
+
+
+def test_slices_become_a_volume_in_the_order_of_their_places(tmp_path: Path) -> None:
+    image = read_series(slices(tmp_path / "s", [6, 0, 3, 9]))
+    assert image.pixels.shape == image.values.shape == (1, 4, 10, 12)
+    order = [1, 2, 0, 3]
+    for place, index in enumerate(order):
+        expected = torch.from_numpy(LEVELS[index] * float(1 + index) - 1000).float()
+        assert torch.equal(image.values[0, place], expected)
+    assert image.spacing == pytest.approx((3, 0.5, 0.75))
+    assert [str(one.header.InstanceNumber) for one in image.instances if "InstanceNumber" in one.header] == []
+    assert len(image.instances) == 4
+    assert image.digest == read_series(tmp_path / "s").digest
+
+
+def test_the_affine_leads_to_the_patient(tmp_path: Path) -> None:
+    image = read_series(slices(tmp_path / "s", [0, 3, 6]))
+    for index, instance in enumerate(image.instances):
+        header = instance.header
+        column, row = 7, 4
+        cosines = np.array(header.ImageOrientationPatient, dtype=float)
+        place = (
+            np.array(header.ImagePositionPatient, dtype=float) + cosines[:3] * 0.75 * column + cosines[3:] * 0.5 * row
+        )
+        found = image.affine @ torch.tensor([column, row, index, 1], dtype=torch.float64)
+        assert found[:3].tolist() == pytest.approx([-place[0], -place[1], place[2]])
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [([0, 3, 9], "is a slice missing"), ([0, 3, 3, 6], "at the same place"), ([0, 3, 4, 7], "is a slice missing")],
+)
+def test_gaps_and_doubles_are_refused_by_name(tmp_path: Path, places: list[float], words: str) -> None:
+    message = refusal(slices(tmp_path / "s", places))
+    assert words in message
+    assert re.search(r"\d\d\.dcm and \d\d\.dcm", message)
+
+
+def changed(folder: Path, name: str, **attributes: object) -> None:
+    made = pydicom.dcmread(folder / name)
+    for key, value in attributes.items():
+        if value is None:
+            delattr(made, key)
+        else:
+            setattr(made, key, value)
+    made.save_as(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"SeriesInstanceUID": generate_uid()}, "2 series"),
+        ({"ImagePositionPatient": None}, "does not say where it lies"),
+        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "another direction"),
+        ({"PixelSpacing": [0.5, 0.5]}, "another spacing"),
+        ({"Columns": 6}, "2 widths"),
+    ],
+)
+def test_slices_that_do_not_belong_are_refused_by_name(
+    tmp_path: Path, attributes: dict[str, object], words: str
+) -> None:
+    folder = slices(tmp_path / "s", [0, 3, 6])
+    changed(folder, "98.dcm", **attributes)
+    message = refusal(folder)
+    assert words in message
+    assert "98.dcm" in message
+
+
+def test_folders_without_slices_are_refused(tmp_path: Path) -> None:
+    assert "no DICOM slices" in refusal(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    assert "no DICOM slices" in refusal(tmp_path)
+    assert "it is none" in refusal(tmp_path / "a.txt")
+
+
+def test_a_window_holds_for_all_slices(tmp_path: Path) -> None:
+    image = read_series(slices(tmp_path / "s", [0, 3]), window=(0, 400))
+    assert torch.allclose(image.pixels, ((image.values + 0.5) / 399 + 0.5).clamp(0, 1), atol=1e-6)
+    several = slices(tmp_path / "t", [0, 3])
+    changed(several, "99.dcm", WindowCenter=5, WindowWidth=50)
+    changed(several, "98.dcm", WindowCenter=9, WindowWidth=50)
+    assert read_series(several).provenance["window"] is None
+
+
+@pytest.mark.parametrize(("window", "centre"), [("lung", -600), ("40,400", 40), ((40, 400), 40)])
+def test_windows_that_are_asked_for(window: str | tuple[float, float], centre: float) -> None:
+    image = read_image(shipped("CT_small.dcm"), window=window)
+    assert image.provenance["window"][0] == centre
+
+
+@pytest.mark.parametrize("window", ["lugn", "40", "a,b", "40,0", (1, 2, 3), "40,nan"])
+def test_windows_that_are_none(window: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        read_image(shipped("CT_small.dcm"), window=window)
+    assert "\n" not in str(caught.value)
+
+
+def test_presets_are_of_ct_and_windows_of_what_was_measured(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="Hounsfield"):
+        read_image(shipped("MR_small.dcm"), window="lung")
+    with pytest.raises(OptionError, match="in colour"):
+        read_image(shipped("examples_rgb_color.dcm"), window="40,400")
+    import PIL.Image
+
+    PIL.Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(OptionError, match="no measured values"):
+        read_image(tmp_path / "a.png", window="40,400")
+    with pytest.raises(ImageError, match="it holds one picture"):
+        read_image(tmp_path / "a.png", frame=2)
+
+
+def test_frames() -> None:
+    path = shipped("examples_ybr_color.dcm")
+    whole, third = read_image(path), read_image(path, frame=3)
+    assert whole.pixels.shape == (3, 30, 240, 320)
+    assert torch.equal(third.pixels, whole.pixels[:, 2])
+    assert [one.frame for one in whole.instances] == list(range(1, 31))
+    assert third.instances[0].frame == 3
+    with pytest.raises(ImageError, match="it has 30, counted from 1"):
+        read_image(path, frame=31)
+
+
+def enhanced() -> Dataset:
+    """A multi-frame CT object, whose frames have rescales and places of their own."""
+    made = dataset(LEVELS[0])
+    made.SOPClassUID, made.NumberOfFrames = EnhancedCTImageStorage, 3
+    made.PixelData = LEVELS[:3].tobytes()
+    shared, measures, orientation = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.5, 0.75], 2
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    made.SharedFunctionalGroupsSequence, made.PerFrameFunctionalGroupsSequence = [shared], []
+    for index in range(3):
+        frame, place, rescale = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, 2 * index]
+        rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = index + 1, -5, "HU"
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [place], [rescale]
+        made.PerFrameFunctionalGroupsSequence.append(frame)
+    return made
+
+
+def test_functional_groups_of_enhanced_objects(tmp_path: Path) -> None:
+    path = write(tmp_path, enhanced())
+    image = read_image(path)
+    expected = torch.from_numpy(np.stack([LEVELS[i] * float(i + 1) - 5 for i in range(3)])).float()
+    assert torch.equal(image.values[0], expected)
+    assert image.spacing == (2, 0.5, 0.75)
+    second = read_image(path, frame=2)
+    assert torch.equal(second.values[0], expected[1])
+    assert second.spacing == (0.5, 0.75)
+    assert list(second.instances[0].header.ImagePositionPatient) == [0, 0, 2]
+
+
+def nifti(folder: Path, array: np.ndarray, name: str = "a.nii.gz") -> Path:
+    affine = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0.2, -126], [0, -0.2, 3, -72], [0, 0, 0, 1]])
+    nibabel.save(nibabel.Nifti1Image(array, affine), folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti(tmp_path: Path, name: str) -> None:
+    path = nifti(tmp_path, LEVELS, name)
+    image = read_image(path)
+    assert torch.equal(image.values[0], torch.from_numpy(LEVELS.T.astype(np.float32)))
+    assert image.spacing == pytest.approx(tuple(nibabel.load(path).header.get_zooms()[::-1]))
+    assert np.array_equal(image.affine.numpy(), nibabel.load(path).affine)
+    assert image.pixels.min() == 0
+    assert image.pixels.max() == 1
+    one = read_image(path, frame=3)
+    assert torch.equal(one.values, image.values[:, 2])
+    place = torch.tensor([4, 5, 0, 1], dtype=torch.float64)
+    assert torch.allclose(one.affine @ place, image.affine @ (place + torch.tensor([0, 0, 2, 0])))
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 400, b"\x1f\x8b" + b"x" * 100])
+def test_broken_nifti_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ImageError) as caught:
+            read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_nifti_that_is_no_volume_is_refused(tmp_path: Path) -> None:
+    four = nifti(tmp_path, np.zeros((2, 3, 4, 5), np.float32))
+    with pytest.raises(ImageError, match="one volume"):
+        read_image(four)
+    cut = nifti(tmp_path, LEVELS, "cut.nii")
+    cut.write_bytes(cut.read_bytes()[:500])
+    with pytest.raises(ImageError, match="broken"):
+        read_image(cut)
+    huge = nibabel.Nifti1Header()
+    huge.set_data_shape((30000, 30000, 30000))
+    huge.set_data_dtype(np.uint8)
+    (tmp_path / "huge.nii").write_bytes(huge.binaryblock + b"\0" * 4)
+    with pytest.raises(ImageError):
+        read_image(tmp_path / "huge.nii")
+
+
+def test_a_bright_box_is_found_again_through_the_preprocessing() -> None:
+    from pellucid.core.geometry import Geometry
+    from pellucid.models.preprocessing import Preprocessing
+
+    volume = torch.zeros(1, 20, 64, 48)
+    volume[0, 12:15, 40:48, 8:16] = 1
+    image = pellucid.Image(volume, volume, Geometry.identity((20, 64, 48)))
+    settings = Preprocessing(resize=(16, 32, 32), crop=(12, 24, 24), channels=1, mean=(0.5,), std=(0.25,))
+    prepared = settings(image)
+    assert prepared.values.shape == (1, 12, 24, 24)
+    assert torch.allclose(prepared.values, (prepared.pixels - 0.5) / 0.25)
+    back = prepared.geometry.restore(prepared.pixels[None])[0, 0]
+    centre = (back[..., None] * torch.stack(torch.meshgrid(*map(torch.arange, back.shape), indexing="ij"), -1)).sum(
+        (0, 1, 2)
+    )
+    centre /= back.sum()
+    cell = torch.tensor([20 / 16, 64 / 32, 48 / 32])
+    assert ((centre - torch.tensor([13.0, 43.5, 11.5])).abs() <= cell).all()
+
+
+def test_slices_of_a_volume_are_prepared_as_pictures_are() -> None:
+    from pellucid.core.geometry import Geometry
+    from pellucid.models.preprocessing import Preprocessing
+
+    volume = torch.rand(3, 5, 40, 30)
+    image = pellucid.Image(volume, volume, Geometry.identity((5, 40, 30)))
+    settings = Preprocessing(16, (14, 12), (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    whole = settings(image)
+    for index in range(5):
+        one = settings(pellucid.Image(volume[:, index], volume[:, index], Geometry.identity((40, 30))))
+        assert torch.allclose(whole.values[:, index], one.values, atol=1e-6)
