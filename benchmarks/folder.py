@@ -175,7 +175,7 @@ def stages(work: Work, repeats: int = 15) -> dict[str, float]:
         "drawing and compressing the overlay": _median(lambda: find("overlay")(case()), repeats),
         "drawing and compressing the heatmap as well": _median(lambda: find("png")(case()), repeats)
         - _median(lambda: find("overlay")(case()), repeats),
-        "the metadata": _median(lambda: metadata(case(), "", "", {}, files), repeats),
+        "the metadata": _median(lambda: metadata(case(), "", files), repeats),
         "writing": _median(lambda: write(work.output / "stage", files, overwrite=True), repeats),
     }
 

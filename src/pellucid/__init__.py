@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from pellucid.core.runtime import Runtime
     from pellucid.core.target import Region
     from pellucid.errors import PellucidError, PellucidWarning
-    from pellucid.io import read_image
+    from pellucid.io import read_image, read_series
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay
     from pellucid.run.explain import Explainer, explain
     from pellucid.run.layers import recommended_layers
     from pellucid.run.methods import available_methods
     from pellucid.run.prepare import prepare
+    from pellucid.run.writing import write
 
 # Loaded when first used: `pellucid --help` has no need of torch.
 _HOMES = {
@@ -45,7 +46,9 @@ _HOMES = {
     "overlay": "render",
     "prepare": "run.prepare",
     "read_image": "io",
+    "read_series": "io",
     "recommended_layers": "run.layers",
+    "write": "run.writing",
 }
 
 __all__ = [
@@ -66,7 +69,9 @@ __all__ = [
     "overlay",
     "prepare",
     "read_image",
+    "read_series",
     "recommended_layers",
+    "write",
 ]
 
 

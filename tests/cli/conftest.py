@@ -90,6 +90,26 @@ def flat():
     model.preprocessing = {"size": (8, 8)}
     return model
 
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv3d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv3d(8, 12, 3, stride=2, padding=1), nn.ReLU()
+        )
+        self.fc = nn.Linear(12, 3)
+        self.classes = ["normal", "effusion", "nodule"]
+        self.preprocessing = {"size": (8, 24, 24), "mean": [0.5], "std": [0.25]}
+
+    def forward(self, x):
+        return self.fc(self.features(x).mean((2, 3, 4)))
+
+def deep():
+    torch.manual_seed(0)
+    model = Deep().eval()
+    with torch.no_grad():
+        model.fc.weight.abs_()
+    return model
+
 class Slow(Tiny):
     def forward(self, x):
         time.sleep(0.05)

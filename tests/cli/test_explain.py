@@ -183,6 +183,8 @@ def test_metadata_has_the_published_keys(explain: Explain, model: Model, tmp_pat
     assert prediction["confidence"] == prediction["top_k_probs"][0]
     assert prediction["predicted_class"] == prediction["top_k_classes"][0]
     assert (found["heatmap"], found["overlay"], found["explanation"]) == ("a_heatmap.png", "a_overlay.png", None)
+    digest = found["model"].pop("weights_sha256")
+    assert len(digest) == 64
     assert found["model"] == {"spec": model(), "weights": None, "checkpoint_sha256": None}
     assert (found["method"], found["layers"]) == ("gradcam", ["features.3"])
     with Pillow.open(tmp_path / "out" / "a_heatmap.png") as heat:
@@ -342,7 +344,16 @@ def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
     result = explain(tmp_path / "in", "--json")
     assert result.exit_code == 1
     one, other, last = json.loads(result.stdout)
-    assert set(one) == {"image", "predicted_class", "predicted_name", "confidence", "layers", "files", "warnings"}
+    assert set(one) == {
+        "image",
+        "predicted_class",
+        "predicted_name",
+        "confidence",
+        "layers",
+        "files",
+        "warnings",
+        "refused",
+    }
     assert one["layers"] == {"gradcam": ["features.3"]}
     assert all(Path(path).is_file() for path in one["files"])
     assert set(other) == {"image", "error"}  # in the pictures' own order
@@ -449,9 +460,9 @@ def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypa
     from pellucid.run import job
 
     good, volume = save(tmp_path / "a.png"), save(tmp_path / "v.png")
-    read, values = job.read, torch.rand(1, 4, 8, 8)
+    opened, values = job.opened, torch.rand(1, 4, 8, 8)
     made = library.Image(values, values, Geometry.identity((4, 8, 8)))
-    monkeypatch.setattr(job, "read", lambda path: made if path == volume else read(path))
+    monkeypatch.setattr(job, "opened", lambda file, *how: made if file.path == volume else opened(file, *how))
     result = explain(volume, good, "-q")
     assert result.exit_code == 1
     one_line(result, "v.png", "slices")

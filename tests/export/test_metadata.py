@@ -23,16 +23,17 @@ from tests.networks import TinyCNN, images, seeded
 
 def case(**more: object) -> Case:
     """A picture of 64 × 48, halved, explained at 32 × 24."""
-    source = Image(torch.rand(3, 64, 48), torch.rand(3, 64, 48), Geometry.identity((64, 48)), {"format": "PNG"})
+    pixels, facts = torch.rand(3, 64, 48), {"format": "PNG"}
+    source = Image(pixels, pixels, Geometry.identity((64, 48)), facts, digest="ab" * 32)
     values = images(1, side=(32, 24))[0]
     prepared = Image(values, values, source.geometry.resize((32, 24)), source.provenance, source)
     options = {"targets": 1, "method": "hirescam", "classes": ["a", "b", "c", "d"], **more}
     explanation = pellucid.explain(seeded(TinyCNN), values[None], **options)
-    return Case("scan", prepared, explanation)
+    return Case("scan", prepared, explanation, model={"spec": "x"})
 
 
 def read(one: Case, files: dict[str, bytes] | None = None) -> dict[str, object]:
-    ((name, content),) = metadata(one, "in/scan.png", "ab" * 32, {"spec": "x"}, files or {}).items()
+    ((name, content),) = metadata(one, "in/scan.png", files or {}).items()
     assert name == "scan_metadata.json"
     return json.loads(content)
 
@@ -91,15 +92,15 @@ def test_only_the_first_five_of_many_classes() -> None:
 def test_only_what_json_can_hold() -> None:
     one = case()
     bad = replace(one.explanation, logits=torch.full((1, 4), math.nan))
-    content = metadata(replace(one, explanation=bad), "\udcff.png", "", {}, {})["scan_metadata.json"]
+    content = metadata(replace(one, explanation=bad), "\udcff.png", {})["scan_metadata.json"]
     assert b"NaN" not in content
     assert json.loads(content)["image"] == "\udcff.png"
     assert (finite(1), finite(torch.tensor(0.5)), finite(math.inf), finite(math.nan)) == (1.0, 0.5, None, None)
 
 
 def test_formats() -> None:
-    assert exporters() == ["npz", "overlay", "png"]
-    with pytest.raises(OptionError, match="did you mean png"):
+    assert exporters() == ["nifti", "npz", "overlay", "pm", "png", "sc", "seg", "sr"]
+    with pytest.raises(OptionError, match="did you mean pm, png"):
         find("pmg")
 
 

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image as Pillow
 
 import pellucid
+from pellucid import io
 from pellucid.core.catalogue import find
 from pellucid.errors import PellucidWarning
 from pellucid.io import read_image
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run import job
 from pellucid.run.ahead import Ahead
-from pellucid.run.inputs import inputs
+from pellucid.run.inputs import Input, inputs
 from pellucid.run.job import Job
 from pellucid.run.results import Results
 from tests.networks import TinyCNN, seeded
@@ -46,19 +47,19 @@ def made(output: Path, batch_size: int = 1) -> Job:
 
 def test_the_next_picture_is_read_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out")
-    second, read = threading.Event(), job.read
+    second, opened = threading.Event(), job.opened
     explain = pellucid.Explainer.__call__
 
-    def noted(path: Path) -> pellucid.Image:
-        if path.name == "01.png":
+    def noted(file: Input, *how: object) -> pellucid.Image:
+        if file.path.name == "01.png":
             second.set()
-        return read(path)
+        return opened(file, *how)
 
     def waiting(explainer: pellucid.Explainer, batch, targets) -> pellucid.Explanation:
         assert second.wait(PATIENCE)
         return explain(explainer, batch, targets)
 
-    monkeypatch.setattr(job, "read", noted)
+    monkeypatch.setattr(job, "opened", noted)
     monkeypatch.setattr(pellucid.Explainer, "__call__", waiting)
     outcomes = list(made(tmp_path / "out").outcomes(files))
     assert [outcome.path.name for outcome in outcomes] == ["00.png", "01.png", "02.png"]
@@ -89,14 +90,14 @@ def test_pictures_are_written_while_the_model_works(tmp_path: Path, monkeypatch:
 def test_few_large_pictures_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job, "_MOST_NUMBERS", 1)
     files = inputs([pictures(tmp_path / "in", 30)], tmp_path / "out")
-    lock, held, most, read, write = threading.Lock(), [0], [0], job.read, Results.write
+    lock, held, most, read, write = threading.Lock(), [0], [0], job.opened, Results.write
 
     def count(change: int) -> None:
         with lock:
             held[0] += change
             most[0] = max(most[0], held[0])
 
-    monkeypatch.setattr(job, "read", lambda path: count(1) or read(path))
+    monkeypatch.setattr(job, "opened", lambda *arguments: count(1) or read(*arguments))
     monkeypatch.setattr(Results, "write", lambda *arguments: (write(*arguments), count(-1))[0])
     outcomes = list(made(tmp_path / "out", batch_size=16).outcomes(files))
     assert len(outcomes) == 30
@@ -140,7 +141,7 @@ def test_reading_warns_at_the_caller_and_leaves_the_filters_alone(tmp_path: Path
 def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, read = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), job.read
+    files, read = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), io.read_raster
 
     def leaving(path: Path) -> pellucid.Image:
         image = read(path)
@@ -148,7 +149,7 @@ def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
             path.unlink()
         return image
 
-    monkeypatch.setattr(job, "read", leaving)
+    monkeypatch.setattr(io, "read_raster", leaving)
     errors = [outcome.error for outcome in made(tmp_path / "out", batch_size=2).outcomes(files)]
     assert [error is not None for error in errors] == [False, True, False]
     assert "No such file" in str(errors[1])

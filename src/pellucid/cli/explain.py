@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, access_by
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, SPEC, complain, guarded, print_json, printable
 
 if TYPE_CHECKING:
+    from pellucid.pacs.dicomweb import Access
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
     from pellucid.run.results import Outcome
+
+
+class TakenAs(Enum):
+    """How the slices of a series are taken."""
+
+    auto = "auto"
+    files = "files"
+    volume = "volume"
 
 
 _ROWS = 20
@@ -23,7 +36,13 @@ _WIDTH = 30
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
-    paths: Annotated[list[Path], typer.Argument(metavar="INPUT…", help="Pictures, DICOM files, or folders of them.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT…",
+            help="Pictures, DICOM or NIfTI files, folders of them, or dicomweb://HOST/PATH/studies/UID.",
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
     model: Annotated[str | None, typer.Option(help=SPEC)] = None,
     checkpoint: Annotated[
@@ -38,7 +57,16 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     layer: Annotated[list[str] | None, typer.Option(help="Dotted name; found by itself otherwise.")] = None,
     fuse: Annotated[str, typer.Option(help="How several layers are joined: mean, max or weighted.")] = "mean",
     classes: Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")] = None,
-    export: Annotated[str, typer.Option(help="Formats, by commas: png (overlay and heatmap), overlay, npz.")] = "png",
+    export: Annotated[
+        str, typer.Option(help="Formats, by commas: png, overlay, npz; of DICOM files also pm, sc, seg, sr.")
+    ] = "png",
+    window: Annotated[
+        str | None, typer.Option(metavar="CENTRE,WIDTH", help="How DICOM values are shown; for CT also lung, bone, …")
+    ] = None,
+    frame: Annotated[int | None, typer.Option(min=1, help="Which frame of files that hold several.")] = None,
+    take_as: Annotated[
+        TakenAs, typer.Option("--as", help="Slices of a series: volume, files, or as the model takes them.")
+    ] = TakenAs.auto,
     alpha: Annotated[float, typer.Option(help="How much of the colours is seen, 0 to 1.")] = 0.5,
     colormap: Annotated[str, typer.Option(help="One of matplotlib's colour maps.")] = "jet",
     precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
@@ -47,7 +75,18 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     batch_size: Annotated[
         int | None, typer.Option(help="Pictures a pass; if not said, 8 on a CPU and 32 elsewhere.")
     ] = None,
+    download: Annotated[
+        Path | None, typer.Option(help="Where pictures from a server are kept, and not fetched again.")
+    ] = None,
+    token_file: TokenFile = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    ca: Authority = None,
+    retries: Retries = RETRIES,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
+    keep_identity: Annotated[
+        bool, typer.Option("--keep-identity", help="Say in the metadata whom a DICOM file shows.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of the table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
 ) -> None:
@@ -56,10 +95,11 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     Writes, for each, STEM_overlay.png (with a colour bar, at the picture's own size), STEM_heatmap.png and
     STEM_metadata.json; the output folder mirrors the input's folders.
     """
-    with guarded():
+    with guarded(), ExitStack() as held:
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
-        from pellucid.run.inputs import inputs
+        from pellucid.models.preprocessing import takes_volumes
+        from pellucid.run.inputs import as_volumes, inputs
 
         request = Request(
             model=model,
@@ -79,15 +119,39 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             device=device,
             batch_size=batch_size,
             overwrite=overwrite,
+            window=window,
+            frame=frame,
+            keep_identity=keep_identity,
             output=output,
         )
-        files = inputs(paths, output)
+        addresses = [path for path in paths if "://" in path]
+        local = [Path(path) for path in paths if "://" not in path]
+        if addresses:
+            access = access_by(token_file, certificate, key, ca)
+            local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())), retries)
+        files = inputs(local, output)
         check_writable(output)
-        outcomes = _worked(prepared_job(request), files, silent=quiet or as_json)
+        job = prepared_job(request)
+        if take_as is TakenAs.volume or (take_as is TakenAs.auto and takes_volumes(job.model)):
+            files = as_volumes(files)
+        outcomes = _worked(job, files, silent=quiet or as_json)
         _report(outcomes, as_json, quiet, output)
         failed = sum(outcome.error is not None for outcome in outcomes)
-        if failed:
+        if failed or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
+
+
+def _fetched(addresses: list[str], access: Access, folder: Path, retries: int) -> list[Path]:
+    """The folders that pictures of servers were fetched to, an address each."""
+    from pellucid.pacs.dicomweb import place
+    from pellucid.pacs.fetching import fetched
+
+    places = [place(address, access) for address in addresses]
+    folders = [folder / str(index) if len(places) > 1 else folder for index, _ in enumerate(places, 1)]
+    for at, own in zip(places, folders, strict=True):
+        for _ in fetched(at, own, retries):
+            pass
+    return folders
 
 
 def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
@@ -105,6 +169,8 @@ def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
             bar.advance(task)
             if outcome.error is not None:
                 complain(f"error: {_about(outcome)}")
+            for reason in outcome.refused:
+                complain(f"error: {outcome.path}: {reason}")
             for warning in outcome.warnings:
                 complain(f"warning: {outcome.path}: {warning}")
     return outcomes
@@ -136,6 +202,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
         "layers": {method: list(layers) for method, layers in outcome.layers.items()},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
+        "refused": list(outcome.refused),
     }
 
 

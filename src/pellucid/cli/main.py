@@ -10,6 +10,7 @@ from pellucid.cli.demo import demo
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
+from pellucid.cli.push import push
 from pellucid.cli.tune import tune
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app.command()(demo)
 app.command()(explain)
 app.command()(layers)
 app.command()(methods)
+app.command()(push)
 app.command()(tune)
 
 

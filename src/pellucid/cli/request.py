@@ -22,7 +22,7 @@ from pellucid.models.sources import load_model, model_info
 from pellucid.render import colourise
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
-from pellucid.run.results import Results
+from pellucid.run.results import Results, model_facts
 from pellucid.run.tuned import remembered
 
 
@@ -48,6 +48,9 @@ class Request:
     device: str
     batch_size: int | None
     overwrite: bool
+    window: str | None
+    frame: int | None
+    keep_identity: bool
 
 
 def prepared_job(request: Request) -> Job:
@@ -64,18 +67,27 @@ def prepared_job(request: Request) -> Job:
     model = prepared_model(request.model, request.checkpoint, request.weights, device)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
-    info = model_info(model)
-    facts = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
+    facts = model_facts(model)
     return Job(
         model=model,
         methods=methods,
         preprocessing=preprocessing(model),
-        results=Results(request.output, request.formats, request.alpha, request.colormap, request.overwrite, facts),
+        results=Results(
+            request.output,
+            request.formats,
+            request.alpha,
+            request.colormap,
+            request.overwrite,
+            facts,
+            request.keep_identity,
+        ),
         targets=_target(request.target),
         layers=request.layers,
         fuse=request.fuse,
         classes=classes,
         runtime=runtime,
+        window=request.window,
+        frame=request.frame,
     )
 
 
@@ -176,12 +188,12 @@ def _worked_out(model: nn.Module) -> Preprocessing:
     """The size that the network takes; pixels in [0, 1], for want of anything said."""
     channels, *size = input_size(model)
     warnings.warn(
-        f"the model does not say what its pictures should be: given as {size[0]} × {size[-1]} pixels in [0, 1]; "
+        f"the model does not say what its pictures should be: given as {' × '.join(map(str, size))} pixels in [0, 1]; "
         f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",
         PellucidWarning,
         stacklevel=2,
     )
-    return Preprocessing(resize=(size[0], size[-1]), channels=channels, source="worked out from the network")
+    return Preprocessing(resize=tuple(size), channels=channels, source="worked out from the network")
 
 
 def input_size(model: nn.Module) -> tuple[int, ...]:

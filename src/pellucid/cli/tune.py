@@ -65,18 +65,18 @@ def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
     from pellucid.errors import ShapeError
-    from pellucid.io import read_image
+    from pellucid.models.preprocessing import takes_volumes
     from pellucid.models.sources import model_info
     from pellucid.phantom import radiographs, volumes
-    from pellucid.run.inputs import inputs
+    from pellucid.run.inputs import as_volumes, inputs, opened
 
     if not paths and model_info(model).preprocessing is None:
         channels, *size = input_size(model)
         if len(size) == 3:
             return volumes(count, size).images.expand(-1, channels, -1, -1, -1).contiguous()
     if paths:
-        files = inputs(paths)[:count]
-        read = [read_image(file.path) for file in files]
+        files = inputs(paths)
+        read = [opened(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
     else:
         drawn = radiographs(count, size=256).images
         read = [Image(one, one, Geometry.identity((256, 256))) for one in drawn]

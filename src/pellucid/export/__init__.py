@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from pellucid.export.case import Case, Exporter, exporters, find
+from pellucid.export.case import Case, Exporter, exported, exporters, find
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
     importlib.import_module(_module.name)
 
-__all__ = ["Case", "Exporter", "exporters", "find"]
+__all__ = ["Case", "Exporter", "exported", "exporters", "find"]

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pellucid.export.case import Case, Files
+from pellucid.export.dicom_source import changes
 
 _TOP = 5
+_IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "StudyDate",
+    "StudyTime",
+)
+"""What ``keep_identity`` keeps."""
 
 
-def metadata(case: Case, path: str, digest: str, model: Mapping[str, Any], files: Files) -> Files:
-    """``…_metadata.json``: one object, plain values only, no patient data.
+def metadata(case: Case, path: str, files: Files) -> Files:
+    """``…_metadata.json`` of each map: one object, plain values only; no patient data, unless the case asks for it.
 
-    ``path`` and ``digest`` are the input file's, ``model`` says where the model came from, ``files`` are
-    what else is written of this map.
+    ``path`` is the input file's, ``files`` are what else is written.
     """
+    more: dict[str, Any] = {"identity": _identity(case)} if case.keep_identity else {}
+    if any(name.endswith(".dcm") for name in files):
+        more["source_changes"] = list(changes(case))
+    return {
+        f"{one.name}_metadata.json": _encoded(_facts(one, path, _own(files, one, case)) | more) for one in case.each()
+    }
+
+
+def _identity(case: Case) -> dict[str, str]:
+    """Whom and what a picture shows, of a DICOM file's."""
+    headers = [instance.header for instance in case.image.original.instances[:1]]
+    return {name: str(header.get(name)) for header in headers for name in _IDENTITY if header.get(name)}
+
+
+def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
     one = case.explanation
     target = int(one.targets[0, 0])
-    facts = {
+    return {
         "image": path,
-        "image_sha256": digest,
+        "image_sha256": case.image.original.digest,
         "method": one.method,
         "layers": list(one.layers),
         "target_class": target if target >= 0 else None,
@@ -35,11 +64,11 @@ def metadata(case: Case, path: str, digest: str, model: Mapping[str, Any], files
         "heatmap": _named(files, "_heatmap.png"),
         "overlay": _named(files, "_overlay.png"),
         "explanation": _named(files, "_explanation.npz"),
-        "model": dict(model),
+        "objects": [name for name in files if name.endswith(".dcm")],
+        "model": dict(case.model),
         "image_provenance": dict(case.image.provenance),
         "provenance": dict(one.provenance),
     }
-    return {f"{case.name}_metadata.json": _encoded(facts)}
 
 
 def finite(value: Tensor | float) -> float | None:
@@ -73,9 +102,14 @@ def _peak(case: Case) -> dict[str, int] | None:
     if case.explanation.degenerate.all():
         return None
     heat = case.heat()
-    row, column = divmod(int(heat.argmax()), heat.shape[1])
-    return {"row": row, "column": column}
+    places = torch.unravel_index(heat.argmax(), heat.shape)
+    return dict(zip(("slice", "row", "column")[-heat.ndim :], map(int, places), strict=True))
 
 
-def _named(files: Files, ending: str) -> str | None:
+def _own(files: Files, one: Case, case: Case) -> list[str]:
+    """The names of the files that are a map's own, or of all the image's maps."""
+    return [name for name in files if name.rpartition("_")[0] in (one.name, case.name)]
+
+
+def _named(files: Sequence[str], ending: str) -> str | None:
     return next((name for name in files if name.endswith(ending)), None)

@@ -9,7 +9,11 @@ from pellucid.export.case import Case, Files, exporter
 
 @exporter("npz")
 def npz(case: Case) -> Files:
-    """``…_explanation.npz``, without pickle."""
+    """``…_explanation.npz`` of each map, without pickle."""
+    return {f"{one.name}_explanation.npz": _packed(one) for one in case.each()}
+
+
+def _packed(one: Case) -> bytes:
     buffer = io.BytesIO()
-    case.explanation.save(buffer)
-    return {f"{case.name}_explanation.npz": buffer.getvalue()}
+    one.explanation.save(buffer)
+    return buffer.getvalue()

@@ -21,6 +21,7 @@ Bytes = npt.NDArray[np.uint8]
 
 _BAR_TEXT = "evidence"
 _SHORTEST_BAR = 120  # pixels; on anything shorter the three labels and the word run into each other
+_SMALLEST_TEXT = 9
 _INK = (60, 60, 60)
 _FRAME = (170, 170, 170)
 
@@ -87,6 +88,34 @@ def with_colour_bar(picture: Pillow.Image, colormap: str = "jet") -> Pillow.Imag
     canvas.paste(picture.convert("RGB"), (0, (bar.height - picture.height) // 2))
     canvas.paste(bar, (picture.width, 0))
     return canvas
+
+
+def with_caption(picture: Pillow.Image, text: str) -> Pillow.Image:
+    """Set a line of text below a picture, on white, as large as fits. The picture's own pixels are unchanged."""
+    unit = max(10, round(picture.height / 28))
+    font = ImageFont.load_default(size=unit)
+    while unit > _SMALLEST_TEXT and font.getlength(text) > picture.width:
+        unit -= 1
+        font = ImageFont.load_default(size=unit)
+    lines = _wrapped(text, font, picture.width)
+    canvas = Pillow.new("RGB", (picture.width, picture.height + round(1.4 * unit * len(lines)) + unit // 2), "white")
+    canvas.paste(picture.convert("RGB"), (0, 0))
+    for index, line in enumerate(lines):
+        level = picture.height + unit // 4 + round(1.4 * unit * (index + 0.5))
+        ImageDraw.Draw(canvas).text((picture.width // 2, level), line, fill=_INK, font=font, anchor="mm")
+    return canvas
+
+
+def _wrapped(text: str, font: Any, width: int) -> list[str]:
+    """Text in lines that are as wide as a picture, if its words are not wider."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 @lru_cache(maxsize=8)

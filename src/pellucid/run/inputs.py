@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from pellucid.core.image import Image
 from pellucid.errors import ImageError, OptionError
-from pellucid.io import SUFFIXES
+from pellucid.io import SUFFIXES, is_picture, read
+from pellucid.io.series import read_slices, series_of
 
 
 @dataclass(frozen=True)
 class Input:
-    """A file to explain; ``place`` is the folder of its results and the beginning of their names."""
+    """A file to explain; ``place`` is the folder of its results and the beginning of their names.
+
+    ``slices``: the files of a volume, whose ``path`` is their folder.
+    """
 
     path: Path
     place: PurePath
+    slices: tuple[Path, ...] = ()
 
 
 def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
@@ -31,8 +37,42 @@ def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
     if not found:
         asked = ", ".join(map(str, paths))
         raise ImageError(f"{asked}: no picture was found there; looked for {' '.join(SUFFIXES)}")
-    stems = _apart(found, [relative.with_suffix("") for _, relative in found])
+    stems = _apart(found, [_stem(relative) for _, relative in found])
     return [Input(path, place) for (path, _), place in zip(found, stems, strict=True)]
+
+
+def as_volumes(files: Sequence[Input]) -> list[Input]:
+    """The same, with DICOM slices of one folder and series as one volume, in the place of their folder."""
+    groups: dict[tuple[Path, str], list[Input]] = {}
+    for file in files:
+        groups.setdefault((file.path.parent, series_of(file.path) or f"{file.path}"), []).append(file)
+    made = [_volume(group) if len(group) > 1 else group[0] for group in groups.values()]
+    counts = Counter(_key(file.place) for file in made)
+    numbers: Counter[str] = Counter()
+    for index, file in enumerate(made):
+        if counts[_key(file.place)] > 1 and file.slices:
+            numbers[_key(file.place)] += 1
+            made[index] = replace(file, place=file.place.with_name(f"{file.place.name}-{numbers[_key(file.place)]}"))
+    return made
+
+
+def opened(file: Input, window: str | None = None, frame: int | None = None) -> Image:
+    """The picture or volume of a file; for threads."""
+    return read_slices(file.path, file.slices, window) if file.slices else read(file.path, window, frame)
+
+
+def _volume(group: Sequence[Input]) -> Input:
+    folder, place = group[0].path.parent, group[0].place.parent
+    slices = tuple(file.path for file in group)
+    return Input(folder, place if place.name else PurePath(folder.resolve().name or "volume"), slices)
+
+
+def _stem(relative: PurePath) -> PurePath:
+    """A path without the ending of a picture's name, which may be of two parts."""
+    ending = next((ending for ending in SUFFIXES if relative.name.lower().endswith(ending)), relative.suffix)
+    return relative.with_name(
+        relative.name.removesuffix(relative.name[len(relative.name) - len(ending) :]) or relative.name
+    )
 
 
 def _apart(found: Sequence[tuple[Path, PurePath]], stems: list[PurePath]) -> list[PurePath]:
@@ -81,5 +121,5 @@ def _below(given: Path, results: Path | None) -> Iterator[tuple[Path, PurePath]]
     earlier = results if results is not None and given.resolve() in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden and earlier not in path.resolve().parents:
+        if not hidden and path.is_file() and is_picture(path) and earlier not in path.resolve().parents:
             yield path, PurePath(path.relative_to(given))

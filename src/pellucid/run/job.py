@@ -6,17 +6,16 @@ threads run; processes would have to be started, and sent the pictures.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import nn
 
+from pellucid.core.image import Image
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
@@ -30,12 +29,11 @@ from pellucid.errors import (
     ShapeError,
     TargetError,
 )
-from pellucid.io import read
 from pellucid.io.refusal import refused
-from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.run.ahead import Ahead, Bounds
 from pellucid.run.explain import Explainer
-from pellucid.run.inputs import Input
+from pellucid.run.inputs import Input, opened
 from pellucid.run.refusing import explained_refusals
 from pellucid.run.results import Outcome, Picture, Results
 
@@ -60,6 +58,8 @@ class Job:
     fuse: str = "mean"
     classes: Sequence[str] | None = None
     runtime: Runtime = field(default_factory=Runtime)
+    window: str | None = None
+    frame: int | None = None
 
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files, a batch at a time, in their order; an outcome each.
@@ -94,11 +94,20 @@ class Job:
 
     def _read(self, file: Input) -> _Read:
         try:
-            return Picture(file, self.preprocessing(read(file.path)), _digest(file.path))
+            image = opened(file, self.window, self.frame)
+            self._check(file, image)
+            return Picture(file, self.preprocessing(image))
         except (ImageError, ShapeError) as error:
             return Outcome(file.path, error=error)
-        except OSError as error:  # it was there when its pixels were read
-            return Outcome(file.path, error=refused(file.path, error.strerror or error))
+
+    def _check(self, file: Input, image: Image) -> None:
+        """Refuse a volume for a model of pictures, and the other way round."""
+        slices = image.pixels.shape[1] if image.pixels.ndim == 4 else 0
+        if slices and not takes_volumes(self.model):
+            cure = "give --as files" if file.slices else "give --frame"
+            raise refused(file.path, f"it is a volume of {slices} slices, and the model takes pictures: {cure}")
+        if not slices and takes_volumes(self.model):
+            raise refused(file.path, "it is a picture, and the model takes volumes: give a folder of slices, or NIfTI")
 
     def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
         """Explain a batch, pictures of one shape at a time; what is left to do for each of its files."""
@@ -143,8 +152,3 @@ def _last(task: _Task, after: Callable[[], None]) -> Outcome:
 
 def _results(writing: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
     return (future.result() for future in writing)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
-from pellucid.errors import PellucidError
-from pellucid.export import Case, find
+from pellucid.core.provenance import digest
+from pellucid.errors import ExportError, PellucidError
+from pellucid.export import Case, exported
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
+from pellucid.models.sources import model_info
 from pellucid.run.inputs import Input
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A file as it was read and prepared, with its SHA-256."""
+    """A file as it was read and prepared."""
 
     file: Input
     image: Image
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Outcome:
     """What each method looked at."""
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    """Why objects that were asked for could not be made of this file; the others were."""
     error: PellucidError | None = None
 
     def itself(self) -> Outcome:
@@ -49,7 +53,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Results:
-    """Where results go, and what is written and drawn. ``facts`` are what the metadata say of the model."""
+    """Where results go, and what is written and drawn.
+
+    ``facts`` are what the metadata say of the model; with ``keep_identity`` they say whom a DICOM file shows.
+    """
 
     output: Path
     formats: Sequence[str] = ("png",)
@@ -57,16 +64,19 @@ class Results:
     colormap: str = "jet"
     overwrite: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
+    keep_identity: bool = False
 
     def write(self, picture: Picture, index: int, found: Sequence[Explanation]) -> Outcome:
         """Write all results of a picture, the image ``index`` of what was ``found`` by each method, or none."""
         files: dict[str, bytes] = {}
+        refused: list[ExportError] = []
         for explanation in found:
-            method = explanation.method if len(found) > 1 else ""
-            labels = _distinct([_fit_for_a_name(label) for label in _labels(explanation, index)])
-            for column, label in enumerate(labels):
-                name = "_".join([picture.file.place.name, *filter(None, [method, label])])
-                files |= self._files(picture, name, explanation.one(index, column))
+            name = "_".join([picture.file.place.name, *([explanation.method] if len(found) > 1 else [])])
+            one = explanation.one(index)
+            case = Case(name, picture.image, one, self.alpha, self.colormap, self.facts, self.keep_identity)
+            own, why = exported(case, self.formats)
+            files |= own | metadata(case, str(picture.file.path), own)
+            refused += why
         path, folder = picture.file.path, self.output / picture.file.place.parent
         try:
             write(folder, files, self.overwrite)
@@ -81,13 +91,16 @@ class Results:
             float(chances[predicted]),
             {explanation.method: explanation.layers for explanation in found},
             tuple(folder / name for name in files),
-            tuple(_warnings(found, index)),
+            (*_warnings(found, index), *_burned_in(picture.image)),
+            tuple(map(str, refused)),
         )
 
-    def _files(self, picture: Picture, name: str, one: Explanation) -> dict[str, bytes]:
-        case = Case(name, picture.image, one, self.alpha, self.colormap)
-        files = {key: content for format_ in self.formats for key, content in find(format_)(case).items()}
-        return files | metadata(case, str(picture.file.path), picture.digest, self.facts, files)
+
+def model_facts(model: nn.Module) -> dict[str, Any]:
+    """What results say of their model: what it was asked for as, and which weights it has."""
+    info = model_info(model)
+    told = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
+    return told | {"weights_sha256": digest(model)}
 
 
 def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
@@ -100,29 +113,14 @@ def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
                 )
 
 
+def _burned_in(image: Image) -> Iterator[str]:
+    if any(str(one.header.get("BurnedInAnnotation") or "") == "YES" for one in image.original.instances):
+        yield "the file says that its pixels name the patient (Burned In Annotation), and so do pictures made of it"
+
+
 _REMEDIES = {
     "all evidence negative": "nothing in the picture speaks for this class; try --target predicted; "
     "the negative evidence itself is kept by --method hirescam --export npz",
     "constant": "the layer does not tell places apart; try another --layer, and check that the weights were loaded",
     "not finite": "the picture or the weights hold values that are no numbers; check both, and the precision",
 }
-
-
-def _labels(explanation: Explanation, image: int) -> list[str]:
-    """What tells an image's maps apart; nothing where there is one."""
-    count = explanation.targets.shape[1]
-    return [explanation.label(image, column) for column in range(count)] if count > 1 else [""]
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of which no two are alike where case is ignored: their places are added where they would be."""
-    counts = Counter(name.casefold() for name in names)
-    return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
-
-
-_LONGEST_LABEL = 60
-
-
-def _fit_for_a_name(text: str) -> str:
-    """A class's or method's name as a part of a file's name."""
-    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_LONGEST_LABEL]

@@ -1,0 +1,78 @@
+"""``pellucid push``: results to a PACS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, access_by
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded
+from pellucid.errors import OptionError
+
+if TYPE_CHECKING:
+    from pellucid.pacs.dicomweb import Access
+    from pellucid.pacs.pushing import Sent
+
+
+def push(  # noqa: PLR0913  # a command's options are its parameters
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of DICOM results, or one.")],
+    dicomweb: Annotated[str | None, typer.Option(metavar="URL", help="A DICOMweb service, by STOW-RS.")] = None,
+    dicom: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A DICOM node, by C-STORE.")] = None,
+    aet: Annotated[str, typer.Option(help="What we are called, as a node.")] = "PELLUCID",
+    aec: Annotated[str, typer.Option(help="What the node is called.")] = "ANY-SCP",
+    tls: Annotated[bool, typer.Option("--tls", help="C-STORE over TLS.")] = False,
+    token_file: TokenFile = None,
+    certificate: Certificate = None,
+    key: Key = None,
+    ca: Authority = None,
+    retries: Retries = RETRIES,
+) -> None:
+    """Send DICOM results to a PACS: each once, also where an earlier run was interrupted.
+
+    What the server took is noted in DIR/.pellucid-pushed.json. Certificates are verified.
+    """
+    with guarded():
+        if (dicomweb is None) == (dicom is None):
+            raise OptionError("where to send is not said, or twice: give --dicomweb URL or --dicom HOST:PORT")
+        access = access_by(token_file, certificate, key, ca)
+        sent = list(_told(_sent(folder, dicomweb, dicom, (aet, aec, tls), access, retries)))
+        failed, skipped = (sum(map(test, sent)) for test in (_failed, _skipped))
+        already = f", {skipped} sent before" if skipped else ""
+        typer.echo(f"{len(sent) - failed - skipped} sent{already}{f', {failed} failed' if failed else ''}")
+        if failed:
+            raise typer.Exit(NOTHING_DONE if failed == len(sent) else SOME_FAILED)
+
+
+def _failed(one: Sent) -> bool:
+    return one.error is not None
+
+
+def _skipped(one: Sent) -> bool:
+    return one.skipped
+
+
+def _sent(
+    folder: Path, dicomweb: str | None, dicom: str | None, node: tuple[str, str, bool], access: Access, retries: int
+) -> Iterator[Sent]:
+    from pellucid.pacs.dicomweb import Server
+    from pellucid.pacs.dimse import node as node_at
+    from pellucid.pacs.pushing import Ledger, objects, pushed
+
+    if dicomweb is not None:
+        server = Server(dicomweb, access)
+        yield from pushed(objects(folder), server.store, Ledger.of(folder, server.url), retries)
+        return
+    at = node_at(dicom or "", *node, access)
+    paths = objects(folder)
+    with at.storing(paths) as sender:
+        yield from pushed(paths, sender.store, Ledger.of(folder, at.name), retries)
+
+
+def _told(sent: Iterator[Sent]) -> Iterator[Sent]:
+    for one in sent:
+        if one.error is not None:
+            complain(f"error: {one.error}")
+        yield one

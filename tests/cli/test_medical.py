@@ -1,0 +1,171 @@
+"""``pellucid explain`` on what medicine keeps: DICOM, series and NIfTI in, objects of the study out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+from PIL import Image as Pillow
+from typer.testing import Result
+
+import pellucid as library
+from tests.cli.conftest import one_line, save, written
+from tests.cli.test_explain import dicom
+from tests.io.test_dicom import shipped
+from tests.io.test_volumes import LEVELS, nifti, slices
+
+Explain = Callable[..., Result]
+Model = Callable[..., str]
+IDENTITY = ("Doe", "Jane", "MRN-4711", "4711", "19500101", "Who", "Elsewhere", "ACC123")
+
+
+def ct(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copy(shipped("CT_small.dcm"), folder / "scan.dcm"))
+
+
+def test_objects_are_written_beside_pictures(explain: Explain, tmp_path: Path) -> None:
+    result = explain(ct(tmp_path / "in"), "--export", "png,pm,sc,seg,sr,nifti", "--target", "all")
+    assert result.exit_code == 0, result.stderr
+    found = written(tmp_path / "out")
+    for name in ("scan_pm.dcm", "scan_seg.dcm", "scan_seg-binary.dcm", "scan_sr.dcm", "scan_nodule_sc.dcm"):
+        assert name in found
+    facts = json.loads((tmp_path / "out" / "scan_nodule_metadata.json").read_text())
+    assert facts["objects"] == [
+        "scan_pm.dcm",
+        "scan_nodule_sc.dcm",
+        "scan_seg.dcm",
+        "scan_seg-binary.dcm",
+        "scan_sr.dcm",
+    ]
+    assert facts["heatmap"] == "scan_nodule_heatmap.png"
+    assert facts["image_sha256"] == library.read_image(tmp_path / "in" / "scan.dcm").digest
+    assert len(facts["model"]["weights_sha256"]) == 64
+
+
+def test_what_a_source_does_not_allow_is_an_error_of_that_object(explain: Explain, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    picture = Path(shutil.copy(shipped("examples_rgb_color.dcm"), tmp_path / "in" / "us.dcm"))
+    result = explain(picture, "--export", "pm,sc,seg", "--json")
+    assert result.exit_code == 1
+    assert "us_pm.dcm" not in written(tmp_path / "out")
+    assert {"us_sc.dcm", "us_seg.dcm"} <= set(written(tmp_path / "out"))
+    assert "take seg" in one_line(result, "us.dcm", "Parametric Map")
+    assert len(json.loads(result.stdout)[0]["refused"]) == 1
+    photo = save(tmp_path / "in" / "a.png")
+    again = explain(photo, "--export", "sr", output=tmp_path / "more")
+    assert again.exit_code == 1
+    assert written(tmp_path / "more") == ["a_metadata.json"]
+
+
+def test_windows_and_frames(explain: Explain, tmp_path: Path) -> None:
+    assert explain(ct(tmp_path / "in"), "--window", "lung").exit_code == 0
+    facts = json.loads((tmp_path / "out" / "scan_metadata.json").read_text())
+    assert facts["image_provenance"]["window"] == [-600, 1500]
+    one_line(explain(tmp_path / "in" / "scan.dcm", "--window", "lugn", "--overwrite"), "lugn", "did you mean lung?")
+    cine = Path(shutil.copy(shipped("examples_ybr_color.dcm"), tmp_path / "cine.dcm"))
+    one_line(explain(cine), "volume of 30 slices", "--frame")
+    result = explain(cine, "--frame", 3, "--export", "sc", output=tmp_path / "cine")
+    assert result.exit_code == 0, result.stderr
+    made = pydicom.dcmread(tmp_path / "cine" / "cine_sc.dcm")
+    assert made.SourceImageSequence[0].ReferencedFrameNumber == 3
+
+
+def test_a_series_is_a_volume_for_a_model_of_volumes(explain: Explain, model: Model, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3, 6, 9, 12])
+    result = explain(folder, "--export", "png,seg,pm,nifti,npz", spec=model("deep"))
+    assert result.exit_code == 0, result.stderr
+    assert "ct_montage.png" in written(tmp_path / "out")
+    heat = nibabel.load(tmp_path / "out" / "ct_heatmap.nii.gz")
+    volume = library.read_series(folder)
+    assert heat.shape == (12, 10, 5)
+    assert np.allclose(heat.affine, volume.affine.numpy())
+    assert pydicom.dcmread(tmp_path / "out" / "ct_pm.dcm").NumberOfFrames == 5
+    peak = json.loads((tmp_path / "out" / "ct_metadata.json").read_text())["peak"]
+    place = np.unravel_index(heat.get_fdata().argmax(), heat.shape)
+    assert (peak["column"], peak["row"], peak["slice"]) == tuple(int(one) for one in place)
+
+
+def test_series_are_told_apart(explain: Explain, model: Model, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3, 6])
+    for path in list(folder.iterdir()):
+        other = pydicom.dcmread(path)
+        other.SeriesInstanceUID = "1.2.3"
+        other.save_as(folder / f"b{path.name}")
+    result = explain(folder, "--export", "npz", spec=model("deep"))
+    assert result.exit_code == 0, result.stderr
+    assert [name for name in written(tmp_path / "out") if name.endswith("npz")] == [
+        "ct-1_explanation.npz",
+        "ct-2_explanation.npz",
+    ]
+    alone = explain(folder / "99.dcm", "--as", "files", spec=model("deep"), output=tmp_path / "alone")
+    one_line(alone, "99.dcm", "it is a picture, and the model takes volumes")
+    flat = explain(folder, "--as", "volume", output=tmp_path / "flat")
+    assert flat.stderr.count("it is a volume of 3 slices, and the model takes pictures: give --as files") == 2
+
+
+def test_slices_without_endings_are_found(explain: Explain, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3])
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.stem)
+    (folder / "README").write_text("no picture")
+    assert explain(folder).exit_code == 0
+    assert len(written(tmp_path / "out")) == 6
+
+
+def test_nifti_in_and_out(explain: Explain, model: Model, tmp_path: Path) -> None:
+    path = nifti(tmp_path, LEVELS, "brain.nii.gz")
+    result = explain(path, "--export", "nifti,overlay", spec=model("deep"))
+    assert result.exit_code == 0, result.stderr
+    made = nibabel.load(tmp_path / "out" / "brain_heatmap.nii.gz")
+    assert made.shape == LEVELS.shape
+    assert np.array_equal(made.affine, nibabel.load(path).affine)
+    with Pillow.open(tmp_path / "out" / "brain_overlay.png") as views:
+        assert views.width > views.height
+    one = explain(path, "--frame", 4, output=tmp_path / "slice")
+    assert one.exit_code == 0, one.stderr
+
+
+def test_nothing_but_objects_names_the_patient(explain: Explain, tmp_path: Path) -> None:
+    path = dicom(tmp_path / "scan.dcm")
+    made = pydicom.dcmread(path)
+    made.StudyInstanceUID, made.SeriesInstanceUID = "1.2.826.0.1.3680043.1", "1.2.826.0.1.3680043.2"
+    made.PatientName = "Doe"  # of one part, which highdicom would doubt, and say
+    made.save_as(path)
+    result = explain(path, "--export", "png,npz,sc,seg,sr,pm")
+    assert result.exit_code == 1  # it has no geometry
+    secrets = [*IDENTITY, "1.2.826.0.1.3680043", str(made.SOPInstanceUID)]
+    for name in written(tmp_path / "out"):
+        content = (tmp_path / "out" / name).read_bytes()
+        if name.endswith(".dcm"):
+            assert b"MRN-4711" in content
+        else:
+            assert not [secret for secret in secrets if secret.encode() in content], name
+    assert not [secret for secret in secrets if secret in result.output + result.stderr]
+
+
+def test_identity_is_kept_where_it_is_asked_for(explain: Explain, tmp_path: Path) -> None:
+    assert explain(dicom(tmp_path / "scan.dcm"), "--keep-identity").exit_code == 0
+    identity = json.loads((tmp_path / "out" / "scan_metadata.json").read_text())["identity"]
+    assert (identity["PatientName"], identity["PatientID"]) == ("Doe^Jane", "MRN-4711")
+
+
+def test_pixels_that_name_the_patient_are_warned_of(explain: Explain, tmp_path: Path) -> None:
+    made = pydicom.dcmread(ct(tmp_path / "in"))
+    made.BurnedInAnnotation = "YES"
+    made.save_as(tmp_path / "in" / "scan.dcm")
+    result = explain(tmp_path / "in" / "scan.dcm", "--export", "sc")
+    one_line(result, "Burned In Annotation", kind="warning")
+    assert pydicom.dcmread(tmp_path / "out" / "scan_sc.dcm").BurnedInAnnotation == "YES"
+
+
+def test_what_was_put_right_is_listed(explain: Explain, tmp_path: Path) -> None:
+    (tmp_path / "us.dcm").write_bytes(shipped("ExplVR_BigEnd.dcm").read_bytes())
+    assert explain(tmp_path / "us.dcm", "--export", "seg").exit_code == 0
+    changes = json.loads((tmp_path / "out" / "us_metadata.json").read_text())["source_changes"]
+    assert "StudyTime was invalid, and is put right" in changes
