@@ -7,10 +7,10 @@ BENCH  := .venv-bench
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench mutate clean
+.PHONY: help install demo test test-pacs lint format docs bench mutate clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,9 @@ demo: $(READY)  ## make a page that explains images whose truth is known; it is 
 test: $(READY)  ## run all tests with coverage, on two cores in under 6 minutes
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
+
+test-pacs: $(READY)  ## run the tests that need an archive (Orthanc; installed where apt-get may)
+	scripts/test_pacs.sh
 
 lint: $(READY)  ## check style (ruff), types (mypy) and who imports whom (import-linter)
 	$(BIN)/ruff check .
@@ -42,6 +45,7 @@ docs: $(READY)  ## build the documentation into site/
 bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, into docs/performance (45 minutes)
 	$(BENCH)/bin/python -W ignore -m benchmarks.speed
 	$(BENCH)/bin/python -W ignore -m benchmarks.folder
+	$(BENCH)/bin/python -W ignore -m benchmarks.medical
 
 # The peers in an environment of their own, which sees the project's own packages behind them.
 $(BENCH)/.ready: $(READY)
