@@ -25,6 +25,8 @@ from pellucid.export.dicom_result import fit
 from pellucid.export.sr import outline
 from pellucid.models.preprocessing import Preprocessing
 from tests.export.dicom import CLASSES, IN_THE_PATIENT, MODEL, SHIPPED, SOURCES, case, errors, image, series
+from tests.io.test_dicom import write
+from tests.io.test_volumes import enhanced
 from tests.networks import TinyCNN, seeded
 
 KINDS = ("pm", "sc", "seg", "sr")
@@ -297,3 +299,35 @@ def test_heatmaps_as_nifti_lie_where_the_source_does(tmp_path: Path) -> None:
     assert find("nifti")(one) == files
     with pytest.raises(ExportError, match="take png or npz"):
         find("nifti")(case("cr"))
+
+
+def test_frames_of_a_volume_are_referred_to_each_by_its_number(tmp_path: Path) -> None:
+    source = enhanced()
+    source.StudyInstanceUID, source.SeriesInstanceUID, source.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"
+    read = pellucid.read_image(write(tmp_path, source))
+    prepared = Preprocessing(resize=(3, 8, 8), channels=1)(read)
+    found = pellucid.explain(seeded(Deep).eval(), prepared.values[None], "hirescam")
+    files, refused = exported(Case("scan", prepared, found, model=MODEL), KINDS)
+    assert refused == []
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+        assert errors(tmp_path / file) == [], file
+        (uid,) = {str(one.value) for one in parsed(content).iterall() if one.keyword == "ReferencedSOPInstanceUID"}
+        assert uid == source.SOPInstanceUID
+    for kind in ("pm", "seg"):
+        frames = parsed(files[f"scan_{kind}.dcm"]).PerFrameFunctionalGroupsSequence
+        places = [float(frame.PlanePositionSequence[0].ImagePositionPatient[2]) for frame in frames]
+        numbers = [frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber for frame in frames]
+        assert [2 * (number - 1) for number in numbers] == places
+    made = parsed(files["scan_seg.dcm"])
+    assert len(made.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 1
+
+
+def test_several_frames_without_places_are_no_segmentation() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cine = pellucid.read_image(SHIPPED["examples_ybr_color.dcm"])
+    prepared = Preprocessing(resize=(3, 8, 8), channels=1)(cine)
+    found = pellucid.explain(seeded(Deep).eval(), prepared.values[None], "hirescam")
+    with pytest.raises(ExportError, match="--frame"):
+        find("seg")(Case("scan", prepared, found))

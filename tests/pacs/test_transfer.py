@@ -254,3 +254,9 @@ def test_a_node_that_is_away(pellucid: Command, results: Path) -> None:
     result = pellucid("push", results, "--dicom", "127.0.0.1:9", "--retries", 0)
     assert result.exit_code == 3
     one_line(result, "cannot be reached")
+
+
+def test_an_archive_that_stays_away_is_not_asked_for_each(pellucid: Command, results: Path) -> None:
+    result = pellucid("push", results, "--dicomweb", "http://127.0.0.1:9/dicom-web", "--retries", 0)
+    assert (result.exit_code, result.stdout) == (3, "0 sent, 1 failed, 1 not tried\n")
+    one_line(result, "cannot be reached")

@@ -42,6 +42,9 @@ def guarded() -> Iterator[None]:
             warnings.showwarning = _show
             # It says of each machine without a GPU that it has none.
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+            for name in ("dicomweb_client", "highdicom", "pydicom", "pynetdicom", "retrying"):
+                # What they say may hold what the files and addresses do: patients and studies.
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
             yield
     except PellucidError as error:
         complain(f"error: {error}")

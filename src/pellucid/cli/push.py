@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,38 +35,39 @@ def push(  # noqa: PLR0913  # a command's options are its parameters
     What the server took is noted in DIR/.pellucid-pushed.json. Certificates are verified.
     """
     with guarded():
+        from pellucid.pacs.pushing import objects
+
         if (dicomweb is None) == (dicom is None):
             raise OptionError("where to send is not said, or twice: give --dicomweb URL or --dicom HOST:PORT")
         access = access_by(token_file, certificate, key, ca)
-        sent = list(_told(_sent(folder, dicomweb, dicom, (aet, aec, tls), access, retries)))
-        failed, skipped = (sum(map(test, sent)) for test in (_failed, _skipped))
-        already = f", {skipped} sent before" if skipped else ""
-        typer.echo(f"{len(sent) - failed - skipped} sent{already}{f', {failed} failed' if failed else ''}")
+        paths = objects(folder)
+        sent = list(_told(_sent(folder, paths, dicomweb, dicom, (aet, aec, tls), access, retries)))
+        failed, skipped = sum(one.error is not None for one in sent), sum(one.skipped for one in sent)
+        counts = {"sent before": skipped, "failed": failed, "not tried": len(paths) - len(sent)}
+        others = "".join(f", {count} {what}" for what, count in counts.items() if count)
+        typer.echo(f"{len(sent) - failed - skipped} sent{others}")
         if failed:
             raise typer.Exit(NOTHING_DONE if failed == len(sent) else SOME_FAILED)
 
 
-def _failed(one: Sent) -> bool:
-    return one.error is not None
-
-
-def _skipped(one: Sent) -> bool:
-    return one.skipped
-
-
 def _sent(
-    folder: Path, dicomweb: str | None, dicom: str | None, node: tuple[str, str, bool], access: Access, retries: int
+    folder: Path,
+    paths: Sequence[Path],
+    dicomweb: str | None,
+    dicom: str | None,
+    node: tuple[str, str, bool],
+    access: Access,
+    retries: int,
 ) -> Iterator[Sent]:
     from pellucid.pacs.dicomweb import Server
     from pellucid.pacs.dimse import node as node_at
-    from pellucid.pacs.pushing import Ledger, objects, pushed
+    from pellucid.pacs.pushing import Ledger, pushed
 
     if dicomweb is not None:
         server = Server(dicomweb, access)
-        yield from pushed(objects(folder), server.store, Ledger.of(folder, server.url), retries)
+        yield from pushed(paths, server.store, Ledger.of(folder, server.url), retries)
         return
     at = node_at(dicom or "", *node, access)
-    paths = objects(folder)
     with at.storing(paths) as sender:
         yield from pushed(paths, sender.store, Ledger.of(folder, at.name), retries)
 

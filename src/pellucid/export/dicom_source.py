@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassU
 _NAMES = ("PatientName", "ReferringPhysicianName")
 """highdicom warns of names that it doubts, and says them. It gets none; they are copied afterwards."""
 _OF_A_PLANE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SliceThickness")
+_OF_OBJECTS = ("ReferencedInstanceSequence", "ReferencedSOPSequence")
 _OF_FRAMES = ("FrameIncrementPointer", "NumberOfFrames")
 _HOW_REMOVED = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 _AGE = re.compile(r"\d{3}[DWMY]")
@@ -88,7 +90,7 @@ class Source:
             _anew(made, "Laterality", header.get("Laterality") or "")
         if not self.has_planes:
             _without_measures(made)
-        known = {str(one.header.SOPInstanceUID): one for one in self.instances}
+        known = {str(own.SOPInstanceUID): one for own, one in zip(self.headers, self.instances, strict=True)}
         _refer(made, known)
 
 
@@ -119,8 +121,8 @@ def changes(case: Case) -> tuple[str, ...]:
 def _source(instances: tuple[Instance, ...]) -> Source:
     changed: dict[str, None] = {}
     headers = [_put_right(instance.header, changed) for instance in instances]
-    for header in headers:
-        _single(header, _has_planes(instances))
+    for header, instance in zip(headers, instances, strict=True):
+        _single(header, _has_planes(instances), instance.frame)
     return Source(instances, tuple(headers), tuple(changed))
 
 
@@ -152,8 +154,14 @@ def _put_right(given: Dataset, changed: dict[str, None]) -> Dataset:
     return header
 
 
-def _single(header: Dataset, has_planes: bool) -> None:
-    """Make a header that of a single-frame object, which highdicom takes; without planes, of a kind that needs none."""
+def _single(header: Dataset, has_planes: bool, frame: int | None) -> None:
+    """Make a header that of a single-frame object, which highdicom takes; without planes, of a kind that needs none.
+
+    A frame goes by a UID of its own, until what was made of it is told which object's it is.
+    """
+    if frame is not None:
+        own = hashlib.sha256(f"{header.SOPInstanceUID} {frame}".encode()).digest()
+        header.SOPInstanceUID = f"2.25.{int.from_bytes(own[:16], 'big')}"
     for name in _NAMES:
         setattr(header, name, "")
     for name in _OF_FRAMES if has_planes else (*_OF_FRAMES, *_OF_A_PLANE, "FrameOfReferenceUID"):
@@ -180,8 +188,16 @@ def _refer(dataset: Dataset, known: dict[str, Instance], within: str = "") -> No
     for element in list(dataset):
         for item in element.value if element.VR == "SQ" else ():
             _refer(item, known, element.keyword)
+        if element.VR == "SQ" and element.keyword in _OF_OBJECTS:
+            element.value = _each_once(element.value)
     instance = known.get(str(dataset.get("ReferencedSOPInstanceUID") or ""))
     if instance is not None:
+        dataset.ReferencedSOPInstanceUID = instance.header.SOPInstanceUID
         dataset.ReferencedSOPClassUID = instance.header.SOPClassUID
         if instance.frame is not None and within == "SourceImageSequence":
             dataset.ReferencedFrameNumber = instance.frame
+
+
+def _each_once(items: Sequence[Dataset]) -> list[Dataset]:
+    """References without those that are there already: frames of one object came as several."""
+    return list({str(item.get("ReferencedSOPInstanceUID") or id(item)): item for item in items}.values())

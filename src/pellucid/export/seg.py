@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files, exporter
 from pellucid.export.dicom_result import Result, fit
 
@@ -22,6 +23,11 @@ THRESHOLD = 0.5
 def seg(case: Case) -> Files:
     """``…_seg.dcm`` (FRACTIONAL, the map in steps of 1/255) and ``…_seg-binary.dcm``, a segment a map."""
     result = Result(case, "seg", "a Segmentation")
+    if len(result.source.headers) > 1 and not result.source.has_planes:
+        raise ExportError(
+            "a Segmentation was asked for; the source holds several frames and does not say where they lie: explain "
+            "one, with --frame"
+        )
     maps = np.stack([one.heat().numpy().astype(np.float32) for one in case.each()], axis=-1)
     maps = maps if maps.ndim == 4 else maps[None]
     fractional = result.written(lambda: _made(result, maps, "FRACTIONAL"), "seg")

@@ -111,9 +111,10 @@ def _region(result: Result, one: Case) -> ImageRegion | None:
     heat = one.heat()
     slice_ = 0 if heat.ndim == 2 else int(heat.argmax()) // (heat.shape[1] * heat.shape[2])
     instance = result.source.instances[slice_]
+    header = result.source.headers[slice_]
     image = SourceImageForRegion(
-        instance.header.SOPClassUID,
-        instance.header.SOPInstanceUID,
+        header.SOPClassUID,
+        header.SOPInstanceUID,
         None if instance.frame is None else [instance.frame],
     )
     points = outline(heat if heat.ndim == 2 else heat[slice_])

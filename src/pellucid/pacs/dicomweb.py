@@ -64,12 +64,16 @@ class Server:
         try:
             from dicomweb_client import DICOMwebClient
             from requests import Session
+            from requests.utils import get_environ_proxies
         except ImportError:
             raise MissingPackageError(
                 "DICOMweb was asked for; dicomweb-client is not installed: pip install 'pellucid[pacs]'"
             ) from None
         access, session = self.access, Session()
-        session.verify = True if access.ca is None else str(access.ca)
+        if access.ca is not None:
+            # What the environment names (REQUESTS_CA_BUNDLE) would be taken before what the session does.
+            session.trust_env, session.verify = False, str(access.ca)
+            session.proxies.update(get_environ_proxies(self.url))
         if access.certificate is not None:
             files = (str(access.certificate), *([] if access.key is None else [str(access.key)]))
             session.cert = files[0] if len(files) == 1 else (files[0], files[1])

@@ -83,7 +83,7 @@ def pushed(
     """Send files one after the other; what was sent before is left out.
 
     Where a server is busy or cannot be reached it is asked ``retries`` times more, after ``wait`` seconds, twice that,
-    and so on.
+    and so on; then no more is sent.
     """
     for path in paths:
         mark = digest(path)
@@ -94,6 +94,8 @@ def pushed(
             patiently(partial(store, path), retries, wait)
         except TransferError as error:
             yield Sent(path, error=error)
+            if error.retry:
+                return  # it is away
         else:
             ledger.add(mark)
             yield Sent(path)
