@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, OptionError, PellucidWarning
-from pellucid.io.dicom import is_dicom, read_dicom
+from pellucid.io.dicom import is_dicom, read_dicom, says_dicom
 from pellucid.io.nifti import ENDINGS, is_nifti, read_nifti
 from pellucid.io.raster import is_raster, read_raster
 from pellucid.io.refusal import digest, refused
@@ -28,8 +28,7 @@ def is_picture(path: Path) -> bool:
     if path.suffix:
         return path.name.lower().endswith(SUFFIXES)
     try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(132)) and path.name != "DICOMDIR"
+        return path.name != "DICOMDIR" and says_dicom(path)
     except OSError:
         return False
 

@@ -31,6 +31,12 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
+def says_dicom(path: Path) -> bool:
+    """Whether a file says so; ``OSError`` where it cannot be read."""
+    with path.open("rb") as file:
+        return is_dicom(file.read(132))
+
+
 @dataclass(frozen=True)
 class Measured:
     """What an object holds, before it is decided how it is shown: its frames' ``values`` (C, F, H, W) float64.

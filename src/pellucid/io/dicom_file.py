@@ -21,8 +21,8 @@ from pellucid.io.window import first
 
 _MAX_BYTES = 4 * MAX_PIXELS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-# Objects whose pixels are not a picture of a patient: doses, masks, measured maps.
-_NO_PICTURES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
+NO_PICTURES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
+"""How the names of objects begin whose pixels are not a picture of a patient: doses, masks, measured maps."""
 
 
 def open_dicom(path: Path, bare: bool) -> FileDataset:
@@ -80,7 +80,7 @@ def check(path: Path, dataset: FileDataset, frame: int | None) -> tuple[range, i
     kind = kind_of(dataset)
     if not any(name in dataset for name in _PIXELS):
         raise refused(path, f"it holds '{kind}' and has no pixels to show")
-    if UID(str(dataset.get("SOPClassUID") or "")).keyword.startswith(_NO_PICTURES):
+    if UID(str(dataset.get("SOPClassUID") or "")).keyword.startswith(NO_PICTURES):
         raise refused(path, f"it holds '{kind}', which is not an image")
     missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
     if missing:

@@ -16,7 +16,7 @@ from pydicom import Dataset, dcmread
 from torch import Tensor
 
 from pellucid.core.image import Image
-from pellucid.io.dicom import Measured, explained, is_dicom, measured
+from pellucid.io.dicom import Measured, explained, measured, says_dicom
 from pellucid.io.dicom_frames import plane
 from pellucid.io.refusal import MAX_PIXELS, digest, refused
 from pellucid.io.window import first
@@ -46,9 +46,8 @@ def read_series(folder: str | os.PathLike[str], window: str | tuple[float, float
 def series_of(path: Path) -> str | None:
     """Which series a file is a slice of; None where it is none, or cannot be read."""
     try:
-        with path.open("rb") as file:
-            if not is_dicom(file.read(132)):
-                return None
+        if not says_dicom(path):
+            return None
         tags = ["SeriesInstanceUID", "NumberOfFrames", "Rows"]
         header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
         single = int(first(header.get("NumberOfFrames")) or 1) == 1 and header.get("Rows") is not None
@@ -62,18 +61,13 @@ def slices_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise refused(folder, "a folder of DICOM slices was expected, it is none")
     files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    found = [path for path in files if _says_dicom(path)]
+    try:
+        found = [path for path in files if says_dicom(path)]
+    except OSError as error:
+        raise refused(folder, error.strerror or error) from error
     if not found:
         raise refused(folder, "it holds no DICOM slices")
     return found
-
-
-def _says_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(132))
-    except OSError as error:
-        raise refused(path, error.strerror or error) from error
 
 
 def read_slices(folder: Path, paths: Sequence[Path], window: str | tuple[float, float] | None = None) -> Image:

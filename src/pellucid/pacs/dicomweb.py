@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from pellucid.errors import MissingPackageError, OptionError, TransferError
+from pellucid.io.dicom_file import NO_PICTURES
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -24,7 +25,6 @@ _PLACE = re.compile(rf"/studies/({_UID})(?:/series/({_UID}))?(?:/instances/({_UI
 _SECONDS = (10, 120)
 """To connect, and between two bytes of an answer."""
 _ROWS = "00280010"
-_NO_PICTURES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
 _NOT_ALLOWED = (401, 403)
 
 
@@ -192,7 +192,7 @@ def explained(url: str) -> Iterator[None]:
 
 def _is_picture(found: Mapping[str, Any]) -> bool:
     kind = UID(str(_first(found, "00080016") or "")).keyword
-    return _first(found, _ROWS) is not None and not kind.startswith(_NO_PICTURES)
+    return _first(found, _ROWS) is not None and not kind.startswith(NO_PICTURES)
 
 
 def _order(found: Mapping[str, Any]) -> tuple[int, str, int, str]:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pellucid.errors import ImageError, TransferError
 from pellucid.export.writing import write
-from pellucid.io.dicom import is_dicom
+from pellucid.io.dicom import says_dicom
 from pellucid.io.refusal import digest
 
 Answer = TypeVar("Answer")
@@ -38,7 +38,10 @@ def objects(folder: Path) -> list[Path]:
         ImageError: there are none.
     """
     paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
-    found = [path for path in paths if not path.name.startswith(".") and _says_dicom(path)]
+    try:
+        found = [path for path in paths if not path.name.startswith(".") and says_dicom(path)]
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be read ({error.strerror or error})") from None
     if not found:
         raise ImageError(f"{folder}: no DICOM object was found there: write some with --export sc,seg,pm,sr")
     return found
@@ -111,11 +114,3 @@ def patiently(ask: Callable[[], Answer], retries: int, wait: float = 1.0) -> Ans
                 raise
         time.sleep(wait * 2**attempt)
     return ask()
-
-
-def _says_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(132))
-    except OSError:
-        return False
