@@ -169,3 +169,18 @@ def test_what_was_put_right_is_listed(explain: Explain, tmp_path: Path) -> None:
     assert explain(tmp_path / "us.dcm", "--export", "seg").exit_code == 0
     changes = json.loads((tmp_path / "out" / "us_metadata.json").read_text())["source_changes"]
     assert "StudyTime was invalid, and is put right" in changes
+
+
+def test_a_window_that_one_file_does_not_have_costs_its_own_result(explain: Explain, tmp_path: Path) -> None:
+    ct(tmp_path / "in")
+    shutil.copy(shipped("SC_rgb_rle.dcm"), tmp_path / "in" / "colour.dcm")
+    result = explain(tmp_path / "in", "--window", "lung", "--batch-size", "1")
+    assert result.exit_code == 1
+    one_line(result, "colour.dcm", "in colour")
+    assert "scan_overlay.png" in written(tmp_path / "out")
+
+
+def test_a_frame_of_a_series_is_refused(explain: Explain, model: Model, tmp_path: Path) -> None:
+    result = explain(slices(tmp_path / "ct", [0, 3]), "--frame", "1", spec=model("deep"))
+    assert result.exit_code == 2
+    one_line(result, "--as files")

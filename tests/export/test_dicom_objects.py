@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -87,7 +88,8 @@ def test_a_segmentation_holds_the_maps(name: str) -> None:
         asked = {"source_sop_instance_uids": [uid], "segment_numbers": [index + 1], "ignore_spatial_locations": True}
         read = graded.get_pixels_by_source_instance(**asked)[0, ..., 0]
         assert np.abs(read - heat).max() <= 0.5 / 255 + 1e-6
-        assert np.array_equal(binary.get_pixels_by_source_instance(**asked)[0, ..., 0], heat >= 0.5)
+        strong = (heat >= heat.max() / 2) & (heat > 0)
+        assert np.array_equal(binary.get_pixels_by_source_instance(**asked)[0, ..., 0], strong)
     description = graded.get_segment_description(2)
     assert description.SegmentLabel == "effusion"
     assert "lass activation of 'effusion'" in description.SegmentDescription
@@ -114,7 +116,7 @@ def test_a_secondary_capture_is_the_picture_with_its_words(name: str) -> None:
     assert made.pixel_array.shape[0] > height
     assert made.pixel_array.shape[1] > width
     assert (made.pixel_array[height:, :width] < 128).any(), "a line is burned in below"
-    assert made.BurnedInAnnotation == "NO"
+    assert made.get("BurnedInAnnotation") == image(name).instances[0].header.get("BurnedInAnnotation")
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -331,3 +333,47 @@ def test_several_frames_without_places_are_no_segmentation() -> None:
     found = pellucid.explain(seeded(Deep).eval(), prepared.values[None], "hirescam")
     with pytest.raises(ExportError, match="--frame"):
         find("seg")(Case("scan", prepared, found))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "refused"),
+    [({"PatientBirthDate": "00000000"}, []), ({"StudyDate": "20261399"}, []), ({"SliceThickness": None}, ["take pm"])],
+)
+def test_sources_of_the_usual_kind_have_their_objects(
+    attributes: dict[str, object], refused: list[str], tmp_path: Path
+) -> None:
+    one = case("ct")
+    header = one.image.original.instances[0].header
+    for name, value in attributes.items():
+        delattr(header, name)
+        if value is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                setattr(header, name, value)
+    files, why = exported(one, KINDS)
+    assert len(why) == len(refused)
+    assert all(words in str(error) for words, error in zip(refused, why, strict=True))
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+        assert errors(tmp_path / file) == [], file
+
+
+def test_uids_differ_where_what_is_said_or_shown_differs() -> None:
+    one = case("ct")
+    named = replace(one, explanation=replace(one.explanation, classes=("x", "y", "z", "w")))
+    shown = replace(one, image=replace(one.image, provenance={**one.image.provenance, "window": [1, 2]}))
+    for kind in ("seg", "sc"):
+        made = [
+            {str(parsed(content).SOPInstanceUID) for content in objects(kind, each).values()}
+            for each in (one, named, shown)
+        ]
+        assert not made[0] & made[1] | made[0] & made[2] | made[1] & made[2]
+
+
+def test_views_of_a_volume_have_no_orientation_of_their_own(tmp_path: Path) -> None:
+    one = volume(tmp_path / "in", "ct")
+    one.image.original.instances[0].header.PatientOrientation = ["L", "P"]
+    one.image.original.instances[2].header.BurnedInAnnotation = "YES"
+    made = parsed(find("sc")(one)["scan_nodule_sc.dcm"])
+    assert not made.PatientOrientation
+    assert made.BurnedInAnnotation == "YES"

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 import torch
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedCTImageStorage, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, EnhancedCTImageStorage, generate_uid
 
 import pellucid
 from pellucid.errors import ImageError, OptionError
@@ -142,14 +142,14 @@ def test_windows_that_are_none(window: str) -> None:
 
 
 def test_presets_are_of_ct_and_windows_of_what_was_measured(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="Hounsfield"):
+    with pytest.raises(ImageError, match="Hounsfield"):
         read_image(shipped("MR_small.dcm"), window="lung")
-    with pytest.raises(OptionError, match="in colour"):
+    with pytest.raises(ImageError, match="in colour"):
         read_image(shipped("examples_rgb_color.dcm"), window="40,400")
     import PIL.Image
 
     PIL.Image.new("L", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(OptionError, match="no measured values"):
+    with pytest.raises(ImageError, match="no measured values"):
         read_image(tmp_path / "a.png", window="40,400")
     with pytest.raises(ImageError, match="it holds one picture"):
         read_image(tmp_path / "a.png", frame=2)
@@ -276,3 +276,33 @@ def test_slices_of_a_volume_are_prepared_as_pictures_are() -> None:
     for index in range(5):
         one = settings(pellucid.Image(volume[:, index], volume[:, index], Geometry.identity((40, 30))))
         assert torch.allclose(whole.values[:, index], one.values, atol=1e-6)
+
+
+def test_a_series_of_one_slice_is_a_volume(tmp_path: Path) -> None:
+    image = read_series(slices(tmp_path / "s", [0]))
+    assert image.values.shape == (1, 1, 10, 12)
+    assert image.spacing == pytest.approx((3, 0.5, 0.75))
+
+
+def test_axes_that_are_not_at_right_angles_have_no_place(tmp_path: Path) -> None:
+    for down in (0.7071, -0.7071):
+        made = dataset(LEVELS[0], PixelSpacing=[1, 1], SliceThickness=1)
+        made.ImagePositionPatient, made.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, down, 0.7071, 0]
+        assert read_image(write(tmp_path, made)).affine is None
+
+
+def test_a_deflated_bomb_among_slices_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, dataset(np.zeros((512, 512), np.uint16)), syntax=DeflatedExplicitVRLittleEndian)
+    monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
+    monkeypatch.setattr("pellucid.io.series.dcmread", lambda *_, **__: pytest.fail("it was inflated"))
+    assert "inflates" in refusal(tmp_path)
+
+
+def test_values_that_begin_far_behind_the_header_are_not_looked_for(tmp_path: Path) -> None:
+    path = nifti(tmp_path, LEVELS, "a.nii")
+    content = bytearray(path.read_bytes())
+    for offset in (1e9, float("nan")):
+        content[108:112] = np.float32(offset).tobytes()
+        path.write_bytes(content)
+        with pytest.raises(ImageError, match="begin at byte"):
+            read_image(path)

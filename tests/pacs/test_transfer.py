@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typer.testing import Result
 from pellucid.errors import ImageError, OptionError, TransferError
 from pellucid.pacs.dicomweb import Access, Server, place
 from pellucid.pacs.dimse import Node, node
+from pellucid.pacs.fetching import fetched
 from pellucid.pacs.pushing import LEDGER, Ledger, objects, patiently, pushed
 from tests.cli.conftest import one_line
 from tests.io.test_dicom import shipped
@@ -260,3 +262,85 @@ def test_an_archive_that_stays_away_is_not_asked_for_each(pellucid: Command, res
     result = pellucid("push", results, "--dicomweb", "http://127.0.0.1:9/dicom-web", "--retries", 0)
     assert (result.exit_code, result.stdout) == (3, "0 sent, 1 failed, 1 not tried\n")
     one_line(result, "cannot be reached")
+
+
+def test_an_association_that_ended_is_made_anew(pellucid: Command, results: Path) -> None:
+    shutil.copy(results / "a.dcm", results / "c.dcm")
+    (results / "b.dcm").unlink()
+    asked: list[int] = []
+
+    def store(event: evt.Event) -> int:
+        asked.append(1)
+        if len(asked) == 1:
+            event.assoc.abort()
+        return 0x0000
+
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(CTImageStorage)
+    made = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        result = pellucid("push", results, "--dicom", f"127.0.0.1:{made.server_address[1]}", "--retries", 2)
+    finally:
+        made.shutdown()
+    assert result.exit_code == 0, result.stderr
+    assert len(asked) >= 2
+
+
+def test_broken_files_are_named_and_the_others_sent(
+    archive: tuple[int, list[str]], pellucid: Command, results: Path
+) -> None:
+    (results / "b.dcm").write_bytes(bytes(128) + b"DICM" + b"broken")
+    result = pellucid("push", results, "--dicom", f"127.0.0.1:{archive[0]}", "--aec", "ARCHIVE")
+    assert "1 sent, 1 failed" in result.stdout
+    one_line(result, "b.dcm: it is a broken DICOM file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["--dicom", "nohost.invalid:104", "--retries", "0"], "cannot be reached", 3),
+        (["--dicom", "127.0.0.1:9", "--tls", "--ca", "FILE"], "no certificate", 2),
+        (["--dicom", "127.0.0.1:9", "--ca", "FILE"], "without --tls", 2),
+        (["--dicomweb", "https://h", "--key", "FILE"], "without its certificate", 2),
+        (["--dicomweb", "https://[x/d"], "begins with https", 2),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    pellucid: Command, results: Path, arguments: list[str], words: str, code: int
+) -> None:
+    given = [str(results / "a_overlay.png") if one == "FILE" else one for one in arguments]
+    result = pellucid("push", results, *given)
+    assert result.exit_code == code
+    one_line(result, words)
+
+
+def found(count: int, offset: int = 0) -> bytes:
+    one = {"00080018": {"vr": "UI", "Value": [""]}, "00280010": {"vr": "US", "Value": [8]}}
+    listed = [{**one, "00080018": {"vr": "UI", "Value": [f"1.2.{offset + index}"]}} for index in range(count)]
+    return json.dumps(listed).encode()
+
+
+def test_a_server_that_ignores_pages_is_not_asked_forever(server: ThreadingHTTPServer) -> None:
+    server.answers += [(200, found(3)), (200, found(3))]
+    listed = place(f"{url(server).replace('http', 'dicomweb+http', 1)}/studies/1.2/series/3.4", Access()).instances()
+    assert listed == [("3.4", f"1.2.{index}") for index in range(3)]
+    assert len(server.asked) == 2
+    server.answers += [(200, found(3)), (200, found(2, 3)), (200, b"[]")]
+    assert (
+        len(place(f"{url(server).replace('http', 'dicomweb+http', 1)}/studies/1.2/series/3.4", Access()).instances())
+        == 5
+    )
+    server.answers += [(200, found(1)), (200, b"[]")]
+    with pytest.raises(TransferError, match="answer is broken"):  # it does not say of which series
+        place(f"{url(server).replace('http', 'dicomweb+http', 1)}/studies/1.2", Access()).instances()
+
+
+def test_a_folder_of_another_study_is_not_taken(server: ThreadingHTTPServer, tmp_path: Path) -> None:
+    other = tmp_path / "series-1" / "0001.dcm"
+    other.parent.mkdir()
+    shutil.copy(shipped("CT_small.dcm"), other)
+    server.answers += [(200, found(1)), (200, b"[]")]
+    at = place(f"{url(server).replace('http', 'dicomweb+http', 1)}/studies/1.2/series/3.4", Access())
+    with pytest.raises(OptionError, match="another study"):
+        list(fetched(at, tmp_path, 0))
+    assert other.read_bytes() == shipped("CT_small.dcm").read_bytes()

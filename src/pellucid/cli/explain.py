@@ -13,6 +13,7 @@ import typer
 
 from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, access_by
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, SPEC, complain, guarded, print_json, printable
+from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
     from pellucid.pacs.dicomweb import Access
@@ -134,6 +135,10 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         job = prepared_job(request)
         if take_as is TakenAs.volume or (take_as is TakenAs.auto and takes_volumes(job.model)):
             files = as_volumes(files)
+            if frame is not None and any(file.slices for file in files):
+                raise OptionError(
+                    f"--frame {frame} was given; the slices are of one volume: take --as files, or no frame"
+                )
         outcomes = _worked(job, files, silent=quiet or as_json)
         _report(outcomes, as_json, quiet, output)
         failed = sum(outcome.error is not None for outcome in outcomes)

@@ -68,7 +68,7 @@ def _sent(
         yield from pushed(paths, server.store, Ledger.of(folder, server.url), retries)
         return
     at = node_at(dicom or "", *node, access)
-    with at.storing(paths) as sender:
+    with at.storing(paths, retries) as sender:
         yield from pushed(paths, sender.store, Ledger.of(folder, at.name), retries)
 
 

@@ -17,6 +17,7 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
+from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import load_model, model_info
 from pellucid.render import colourise
@@ -61,6 +62,8 @@ def prepared_job(request: Request) -> Job:
     colourise(torch.zeros(1, 1), request.colormap)
     if not 0 <= request.alpha <= 1:
         raise OptionError(f"--alpha {request.alpha} was given; it is between 0 and 1")
+    if request.window is not None:
+        asked_window(request.window, "CT")
     device = chosen_device(request.device)
     runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
     classes = None if request.classes is None else _class_names(request.classes)

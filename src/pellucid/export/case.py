@@ -56,7 +56,7 @@ class Case:
 
     @cached_property
     def _heat(self) -> Tensor:
-        return self.image.geometry.restore(self.explanation.heatmaps[:, :1])[0, 0]
+        return self.image.geometry.restore(self.explanation.heatmaps[:, :1].detach().cpu())[0, 0]
 
 
 Exporter = Callable[[Case], Files]

@@ -77,7 +77,8 @@ class Result:
         else:
             told += [[str(header.SOPInstanceUID) for header in self.source.headers]]
             told += [[instance.frame for instance in self.source.instances], one.targets.tolist()]
-            told += [self.case.alpha, self.case.colormap]
+            told += [[one.label(0, column) for column in range(one.targets.shape[1])], one.probabilities.tolist()]
+            told += [self.case.alpha, self.case.colormap, dict(self.case.image.provenance)]
         digest = hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode())
         if parts[0] != "series":
             digest.update(one.heatmaps.detach().cpu().contiguous().numpy().tobytes())
@@ -88,7 +89,7 @@ class Result:
         source = self.source
         try:
             made = make()
-            source.complete(made)
+            source.complete(made, oriented=self.case.image.original.pixels.ndim == 3)
             buffer = io.BytesIO()
             made.save_as(buffer, enforce_file_format=True)
         except PellucidError:

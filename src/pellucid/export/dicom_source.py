@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from pydicom import Dataset
@@ -79,13 +80,16 @@ class Source:
             items.append(item)
         return items
 
-    def complete(self, made: Dataset) -> None:
-        """Give a result what highdicom was not given: names, orientation, and references to the objects as they are."""
+    def complete(self, made: Dataset, oriented: bool) -> None:
+        """Give a result what highdicom was not given: names, orientation, and references to the objects as they are.
+
+        ``oriented``: it lies as its source does, and not as several views of one.
+        """
         header = self.instances[0].header
         for name in _NAMES:
             _anew(made, name, header.get(name, ""))
         if not self.has_planes or "PatientOrientation" in made:
-            _anew(made, "PatientOrientation", header.get("PatientOrientation") or "")
+            _anew(made, "PatientOrientation", (header.get("PatientOrientation") if oriented else None) or "")
         if made.Modality == "OT":  # of series with this modality, the verifier wants to know
             _anew(made, "Laterality", header.get("Laterality") or "")
         if not self.has_planes:
@@ -136,12 +140,15 @@ def _put_right(given: Dataset, changed: dict[str, None]) -> Dataset:
         if name not in header:
             setattr(header, name, "")
             changed[f"{name} was absent, and is empty"] = None
+    if "SliceThickness" not in header:
+        header.SliceThickness = None  # highdicom asks for it, and takes that it is not known
     for name, form in _FORMS.items():
         text = str(header.get(name) or "").strip()
-        plain = re.sub(r"[:.]", "", text) if name == "StudyDate" else text.replace(":", "")
-        if plain != text or (text and not form.fullmatch(text)):
-            setattr(header, name, plain if form.fullmatch(plain) else "")
-            changed[f"{name} was invalid, and is {'put right' if form.fullmatch(plain) else 'empty'}"] = None
+        plain = re.sub(r"[:.]", "", text) if name.endswith("Date") else text.replace(":", "")
+        allowed = form.fullmatch(plain) is not None and (not name.endswith("Date") or _is_date(plain))
+        if plain != text or (text and not allowed):
+            setattr(header, name, plain if allowed else "")
+            changed[f"{name} was invalid, and is {'put right' if allowed else 'empty'}"] = None
     age = str(header.get("PatientAge") or "")
     if age and not _AGE.fullmatch(age):
         del header.PatientAge
@@ -152,6 +159,13 @@ def _put_right(given: Dataset, changed: dict[str, None]) -> Dataset:
         del header.PatientIdentityRemoved
         changed["PatientIdentityRemoved was without a method, and is left out"] = None
     return header
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(datetime.strptime(text, "%Y%m%d"))
+    except ValueError:
+        return False
 
 
 def _single(header: Dataset, has_planes: bool, frame: int | None) -> None:

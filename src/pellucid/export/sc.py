@@ -48,8 +48,10 @@ def _made(result: Result, one: Case, index: int) -> Dataset:
     )
     made.SourceImageSequence = source.references()
     made.DerivationDescription = fit(f"Class activation of '{one.explanation.label(0)}'. {result.described()}", 1024)
-    # Whether a picture names its patient: this one does where the one below does.
-    made.BurnedInAnnotation = source.first.get("BurnedInAnnotation") or "NO"
+    # Whether a picture names its patient: this one does where one below does, and nobody knows where nobody said.
+    said = {str(instance.header.get("BurnedInAnnotation") or "") for instance in source.instances}
+    if "YES" in said or said == {"NO"}:
+        made.BurnedInAnnotation = "YES" if "YES" in said else "NO"
     return made
 
 

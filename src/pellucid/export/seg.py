@@ -28,10 +28,17 @@ def seg(case: Case) -> Files:
             "a Segmentation was asked for; the source holds several frames and does not say where they lie: explain "
             "one, with --frame"
         )
+    if result.source.has_planes and not all(header.get("SliceThickness") for header in result.source.headers):
+        raise ExportError(
+            "a Segmentation was asked for; the source does not say how thick its slices are, which one in the patient "
+            "must: take pm, which may leave it out"
+        )
     maps = np.stack([one.heat().numpy().astype(np.float32) for one in case.each()], axis=-1)
     maps = maps if maps.ndim == 4 else maps[None]
+    strongest = maps.max(axis=(0, 1, 2))
+    strong = (maps >= THRESHOLD * strongest) & (strongest > 0)
     fractional = result.written(lambda: _made(result, maps, "FRACTIONAL"), "seg")
-    return fractional | result.written(lambda: _made(result, maps >= THRESHOLD, "BINARY"), "seg-binary")
+    return fractional | result.written(lambda: _made(result, strong, "BINARY"), "seg-binary")
 
 
 def _made(result: Result, maps: npt.NDArray[np.float32] | npt.NDArray[np.bool_], kind: str) -> Dataset:

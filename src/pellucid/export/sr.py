@@ -38,7 +38,7 @@ def _made(result: Result) -> Dataset:
     report = MeasurementReport(
         observation_context=_observer(result),
         procedure_reported=CodedConcept.from_code(codes.SCT.ImagingProcedure),
-        imaging_measurements=[_finding(result, one) for one in result.case.each()],
+        imaging_measurements=[_finding(result, one, index) for index, one in enumerate(result.case.each())],
     )
     made: Dataset = ComprehensiveSR(
         evidence=result.source.headers,
@@ -62,7 +62,7 @@ def _observer(result: Result) -> ObservationContext:
     )
 
 
-def _finding(result: Result, one: Case) -> Any:
+def _finding(result: Result, one: Case, index: int) -> Any:
     """A class: its probability, and the region where there is one."""
     from highdicom.sr import (
         CodedConcept,
@@ -76,7 +76,7 @@ def _finding(result: Result, one: Case) -> Any:
     explanation = one.explanation
     target, label = int(explanation.targets[0, 0]), fit(explanation.label(0))
     told: dict[str, Any] = {
-        "tracking_identifier": TrackingIdentifier(uid=result.uid("finding", label), identifier=label),
+        "tracking_identifier": TrackingIdentifier(uid=result.uid("finding", str(index)), identifier=label),
         "finding_type": CodedConcept(str(target), _SCHEME, label),
         "algorithm_id": _algorithm(result),
     }

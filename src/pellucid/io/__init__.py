@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, OptionError, PellucidWarning
+from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io.dicom import is_dicom, read_dicom, says_dicom
 from pellucid.io.nifti import ENDINGS, is_nifti, read_nifti
 from pellucid.io.raster import is_raster, read_raster
@@ -46,8 +46,9 @@ def read_image(
     what the file stores. ``frame``: the number of the one to read, from 1.
 
     Raises:
-        ImageError: the file is missing, unreadable, broken, too large, or holds no picture.
-        OptionError: the window is none, or the file has no measured values to look at through one.
+        ImageError: the file is missing, unreadable, broken, too large, or holds no picture; or none to look at through
+            a window: it is in colour, or was not measured, or the window is a preset of CT.
+        OptionError: the window is none.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -82,8 +83,8 @@ def _check_single(path: Path, frame: int | None) -> None:
 def _check_plain(path: Path, window: object) -> None:
     """Refuse what only files of measured values can give."""
     if window is not None:
-        raise OptionError(
-            f"window {window!r} was asked for; {path} is neither DICOM nor NIfTI, and holds no measured values"
+        raise refused(
+            path, f"window {window!r} was asked for; it is neither DICOM nor NIfTI: it holds no measured values"
         )
 
 

@@ -23,7 +23,7 @@ from pellucid.io.dicom_codestream import check_codestreams
 from pellucid.io.dicom_file import check, kind_of, open_dicom
 from pellucid.io.dicom_frames import header_of, instances, placed, views
 from pellucid.io.refusal import refused
-from pellucid.io.window import first, is_padding, shown_as
+from pellucid.io.window import NoWindowError, first, is_padding, shown_as
 
 
 def is_dicom(head: bytes) -> bool:
@@ -50,18 +50,18 @@ class Measured:
     instances: tuple[Instance, ...]
     facts: Mapping[str, Any]
 
-    def image(self, window: str | tuple[float, float] | None) -> Image:
-        """The picture, or the volume of several frames, as it is to be shown."""
+    def image(self, window: str | tuple[float, float] | None, volume: bool) -> Image:
+        """The picture, or the ``volume`` of its frames, as it is to be shown."""
         if self.padding is not None:
             pixels, shown = shown_as(self.values, self.padding, self.headers, window)
         elif window is not None:
-            raise OptionError(f"window {window!r} was asked for; the picture is in colour, which has none")
+            raise NoWindowError(f"window {window!r} was asked for; the picture is in colour, which has none")
         else:
             pixels, shown = self.values, {"voi": None, "window": None}
         pixels = 1 - pixels if self.facts["inverted"] else pixels
-        values, pixels = (one[:, 0] if len(self.headers) == 1 else one for one in (self.values, pixels))
+        values, pixels = (one if volume else one[:, 0] for one in (self.values, pixels))
         geometry = Geometry.identity(tuple(pixels.shape[1:]))
-        spacing, affine = placed(self.headers)
+        spacing, affine = placed(self.headers, volume)
         made = Image(pixels.float(), values.float(), geometry, {**self.facts, **shown}, None, spacing, affine)
         return replace(made, instances=self.instances)
 
@@ -78,10 +78,11 @@ def read_dicom(
 
     Raises:
         ImageError: the file is broken or too large, or holds no image; the message names what it is.
-        OptionError: the window is none.
+        OptionError: the window is none of any picture.
     """
     with explained(path):
-        return measured(path, frame, bare).image(window)
+        found = measured(path, frame, bare)
+        return found.image(window, volume=len(found.headers) > 1)
 
 
 def measured(path: Path, frame: int | None = None, bare: bool = False) -> Measured:
@@ -109,6 +110,8 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except (ImageError, OptionError):
         raise
+    except NoWindowError as error:
+        raise refused(path, error) from None
     # Any attribute may hold anything, and what comes of it differs between versions of pydicom. The
     # error's own words are left out: they may quote what the file says about the patient.
     except Exception as error:

@@ -28,8 +28,8 @@ NO_PICTURES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
 def open_dicom(path: Path, bare: bool) -> FileDataset:
     """Read a file's attributes, and add the transfer syntax where the file leaves it out."""
     try:
-        if not bare and _inflated_size_exceeds(path, _MAX_BYTES):
-            raise refused(path, f"it inflates to more than {_MAX_BYTES:,} bytes")
+        if not bare:
+            check_inflated(path)
         dataset = dcmread(path, force=bare)
         known = "SOPClassUID" in dataset or any(name in dataset for name in _PIXELS)
         if "TransferSyntaxUID" not in dataset.file_meta:
@@ -41,6 +41,12 @@ def open_dicom(path: Path, bare: bool) -> FileDataset:
     if bare and not known:
         raise refused(path, "it is no DICOM file: it has neither a preamble nor pixels nor a SOP class")
     return dataset
+
+
+def check_inflated(path: Path) -> None:
+    """Refuse a deflated file that is a bomb, before pydicom reads any of it."""
+    if _inflated_size_exceeds(path, _MAX_BYTES):
+        raise refused(path, f"it inflates to more than {_MAX_BYTES:,} bytes")
 
 
 def _guessed_syntax(dataset: FileDataset) -> UID:

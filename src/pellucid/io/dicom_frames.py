@@ -79,7 +79,7 @@ def plane(header: Dataset) -> tuple[Tensor, Tensor, Tensor] | None:
         return None
     along, down = cosines[:3], cosines[3:]
     lengths = torch.stack([along.norm(), down.norm()])
-    if bool(((lengths - 1).abs() > 0.01).any()) or float(along @ down) > 0.01:
+    if bool(((lengths - 1).abs() > 0.01).any()) or abs(float(along @ down)) > 0.01:
         return None
     return position, along * between[1], down * between[0]
 
@@ -90,10 +90,10 @@ def spacing(header: Dataset) -> tuple[float, float] | None:
     return None if found is None or not bool((found > 0).all()) else (float(found[0]), float(found[1]))
 
 
-def placed(headers: Sequence[Dataset]) -> tuple[tuple[float, ...] | None, Tensor | None]:
+def placed(headers: Sequence[Dataset], volume: bool) -> tuple[tuple[float, ...] | None, Tensor | None]:
     """The spacing in the order of the axes, (H, W) or (F, H, W), and the affine; None each where it is not stated."""
     within, affine = spacing(headers[0]), affine_of(headers)
-    if len(headers) == 1:
+    if not volume:
         return within, affine
     return None if affine is None or within is None else (float(affine[:3, 2].norm()), *within), affine
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, MissingPackageError, said
 from pellucid.io.refusal import MAX_PIXELS, refused
-from pellucid.io.window import asked_window, whole_range
+from pellucid.io.window import NoWindowError, Window, asked_window, whole_range
 
 ENDINGS = (".nii", ".nii.gz")
+_MOST_BEFORE = 2**24
+"""Bytes of extensions before the values."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -41,7 +45,7 @@ def read_nifti(path: Path, window: str | tuple[float, float] | None = None, fram
     values = torch.where(values.isfinite(), values, 0)
     shown: dict[str, Any] = {"voi": "range", "window": None}
     if window is not None:
-        by = asked_window(window, "")
+        by = _window(path, window)
         pixels, shown = by(values), {"voi": by.function, "window": [by.centre, by.width]}
     else:
         pixels = whole_range(values, torch.ones_like(values, dtype=torch.bool))
@@ -53,6 +57,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     """Values (1, *space), affine, and distances between pixels."""
     nibabel = _nibabel()
     try:
+        _check_offset(path)
         file = nibabel.load(path)
         shape = tuple(int(length) for length in file.shape)
         if len(shape) not in (2, 3) or file.get_data_dtype().kind not in "iuf":
@@ -68,6 +73,25 @@ def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     except Exception as error:  # of hostile bytes: of every kind
         raise refused(path, f"it is a broken NIfTI file ({said(error)})") from error
     return torch.from_numpy(array.T.copy())[None], affine, zooms
+
+
+def _window(path: Path, window: str | tuple[float, float]) -> Window:
+    try:
+        return asked_window(window, "")
+    except NoWindowError as error:
+        raise refused(path, error) from None
+
+
+def _check_offset(path: Path) -> None:
+    """Refuse a file whose values begin far behind its header: what lies between would be read whole."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        head = file.read(540)
+    for order in ("<", ">"):
+        for size, place, kind in ((348, 108, "f"), (540, 168, "q")):
+            if len(head) >= place + 8 and struct.unpack_from(f"{order}i", head)[0] == size:
+                offset = struct.unpack_from(f"{order}{kind}", head, place)[0]
+                if not 0 <= offset <= _MOST_BEFORE:
+                    raise refused(path, f"its values begin at byte {offset:.0f}; at most {_MOST_BEFORE:,} is read")
 
 
 def _one_slice(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.io.dicom import Measured, explained, measured, says_dicom
+from pellucid.io.dicom_file import check_inflated
 from pellucid.io.dicom_frames import plane
 from pellucid.io.refusal import MAX_PIXELS, digest, refused
 from pellucid.io.window import first
@@ -48,6 +49,7 @@ def series_of(path: Path) -> str | None:
     try:
         if not says_dicom(path):
             return None
+        check_inflated(path)
         tags = ["SeriesInstanceUID", "NumberOfFrames", "Rows"]
         header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
         single = int(first(header.get("NumberOfFrames")) or 1) == 1 and header.get("Rows") is not None
@@ -86,11 +88,14 @@ def read_slices(folder: Path, paths: Sequence[Path], window: str | tuple[float, 
         {**parts[0].facts, "slices": len(parts)},
     )
     digests = [digest(path) for path in ordered]
-    return replace(whole.image(window), digest=hashlib.sha256("".join(digests).encode()).hexdigest())
+    with explained(folder):
+        image = whole.image(window, volume=True)
+    return replace(image, digest=hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
 def _header(path: Path) -> Dataset:
     with explained(path):
+        check_inflated(path)
         return dcmread(path, stop_before_pixels=True)
 
 

@@ -26,6 +26,10 @@ PRESETS = {
 """Centres and widths that CT is read with, in Hounsfield units."""
 
 
+class NoWindowError(Exception):
+    """A picture that the window which was asked for is none of; readers say of which file."""
+
+
 @dataclass(frozen=True)
 class Window:
     """A grey-scale window (DICOM PS3.3 C.11.2.1.2), in the units of the values (for CT, Hounsfield).
@@ -85,12 +89,13 @@ def asked_window(window: str | tuple[float, float], modality: str) -> Window:
 
     Raises:
         OptionError: it is none of these, or the standard does not allow it.
+        NoWindowError: it is a preset, and this is no CT.
     """
     if window in PRESETS:
         if modality != "CT":
-            raise OptionError(
-                f"window {window!r} was asked for; presets are in Hounsfield units, of CT, and this is "
-                f"{modality or 'of no stated modality'}: give centre and width, such as 40,400"
+            raise NoWindowError(
+                f"window {window!r} was asked for; presets are in Hounsfield units, of CT, which this is not: give "
+                f"centre and width, such as 40,400"
             )
         return Window(*PRESETS[str(window)])
     try:

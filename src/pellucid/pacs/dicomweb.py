@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ _PLACE = re.compile(rf"/studies/({_UID})(?:/series/({_UID}))?(?:/instances/({_UI
 _SECONDS = (10, 120)
 """To connect, and between two bytes of an answer."""
 _ROWS = "00280010"
+_PAGE = 500
+_MOST = 100_000
+"""Instances that are listed at a time, and in all."""
 _NOT_ALLOWED = (401, 403)
 
 
@@ -42,6 +46,8 @@ class Access:
         for what, path in (("certificate", self.certificate), ("key", self.key), ("ca", self.ca)):
             if path is not None and not path.is_file():
                 raise OptionError(f"--{what} {path} was given; there is no such file")
+        if self.key is not None and self.certificate is None:
+            raise OptionError(f"--key {self.key} was given without its certificate: give --certificate, too")
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,10 @@ class Server:
 
     def __post_init__(self) -> None:
         """Refuse what is no address."""
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme not in ("https", "http") or not parts.hostname:
             raise OptionError(f"{self.url} was given; a DICOMweb service's address begins with https:// or http://")
         if parts.username or parts.password:
@@ -89,8 +98,9 @@ class Server:
         Raises:
             TransferError: the server cannot be reached, or does not take it.
         """
+        client = self.client()
         with explained(self.url):
-            answer = self.client().store_instances([dcmread(path)])
+            answer = client.store_instances([_read(path)])
             failed: Sequence[Dataset] = answer.get("FailedSOPSequence") or []
         if len(failed):
             reason = failed[0].get("FailureReason")
@@ -114,14 +124,27 @@ class Place:
             TransferError: the server cannot be reached, does not allow it, or has none.
         """
         filters = {"SOPInstanceUID": self.instance} if self.instance else None
+        client = self.server.client()
         with explained(self.server.url):
-            client = self.server.client()
-            found = client.search_for_instances(self.study, self.series, search_filters=filters, get_remaining=True)
+            found = self._found(partial(client.search_for_instances, self.study, self.series, search_filters=filters))
             pictures = sorted((one for one in found if _is_picture(one)), key=_order)
-            uids = [(str(_first(one, "0020000E")), str(_first(one, "00080018"))) for one in pictures]
+            uids = [(self.series or str(_first(one, "0020000E")), str(_first(one, "00080018"))) for one in pictures]
+            if not all(re.fullmatch(_UID, uid) for pair in uids for uid in pair):
+                raise ValueError("an answer without the UIDs that were asked for")
         if not uids:
             raise TransferError(f"{self.server.url}: it has no picture there: check the address")
         return uids
+
+    def _found(self, search: Callable[..., Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+        """What a server finds, a page at a time, until one brings nothing new."""
+        known: dict[str, Mapping[str, Any]] = {}
+        while len(known) < _MOST:
+            page = search(limit=_PAGE, offset=len(known))
+            fresh = {str(_first(one, "00080018")): one for one in page}
+            if fresh.keys() <= known.keys():
+                return list(known.values())
+            known |= fresh
+        raise TransferError(f"{self.server.url}: it has more than {_MOST:,} instances there: ask for a series")
 
     def retrieve(self, series: str, instance: str) -> Dataset:
         """An instance, as it is stored (WADO-RS).
@@ -129,9 +152,10 @@ class Place:
         Raises:
             TransferError: the server cannot be reached, or does not give it.
         """
+        client = self.server.client()
         with explained(self.server.url):
             kinds = (("application/dicom", "*"),)
-            made: Dataset = self.server.client().retrieve_instance(self.study, series, instance, media_types=kinds)
+            made: Dataset = client.retrieve_instance(self.study, series, instance, media_types=kinds)
             return made
 
 
@@ -188,6 +212,13 @@ def explained(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # an answer is hostile, too
         raise TransferError(f"{url}: its answer is broken ({type(error).__name__})") from None
+
+
+def _read(path: Path) -> Dataset:
+    try:
+        return dcmread(path)
+    except Exception as error:  # a broken file's
+        raise TransferError(f"{path.name}: it is a broken DICOM file ({type(error).__name__})") from None
 
 
 def _is_picture(found: Mapping[str, Any]) -> bool:

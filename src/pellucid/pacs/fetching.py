@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
-from pellucid.errors import TransferError
+from pellucid.errors import OptionError, TransferError
 from pellucid.export.writing import write
 from pellucid.pacs.dicomweb import Place, explained
 from pellucid.pacs.pushing import patiently
@@ -20,8 +20,10 @@ def fetched(place: Place, folder: Path, retries: int, wait: float = 1.0) -> Iter
 
     Raises:
         TransferError: the server cannot be reached, or does not give one.
+        OptionError: the folder holds other pictures, which would be taken for these.
     """
     listed = patiently(place.instances, retries, wait)
+    _check_own(folder, {instance for _, instance in listed})
     series: dict[str, int] = {}
     counts: dict[str, int] = {}
     for uid, instance in listed:
@@ -34,12 +36,23 @@ def fetched(place: Place, folder: Path, retries: int, wait: float = 1.0) -> Iter
         yield path
 
 
+def _check_own(folder: Path, instances: set[str]) -> None:
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        if _instance(path) not in (None, *instances):
+            raise OptionError(f"--download {folder} was given; {path} is of another study: name a folder of its own")
+
+
 def _is(path: Path, instance: str) -> bool:
     """Whether a file holds an instance."""
+    return _instance(path) == instance
+
+
+def _instance(path: Path) -> str | None:
+    """Which instance a file holds; None where it is not there, or half of one."""
     try:
-        return bool(dcmread(path, stop_before_pixels=True).get("SOPInstanceUID") == instance)
-    except Exception:  # it is not there, or half of it
-        return False
+        return str(dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    except Exception:  # of whatever was left there
+        return None
 
 
 def _packed(place: Place, made: Dataset, instance: str) -> bytes:
