@@ -11,6 +11,7 @@ import nibabel
 import numpy as np
 import pydicom
 from PIL import Image as Pillow
+from pydicom.datadict import dictionary_VR
 from typer.testing import Result
 
 import pellucid as library
@@ -22,6 +23,25 @@ from tests.io.test_volumes import LEVELS, nifti, slices
 Explain = Callable[..., Result]
 Model = Callable[..., str]
 IDENTITY = ("Doe", "Jane", "MRN-4711", "4711", "19500101", "Who", "Elsewhere", "ACC123")
+
+
+PROFILE = [
+    "AcquisitionDate", "AcquisitionTime", "AdmissionID", "AdmittingDiagnosesDescription", "ContentDate",
+    "CurrentPatientLocation", "DerivationDescription", "DeviceSerialNumber", "EthnicGroup", "FrameOfReferenceUID",
+    "ImageComments", "InstitutionAddress", "InstitutionalDepartmentName", "IssuerOfPatientID", "MedicalAlerts",
+    "NameOfPhysiciansReadingStudy", "Occupation", "OperatorsName", "OtherPatientIDs", "PatientAddress",
+    "PatientBirthName", "PatientBirthTime", "PatientComments", "PatientMotherBirthName", "PatientTelephoneNumbers",
+    "PerformedProcedureStepDescription", "PerformingPhysicianName", "ProtocolName", "RequestingPhysician",
+    "SeriesDate", "SeriesDescription", "SeriesTime", "StationName", "StudyDate", "StudyDescription", "StudyID",
+    "StudyTime",
+]  # fmt: skip
+"""Of the attributes that the basic confidentiality profile removes (PS3.15, table E.1-1), those of an image."""
+
+
+def secret(vr: str, index: int) -> str:
+    """A value of a kind that occurs nowhere else."""
+    kinds = {"DA": f"187{index % 10}1{index % 3}{10 + index % 18}", "TM": f"0{index % 10}4{index % 10}59.987"}
+    return kinds.get(vr, f"9.87.65.{index}" if vr == "UI" else f"SECRET{index}X")
 
 
 def ct(folder: Path) -> Path:
@@ -136,10 +156,13 @@ def test_nothing_but_objects_names_the_patient(explain: Explain, tmp_path: Path)
     made = pydicom.dcmread(path)
     made.StudyInstanceUID, made.SeriesInstanceUID = "1.2.826.0.1.3680043.1", "1.2.826.0.1.3680043.2"
     made.PatientName = "Doe"  # of one part, which highdicom would doubt, and say
+    for index, name in enumerate(PROFILE):
+        made.add_new(name, dictionary_VR(name), secret(dictionary_VR(name), index))
     made.save_as(path)
     result = explain(path, "--export", "png,npz,sc,seg,sr,pm")
     assert result.exit_code == 1  # it has no geometry
     secrets = [*IDENTITY, "1.2.826.0.1.3680043", str(made.SOPInstanceUID)]
+    secrets += [secret(dictionary_VR(name), index) for index, name in enumerate(PROFILE)]
     for name in written(tmp_path / "out"):
         content = (tmp_path / "out" / name).read_bytes()
         if name.endswith(".dcm"):

@@ -386,3 +386,24 @@ def test_an_interrupt_is_no_broken_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("pellucid.io.dicom.pixel_array", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(path)
+
+
+REFUSED = ("RTDose", "Segmentation")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_pydicom_decodes_is_read(path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            source = pydicom.dcmread(path)
+            decoded = source.pixel_array
+        except Exception:  # what pydicom does not take, we need not
+            return
+        if source.SOPClassUID.keyword.startswith(REFUSED):
+            assert "is not an image" in refusal(path)
+            return
+        image = read_image(path)
+    height, width = source.Rows, source.Columns
+    assert image.size[-2:] == (height, width)
+    assert image.pixels.numel() in (decoded.size, 3 * decoded.size)  # palettes become colours
