@@ -22,7 +22,7 @@ install: $(READY)  ## make the environment (.venv, about 6 GB: PyTorch is most o
 demo: $(READY)  ## make a page that explains images whose truth is known; it is in demo-output
 	$(BIN)/pellucid demo --output demo-output
 
-test: $(READY)  ## run all tests with coverage, on two cores in under 6 minutes
+test: $(READY)  ## run all tests with coverage, on two cores in under 10 minutes
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
 
