@@ -3,8 +3,18 @@
 # run in a network namespace with loopback only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# Debian would start Orthanc as a service, open to the network: while it is installed, no service is started.
+install() {
+    local policy=/usr/sbin/policy-rc.d
+    apt-get update -qq || true
+    if [ -e "$policy" ]; then policy=""; else printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; fi
+    apt-get install -qq -y orthanc orthanc-dicomweb dcmtk iproute2 >/dev/null || true
+    [ -z "$policy" ] || rm -f "$policy"
+}
+
 if ! command -v Orthanc >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    apt-get update -qq && apt-get install -qq -y orthanc orthanc-dicomweb dcmtk iproute2 >/dev/null
+    install
 fi
 if ! command -v Orthanc >/dev/null; then
     echo "skipped: Orthanc is not installed, and cannot be without apt-get as root" >&2
