@@ -17,7 +17,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, EnhancedCTImageStorage, 
 import pellucid
 from pellucid.errors import ImageError, OptionError
 from pellucid.io import read_image, read_series
-from tests.io.test_dicom import dataset, shipped, write
+from tests.io.test_dicom import dataset, lut, shipped, write
 
 SERIES = generate_uid()
 LEVELS = np.random.default_rng(5).integers(0, 1000, (6, 10, 12), dtype=np.int16)
@@ -306,3 +306,17 @@ def test_values_that_begin_far_behind_the_header_are_not_looked_for(tmp_path: Pa
         path.write_bytes(content)
         with pytest.raises(ImageError, match="begin at byte"):
             read_image(path)
+
+
+def test_each_slice_is_shown_by_its_own_table(tmp_path: Path) -> None:
+    folder = slices(tmp_path / "s", [0, 3], RescaleIntercept=0)
+    for name, top in (("99.dcm", 4095), ("98.dcm", 2047)):
+        made = pydicom.dcmread(folder / name)
+        made.VOILUTSequence = [lut(np.linspace(0, top, 4096).round().astype(np.uint16), 0, 12)]
+        made.RescaleSlope, made.RescaleIntercept = 1, 0
+        made.save_as(folder / name)
+    image = read_series(folder)
+    assert image.provenance["voi"] == "table"
+    for index, top in enumerate((4095, 2047)):
+        expected = torch.from_numpy(LEVELS[index] / 4095 * top / 4095).float()
+        assert torch.allclose(image.pixels[0, index], expected, atol=1e-3)

@@ -72,8 +72,9 @@ def shown_as(
     shown: dict[str, Any] = {"voi": "range", "window": None, "padding_excluded": False}
     stored = [stored_window(header) for header in headers] if window is None else []
     by = asked_window(window, str(headers[0].get("Modality") or "")) if window is not None else stored[0]
-    if window is None and headers[0].get("VOILUTSequence"):
-        pixels = voi_table(values, headers[0])
+    if window is None and all(header.get("VOILUTSequence") for header in headers):
+        each = (voi_table(values[:, index], header) for index, header in enumerate(headers))
+        pixels = torch.stack(list(each), dim=1)
         shown["voi"] = "table"
     elif by is not None and len(set(stored)) <= 1:
         pixels = by(values)
