@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -58,11 +59,13 @@ def shares(folder: Path, repeats: int) -> dict[str, float]:
     explanation = pellucid.explain(model, prepared.values[None])
     steps: dict[str, Callable[[], object]] = {"reading and decoding": lambda: read_image(path)}
     for name in FORMATS:
-        steps[f"{name}: making and writing"] = lambda name=name: write(  # type: ignore[misc]
-            folder / "out", find(name)(Case("scan", prepared, explanation)), overwrite=True
-        )
+        steps[f"{name}: making and writing"] = partial(_written, folder / "out", name, prepared, explanation)
     predict = forward(model, prepared.values[None])
     return {name: _ratio(step, predict, repeats) for name, step in steps.items()}
+
+
+def _written(folder: Path, name: str, image: pellucid.Image, explanation: pellucid.Explanation) -> None:
+    write(folder, find(name)(Case("scan", image, explanation)), overwrite=True)
 
 
 def _ratio(step: Callable[[], object], base: Callable[[], object], repeats: int) -> float:
