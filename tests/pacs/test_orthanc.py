@@ -98,6 +98,11 @@ def study(tmp_path: Path) -> tuple[Path, str]:
     return folder, str(study)
 
 
+def at(url: str, study: str) -> str:
+    """What ``pellucid explain`` calls a study."""
+    return f"{url.replace('http', 'dicomweb+http', 1)}/studies/{study}"
+
+
 def kinds(url: str, study: str) -> list[str]:
     """The modalities of what the archive holds of a study."""
     with urllib.request.urlopen(f"{url}/studies/{study}/instances?includefield=Modality", timeout=PATIENCE) as answer:
@@ -118,7 +123,7 @@ def test_from_pacs_to_pacs(
     to = ["--dicomweb", orthanc] if way == "dicomweb" else ["--dicom", f"127.0.0.1:{DICOM}", "--aec", "ORTHANC"]
     stored = pellucid("push", folder, *to)
     assert (stored.exit_code, stored.stdout) == (0, "3 sent\n"), stored.stderr
-    address = f"{orthanc.replace('http', 'dicomweb+http', 1)}/studies/{uid}"
+    address = at(orthanc, uid)
     explained = pellucid(
         "explain", address, "--model", model("make"), "--output", tmp_path / "out", "--export", "sc,seg,pm,sr,png",
         "--download", tmp_path / "kept", "--target", "all",
@@ -177,7 +182,7 @@ def test_a_volume_from_a_series(
 ) -> None:
     folder, uid = study
     assert pellucid("push", folder, "--dicomweb", orthanc).exit_code == 0
-    address = f"{orthanc.replace('http', 'dicomweb+http', 1)}/studies/{uid}"
+    address = at(orthanc, uid)
     result = pellucid("explain", address, "--model", model("deep"), "--output", tmp_path / "out", "--export", "seg,pm")
     assert result.exit_code == 0, result.stderr
     assert pydicom.dcmread(tmp_path / "out" / "series-1_pm.dcm").NumberOfFrames == 3
@@ -193,7 +198,7 @@ def test_fetching_goes_on_where_it_ended(
 ) -> None:
     folder, uid = study
     pellucid("push", folder, "--dicomweb", orthanc)
-    address = f"{orthanc.replace('http', 'dicomweb+http', 1)}/studies/{uid}"
+    address = at(orthanc, uid)
     arguments = ["--model", model("make"), "--download", tmp_path / "kept", "--overwrite", "-o", tmp_path / "out"]
     assert pellucid("explain", address, *arguments).exit_code == 0
     kept = sorted((tmp_path / "kept" / "series-1").iterdir())
@@ -206,7 +211,7 @@ def test_fetching_goes_on_where_it_ended(
 
 
 def test_what_is_not_there(orthanc: str, pellucid: Command, model: Callable[..., str], tmp_path: Path) -> None:
-    address = f"{orthanc.replace('http', 'dicomweb+http', 1)}/studies/1.2.3"
+    address = at(orthanc, "1.2.3")
     result = pellucid("explain", address, "--model", model("make"), "-o", tmp_path / "out")
     assert result.exit_code == 3
     assert "1.2.3" not in one_line(result, "no picture there")

@@ -75,8 +75,7 @@ class Result:
         if parts[0] == "series":
             told += [str(self.source.first.SeriesInstanceUID)]
         else:
-            told += [[str(header.SOPInstanceUID) for header in self.source.headers]]
-            told += [[instance.frame for instance in self.source.instances], one.targets.tolist()]
+            told += [[str(header.SOPInstanceUID) for header in self.source.headers], one.targets.tolist()]
             told += [[one.label(0, column) for column in range(one.targets.shape[1])], one.probabilities.tolist()]
             told += [self.case.alpha, self.case.colormap, dict(self.case.image.provenance)]
         digest = hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode())

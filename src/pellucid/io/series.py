@@ -109,17 +109,17 @@ def _slice(path: Path) -> Measured:
 
 def _check_alike(folder: Path, headers: dict[Path, Dataset]) -> None:
     """Refuse slices that are not of one series, or not of one size, by the names of two of them."""
-    first, *_ = headers
+    start, *_ = headers
     for name, said in (("SeriesInstanceUID", "series"), ("Rows", "heights"), ("Columns", "widths")):
         kinds = Counter(str(header.get(name)) for header in headers.values())
         if len(kinds) > 1:
-            other = next(path for path in headers if headers[path].get(name) != headers[first].get(name))
+            other = next(path for path in headers if headers[path].get(name) != headers[start].get(name))
             raise refused(
                 folder,
-                f"its {len(headers)} slices are of {len(kinds)} {said} ({first.name} is not of that of {other.name}): "
+                f"its {len(headers)} slices are of {len(kinds)} {said} ({start.name} is not of that of {other.name}): "
                 f"give each a folder of its own",
             )
-    size = [int(headers[first].get(name) or 0) for name in ("Rows", "Columns")]
+    size = [int(headers[start].get(name) or 0) for name in ("Rows", "Columns")]
     if len(headers) * math.prod(size) > MAX_PIXELS:
         raise refused(folder, f"its {len(headers)} slices have more than {MAX_PIXELS:,} pixels")
 
@@ -131,10 +131,10 @@ def _in_order(folder: Path, headers: dict[Path, Dataset]) -> list[Path]:
     if lost is not None:
         raise refused(folder, f"{lost.name} does not say where it lies (position, orientation, spacing)")
     known = {path: one for path, one in planes.items() if one is not None}
-    first, (_, along, down) = next(iter(known.items()))
+    start, (_, along, down) = next(iter(known.items()))
     for path, (_, *steps) in known.items():
         if not all(torch.allclose(own, other, atol=1e-3) for own, other in zip(steps, (along, down), strict=True)):
-            raise refused(folder, f"{path.name} lies in another direction, or is of another spacing, than {first.name}")
+            raise refused(folder, f"{path.name} lies in another direction, or is of another spacing, than {start.name}")
     normal = torch.linalg.cross(along, down)
     normal /= normal.norm()
     heights = {path: float(one[0] @ normal) for path, one in known.items()}

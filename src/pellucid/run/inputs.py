@@ -69,10 +69,9 @@ def _volume(group: Sequence[Input]) -> Input:
 
 def _stem(relative: PurePath) -> PurePath:
     """A path without the ending of a picture's name, which may be of two parts."""
-    ending = next((ending for ending in SUFFIXES if relative.name.lower().endswith(ending)), relative.suffix)
-    return relative.with_name(
-        relative.name.removesuffix(relative.name[len(relative.name) - len(ending) :]) or relative.name
-    )
+    name = relative.name
+    ending = next((ending for ending in SUFFIXES if name.lower().endswith(ending)), relative.suffix)
+    return relative.with_name(name[: len(name) - len(ending)] or name)
 
 
 def _apart(found: Sequence[tuple[Path, PurePath]], stems: list[PurePath]) -> list[PurePath]:
