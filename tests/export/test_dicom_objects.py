@@ -362,12 +362,14 @@ def test_uids_differ_where_what_is_said_or_shown_differs() -> None:
     one = case("ct")
     named = replace(one, explanation=replace(one.explanation, classes=("x", "y", "z", "w")))
     shown = replace(one, image=replace(one.image, provenance={**one.image.provenance, "window": [1, 2]}))
+    mapped = replace(one, explanation=replace(one.explanation, heatmaps=one.explanation.heatmaps.flip(-1)))
     for kind in ("seg", "sc"):
-        made = [
-            {str(parsed(content).SOPInstanceUID) for content in objects(kind, each).values()}
-            for each in (one, named, shown)
+        uids = [
+            str(parsed(content).SOPInstanceUID)
+            for each in (one, named, shown, mapped)
+            for content in objects(kind, each).values()
         ]
-        assert not made[0] & made[1] | made[0] & made[2] | made[1] & made[2]
+        assert len(set(uids)) == len(uids) == 8
 
 
 def test_views_of_a_volume_have_no_orientation_of_their_own(tmp_path: Path) -> None:
