@@ -131,12 +131,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def near(asked: str, known: Iterable[str], count: int = 5) -> str:
+def did_you_mean(asked: str, known: Iterable[str], count: int = 5) -> str:
     """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
     close = get_close_matches(asked, list(known), n=count, cutoff=0.5)
     return f"; did you mean {', '.join(close)}?" if close else ""
 
 
-def said(error: BaseException, width: int = 160) -> str:
+def message_of(error: BaseException, width: int = 160) -> str:
     """What another library's error said, as a part of a line of ours; its kind where it said nothing."""
     return shorten(str(error), width, placeholder=" …") or type(error).__name__

@@ -154,21 +154,21 @@ def test_a_class_of_a_map_scores_its_mean(request_: object) -> None:
 def test_settled_places_stay_where_they_were(head: str) -> None:
     targets = fitted(Region(1), head=head)
     places = MAPS[:, 1] > 0 if head == "sigmoid" else MAPS.argmax(dim=1) == 1
-    settled = targets.settled(MAPS)
+    resolved = targets.resolved(MAPS)
     other = MAPS.roll(1, dims=-1)
-    for found, where in ((settled, places), (targets, places.roll(1, dims=-1))):
+    for found, where in ((resolved, places), (targets, places.roll(1, dims=-1))):
         expected = torch.stack([other[image, 1][where[image]].mean() for image in range(2)])
         torch.testing.assert_close(found.scores(other), expected[:, None])
-    one = settled.images(1, 2).repeated(3)
+    one = resolved.images(1, 2).repeated(3)
     expected = MAPS[1, 1][places[1]].mean().expand(3, 1)
     torch.testing.assert_close(one.scores(MAPS[1:].expand(3, -1, -1, -1)), expected)
-    torch.testing.assert_close(settled.mirrored().scores(MAPS.flip(-1)), settled.scores(MAPS))
+    torch.testing.assert_close(resolved.mirrored().scores(MAPS.flip(-1)), resolved.scores(MAPS))
 
 
 def test_a_settled_prediction_is_the_class_of_the_first_logits() -> None:
-    settled = Targets("predicted").settled(LOGITS)
-    assert settled.scores(-LOGITS).tolist() == [[-3.0], [-5.0]]
-    second = settled.images(1, 2).repeated(2)
+    resolved = Targets("predicted").resolved(LOGITS)
+    assert resolved.scores(-LOGITS).tolist() == [[-3.0], [-5.0]]
+    second = resolved.images(1, 2).repeated(2)
     assert second.indices(-LOGITS).tolist() == [[0], [0]]
     assert second.scores(LOGITS).tolist() == [[0.0], [5.0]]
 

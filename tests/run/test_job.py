@@ -17,9 +17,9 @@ from pellucid.errors import PellucidWarning
 from pellucid.io import read_image
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run import job
-from pellucid.run.ahead import Ahead
 from pellucid.run.inputs import Input, inputs
 from pellucid.run.job import Job
+from pellucid.run.prefetch import Prefetcher
 from pellucid.run.results import Results
 from tests.networks import TinyCNN, seeded
 
@@ -156,8 +156,10 @@ def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
 
 
 def test_what_was_written_is_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made_ahead: list[Ahead] = []
-    monkeypatch.setattr(job, "Ahead", lambda *arguments: made_ahead.append(Ahead(*arguments)) or made_ahead[0])
+    made_ahead: list[Prefetcher] = []
+    monkeypatch.setattr(
+        job, "Prefetcher", lambda *arguments: made_ahead.append(Prefetcher(*arguments)) or made_ahead[0]
+    )
     folder = pictures(tmp_path / "in", 5)
     (folder / "02.png").write_text("no picture")
     list(made(tmp_path / "out", batch_size=2).outcomes(inputs([folder], tmp_path / "out")))

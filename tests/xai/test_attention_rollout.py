@@ -73,7 +73,7 @@ def naive(maps, ratio=0.1, fusion="mean", keep_first=True):
     return product
 
 
-def near(found, expected):
+def did_you_mean(found, expected):
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -82,7 +82,7 @@ def near(found, expected):
 @RATIOS
 def test_equals_the_replica(vit, fusion, ratio):
     found = AttentionRollout(vit, ratio, fusion).generate_attention_map(image())
-    near(found, naive(attentions(vit, image()), ratio, fusion)[0, 1:].reshape(4, 4))
+    did_you_mean(found, naive(attentions(vit, image()), ratio, fusion)[0, 1:].reshape(4, 4))
 
 
 def test_defaults(vit):
@@ -90,9 +90,9 @@ def test_defaults(vit):
     assert rollout.model is vit
     assert (rollout.discard_ratio, rollout.head_fusion, rollout.use_cuda) == (0.1, "mean", True)
     found = rollout.generate_attention_map(image())
-    near(found, naive(attentions(vit, image()), 0.1, "mean")[0, 1:].reshape(4, 4))
+    did_you_mean(found, naive(attentions(vit, image()), 0.1, "mean")[0, 1:].reshape(4, 4))
     same = AttentionRollout(model=vit, discard_ratio=0.1, head_fusion="mean", use_cuda=False)
-    near(same.generate_attention_map(image=image(), reshape_to_grid=True), found)
+    did_you_mean(same.generate_attention_map(image=image(), reshape_to_grid=True), found)
 
 
 def test_options_matter(vit):
@@ -110,7 +110,7 @@ def test_the_last_layer_is_leftmost(vit):
     wrong = naive(maps[::-1])[0, 1:].reshape(4, 4)
     found = AttentionRollout(vit).generate_attention_map(image())
     assert np.abs(found - wrong).max() > 1e-3
-    near(found, naive(maps)[0, 1:].reshape(4, 4))
+    did_you_mean(found, naive(maps)[0, 1:].reshape(4, 4))
 
 
 class Known(nn.Module):
@@ -141,15 +141,15 @@ def rows(seed, heads=2, tokens=5):
 def test_entry_0_0_is_kept(fusion, ratio):
     given = [rows(1), rows(2)]
     found = AttentionRollout(Known(*given).eval(), ratio, fusion).generate_attention_map(image(16, 16), False)
-    near(found, naive([np.array(one) for one in given], ratio, fusion)[0, 1:])
+    did_you_mean(found, naive([np.array(one) for one in given], ratio, fusion)[0, 1:])
 
 
 def test_what_it_means_that_entry_0_0_is_kept():
     given = np.full((1, 5, 5), 0.2)
     given[0, 0] = [0.04, 0.24, 0.24, 0.24, 0.24]
     found = AttentionRollout(Known(given.tolist()).eval(), 1 / 25).generate_attention_map(image(16, 16), False)
-    near(found, naive([given], 1 / 25)[0, 1:])
-    near(found, np.full(4, 0.12))
+    did_you_mean(found, naive([given], 1 / 25)[0, 1:])
+    did_you_mean(found, np.full(4, 0.12))
     assert np.abs(found - naive([given], 1 / 25, keep_first=False)[0, 1:]).max() > 1e-3
 
 
@@ -158,13 +158,13 @@ def test_how_many_are_discarded():
     given /= given.sum(axis=2, keepdims=True)
     for ratio in (0.039, 0.04, 0.079, 0.081, 0.2, 0.99):
         found = AttentionRollout(Known(given.tolist()).eval(), ratio).generate_attention_map(image(16, 16), False)
-        near(found, naive([given], ratio)[0, 1:])
+        did_you_mean(found, naive([given], ratio)[0, 1:])
 
 
 def test_each_image_discards_its_own(vit):
     for seed in range(3):
         pixels = image(seed=seed)
-        near(
+        did_you_mean(
             AttentionRollout(vit, 0.5).generate_attention_map(pixels),
             naive(attentions(vit, pixels), 0.5)[0, 1:].reshape(4, 4),
         )
@@ -196,7 +196,7 @@ def test_a_picture_that_is_not_square():
     model = sharpened(VisionTransformer(**(SMALL | {"img_size": (64, 96)})))
     pixels = image(64, 96)
     found = AttentionRollout(model).generate_attention_map(pixels)
-    near(found, naive(attentions(model, pixels))[0, 1:].reshape(4, 6))
+    did_you_mean(found, naive(attentions(model, pixels))[0, 1:].reshape(4, 6))
 
 
 def test_distillation_token():
@@ -204,7 +204,7 @@ def test_distillation_token():
     model = sharpened(VisionTransformerDistilled(**SMALL))
     found = AttentionRollout(model).generate_attention_map(image())
     # The scores are the mean of what the two tokens say.
-    near(found, naive(attentions(model, image()))[:2, 2:].mean(axis=0).reshape(4, 4))
+    did_you_mean(found, naive(attentions(model, image()))[:2, 2:].mean(axis=0).reshape(4, 4))
 
 
 @pytest.mark.parametrize("registers", [1, 4])
@@ -212,14 +212,14 @@ def test_register_tokens(registers):
     torch.manual_seed(0)
     model = sharpened(VisionTransformer(**SMALL, reg_tokens=registers))
     found = AttentionRollout(model).generate_attention_map(image())
-    near(found, naive(attentions(model, image()))[0, 1 + registers :].reshape(4, 4))
+    did_you_mean(found, naive(attentions(model, image()))[0, 1 + registers :].reshape(4, 4))
 
 
 def test_no_tokens_but_the_patches():
     torch.manual_seed(0)
     model = sharpened(VisionTransformer(**SMALL, class_token=False, global_pool="avg"))
     found = AttentionRollout(model).generate_attention_map(image())
-    near(found, naive(attentions(model, image())).mean(axis=0).reshape(4, 4))
+    did_you_mean(found, naive(attentions(model, image())).mean(axis=0).reshape(4, 4))
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -243,7 +243,7 @@ def test_torchvisions_transformer(fusion, training):
         other(image())
     assert len(kept) == 3
     found = AttentionRollout(model.train(training), 0.2, fusion).generate_attention_map(image())
-    near(found, naive(kept, 0.2, fusion)[0, 1:].reshape(2, 2))
+    did_you_mean(found, naive(kept, 0.2, fusion)[0, 1:].reshape(2, 2))
     assert model.training == training
 
 
@@ -290,7 +290,7 @@ def test_the_model_comes_back_as_it_was(vit):
 
 def test_training_mode_and_unfused_models_give_the_same(vit):
     expected = AttentionRollout(vit).generate_attention_map(image())
-    near(AttentionRollout(vit.train()).generate_attention_map(image()), expected)
+    did_you_mean(AttentionRollout(vit.train()).generate_attention_map(image()), expected)
     for block in vit.blocks:
         block.attn.fused_attn = False
-    near(AttentionRollout(vit).generate_attention_map(image()), expected)
+    did_you_mean(AttentionRollout(vit).generate_attention_map(image()), expected)

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pellucid.core.method import Method
-from pellucid.errors import MethodError, OptionError, near
+from pellucid.errors import MethodError, OptionError, did_you_mean
 
 _METHODS: dict[str, type[Method]] = {}
 M = TypeVar("M", bound=type[Method])
@@ -44,7 +44,7 @@ def names() -> list[str]:
     return sorted(_METHODS)
 
 
-def scores_alone() -> list[str]:
+def black_box_methods() -> list[str]:
     """The names of the methods that ask a network for its scores alone, sorted."""
     return [name for name, cls in sorted(_METHODS.items()) if not _looks(cls)]
 
@@ -57,7 +57,7 @@ def find(name: str) -> type[Method]:
     """The class of a method, or an error that says which there are."""
     if name not in _METHODS:
         known = ", ".join(names())
-        raise MethodError(f"method {name!r} was asked for; there are {known}{near(name, _METHODS)}")
+        raise MethodError(f"method {name!r} was asked for; there are {known}{did_you_mean(name, _METHODS)}")
     return _METHODS[name]
 
 

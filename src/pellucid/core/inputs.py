@@ -39,7 +39,7 @@ def cloned(images: Images) -> Images:
     return {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else images.clone()
 
 
-def spans(count: int, size: int) -> Iterator[tuple[int, int]]:
+def chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
     """0 to ``count`` in runs of ``size``: the first and the stop of each."""
     for start in range(0, count, size):
         yield start, min(start + size, count)

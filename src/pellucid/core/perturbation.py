@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pellucid.core.inputs import Images, cut, explained, repeated, spans, with_explained
+from pellucid.core.inputs import Images, chunks, cut, explained, repeated, with_explained
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import TargetError
@@ -19,10 +19,10 @@ Variants = Callable[[int, int], Tensor]
 def one_by_one(probe: Probe, images: Images, targets: Targets) -> Iterator[tuple[Images, Targets]]:
     """Each image of a batch on its own, with its targets settled: what is explained is what the clean image gets."""
     logits = probe.scores(images)
-    settled = targets.settled(logits)
-    whole = settled.scores(logits)
+    resolved = targets.resolved(logits)
+    whole = resolved.scores(logits)
     for index in range(len(explained(images))):
-        target = settled.images(index, index + 1)
+        target = resolved.images(index, index + 1)
         _check_alone(target.scores(logits[index : index + 1]), whole[index : index + 1])
         yield cut(images, index, index + 1), target
 
@@ -50,7 +50,7 @@ def _check_alone(score: Tensor, in_batch: Tensor) -> None:
 def scores_of(probe: Probe, image: Images, target: Targets, count: int, variants: Variants) -> Tensor:
     """The target's scores of ``count`` variants of one image, (count, K), at most ``probe.batch_size`` a pass."""
     scores = []
-    for start, stop in spans(count, probe.batch_size):
+    for start, stop in chunks(count, probe.batch_size):
         batch = with_explained(repeated(image, stop - start), variants(start, stop))
         scores.append(target.repeated(stop - start).scores(probe.scores(batch)))
     return torch.cat(scores)

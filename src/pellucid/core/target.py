@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.head import over_places
-from pellucid.errors import TargetError, near, said
+from pellucid.errors import TargetError, did_you_mean, message_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ class Targets:
         """The targets of the maps ``first`` to ``stop`` of each image."""
         return replace(self, first=first, stop=stop)
 
-    def settled(self, logits: Tensor) -> Targets:
+    def resolved(self, logits: Tensor) -> Targets:
         """The same targets where the images are changed: classes and places are those of these logits for good."""
         within = self.within
         if within is not None:
@@ -204,7 +204,8 @@ class Targets:
             scores = request(logits.clone())  # it may work in place
         except Exception as error:  # the user's own code
             raise TargetError(
-                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: {said(error)}"
+                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: "
+                f"{message_of(error)}"
             ) from error
         if not isinstance(scores, Tensor):
             raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")
@@ -251,7 +252,9 @@ class Targets:
             raise TargetError(f"class {name!r} was asked for by name; the model's names are not known: give classes=")
         found = [i for i, known in enumerate(self.classes) if known.casefold() == name.casefold()]
         if not found:
-            raise TargetError(f"class {name!r} was asked for; the model does not have it{near(name, self.classes)}")
+            raise TargetError(
+                f"class {name!r} was asked for; the model does not have it{did_you_mean(name, self.classes)}"
+            )
         if len(found) > 1:
             raise TargetError(f"class {name!r} was asked for; classes {found} all have that name: give the number")
         return found[0]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
-from pellucid.errors import ExportError, OptionError, near
+from pellucid.errors import ExportError, OptionError, did_you_mean
 
 Files = dict[str, bytes]
 """What is to be written, by file name."""
@@ -81,7 +81,9 @@ def exporters() -> list[str]:
 def find(name: str) -> Exporter:
     """The exporter of a format, or an error that says which there are."""
     if name not in _EXPORTERS:
-        raise OptionError(f"export {name!r} was asked for; there are {', '.join(exporters())}{near(name, _EXPORTERS)}")
+        raise OptionError(
+            f"export {name!r} was asked for; there are {', '.join(exporters())}{did_you_mean(name, _EXPORTERS)}"
+        )
     return _EXPORTERS[name]
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, MissingPackageError, said
+from pellucid.errors import ImageError, MissingPackageError, message_of
 from pellucid.io.refusal import MAX_PIXELS, refused
 from pellucid.io.window import NoWindowError, Window, asked_window, whole_range
 
@@ -71,7 +71,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # of hostile bytes: of every kind
-        raise refused(path, f"it is a broken NIfTI file ({said(error)})") from error
+        raise refused(path, f"it is a broken NIfTI file ({message_of(error)})") from error
     return torch.from_numpy(array.T.copy())[None], affine, zooms
 
 

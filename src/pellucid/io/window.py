@@ -11,7 +11,7 @@ import torch
 from pydicom import Dataset
 from torch import Tensor
 
-from pellucid.errors import OptionError, near
+from pellucid.errors import OptionError, did_you_mean
 
 PRESETS = {
     "abdomen": (50, 400),
@@ -103,7 +103,7 @@ def asked_window(window: str | tuple[float, float], modality: str) -> Window:
         centre, width = window.split(",") if isinstance(window, str) else window
         made = Window(float(centre), float(width))
     except (TypeError, ValueError):
-        known = f"; presets are {', '.join(PRESETS)}{near(str(window), PRESETS)}"
+        known = f"; presets are {', '.join(PRESETS)}{did_you_mean(str(window), PRESETS)}"
         raise OptionError(f"window {window!r} was asked for; give centre and width, such as 40,400{known}") from None
     if not made.usable:
         raise OptionError(f"window {window!r} was asked for; its width must be at least 1")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, spans
+from pellucid.core.inputs import Images, chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights
 from pellucid.core.probe import Probe
@@ -57,6 +57,6 @@ def _weights(probe: Probe, image: Images, target: Targets, channels: Tensor) -> 
     kept = kept.reshape(count, count, *(1,) * (channels.ndim - 2))
     scores = [
         target.repeated(stop - start).scores(onward(channels * kept[start:stop]))
-        for start, stop in spans(count, probe.batch_size)
+        for start, stop in chunks(count, probe.batch_size)
     ]
     return (target.scores(onward(channels)) - torch.cat(scores)).T

@@ -45,14 +45,14 @@ class AugSmooth(Method):
 
     def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        settled = targets.settled(probe.scores(images))
+        resolved = targets.resolved(probe.scores(images))
         picture = explained(images)
         total: Tensor | float = 0.0
         for factor in _FACTORS:
             as_is = with_explained(images, picture * factor)
             mirrored = with_explained(images, picture.flip(-1) * factor)
-            total = total + self.method.attribute(probe, as_is, settled).values
-            total = total + self.method.attribute(probe, mirrored, settled.mirrored()).values.flip(-1)
+            total = total + self.method.attribute(probe, as_is, resolved).values
+            total = total + self.method.attribute(probe, mirrored, resolved.mirrored()).values.flip(-1)
         return Attribution(total / (2 * len(_FACTORS)))  # type: ignore[arg-type]  # a tensor by now
 
 

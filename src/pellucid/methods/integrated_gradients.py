@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained, repeated, spans, with_explained
+from pellucid.core.inputs import Images, chunks, explained, repeated, with_explained
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one
 from pellucid.core.probe import Probe
@@ -62,7 +62,7 @@ class IntegratedGradients(Method):
         baseline = torch.full_like(picture, self.baseline)
         parts = (torch.arange(self.steps, dtype=picture.dtype, device=picture.device) + 0.5) / self.steps
         total: Tensor | float = 0.0
-        for start, stop in spans(self.steps, probe.batch_size):
+        for start, stop in chunks(self.steps, probe.batch_size):
             way = parts[start:stop].reshape(-1, *(1,) * (picture.ndim - 1))
             batch = with_explained(repeated(image, stop - start), baseline + way * (picture - baseline))
             total = total + probe.input_gradients(batch, target.repeated(stop - start)).sum(dim=0, keepdim=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained, spans
+from pellucid.core.inputs import Images, chunks, explained
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one, scores_of
 from pellucid.core.probe import Probe
@@ -77,7 +77,7 @@ class Occlusion(Method):
         drops = target.scores(probe.scores(image)) - scores
         total = torch.zeros(drops.shape[1], *picture.shape[2:], dtype=drops.dtype, device=drops.device)
         count = torch.zeros_like(total[0])
-        for start, stop in spans(len(windows), probe.batch_size):
+        for start, stop in chunks(len(windows), probe.batch_size):
             masks = _masks(windows[start:stop], picture)[:, 0].to(drops.dtype)
             total = total + torch.einsum("nk,n...->k...", drops[start:stop], masks)
             count = count + masks.sum(dim=0)

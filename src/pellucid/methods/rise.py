@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained, spans
+from pellucid.core.inputs import Images, chunks, explained
 from pellucid.core.method import Method
 from pellucid.core.perturbation import Variants, one_by_one, scores_of
 from pellucid.core.probe import Probe
@@ -68,7 +68,7 @@ class RISE(Method):
         generator = probe.generator()
         # Σ z M, Σ z and Σ M, so that no mask is kept; z less the clean score, so that no digits are lost.
         weighed = drops = seen = clean.new_zeros(())
-        for start, stop in spans(self.masks, probe.batch_size):
+        for start, stop in chunks(self.masks, probe.batch_size):
             masks = self._drawn(stop - start, picture, generator)
             drop = scores_of(probe, image, target, len(masks), _given(picture * masks)) - clean
             weighed = weighed + torch.einsum("nk,n...->k...", drop, masks[:, 0].to(drop.dtype))

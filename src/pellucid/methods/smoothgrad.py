@@ -67,14 +67,14 @@ def noisy_maps(
     inner: Method, samples: int, noise: float, probe: Probe, images: Images, targets: Targets
 ) -> Iterator[Tensor]:
     """The inner method's maps (B, K, *grid) of noisy copies of the batch, one after the other."""
-    settled = targets.settled(probe.scores(images))
+    resolved = targets.resolved(probe.scores(images))
     picture = explained(images)
     levels = picture.flatten(1)
     spread = (levels.amax(1) - levels.amin(1)).reshape(-1, *(1,) * (picture.ndim - 1))
     generator = probe.generator()
     for _ in range(samples):
         grain = torch.randn((1, *picture.shape[1:]), generator=generator).to(picture)
-        yield inner.attribute(probe, with_explained(images, picture + noise * spread * grain), settled).values
+        yield inner.attribute(probe, with_explained(images, picture + noise * spread * grain), resolved).values
 
 
 def mean_of(maps: Iterable[Tensor]) -> Tensor:

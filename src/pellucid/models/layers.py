@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from pellucid.core.catalogue import scores_alone
+from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoSpatialLayerError
@@ -161,7 +161,7 @@ def _nothing_found(trace: Trace, allowed: Sequence[str]) -> str:
         found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
     return (
         f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer, such as "
-        f"{' or '.join(scores_alone())}"
+        f"{' or '.join(black_box_methods())}"
     )
 
 

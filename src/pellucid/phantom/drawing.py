@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pellucid.errors import OptionError, near
+from pellucid.errors import OptionError, did_you_mean
 from pellucid.phantom import chest, thorax
 from pellucid.phantom.fields import Scene, between, generator
 from pellucid.phantom.lesions import FINDINGS, RADIOGRAPH, VOLUME, Lesion, Scale, drawn_kinds, planted
@@ -168,7 +168,7 @@ def _kinds(findings: Sequence[str] | None) -> tuple[str, ...] | None:
     for kind in findings:
         if kind not in FINDINGS:
             raise OptionError(
-                f"finding {kind!r} was asked for; there are {', '.join(FINDINGS)}{near(str(kind), FINDINGS)}"
+                f"finding {kind!r} was asked for; there are {', '.join(FINDINGS)}{did_you_mean(str(kind), FINDINGS)}"
             )
     if len(set(findings)) < len(findings):
         raise OptionError(f"findings={tuple(findings)} were asked for; an image has each at most once")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import OptionError
 from pellucid.models.sources import ModelInfo
-from pellucid.models.sources.base import Order, seeded
+from pellucid.models.sources.base import ModelRequest, seeded
 from pellucid.models.sources.file import SOURCE
 from pellucid.models.sources.loading import _remember
 from pellucid.phantom.lesions import FINDINGS
@@ -88,7 +88,7 @@ def _trained(name: str) -> Classifier:
     model.network.load_state_dict(load(weights.read_bytes()))
     spec = f"pellucid.phantom:{name}"
     # As load_model does with a factory of the user's own file: read what the model states.
-    _remember(model, SOURCE, Order(spec), ModelInfo(spec, weights="default"))
+    _remember(model, SOURCE, ModelRequest(spec), ModelInfo(spec, weights="default"))
     return model
 
 

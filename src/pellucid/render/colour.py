@@ -15,7 +15,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import OptionError, ShapeError, near
+from pellucid.errors import OptionError, ShapeError, did_you_mean
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -185,6 +185,6 @@ def _colour_map(name: str) -> Colormap:
 def _known(name: str) -> str:
     """The name of a colour map, if there is one of that name."""
     if not isinstance(name, str) or name not in colormaps:
-        hint = near(str(name), colormaps) or "; matplotlib's names are known, such as jet, viridis or magma"
+        hint = did_you_mean(str(name), colormaps) or "; matplotlib's names are known, such as jet, viridis or magma"
         raise OptionError(f"there is no colour map named {name!r}{hint}")
     return name

@@ -31,9 +31,9 @@ from pellucid.errors import (
 )
 from pellucid.io.refusal import refused
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
-from pellucid.run.ahead import Ahead, Bounds
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input, opened
+from pellucid.run.prefetch import Bounds, Prefetcher
 from pellucid.run.refusing import explained_refusals
 from pellucid.run.results import Outcome, Picture, Results
 
@@ -70,7 +70,7 @@ class Job:
         pool = ThreadPoolExecutor(_WORKERS)
         try:
             bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MOST_NUMBERS)
-            pictures = Ahead(pool, self._read, files, _weight, bounds)
+            pictures = Prefetcher(pool, self._read, files, _weight, bounds)
             writing: list[Future[Outcome]] = []
             for batch in self._batches(pictures):
                 tasks = self._tasks(batch)

@@ -17,7 +17,7 @@ from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.space import heatmap, upsample
 from pellucid.core.target import Request, Targets
-from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, near
+from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, did_you_mean
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
@@ -198,6 +198,6 @@ def _found(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     if missing:
         known = dict(network.named_modules())
         convolutions = [name for name, module in known.items() if isinstance(module, nn.Conv2d)]
-        hint = near(missing[0], filter(None, known)) or ";"
+        hint = did_you_mean(missing[0], filter(None, known)) or ";"
         raise LayerError(f"Target layers not found: {missing}{hint} Conv2d layers: {convolutions}")
     return found

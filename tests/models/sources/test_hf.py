@@ -132,12 +132,12 @@ def test_hf_outlines_say_where_the_head_is(transformers):
     source, _ = find("hf:vit")
     types = ("beit", "clip", "convnext", "dinov2", "levit", "perceiver", "pvt", "regnet", "siglip", "swin", "textnet")
     for name in types:
-        order = pellucid.models.sources.base.Order(name, num_classes=11)
-        reference = describe(name, source.outline(order))
+        request = pellucid.models.sources.base.ModelRequest(name, num_classes=11)
+        reference = describe(name, source.outline(request))
         assert reference.shapes[f"{reference.heads[0]}.weight"][0] == 11, name
         assert reference.shapes[f"{reference.first}.weight"][1] == 3, name
     with weightless():
-        narrow = source.outline(pellucid.models.sources.base.Order("siglip", in_channels=1))
+        narrow = source.outline(pellucid.models.sources.base.ModelRequest("siglip", in_channels=1))
     assert narrow.vision_model.embeddings.patch_embedding.in_channels == 1
 
 

@@ -57,7 +57,7 @@ def test_monai_defaults(monai):
 @pytest.mark.parametrize("name", ["densenet121", "resnet10-3d", "seresnet50", "efficientnet-b0"])
 def test_monai_checkpoint(monai, tmp_path, name):
     source, bare = find(f"monai:{name}")
-    own = source.build(pellucid.models.sources.base.Order(bare, num_classes=5, in_channels=3))
+    own = source.build(pellucid.models.sources.base.ModelRequest(bare, num_classes=5, in_channels=3))
     state = {key: value.contiguous() for key, value in own.state_dict().items()}
     safetensors.torch.save_file(state, tmp_path / "a.safetensors")
     assert holds(load_model(f"monai:{name}", tmp_path / "a.safetensors"), state)
@@ -68,7 +68,7 @@ def test_monai_every_name_is_there(monai):
     for name in monai_source.CLASSES:
         assert hasattr(monai, monai_source.CLASSES[name]), name
     for name in ("senet154", "seresnext50-3d", "resnet200-3d", "densenet264-3d", "efficientnet-b8"):
-        assert describe(name, source.outline(pellucid.models.sources.base.Order(name))).heads
+        assert describe(name, source.outline(pellucid.models.sources.base.ModelRequest(name))).heads
 
 
 def test_monai_vit_without_its_tanh(monai, tmp_path):

@@ -31,6 +31,6 @@ def test_torchvision_videos(tmp_path):
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models.video))
 def test_torchvision_videos_say_where_the_head_is(name):
     source, _ = find(f"torchvision:{name}")
-    reference = describe(name, source.outline(pellucid.models.sources.base.Order(name)))
+    reference = describe(name, source.outline(pellucid.models.sources.base.ModelRequest(name)))
     assert reference.shapes[f"{reference.heads[0]}.weight"][0] == 400
     assert reference.shapes[f"{reference.first}.weight"][1] == 3

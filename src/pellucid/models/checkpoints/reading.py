@@ -13,7 +13,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import CheckpointError, said
+from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import find_architecture, find_state
 from pellucid.models.checkpoints.unpickling import safe_pickle
 
@@ -54,7 +54,9 @@ def _content(path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:
-        raise CheckpointError(f"{path}: weights could not be read ({said(error)}); save the file again") from error
+        raise CheckpointError(
+            f"{path}: weights could not be read ({message_of(error)}); save the file again"
+        ) from error
 
 
 def _read_safetensors(path: Path) -> Any:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from pellucid.core.catalogue import scores_alone
+from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Images, cut, explained, with_explained
 from pellucid.core.probe import GradientStep, Step, TokenGrid
 from pellucid.core.target import Targets
@@ -178,7 +178,7 @@ class Batch:
         raise GradientError(
             "no gradient of the score reaches the images: a part of the model runs under inference_mode, a reentrant "
             "checkpoint or a detach, or not in torch; turn that off, or use a method that explains a later layer, or "
-            f"needs the scores alone, such as {' or '.join(scores_alone())}"
+            f"needs the scores alone, such as {' or '.join(black_box_methods())}"
         )
 
     def _at_rest(self) -> AbstractContextManager[None]:

@@ -37,7 +37,7 @@ class Readouts:
         """
         logits, taken = self._taken()
         blocks = self._blocks(taken)
-        targets = targets.settled(logits.detach())
+        targets = targets.resolved(logits.detach())
         folded: Sequence[Tensor | None] = [None] * targets.scores(logits).shape[1]
         for block in blocks:
             folded = self._read_out(blocks, block, taken, targets, step, folded)

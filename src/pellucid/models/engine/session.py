@@ -10,11 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.catalogue import scores_alone
+from pellucid.core.catalogue import black_box_methods
 from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.inputs import Images, cloned, cut, explained, repeated, with_explained
 from pellucid.core.runtime import Runtime
-from pellucid.errors import LayerError, SourceError, near
+from pellucid.errors import LayerError, SourceError, did_you_mean
 from pellucid.models.engine.attention import AttentionTap
 from pellucid.models.engine.capture import at_rest, first_tensor, not_run, watched
 from pellucid.models.engine.compiling import Place, passed
@@ -154,7 +154,7 @@ class Session:
         if isinstance(self.model, torch.jit.ScriptModule):
             raise SourceError(
                 "a TorchScript model was given; its layers cannot be looked into: use a method that needs its scores "
-                f"alone ({', '.join(scores_alone())}) or gradients at the picture (such as saliency), or give the "
+                f"alone ({', '.join(black_box_methods())}) or gradients at the picture (such as saliency), or give the "
                 "nn.Module it was made from"
             )
         traces = remembered(self.model)
@@ -260,4 +260,6 @@ def _bare(name: str, known: Mapping[str, nn.Module]) -> str:
     for prefix in ("module.", "_orig_mod."):
         if name.startswith(prefix) and name.removeprefix(prefix):
             return _bare(name.removeprefix(prefix), known)
-    raise LayerError(f"layer {name!r} was asked for; the model has none of that name{near(name, filter(None, known))}")
+    raise LayerError(
+        f"layer {name!r} was asked for; the model has none of that name{did_you_mean(name, filter(None, known))}"
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch.utils.hooks import RemovableHandle
 
-from pellucid.core.inputs import spans
+from pellucid.core.inputs import chunks
 from pellucid.core.probe import GradientStep
 from pellucid.errors import NoAttentionError
 from pellucid.models.attention import INSTEAD, Call, Plan
@@ -60,7 +60,7 @@ def in_parts(
 
     most = _MOST.get(images.device.type, _MOST_ELSEWHERE)
     size = max(1, most // sum(math.prod(one.shape) for one in plan.group(call)))
-    return torch.cat([stepped(start, stop) for start, stop in spans(len(images), size)])
+    return torch.cat([stepped(start, stop) for start, stop in chunks(len(images), size)])
 
 
 _MOST = {"cpu": 2**20}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import MissingPackageError, SourceError, said
+from pellucid.errors import MissingPackageError, SourceError, message_of
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import Preprocessing
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Order:
+class ModelRequest:
     """A model that is asked for. ``auxiliary``: with the auxiliary heads that some networks train with."""
 
     name: str
@@ -57,15 +57,15 @@ class Source(Protocol):
     brings_weights: bool
     """Whether a model has weights of its own where none are asked for: random ones otherwise."""
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
         ...
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or it cannot be built."""
         ...
 
-    def info(self, order: Order, model: nn.Module, /) -> ModelInfo:
+    def info(self, request: ModelRequest, model: nn.Module, /) -> ModelInfo:
         """Say what the source knows of a model that it built: classes, head, preprocessing, the input's size."""
         ...
 
@@ -104,7 +104,8 @@ def downloading(spec: str) -> Iterator[None]:
         yield
     except Exception as error:  # every network library has errors of its own
         raise SourceError(
-            f"{spec}: its pretrained weights could not be loaded ({said(error)}); try again, or use weights='none'"
+            f"{spec}: its pretrained weights could not be loaded ({message_of(error)}); try again, or use "
+            f"weights='none'"
         ) from error
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from torch import nn
 
 from pellucid.core.head import HEADS
-from pellucid.errors import SourceError, near, said
+from pellucid.errors import SourceError, did_you_mean, message_of
 from pellucid.models.preprocessing import Preprocessing
-from pellucid.models.sources.base import ModelInfo, Order
+from pellucid.models.sources.base import ModelInfo, ModelRequest
 
 
 class FileSource:
@@ -29,29 +29,29 @@ class FileSource:
     prefix = "file"
     brings_weights = True
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the model as the factory makes it unasked. ``SourceError``: no file, no such function."""
-        return _run(order.name, {})
+        return _run(request.name, {})
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Run the factory. ``SourceError``: no file, no such function, an error in it, or not a model."""
-        return _run(order.name, {"num_classes": order.num_classes, "in_channels": order.in_channels})
+        return _run(request.name, {"num_classes": request.num_classes, "in_channels": request.in_channels})
 
-    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+    def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give what the model's own attributes say."""
         classes, head = getattr(model, "classes", None), getattr(model, "head", None)
         if isinstance(head, str) and head not in HEADS:
-            raise SourceError(f"{order.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
+            raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
         return ModelInfo(
             classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
             head=head if isinstance(head, str) else None,
-            preprocessing=_preprocessing(order, model),
+            preprocessing=_preprocessing(request, model),
         )
 
 
-def _preprocessing(order: Order, model: nn.Module) -> Preprocessing | None:
+def _preprocessing(request: ModelRequest, model: nn.Module) -> Preprocessing | None:
     given = getattr(model, "preprocessing", None)
-    return from_mapping(given, order.name) if isinstance(given, Mapping) else None
+    return from_mapping(given, request.name) if isinstance(given, Mapping) else None
 
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
@@ -78,7 +78,7 @@ def _load(file: Path, function: str) -> Callable[..., Any]:
     found = vars(module).get(function)
     if not callable(found):
         names = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise SourceError(f"{file} has no function {function!r}{near(function, names)}; it has {names}")
+        raise SourceError(f"{file} has no function {function!r}{did_you_mean(function, names)}; it has {names}")
     return found  # type: ignore[no-any-return]
 
 
@@ -131,7 +131,7 @@ def _errors_of(name: str) -> Iterator[None]:
     except SourceError:
         raise
     except (Exception, SystemExit) as error:
-        raise SourceError(f"{name}: {type(error).__name__}: {said(error)}; correct the file") from error
+        raise SourceError(f"{name}: {type(error).__name__}: {message_of(error)}; correct the file") from error
 
 
 @contextmanager

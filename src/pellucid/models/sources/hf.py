@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, near, said
+from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, did_you_mean, message_of
 from pellucid.models.preprocessing import from_transformers
-from pellucid.models.sources.base import ModelInfo, Order, downloading, outlined, package
+from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined, package
 
 NAMES = "transformers.models.auto.modeling_auto"
 _WITHOUT = "DISABLE_SAFETENSORS_CONVERSION"
@@ -30,19 +30,19 @@ class HuggingFaceSource:
     prefix = "hf"
     brings_weights = False
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
-        config = _config(order)
-        return outlined(lambda: _from_config(order, config))
+        config = _config(request)
+        return outlined(lambda: _from_config(request, config))
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, it takes more than images, or it cannot be loaded."""
-        config = _config(order)
-        return _from_pretrained(order, config) if order.pretrained else _from_config(order, config)
+        config = _config(request)
+        return _from_pretrained(request, config) if request.pretrained else _from_config(request, config)
 
-    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+    def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give what the configuration says, and what the image processor beside the weights does."""
-        return replace(from_config(model.config), preprocessing=_preprocessing(order))
+        return replace(from_config(model.config), preprocessing=_preprocessing(request))
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
         """Give a file's weights by the model's own names: since version 5 transformers saves others."""
@@ -56,30 +56,30 @@ class HuggingFaceSource:
         return {key if key in own else names.get(key, key): value for key, value in state.items()}
 
 
-def _config(order: Order) -> Any:
+def _config(request: ModelRequest) -> Any:
     """Give the configuration, of the sizes that are asked for."""
-    transformers = package("transformers", f"hf:{order.name}")
-    sizes = {} if order.num_classes is None else {"num_labels": order.num_classes}
-    if order.name in _types():
-        if order.pretrained:
+    transformers = package("transformers", f"hf:{request.name}")
+    sizes = {} if request.num_classes is None else {"num_labels": request.num_classes}
+    if request.name in _types():
+        if request.pretrained:
             raise SourceError(
-                f"hf:{order.name} is a type of model, which has no weights of its own; name a checkpoint such as "
+                f"hf:{request.name} is a type of model, which has no weights of its own; name a checkpoint such as "
                 "hf:google/vit-base-patch16-224"
             )
-        config = transformers.AutoConfig.for_model(order.name, **sizes)
-    elif "/" in order.name or Path(order.name).is_dir():
-        with _reading(order.name):
-            config = transformers.AutoConfig.from_pretrained(order.name, trust_remote_code=False, **sizes)
+        config = transformers.AutoConfig.for_model(request.name, **sizes)
+    elif "/" in request.name or Path(request.name).is_dir():
+        with _reading(request.name):
+            config = transformers.AutoConfig.from_pretrained(request.name, trust_remote_code=False, **sizes)
     else:
         raise SourceError(
-            f"hf:{order.name} is no transformers image classifier{near(order.name, _types())}; give a type such as "
-            "hf:vit, a checkpoint as in hf:google/vit-base-patch16-224, or a folder with a config.json"
+            f"hf:{request.name} is no transformers image classifier{did_you_mean(request.name, _types())}; give a "
+            "type such as hf:vit, a checkpoint as in hf:google/vit-base-patch16-224, or a folder with a config.json"
         )
-    _check(order.name, config)
+    _check(request.name, config)
     parts: list[Any] = [config, getattr(config, "vision_config", None)]
     for each in parts:
-        if order.in_channels is not None and hasattr(each, "num_channels"):
-            each.num_channels = order.in_channels
+        if request.in_channels is not None and hasattr(each, "num_channels"):
+            each.num_channels = request.in_channels
     config.architectures = config.architectures or []  # transformers looks through it
     return config
 
@@ -94,7 +94,7 @@ def _check(name: str, config: Any) -> None:
     if type(config) not in known:
         raise SourceError(
             f"hf:{name} is a model of type {config.model_type}, and transformers has no image classifier of that "
-            f"type{near(config.model_type, _types())}"
+            f"type{did_you_mean(config.model_type, _types())}"
         )
     kinds = known[type(config)]
     kind = kinds[0] if isinstance(kinds, tuple | list) else kinds
@@ -106,32 +106,34 @@ def _check(name: str, config: Any) -> None:
         )
 
 
-def _from_config(order: Order, config: Any) -> nn.Module:
-    transformers = package("transformers", f"hf:{order.name}")
+def _from_config(request: ModelRequest, config: Any) -> nn.Module:
+    transformers = package("transformers", f"hf:{request.name}")
     try:
         model: nn.Module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     except ImportError as error:  # the packages of single models
-        raise MissingPackageError(f"hf:{order.name}: {said(error)}") from None
+        raise MissingPackageError(f"hf:{request.name}: {message_of(error)}") from None
     except Exception as error:  # whatever its values are that make no model
-        text = f"{type(error).__name__}: {said(error)}"
-        raise SourceError(f"hf:{order.name}: no model can be made of its configuration ({text}); correct it") from error
+        text = f"{type(error).__name__}: {message_of(error)}"
+        raise SourceError(
+            f"hf:{request.name}: no model can be made of its configuration ({text}); correct it"
+        ) from error
     return model.float()
 
 
-def _from_pretrained(order: Order, config: Any) -> nn.Module:
-    auto = package("transformers", f"hf:{order.name}").AutoModelForImageClassification
-    with downloading(f"hf:{order.name}"), _as_they_are():
+def _from_pretrained(request: ModelRequest, config: Any) -> nn.Module:
+    auto = package("transformers", f"hf:{request.name}").AutoModelForImageClassification
+    with downloading(f"hf:{request.name}"), _as_they_are():
         model, report = auto.from_pretrained(
-            order.name,
+            request.name,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
-            ignore_mismatched_sizes=order.num_classes is not None,
+            ignore_mismatched_sizes=request.num_classes is not None,
             output_loading_info=True,
         )
     if missing := sorted(report["missing_keys"]):
         warnings.warn(
-            f"hf:{order.name} has no weights for {', '.join(missing[:4])}; they are random, and so is what the model "
+            f"hf:{request.name} has no weights for {', '.join(missing[:4])}; they are random, and so is what the model "
             "answers: name a checkpoint that was trained to classify",
             PellucidWarning,
             stacklevel=2,
@@ -158,8 +160,8 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # the hub's, the file's and transformers' own
         raise SourceError(
-            f"hf:{name}: its config.json could not be read ({said(error)}); check the name and the network, or name a "
-            "folder that holds one"
+            f"hf:{name}: its config.json could not be read ({message_of(error)}); check the name and the network, or "
+            "name a folder that holds one"
         ) from error
 
 
@@ -188,16 +190,16 @@ def _classes(config: Any) -> tuple[str, ...] | None:
     return tuple(names) if real and len(names) == config.num_labels else None
 
 
-def _preprocessing(order: Order) -> Any:
-    if not order.pretrained and not Path(order.name, "preprocessor_config.json").is_file():
+def _preprocessing(request: ModelRequest) -> Any:
+    if not request.pretrained and not Path(request.name, "preprocessor_config.json").is_file():
         return None
-    processors = package("transformers", f"hf:{order.name}").AutoImageProcessor
+    processors = package("transformers", f"hf:{request.name}").AutoImageProcessor
     try:
-        processor = processors.from_pretrained(order.name, trust_remote_code=False)
-        found = from_transformers(processor, f"transformers image processor of {order.name}")
+        processor = processors.from_pretrained(request.name, trust_remote_code=False)
+        found = from_transformers(processor, f"transformers image processor of {request.name}")
     except Exception:  # no processor, or none that makes one tensor of a picture: nothing is known then
         return None
-    return found and found.for_channels(order.in_channels or found.channels)
+    return found and found.for_channels(request.in_channels or found.channels)
 
 
 SOURCE = HuggingFaceSource()

@@ -22,7 +22,7 @@ from pellucid.models.checkpoints import (
 )
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
 from pellucid.models.preprocessing import from_timm
-from pellucid.models.sources.base import ModelInfo, Naming, Order, Source, seeded, sources
+from pellucid.models.sources.base import ModelInfo, ModelRequest, Naming, Source, seeded, sources
 from pellucid.models.sources.hf import from_config
 
 WEIGHTS = ("none", "default")
@@ -49,11 +49,11 @@ def load_model(
     if checkpoint is not None:
         return _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
     source, name = find(spec or "")
-    order = Order(name, weights == "default", num_classes)
+    request = ModelRequest(name, weights == "default", num_classes)
     with seeded():
-        model = source.build(order)
+        model = source.build(request)
     drawn = None if source.brings_weights else "random"  # of those a model brings it is not known what they are
-    return _remember(model, source, order, ModelInfo(spec, weights="default" if order.pretrained else drawn))
+    return _remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
 
 
 def model_info(model: nn.Module) -> ModelInfo:
@@ -110,24 +110,24 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
 def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int | None) -> nn.Module:
     spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
     source, name = find(spec)
-    order, state = _fitted(source, name, checkpoint.state)
-    if num_classes not in (None, order.num_classes):
+    request, state = _fitted(source, name, checkpoint.state)
+    if num_classes not in (None, request.num_classes):
         raise OptionError(
-            f"num_classes={num_classes} was asked for, {checkpoint.path} has {order.num_classes}; leave it out"
+            f"num_classes={num_classes} was asked for, {checkpoint.path} has {request.num_classes}; leave it out"
         )
     with seeded():
-        model = source.build(order)
+        model = source.build(request)
     load_into(model, state, checkpoint.path)
-    return _remember(model, source, order, ModelInfo(spec, None, None, None, _digest(checkpoint.path), "checkpoint"))
+    return _remember(model, source, request, ModelInfo(spec, None, None, None, _digest(checkpoint.path), "checkpoint"))
 
 
-def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[Order, dict[str, Tensor]]:
+def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[ModelRequest, dict[str, Tensor]]:
     """Give the order for a model of the weights' own sizes, and the weights by the architecture's names."""
-    outline = source.outline(Order(name))
+    outline = source.outline(ModelRequest(name))
     reference = describe(name, outline)
     state = renamed(source.named(state, outline) if isinstance(source, Naming) else state, reference)
     auxiliary = any(key.startswith(AUXILIARY) for key in state)
-    return Order(name, False, *reference.sizes(state), auxiliary), state
+    return ModelRequest(name, False, *reference.sizes(state), auxiliary), state
 
 
 def _stated(checkpoint: Checkpoint) -> str | None:
@@ -148,14 +148,14 @@ def _specs(stated: str) -> Sequence[str]:
 def _fits(spec: str, state: dict[str, Tensor]) -> bool:
     source, name = find(spec)
     try:
-        reference = describe(spec, source.outline(Order(name)))
+        reference = describe(spec, source.outline(ModelRequest(name)))
     except SourceError:
         return False
     return reference.fits(matched(state, reference)[0])
 
 
-def _remember(model: nn.Module, source: Source, order: Order, known: ModelInfo) -> nn.Module:
-    own = _sized(source.info(order, model))
+def _remember(model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo) -> nn.Module:
+    own = _sized(source.info(request, model))
     _KNOWN[model] = replace(own, spec=known.spec, checkpoint_sha256=known.checkpoint_sha256, weights=known.weights)
     return model.eval()
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.errors import MissingPackageError, SourceError, near
-from pellucid.models.sources.base import ModelInfo, Order, outlined, package
+from pellucid.errors import MissingPackageError, SourceError, did_you_mean
+from pellucid.models.sources.base import ModelInfo, ModelRequest, outlined, package
 
 CLASSES: Mapping[str, str] = {
     **{f"densenet{depth}": f"DenseNet{depth}" for depth in (121, 169, 201, 264)},
@@ -34,24 +34,24 @@ class MonaiSource:
     prefix = "monai"
     brings_weights = False
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
-        return outlined(lambda: _create(order))
+        return outlined(lambda: _create(request))
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or pretrained weights are asked for."""
-        if order.pretrained:
-            _parsed(order.name)
+        if request.pretrained:
+            _parsed(request.name)
             raise SourceError(
-                f"monai:{order.name}: MONAI has no weights of whole classifiers for download; give a checkpoint, or "
+                f"monai:{request.name}: MONAI has no weights of whole classifiers for download; give a checkpoint, or "
                 "leave out weights='default'"
             )
-        return _create(order)
+        return _create(request)
 
-    def info(self, order: Order, _model: nn.Module) -> ModelInfo:
+    def info(self, request: ModelRequest, _model: nn.Module) -> ModelInfo:
         """Give the size that a ViT takes; MONAI knows no classes, and no preprocessing."""
-        name, rank = _parsed(order.name)
-        size = (order.in_channels or 1, *(VIT_SIDES[rank],) * rank)
+        name, rank = _parsed(request.name)
+        size = (request.in_channels or 1, *(VIT_SIDES[rank],) * rank)
         return ModelInfo(input_size=size if name == "vit" else None)
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
@@ -69,17 +69,17 @@ def _parsed(name: str) -> tuple[str, int]:
     if known not in CLASSES:
         names = [f"{each}{ending}" for each in CLASSES for ending in ("", "-3d")]
         raise SourceError(
-            f"monai:{name} is no classification network of MONAI{near(name.lower(), names)}; "
+            f"monai:{name} is no classification network of MONAI{did_you_mean(name.lower(), names)}; "
             "there are densenet121, resnet18, seresnet50, seresnext50, efficientnet-b0, vit and their like, "
             "each also with -3d"
         )
     return known, rank
 
 
-def _create(order: Order) -> nn.Module:
-    name, rank = _parsed(order.name)
-    nets = package("monai.networks.nets", f"monai:{order.name}")
-    channels, classes = order.in_channels or 1, order.num_classes or 2
+def _create(request: ModelRequest) -> nn.Module:
+    name, rank = _parsed(request.name)
+    nets = package("monai.networks.nets", f"monai:{request.name}")
+    channels, classes = request.in_channels or 1, request.num_classes or 2
     options: dict[str, Any] = {"spatial_dims": rank, "num_classes": classes}
     if name.startswith("densenet"):
         options = {"spatial_dims": rank, "in_channels": channels, "out_channels": classes}
@@ -96,7 +96,7 @@ def _create(order: Order) -> nn.Module:
         model: nn.Module = getattr(nets, CLASSES[name])(**options)
     except ImportError:  # the ViT's; MONAI names it in many lines
         raise MissingPackageError(
-            f"monai:{order.name} needs einops, which is not installed: pip install einops"
+            f"monai:{request.name} needs einops, which is not installed: pip install einops"
         ) from None
     return model
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import ShapeError, SourceError, said
-from pellucid.models.sources.base import ModelInfo, Order, package
+from pellucid.errors import ShapeError, SourceError, message_of
+from pellucid.models.sources.base import ModelInfo, ModelRequest, package
 
 LARGEST = 2**31
 """Bytes that a file may have: what its format allows."""
@@ -46,7 +46,7 @@ class OnnxModel(nn.Module):
             answers = self._session.run(self._outputs, {self._input.name: given})
         except Exception as error:  # of the kinds that onnxruntime defines
             raise ShapeError(
-                f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {said(error)}"
+                f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {message_of(error)}"
             ) from None
         # A graph that sums up a whole batch answers with one number.
         found = {name: torch.from_numpy(answer) for name, answer in zip(self._outputs, answers, strict=True)}
@@ -59,26 +59,26 @@ class OnnxSource:
     prefix = "onnx"
     brings_weights = True
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Refuse: there is nothing to load weights into."""
-        raise SourceError(f"{order.name}: an ONNX file has its weights inside; leave out the checkpoint")
+        raise SourceError(f"{request.name}: an ONNX file has its weights inside; leave out the checkpoint")
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Load the graph. ``SourceError``: no such file, it cannot be read, or it takes more than images."""
-        if order.num_classes is not None:
-            raise SourceError(f"{order.name}: an ONNX file's classes are what they are; leave out num_classes")
-        session = _session(Path(order.name))
+        if request.num_classes is not None:
+            raise SourceError(f"{request.name}: an ONNX file's classes are what they are; leave out num_classes")
+        session = _session(Path(request.name))
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
             found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
-            raise SourceError(f"{order.name}: a graph with one input of floats, the images, is needed, got {found}")
+            raise SourceError(f"{request.name}: a graph with one input of floats, the images, is needed, got {found}")
         model = OnnxModel(session)
         if not model._outputs:
             kinds = ", ".join(output.type for output in session.get_outputs())
-            raise SourceError(f"{order.name}: a graph that answers with a tensor of floats is needed, got {kinds}")
+            raise SourceError(f"{request.name}: a graph that answers with a tensor of floats is needed, got {kinds}")
         return model
 
-    def info(self, _order: Order, model: nn.Module) -> ModelInfo:
+    def info(self, _request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give the input's size, where the graph states it."""
         size = model.size[1:] if isinstance(model, OnnxModel) else ()
         sides = tuple(side for side in size if side is not None)
@@ -99,7 +99,7 @@ def _session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of the kinds that onnxruntime defines
-        raise SourceError(f"onnx:{path}: it is broken ({said(error)})") from None
+        raise SourceError(f"onnx:{path}: it is broken ({message_of(error)})") from None
 
 
 SOURCE = OnnxSource()

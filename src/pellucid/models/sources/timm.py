@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from pellucid.errors import SourceError, near
+from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.preprocessing import from_timm
-from pellucid.models.sources.base import ModelInfo, Order, downloading, outlined
+from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined
 
 
 class TimmSource:
@@ -18,15 +18,15 @@ class TimmSource:
     prefix = "timm"
     brings_weights = False
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture, without memory where possible. ``SourceError``: no such name."""
-        return outlined(lambda: _create(order.name))
+        return outlined(lambda: _create(request.name))
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
-        return _create(order.name, order.pretrained, order.num_classes, order.in_channels)
+        return _create(request.name, request.pretrained, request.num_classes, request.in_channels)
 
-    def info(self, _: Order, model: nn.Module) -> ModelInfo:
+    def info(self, _: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give ImageNet's names where there are 1000 classes, and the preprocessing."""
         classes = _imagenet(getattr(model, "num_classes", None))
         return ModelInfo(classes=classes, preprocessing=from_timm(model))
@@ -40,7 +40,7 @@ def _create(
     # Only registered names: "hf-hub:…" would fetch whatever the name says.
     if ":" in name or not timm.is_model(name):
         raise SourceError(
-            f"timm:{name} is no timm model{near(name, timm.list_models())}; timm.list_models() names them"
+            f"timm:{name} is no timm model{did_you_mean(name, timm.list_models())}; timm.list_models() names them"
         )
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_channels}
     given = {key: value for key, value in options.items() if value is not None}

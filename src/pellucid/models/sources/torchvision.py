@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from pellucid.errors import SourceError, near
+from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.preprocessing import Preprocessing, from_torchvision
-from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes
+from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes
 
 FEW_FRAMES = 8
 AUXILIARY = ("googlenet", "inception_v3")
@@ -24,29 +24,29 @@ class TorchvisionSource:
     prefix = "torchvision"
     brings_weights = False
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture without memory for its weights. ``SourceError``: no such name."""
         with weightless():
-            return _get_model(order.name, None, None, None)
+            return _get_model(request.name, None, None, None)
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
-        weights = _default_weights(order.name) if order.pretrained else None
-        model = _get_model(order.name, weights, None if weights else order.num_classes, order.auxiliary)
+        weights = _default_weights(request.name) if request.pretrained else None
+        model = _get_model(request.name, weights, None if weights else request.num_classes, request.auxiliary)
         reference = describe("", model)
-        if order.num_classes and order.num_classes != number_of_classes(model, reference.heads[0]):
-            _replace(model, reference.heads[0], out=order.num_classes)
-        if order.in_channels and reference.first:
-            _replace(model, reference.first, channels=order.in_channels)
+        if request.num_classes and request.num_classes != number_of_classes(model, reference.heads[0]):
+            _replace(model, reference.heads[0], out=request.num_classes)
+        if request.in_channels and reference.first:
+            _replace(model, reference.first, channels=request.in_channels)
         return model
 
-    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+    def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give the default weights' classes and preprocessing; nothing is downloaded."""
-        weights = _default_weights(order.name)
+        weights = _default_weights(request.name)
         categories = tuple(weights.meta["categories"])
         count = number_of_classes(model, describe("", model).heads[0])
-        pictures = order.name not in _names(video=True)
-        channels = order.in_channels or 3
+        pictures = request.name not in _names(video=True)
+        channels = request.in_channels or 3
         return ModelInfo(
             classes=categories if len(categories) == count else None,
             preprocessing=_preprocessing(weights, channels, model) if pictures else None,
@@ -81,7 +81,7 @@ def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool
     known = _names(video=False) + _names(video=True)
     if name not in known:
         raise SourceError(
-            f"torchvision:{name} is no torchvision classification model{near(name, known)}; "
+            f"torchvision:{name} is no torchvision classification model{did_you_mean(name, known)}; "
             "torchvision.models.list_models() names them"
         )
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pellucid.errors import SourceError, near
+from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints import load_into
 from pellucid.models.checkpoints.layouts import find_state
 from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _zip_room
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler, safe_pickle
 from pellucid.models.preprocessing import Preprocessing
-from pellucid.models.sources.base import ModelInfo, Order, downloading, number_of_classes, package
+from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes, package
 
 BARE = ("densenet121", "resnet50")
 HEADS = {"densenet121": "classifier", "resnet50": "fc"}
@@ -38,26 +38,26 @@ class XRVSource:
     prefix = "xrv"
     brings_weights = False
 
-    def outline(self, order: Order) -> nn.Module:
+    def outline(self, request: ModelRequest) -> nn.Module:
         """Give the architecture without memory for its weights. ``SourceError``: no such name."""
         with weightless():
-            return _bare(_known(order.name), FINDINGS, 1)
+            return _bare(_known(request.name), FINDINGS, 1)
 
-    def build(self, order: Order) -> nn.Module:
+    def build(self, request: ModelRequest) -> nn.Module:
         """Build the model. ``SourceError``: no such name, or its weights cannot be loaded."""
-        kind, count, channels = _known(order.name), order.num_classes or FINDINGS, order.in_channels or 1
-        if not order.pretrained:
+        kind, count, channels = _known(request.name), request.num_classes or FINDINGS, request.in_channels or 1
+        if not request.pretrained:
             return _bare(kind, count, channels)
         model = _bare(kind, FINDINGS, 1)
-        _load(model, order.name)
+        _load(model, request.name)
         if count != FINDINGS:
             setattr(model, HEADS[kind], nn.Linear(model.get_submodule(HEADS[kind]).in_features, count))  # type: ignore[arg-type]
         return model
 
-    def info(self, order: Order, model: nn.Module) -> ModelInfo:
+    def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Give the findings that the weights are for, and the preprocessing."""
-        kind = _known(order.name)
-        labels = [] if order.name == kind else _library().models.model_urls[order.name]["labels"]
+        kind = _known(request.name)
+        labels = [] if request.name == kind else _library().models.model_urls[request.name]["labels"]
         # A finding that the weights' data lack has an empty name.
         names = tuple(label or f"class {index}" for index, label in enumerate(labels))
         fitting = len(names) == number_of_classes(model, HEADS[kind])
@@ -67,7 +67,7 @@ class XRVSource:
         return ModelInfo(
             classes=names if fitting else None,
             head="sigmoid",
-            preprocessing=scaled.for_channels(order.in_channels or 1),
+            preprocessing=scaled.for_channels(request.in_channels or 1),
         )
 
     def named(self, state: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
@@ -86,7 +86,9 @@ def _known(name: str) -> str:
     urls = _library().models.model_urls
     names = [*BARE, *(each for each in urls if each.startswith(tuple(f"{kind}-" for kind in BARE)))]
     if name not in names:
-        raise SourceError(f"xrv:{name} is no model of torchxrayvision{near(name, names)}; there are {', '.join(names)}")
+        raise SourceError(
+            f"xrv:{name} is no model of torchxrayvision{did_you_mean(name, names)}; there are {', '.join(names)}"
+        )
     return name.partition("-")[0]
 
 

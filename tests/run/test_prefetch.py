@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-from pellucid.run.ahead import Ahead, Bounds
+from pellucid.run.prefetch import Bounds, Prefetcher
 
 
 class ByHand(Executor):
@@ -32,11 +32,11 @@ class ByHand(Executor):
                 future.set_exception(error)
 
 
-def ahead(pool: Executor, items, begun: list, bounds: Bounds) -> Ahead:
-    return Ahead(pool, lambda item: begun.append(item) or item, items, lambda item: item, bounds)
+def ahead(pool: Executor, items, begun: list, bounds: Bounds) -> Prefetcher:
+    return Prefetcher(pool, lambda item: begun.append(item) or item, items, lambda item: item, bounds)
 
 
-def taken(pool: ByHand, pictures: Ahead) -> int:
+def taken(pool: ByHand, pictures: Prefetcher) -> int:
     """The next answer, and then all that may be begun."""
     if not pictures._waiting:
         pictures._begin()
@@ -93,7 +93,7 @@ def test_an_error_is_raised_in_its_place() -> None:
         return item
 
     with ThreadPoolExecutor(2) as pool:
-        answers = Ahead(pool, work, range(4), lambda item: item, Bounds(2, 2, 100))
+        answers = Prefetcher(pool, work, range(4), lambda item: item, Bounds(2, 2, 100))
         assert [next(answers), next(answers)] == [0, 1]
         with pytest.raises(ValueError, match="two"):
             next(answers)

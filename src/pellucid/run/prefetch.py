@@ -22,7 +22,7 @@ class Bounds:
     weight: int
 
 
-class Ahead(Generic[Item, Answer]):
+class Prefetcher(Generic[Item, Answer]):
     """What ``work`` makes of each of ``items``, in their order, worked out before it is asked for.
 
     For whoever asks, a piece is begun whatever the others weigh: nobody waits for what will never come. So all that
@@ -42,7 +42,7 @@ class Ahead(Generic[Item, Answer]):
         self._working = self._weight = 0
         self._lock = threading.RLock()
 
-    def __iter__(self) -> Ahead[Item, Answer]:
+    def __iter__(self) -> Prefetcher[Item, Answer]:
         """Itself."""
         return self
 
