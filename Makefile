@@ -7,7 +7,7 @@ BENCH  := .venv-bench
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-pacs lint format docs bench mutate clean
+.PHONY: help install demo test test-release test-pacs lint format docs bench mutate clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,6 +25,9 @@ demo: $(READY)  ## make a page that explains images whose truth is known; it is 
 test: $(READY)  ## run all tests with coverage, on two cores in under 10 minutes
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
+
+test-release: $(READY)  ## run the tests that take minutes, before a release
+	$(BIN)/python -m pytest -n 2 -m release --durations=10
 
 test-pacs: $(READY)  ## run the tests that need an archive (Orthanc; installed where apt-get may)
 	scripts/test_pacs.sh

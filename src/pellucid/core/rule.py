@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
+
+from pellucid.core.torch_private import FunctionMode
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class RulePass:
     spatial: Callable[[Tensor, bool], Tensor | None]
 
 
-class BackwardRule(TorchFunctionMode, ABC):
+class BackwardRule(FunctionMode, ABC):
     """A rule for ``probe.input_gradients(targets, rule)``; subclass it beside the method that uses it.
 
     A rule is a torch function mode: while it is open, ``call`` runs instead of each torch function of the network,

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 import pellucid
+from pellucid.core.torch_private import compiling_for_gradients
 from pellucid.errors import GradientError, OptionError
 from pellucid.models.engine import compiled
-from pellucid.models.session.torch_private import compiling_for_gradients
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

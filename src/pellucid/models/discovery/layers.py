@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
+from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
 from pellucid.models.discovery.profile import ModelProfile, layout_of, profile_of
@@ -33,7 +34,6 @@ from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.layer_pass import reached
 from pellucid.models.session.session import Session
-from pellucid.models.session.torch_private import CONVOLUTION
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
 _AT_ONCE = 24

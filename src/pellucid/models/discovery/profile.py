@@ -12,6 +12,7 @@ from torch.utils.weak import TensorWeakRef
 
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Inputs
+from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import LayerError, SourceError
 from pellucid.models.discovery.attention_plan import Call
 from pellucid.models.discovery.orders import token_orders
@@ -22,7 +23,6 @@ from pellucid.models.session.attention_mode import AttentionMode
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.session import Session
-from pellucid.models.session.torch_private import CONVOLUTION
 
 
 @dataclass(frozen=True)

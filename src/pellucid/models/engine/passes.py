@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from pellucid.models.engine.replay import ForwardFromLayer
 from pellucid.models.session.attention_mode import unfused
 from pellucid.models.session.derivatives import as_float, hvp
 from pellucid.models.session.layer_pass import gradients_at, not_reached, outputs_at
+from pellucid.models.session.lazy import lazy
 from pellucid.models.session.session import Session
 
 
@@ -151,7 +151,7 @@ class Pass:
         with self._grad_mode():
             return ForwardFromLayer(self.session, self._prepared, self.layer, self._layout)
 
-    @cached_property
+    @lazy
     def _prepared(self) -> Inputs:
         return self.session.prepared(self.inputs)
 

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from pellucid.core.functions import MATRIX_PRODUCTS, SDPA_ARGUMENTS, SOFTMAXES, multi_head_attention, operands
+from pellucid.core.torch_private import FunctionMode
 from pellucid.models.session.attention_calls import AttentionCall, SDPACall, SoftmaxCall
 
 Take = Callable[[int, AttentionCall], None]
 """Called with each attention call and its number in the pass, from 0: equal passes give equal numbers."""
 
 
-class AttentionMode(TorchFunctionMode):
+class AttentionMode(FunctionMode):
     """While this is open, every attention of a pass is given to ``take``, which may let the graph begin there."""
 
     def __init__(self, take: Take) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from pellucid.core.torch_private import is_checkpointed
 from pellucid.errors import GradientError
-from pellucid.models.session.torch_private import is_checkpointed
 
 
 class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own lacks types
@@ -29,6 +29,11 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.count = 0
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch's private question, answered with no: it would import its compiler, which takes a second."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every operation."""

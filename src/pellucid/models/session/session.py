@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from torch import Tensor, nn
 from pellucid.core.head import class_logits, resolve_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
+from pellucid.core.torch_private import within_wrapper
 from pellucid.errors import LayerError, did_you_mean
 from pellucid.models.session.cache import remembered
+from pellucid.models.session.lazy import lazy
 from pellucid.models.session.outputs import raw_logits
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
 from pellucid.models.session.replica import network_of, reference
-from pellucid.models.session.torch_private import within_wrapper
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
 Key = tuple[object, ...]
@@ -59,20 +59,20 @@ class Session:
         model = unwrapped(model)
         return cls(model, network_of(model, runtime), runtime, head, stated_head)
 
-    @cached_property
+    @lazy
     def _known(self) -> dict[str, nn.Module]:
         """The network's modules by all of their names. In large networks, listing them takes as long as a layer."""
         return dict(self.network.named_modules(remove_duplicate=False))
 
-    @cached_property
+    @lazy
     def _structure(self) -> int:
         return structure_of(self.model)
 
-    @cached_property
+    @lazy
     def _like(self) -> Tensor:
         return reference(self.network)
 
-    @cached_property
+    @lazy
     def has_script(self) -> bool:
         """Whether a part of the network is TorchScript, whose functions and modules cannot be seen."""
         return any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar
 
 import torch
 
-from pellucid.models.session.torch_private import leave_modes, open_modes
+from pellucid.core.torch_private import open_modes, set_modes
 
 T = TypeVar("T")
 
@@ -28,9 +29,16 @@ class ThreadState:
             if enabled:
                 torch.set_autocast_enabled(kind, False)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether a mode is open that was not, or the other way round: no error that is raised in Python does that."""
+        return any(
+            list(map(id, now)) != list(map(id, then)) for now, then in zip(open_modes(), self._modes, strict=True)
+        )
+
     def restore(self) -> None:
         """Put everything back. May be called again."""
-        leave_modes(*self._modes)
+        set_modes(self._modes)
         for kind, enabled in self._autocast.items():
             if torch.is_autocast_enabled(kind) != enabled:
                 torch.set_autocast_enabled(kind, enabled)
@@ -45,8 +53,8 @@ def kept(work: Callable[[], T]) -> T:
     """The result of ``work``, after which the state of this thread is as it was.
 
     Also where an interrupt strikes at any moment: the state is restored in two places, one of which is run through
-    whole. What is set aside is only touched within them. A generator that an interrupt leaves open would put its own
-    state back when it is collected, so that none of the engine's has any.
+    whole. Before, what an interrupt has left open is closed. A generator of a context manager would else run its end
+    when it is collected, and put back the state of a moment long past.
     """
     state = ThreadState()
     try:
@@ -56,7 +64,20 @@ def kept(work: Callable[[], T]) -> T:
                     stack.enter_context(torch.inference_mode(False))
                 state.plain()
                 return work()
+        except BaseException as error:
+            if state.is_off or not isinstance(error, Exception):
+                _close_frames(error)
+            raise
         finally:
             state.restore()
     finally:
         state.restore()
+
+
+def _close_frames(error: BaseException) -> None:
+    """Let go of what the frames hold that an error came through."""
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
+        chain.append(before)
+    for one in chain:
+        traceback.clear_frames(one.__traceback__)

@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from pellucid.core.torch_private import FunctionMode, let_run_as_written, uncompiled
 from pellucid.errors import SourceError
-from pellucid.models.session.torch_private import let_run_as_written, uncompiled
 
 _SHARED = (int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size, types.ModuleType, range)
 _PLAIN = frozenset((type(None), bool, int, float, str, torch.dtype, torch.device, torch.Size))
@@ -253,7 +252,7 @@ def _script(module: torch.jit.ScriptModule) -> nn.Module:
     return copy.deepcopy(module).eval() if getattr(module, "training", False) else module
 
 
-class OwnModules(TorchFunctionMode):
+class OwnModules(FunctionMode):
     """While this is open, a function that gets a tensor of the user's own modules is an error.
 
     The network then reaches some of its modules by a way that its twin does not follow (a global name, say): these

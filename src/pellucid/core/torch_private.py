@@ -19,26 +19,47 @@ CONVOLUTION: Any = getattr(nn.modules.conv, "_ConvNd", nn.Conv2d)
 """The base class of torch's convolutions. Without it only ``Conv2d`` would be known as one."""
 
 
-def leave_modes(functions: int, dispatches: int) -> None:
-    """Leave the torch modes that are open in this thread but for the outermost ones, so many of each kind.
-
-    Without the names an interrupt could leave a mode of ours open.
-    """
-    for stack, count in zip(_stacks(), (functions, dispatches), strict=True):
-        for mode in reversed(stack[count:]):
-            mode.__exit__(None, None, None)
+Modes = tuple[list[Any], list[Any]]
+"""The torch function modes and the dispatch modes that are open in a thread, the outermost first."""
 
 
-def open_modes() -> tuple[int, int]:
-    """How many torch function modes and dispatch modes are open in this thread; 0 without the names."""
-    functions, dispatches = _stacks()
-    return len(functions), len(dispatches)
-
-
-def _stacks() -> tuple[list[Any], list[Any]]:
+def open_modes() -> Modes:
+    """The modes that are open in this thread; without the names, none are seen, and none are put back."""
     functions: Callable[[], list[Any]] = getattr(overrides, "_get_current_function_mode_stack", list)
     dispatches: Callable[[], list[Any]] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)
     return functions(), dispatches()
+
+
+def set_modes(modes: Modes) -> None:
+    """Open and leave modes so that these are open in this thread."""
+    for wanted, now, home in zip(modes, open_modes(), (overrides, _python_dispatch), strict=True):
+        stay = next((n for n, (a, b) in enumerate(zip(wanted, now, strict=False)) if a is not b), len(wanted))
+        for mode in reversed(now[stay:]):
+            # A dispatch mode has flags to put back; a function mode might leave another one than itself.
+            mode.__exit__(None, None, None) if home is _python_dispatch else _pop_function_mode()
+        for mode in wanted[min(stay, len(now)) :]:
+            home._push_mode(mode)
+
+
+class FunctionMode(overrides.TorchFunctionMode):
+    """A torch function mode that leaves itself and what is open within it, and nothing else.
+
+    Torch closes a mode for the moment in which it calls it. An interrupt in that moment leaves it closed, and to close
+    it once more would close another one. Without the name a mode closes whichever is innermost.
+    """
+
+    def __exit__(self, *error: Any) -> None:
+        """Leave the mode, unless it is closed."""
+        functions, _ = open_modes()
+        if not hasattr(overrides, "_get_current_function_mode_stack"):
+            super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch's own lacks types
+        elif self in functions:
+            for _ in range(len(functions) - functions.index(self)):
+                _pop_function_mode()
+
+
+def _pop_function_mode() -> None:
+    overrides._pop_mode()  # type: ignore[no-untyped-call]  # torch's own lacks types
 
 
 def uncompiled(function: Any) -> Any:
