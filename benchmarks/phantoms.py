@@ -38,7 +38,7 @@ def all_networks() -> list[Network]:
 def page(counts: results.Counts, titles: list[str]) -> str:
     """A table with a row per method and a column per network, and the best methods, selected on other images."""
     table_of = {key: count for key, count in counts.items() if not key.startswith(CHOOSING)}
-    names = sorted({key.split("/")[1] for key in table_of}, key=lambda name: -_best(table_of, name))
+    names = sorted({key.split("/")[1] for key in table_of}, key=lambda name: (-_best(table_of, name), name))
     header = ("method", *(f"{title}: hits (95 % interval)" for title in titles))
     rows = [(f"`{name}`", *(_cell(counts, f"{title}/{name}") for title in titles)) for name in names]
     fewer = ", ".join(f"`{name}` with {method}" for name, method in FEWER.items())

@@ -103,6 +103,7 @@ def methods() -> list[About]:
 _FAMILIES = {
     "At a layer": "They explain at the output of one or several layers. Most maps have the resolution of the layer.",
     "At the input": "They explain at the input. Their maps have the resolution of the image.",
+    "From attention": "They read a transformer's attention. Most maps have the resolution of its patches.",
     "Wrappers": "They run another method several times, or transform its result.",
     "Independent of the class": "The map is the same for every class, so it is evidence for none.",
 }
@@ -122,6 +123,8 @@ def _family(about: About) -> str:
         return "Wrappers"
     if not about.cls.class_specific:
         return "Independent of the class"
+    if about.reads_attention:
+        return "From attention"
     return "At a layer" if about.cls.uses_layers else "At the input"
 
 
