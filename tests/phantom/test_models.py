@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import OptionError
 from pellucid import phantom
+from pellucid.errors import OptionError
 from pellucid.phantom import FINDINGS, radiographs, vit
 from pellucid.phantom.models import ARCHITECTURES, GRID, SIDE, untrained
 from pellucid.phantom.training import RECIPES, TRAINING_SEED, measure, normalised
