@@ -1,1 +1,1 @@
-"""Commands that measure what the documentation states; none of them is a test. ``python -m benchmarks.NAME --help``."""
+"""Benchmarks that measure the figures in the documentation: ``python -m benchmarks.NAME --help``."""

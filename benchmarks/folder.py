@@ -1,7 +1,7 @@
-"""``python -m benchmarks.folder``: a folder of pictures explained, beside a loop over pytorch-grad-cam.
+"""``python -m benchmarks.folder``: the throughput of explaining a folder, compared with a loop over pytorch-grad-cam.
 
-Both begin with files of 512 × 512 grey levels and a ResNet-50 in memory, and end with overlays as PNG files at the
-lowest level of compression. What is told is how many times as many pictures a second come out.
+Both start with files of 512 × 512 grey levels and a ResNet-50 in memory, and write overlays as PNG files at the lowest
+level of compression. The result is the ratio of the images per second.
 """
 
 from __future__ import annotations
@@ -39,40 +39,40 @@ from pellucid.run.results import Results
 PEER = "pytorch-grad-cam"
 SIDE = 512
 BATCH = 16
-"""The pictures a pass of the loop that is compared with; a smaller batch is measured as well."""
+"""The batch size of the loop; a smaller one is measured as well."""
 SMALLER = 8
 DRAWN = 20
-"""Different pictures; the files repeat them."""
+"""Number of different images; the files repeat them."""
 _FEW = 2 * BATCH
 PREPROCESSING = Preprocessing(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
 class Work:
-    """Files to explain, by which network, and where the results go."""
+    """A network, the folder of images that it explains, and the folder for the results."""
 
     model: nn.Module
-    pictures: Path
+    images: Path
     output: Path
 
     def files(self) -> list[Path]:
-        """The pictures, in order."""
-        return sorted(self.pictures.iterdir())
+        """The images' files, in order."""
+        return sorted(self.images.iterdir())
 
 
-def made(model: nn.Module, place: Path, count: int) -> Work:
-    """So many drawn pictures, and an empty folder for what comes of them."""
-    work = Work(model, place / "pictures", place / "output")
-    for folder in (work.pictures, work.output):
+def prepared(model: nn.Module, parent: Path, count: int) -> Work:
+    """Write ``count`` drawn images, and make an empty folder for the results."""
+    work = Work(model, parent / "images", parent / "output")
+    for folder in (work.images, work.output):
         folder.mkdir(parents=True)
     levels = (radiographs(min(count, DRAWN), size=SIDE, seed=3).images[:, 0] * 255).round().byte().numpy()
     for index in range(count):
-        Pillow.fromarray(levels[index % len(levels)]).save(work.pictures / f"{index:04}.png")
+        Pillow.fromarray(levels[index % len(levels)]).save(work.images / f"{index:04}.png")
     return work
 
 
 def peer(work: Work, size: int = BATCH) -> Call:
-    """The loop, as pytorch-grad-cam's documentation writes it, with pictures in batches."""
+    """The loop from pytorch-grad-cam's documentation, with images in batches."""
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.image import show_cam_on_image
     from torchvision import transforms
@@ -89,29 +89,29 @@ def peer(work: Work, size: int = BATCH) -> Call:
     def call() -> None:
         with GradCAM(model=work.model, target_layers=[work.model.get_submodule("layer4")]) as cam:
             for paths in _batches(work.files(), size):
-                pictures = [Pillow.open(path).convert("RGB") for path in paths]
-                maps = cam(input_tensor=torch.stack([prepare(picture) for picture in pictures]), targets=None)
-                for path, picture, heat in zip(paths, pictures, maps, strict=True):
-                    large = np.array(Pillow.fromarray(heat).resize(picture.size, Pillow.Resampling.BILINEAR))
-                    drawn = show_cam_on_image(np.asarray(picture, dtype=np.float32) / 255, large, use_rgb=True)
+                images = [Pillow.open(path).convert("RGB") for path in paths]
+                maps = cam(input_tensor=torch.stack([prepare(image) for image in images]), targets=None)
+                for path, image, heat in zip(paths, images, maps, strict=True):
+                    large = np.array(Pillow.fromarray(heat).resize(image.size, Pillow.Resampling.BILINEAR))
+                    drawn = show_cam_on_image(np.asarray(image, dtype=np.float32) / 255, large, use_rgb=True)
                     Pillow.fromarray(drawn).save(work.output / path.name, compress_level=1)
 
     return call
 
 
 def ours(formats: Sequence[str], runtime: pellucid.Runtime) -> Callable[[Work], Call]:
-    """What ``pellucid explain`` does; it also writes the metadata of each picture."""
+    """The work of ``pellucid explain``, which also writes the metadata of each image."""
 
     def make(work: Work) -> Call:
         drawn = Results(work.output, formats, overwrite=True)
         job = Job(work.model, [catalogue.find("gradcam")()], PREPROCESSING, drawn, runtime=runtime)
-        return lambda: [outcome.files for outcome in job.outcomes(inputs([work.pictures], work.output))]
+        return lambda: [outcome.files for outcome in job.outcomes(inputs([work.images], work.output))]
 
     return make
 
 
 def forward(work: Work, size: int) -> Call:
-    """The bare prediction of as many pictures, prepared before."""
+    """The prediction alone, for as many preprocessed images."""
     batches = [torch.randn(len(paths), 3, 224, 224) for paths in _batches(work.files(), size)]
 
     def call() -> None:
@@ -123,13 +123,13 @@ def forward(work: Work, size: int) -> Call:
 
 
 CALLS: dict[str, Callable[[Work], Call]] = {
-    f"{PEER}, {BATCH} a pass": partial(peer, size=BATCH),
-    f"{PEER}, {SMALLER} a pass": partial(peer, size=SMALLER),
+    f"{PEER}, batch {BATCH}": partial(peer, size=BATCH),
+    f"{PEER}, batch {SMALLER}": partial(peer, size=SMALLER),
     "pellucid, overlay and JSON": ours(["overlay"], pellucid.Runtime(batch_size=SMALLER)),
     "pellucid, overlay, heatmap and JSON": ours(["png"], pellucid.Runtime(batch_size=SMALLER)),
     "pellucid, fast, overlay and JSON": ours(["overlay"], replace(FAST, batch_size=SMALLER)),
-    f"the forward pass alone, {BATCH} a pass": partial(forward, size=BATCH),
-    f"the forward pass alone, {SMALLER} a pass": partial(forward, size=SMALLER),
+    f"the forward pass alone, batch {BATCH}": partial(forward, size=BATCH),
+    f"the forward pass alone, batch {SMALLER}": partial(forward, size=SMALLER),
 }
 
 
@@ -138,7 +138,7 @@ def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
 
 
 def factors(work: Work, rounds: int) -> dict[str, Ratio]:
-    """How many times as many pictures a second as the loop, of rounds in which each call is made once."""
+    """The images per second of each call divided by the loop's; every round makes each call once."""
     calls = {name: make(work) for name, make in CALLS.items()}
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -153,16 +153,16 @@ def _spread(found: Sequence[float]) -> Ratio:
 
 
 def stages(work: Work, repeats: int = 15) -> dict[str, float]:
-    """Seconds that each step of one picture takes on its own."""
+    """The seconds of each step for one image, measured alone."""
     path = work.files()[0]
     image = read_image(path)
-    prepared = PREPROCESSING(image)
-    batch = prepared.values[None].repeat(BATCH, 1, 1, 1)
+    processed = PREPROCESSING(image)
+    batch = processed.values[None].repeat(BATCH, 1, 1, 1)
     explainer = pellucid.Explainer(work.model, runtime=pellucid.Runtime(batch_size=BATCH))
     one = explainer(batch).one(0, 0)
 
     def case() -> Case:
-        return Case("one", prepared, one)  # anew: it keeps what was drawn
+        return Case("one", processed, one)  # a new one, since a case caches its drawings
 
     files = find("overlay")(case())
     with torch.no_grad():
@@ -186,26 +186,26 @@ def _median(call: Callable[[], object], repeats: int) -> float:
 
 def page(found: dict[str, Ratio], steps: dict[str, float], count: int) -> str:
     """Both tables."""
-    header = ("", f"pictures a second, over the loop's ({count} pictures; least and most)")
+    header = ("", f"images per second, over the loop's ({count} images; minimum and maximum)")
     table = results.table(header, ((name, str(time)) for name, time in found.items()))
     base = steps["the forward pass"]
     shares = ((name, f"{time / base:.2f}") for name, time in steps.items())
-    profile = results.table(("step, of one picture on its own", "time, over the forward pass'"), shares)
+    profile = results.table(("step, for one image", "time, over the forward pass'"), shares)
     return f"{table}\n{profile}\nMeasured on: {machine()}.\n"
 
 
 def main(
-    count: Annotated[int, typer.Option("--pictures", min=1)] = 500,
+    count: Annotated[int, typer.Option("--images", min=1)] = 500,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
 ) -> None:
     """Measure, and write docs/performance/folder.md and folder.csv."""
     if PEER not in peers.available():
-        raise SystemExit(f"{PEER} is not installed: make bench installs it beside the project's own environment")
+        raise SystemExit(f"{PEER} is not installed: make bench installs it in an environment of its own")
     torch.manual_seed(0)
     model = torchvision.models.resnet50(weights=None).eval()
-    with TemporaryDirectory() as place:
-        few, work = (made(model, Path(place) / name, pictures) for name, pictures in (("few", _FEW), ("all", count)))
-        factors(few, 1)  # what is slow for the first time
+    with TemporaryDirectory() as parent:
+        few, work = (prepared(model, Path(parent) / name, images) for name, images in (("few", _FEW), ("all", count)))
+        factors(few, 1)  # warm-up
         found, steps = factors(work, rounds), stages(work)
     for name, time in found.items():
         typer.echo(f"{name}: {time}")

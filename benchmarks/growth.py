@@ -1,4 +1,4 @@
-"""How what an explanation costs grows with images, classes, the pictures' size and the network's depth."""
+"""Measures how the cost of an explanation grows with images, classes, image size and network depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 import pellucid
 from benchmarks import peers, results
-from benchmarks.measuring import Ratio, alone, forward, ratio
+from benchmarks.measuring import Ratio, forward, in_new_process, ratio
 
 OURS = "pellucid"
 PEER = "pytorch-grad-cam"
@@ -20,7 +20,7 @@ PAIRS = 3
 
 @dataclass(frozen=True)
 class Point:
-    """What is explained, and by whom."""
+    """One measurement: the library, the network, and the size of its input and targets."""
 
     by: str = OURS
     network: str = "resnet50"
@@ -35,21 +35,21 @@ PANELS: dict[str, list[Point]] = {
     "side": [Point(images=2, side=side) for side in (112, 224, 512, 1024)],
     "network": [Point(network=f"resnet{depth}") for depth in (18, 34, 50, 101, 152)],
 }
-"""What changes along an axis, and its points."""
+"""What varies along the axis of each panel, and its points."""
 
 
-def grown() -> Iterator[tuple[str, Point, Ratio]]:
-    """Measure all points, of a peer's those with one class; it takes a pass a class."""
+def measured() -> Iterator[tuple[str, Point, Ratio]]:
+    """Measure all points; other libraries only with one class, since they run a pass per class."""
     for panel, points in PANELS.items():
         for point in points:
-            yield panel, point, alone(at, point)
+            yield panel, point, in_new_process(cost, point)
             if panel != "classes" and PEER in peers.available():
                 other = replace(point, by=PEER)
-                yield panel, other, alone(at, other)
+                yield panel, other, in_new_process(cost, other)
 
 
-def at(point: Point) -> Ratio:
-    """The time of an explanation over that of the forward pass."""
+def cost(point: Point) -> Ratio:
+    """The duration of an explanation over that of the forward pass."""
     import torchvision
 
     torch.manual_seed(0)
@@ -65,7 +65,7 @@ def at(point: Point) -> Ratio:
 
 def write(folder: Path) -> None:
     """Measure, and write growth.csv and growth.png."""
-    rows = [{"along": panel} | asdict(point) | asdict(time) for panel, point, time in grown()]
+    rows = [{"along": panel} | asdict(point) | asdict(time) for panel, point, time in measured()]
     results.write_csv(folder / "growth.csv", rows)
     draw(folder)
 

@@ -1,4 +1,4 @@
-"""How long a call takes beside another, and how much memory: what the speed benchmark measures with."""
+"""Measures the duration of a call relative to another, and the memory that it uses."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ import torch
 from torch import Tensor, nn
 
 Call = Callable[[], object]
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 _PROCESS = Path("/proc/self")
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of a call over another's: the median of pairs that were taken in turn, and the quartiles."""
+    """The duration of a call over another's: the median and quartiles of alternating pairs."""
 
     median: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """As a table shows it."""
+        """The median with the quartiles, for a table."""
         return f"{self.median:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def ratio(base: Call, other: Call, pairs: int) -> Ratio:
-    """How long ``other`` takes for each second that ``base`` takes, each run once before."""
+    """The duration of ``other`` over that of ``base``, after one run of each to warm up."""
     seconds(base)
     seconds(other)
     each = [(seconds(base), seconds(other)) for _ in range(pairs)]
@@ -42,17 +42,17 @@ def ratio(base: Call, other: Call, pairs: int) -> Ratio:
 
 
 def seconds(call: Call) -> float:
-    """How long a call takes."""
+    """The duration of a call in seconds."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def taken(call: Call) -> float:
-    """Bytes that the process takes during a call at most, beyond those before. Linux; elsewhere NaN."""
+def memory_growth(call: Call) -> float:
+    """The peak growth of the process during a call, in bytes; NaN on systems other than Linux."""
     if not _PROCESS.exists():
         return float("nan")
-    (_PROCESS / "clear_refs").write_text("5")  # the peak is the present from now on
+    (_PROCESS / "clear_refs").write_text("5")  # resets the peak to the current size
     before = _status("VmRSS")
     call()
     return _status("VmHWM") - before
@@ -74,7 +74,7 @@ def forward(model: nn.Module, images: Tensor) -> Call:
     return call
 
 
-def alone(function: Callable[..., Answer], *arguments: object) -> Answer:
-    """What a function answers in a process of its own, in which nothing ran before."""
+def in_new_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """The result of a function that runs in a new process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.medical``: reading a DICOM picture and writing an object of it, beside a forward pass."""
+"""``python -m benchmarks.medical``: the time to read a DICOM image and write each format, over a forward pass."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from benchmarks import results
 from benchmarks.folder import PREPROCESSING
 from benchmarks.measuring import forward, seconds
 from benchmarks.speed import FOLDER, machine
-from pellucid.export import Case, find
+from pellucid.export import Case, exporters, find
 from pellucid.export.writing import write
 from pellucid.io import read_image
 from pellucid.phantom import radiographs
 
 SIDE = 1024
-FORMATS = ("sc", "seg", "pm", "sr", "nifti")
 
 
 def drawn(path: Path) -> Path:
-    """A drawn picture as a DICOM file that says where it lies."""
+    """Write a drawn radiograph as a DICOM file with a position in space."""
     levels = (radiographs(1, size=SIDE, seed=3).images[0, 0] * 4095).round().numpy().astype(np.uint16)
     made = Dataset()
     made.SOPClassUID, made.Modality = CTImageStorage, "CT"
@@ -51,14 +50,14 @@ def drawn(path: Path) -> Path:
 
 
 def shares(folder: Path, repeats: int) -> dict[str, float]:
-    """The time of each step over that of ResNet-50's forward pass of one picture of 224 × 224."""
+    """The duration of each step over that of ResNet-50's forward pass of one 224 × 224 image."""
     torch.manual_seed(0)
     model = torchvision.models.resnet50(weights=None).eval()
     path = drawn(folder / "scan.dcm")
     prepared = PREPROCESSING(read_image(path))
     explanation = pellucid.explain(model, prepared.values[None])
     steps: dict[str, Callable[[], object]] = {"reading and decoding": lambda: read_image(path)}
-    for name in FORMATS:
+    for name in exporters():
         steps[f"{name}: making and writing"] = partial(_written, folder / "out", name, prepared, explanation)
     predict = forward(model, prepared.values[None])
     return {name: _ratio(step, predict, repeats) for name, step in steps.items()}
@@ -69,7 +68,7 @@ def _written(folder: Path, name: str, image: pellucid.Image, explanation: pelluc
 
 
 def _ratio(step: Callable[[], object], base: Callable[[], object], repeats: int) -> float:
-    """The median over pairs that are taken in turn."""
+    """The median over alternating pairs."""
     step()
     base()
     return statistics.median(seconds(step) / seconds(base) for _ in range(repeats))
@@ -77,12 +76,12 @@ def _ratio(step: Callable[[], object], base: Callable[[], object], repeats: int)
 
 def main(repeats: Annotated[int, typer.Option(min=1)] = 15) -> None:
     """Measure, and write docs/performance/medical.md and medical.csv."""
-    with TemporaryDirectory() as place:
-        found = shares(Path(place), repeats)
+    with TemporaryDirectory() as folder:
+        found = shares(Path(folder), repeats)
     for name, share in found.items():
         typer.echo(f"{name}: {share:.2f}")
     rows = ((name, f"{share:.2f}") for name, share in found.items())
-    table = results.table((f"step, of one picture of {SIDE} × {SIDE}", "time, over the forward pass'"), rows)
+    table = results.table((f"step, for one image of {SIDE} × {SIDE}", "time, over the forward pass'"), rows)
     (FOLDER / "medical.md").write_text(f"{table}\nMeasured on: {machine()}.\n")
     results.write_csv(FOLDER / "medical.csv", [{"step": name, "ratio": share} for name, share in found.items()])
 

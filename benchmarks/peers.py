@@ -1,6 +1,6 @@
-"""Grad-CAM of class 0 by other libraries, as their documentation calls it: maps (B, H, W) at the images' size.
+"""Grad-CAM for class 0 by other libraries, called as they document it: maps (B, H, W) at the images' size.
 
-They are installed beside the project's own environment by ``make bench``; one that is missing is left out.
+``make bench`` installs them in an environment of their own; a library that is missing is skipped.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Explain = Callable[[Tensor], Tensor]
 
 
 def available() -> list[str]:
-    """The peers that are installed."""
+    """The libraries that are installed."""
     return [name for name, (package, _) in PEERS.items() if find_spec(package)]
 
 
 def explainer(name: str, model: nn.Module, layer: str) -> Explain:
-    """What explains a batch by a peer, at a layer."""
+    """A function that explains a batch at a layer with one of the libraries."""
     return PEERS[name][1](model, layer)
 
 
@@ -66,4 +66,4 @@ PEERS: dict[str, tuple[str, Callable[[nn.Module, str], Explain]]] = {
     "captum": ("captum", _captum),
     "torch-cam": ("torchcam", _torchcam),
 }
-"""The package to import, and what makes an explainer of a model and a layer."""
+"""The package to import, and a function that makes an explainer from a model and a layer."""

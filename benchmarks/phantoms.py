@@ -1,9 +1,8 @@
-"""``python -m benchmarks.phantoms``: how often each method's peak hits what was drawn, for the bundled networks.
+"""``python -m benchmarks.phantoms``: how often the peak of each method's map hits the drawn finding.
 
-The images are drawn afresh, from seeds that no network was trained on. A hit is a peak inside the finding's mask
-widened by half a cell of the networks' last grid; counted are the findings that are there and that the network
-finds (probability at least 0.5). Which method is best for a network is chosen on other images than those that the
-table is of.
+The images use seeds that no network was trained on. A hit is a peak inside the finding's mask, widened by half a cell
+of the network's last grid. Only findings that are present and that the network detects (probability at least 0.5) are
+counted. The best method of a network is selected on other images than those of the table.
 """
 
 from __future__ import annotations
@@ -12,59 +11,41 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import typer
-from torch import Tensor
 
 import pellucid
 from benchmarks import results
 from pellucid import phantom
 from pellucid.core.method import Method
 from pellucid.demo.study import Network, networks, rate
-from pellucid.errors import GradientError, NoAttentionError
 from pellucid.methods.rise import RISE
+from pellucid.phantom.models import ARCHITECTURES
 
 NAME = "phantoms"
 IMAGES = 500
 SEED = 40_000_000
 CHOOSING = "choosing"
-"""The images that the best methods are chosen on, in the names of what is kept."""
+"""The prefix, in the stored results, of the images on which the best methods are selected."""
 CHOOSING_IMAGES = 200
 CHOOSING_SEED = 50_000_000
 FEWER: Mapping[str, Method] = {"rise": RISE(masks=200)}
 
 
 def all_networks() -> list[Network]:
-    """The bundled networks, each with all methods that apply to it."""
-    swin = Network("Swin transformer", phantom.swin(), ())
-    return [Network(one.title, one.model, applying(one)) for one in (*networks(), swin)]
-
-
-def applying(network: Network) -> tuple[str, ...]:
-    """The methods that a network can be explained by."""
-    image = phantom.radiographs(1).images
-    return tuple(name for name in pellucid.available_methods() if applies(network, name, image))
-
-
-def applies(network: Network, name: str, image: Tensor) -> bool:
-    """Whether a method explains a network: those that read attention may find none."""
-    try:
-        network.explained(FEWER.get(name, name), image, 0)
-    except (GradientError, NoAttentionError):
-        return False
-    return True
+    """The included networks, each with all methods that apply to it."""
+    return networks(tuple(ARCHITECTURES), pellucid.available_methods())
 
 
 def page(counts: results.Counts, titles: list[str]) -> str:
-    """A row a method, a column a network, the best first; and which is best, chosen on other images."""
+    """A table with a row per method and a column per network, and the best methods, selected on other images."""
     table_of = {key: count for key, count in counts.items() if not key.startswith(CHOOSING)}
-    names = sorted({key.split("/")[1] for key in table_of}, key=lambda name: -_best(table_of, name))
+    names = sorted({key.split("/")[1] for key in table_of}, key=lambda name: (-_best(table_of, name), name))
     header = ("method", *(f"{title}: hits (95 % interval)" for title in titles))
     rows = [(f"`{name}`", *(_cell(counts, f"{title}/{name}") for title in titles)) for name in names]
     fewer = ", ".join(f"`{name}` with {method}" for name, method in FEWER.items())
     chosen = "".join(f"- {title}: {_chosen(counts, title)}\n" for title in titles)
     return (
-        f"{results.table(header, rows)}\n{IMAGES} radiographs. Methods at their default settings, but {fewer}.\n\n"
-        f"The best method of each network, chosen on {CHOOSING_IMAGES} other radiographs, and what it hits on "
-        "these:\n\n"
+        f"{results.table(header, rows)}\n{IMAGES} radiographs. Default settings, except {fewer}.\n\n"
+        f"The best method of each network, selected on {CHOOSING_IMAGES} other radiographs, and its hits on these:\n\n"
         f"{chosen}"
     )
 
@@ -76,7 +57,7 @@ def _chosen(counts: results.Counts, title: str) -> str:
         if key.startswith(f"{CHOOSING}/{title}/")
     }
     if not shares:
-        return "not chosen yet"
+        return "not selected yet"
     name = max(shares, key=lambda one: (shares[one], one))
     return f"`{name}`, {_cell(counts, f'{title}/{name}')}"
 
@@ -90,10 +71,10 @@ def _cell(counts: results.Counts, key: str) -> str:
 
 
 def main(
-    method: Annotated[list[str] | None, typer.Option(help="Measure only this one; repeatable.")] = None,
-    again: Annotated[bool, typer.Option(help="Measure also what is known.")] = False,
+    method: Annotated[list[str] | None, typer.Option(help="Measure only this method; may be repeated.")] = None,
+    again: Annotated[bool, typer.Option(help="Measure again what has been measured.")] = False,
 ) -> None:
-    """Measure every method that is not measured yet, and write docs/results/phantoms.md."""
+    """Measure every method that has not been measured, and write docs/results/phantoms.md."""
     counts = results.read(NAME)
     found = all_networks()
     splits = {"": (IMAGES, SEED), f"{CHOOSING}/": (CHOOSING_IMAGES, CHOOSING_SEED)}

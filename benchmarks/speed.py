@@ -1,7 +1,7 @@
-"""``python -m benchmarks.speed``: what an explanation costs, beside the plain prediction and beside other libraries.
+"""``python -m benchmarks.speed``: the cost of an explanation, compared with the prediction and with other libraries.
 
-Each call and the model's plain forward pass, in float32 and without gradients, are taken in turn in one process;
-memory is measured in a process each. The figures are ratios to that forward pass.
+Each call alternates with the model's plain forward pass, in float32 without gradients, in one process. Memory is
+measured in a new process per call. The results are ratios to that forward pass.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import pellucid
 from benchmarks import growth, peers, results
-from benchmarks.measuring import Call, Ratio, alone, forward, ratio, taken
+from benchmarks.measuring import Call, Ratio, forward, in_new_process, memory_growth, ratio
 from pellucid.core.provenance import versions
 from pellucid.methods.rise import RISE
 from pellucid.methods.scorecam import ScoreCAM
@@ -31,15 +31,15 @@ from pellucid.methods.scorecam import ScoreCAM
 FOLDER = Path(__file__).parents[1] / "docs" / "performance"
 MASKS = 64
 CHANNELS = 512
-"""Masks of Score-CAM at ResNet-18's last layer, one a channel."""
+"""Masks of Score-CAM at ResNet-18's last layer, one per channel."""
 FAST = pellucid.Runtime(precision="bfloat16", channels_last=True, compile=True)
 FASTEST = {"resnet50": 0.22, "convnext_tiny": 0.22, "densenet121": 0.3, "vit_b_16": 0.32, "efficientnet_b0": 0.4}
-"""What Grad-CAM is meant to cost so at most, where the processor multiplies matrices of bfloat16 (AMX)."""
+"""Limits on the cost of Grad-CAM with these settings, on processors that multiply bfloat16 matrices (AMX)."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, how many images, and what is called; ``limit`` is what it is meant to cost at most."""
+    """A network, the number of images, and the call; ``limit`` is the target for its cost."""
 
     network: str
     call: str
@@ -50,7 +50,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a case. ``agreement``: the mean correlation of another library's maps with ours."""
+    """The result of a case; ``agreement`` is the mean correlation of another library's maps with pellucid's."""
 
     case: Case
     time: Ratio
@@ -62,7 +62,7 @@ Make = Callable[[nn.Module, Tensor], Call]
 
 
 def _explaining(method: str = "gradcam", layers: int = 0, classes: int = 0, fast: bool = False) -> Make:
-    """``classes``: so many at once, else one; ``layers``: so many of the network's, else the one that is found."""
+    """An explanation of ``classes`` classes (0: one) at the last ``layers`` layers (0: the recommended one)."""
 
     def make(model: nn.Module, images: Tensor) -> Call:
         targets = torch.arange(classes).expand(len(images), -1) if classes else 0
@@ -75,7 +75,7 @@ def _explaining(method: str = "gradcam", layers: int = 0, classes: int = 0, fast
 
 
 def _fast_forward(model: nn.Module, images: Tensor) -> Call:
-    """The prediction as torch makes it fast by itself."""
+    """The prediction with torch's own means of acceleration."""
     own = copy.deepcopy(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
     own.compile()
     return forward(own, images.to(torch.bfloat16).to(memory_format=torch.channels_last))
@@ -91,7 +91,7 @@ def _scorecam(model: nn.Module, images: Tensor) -> Call:
 
 
 def _forwards(count: int) -> Make:
-    """So many forward passes of one image, as many at a time as the masks."""
+    """``count`` forward passes of one image, in batches as large as those of the masks."""
 
     def make(model: nn.Module, images: Tensor) -> Call:
         part = forward(model, images.expand(MASKS // 2, -1, -1, -1).contiguous())
@@ -106,7 +106,7 @@ LAYERS = {
     "EfficientNet": ["features.5", "features.8"],
     "ConvNeXt": ["features.5", "features.7"],
 }
-"""Two layers of each network; the last one is what is found."""
+"""Two layers of each network; the last is the recommended one."""
 
 CALLS: dict[str, Make] = {
     "forward again": forward,
@@ -126,11 +126,11 @@ BASES: dict[str, Make] = {
     f"rise, {MASKS} masks": _forwards(MASKS),
     f"scorecam, {CHANNELS} masks": _forwards(CHANNELS),
 }
-"""What a call is compared with, if it is not one forward pass of its images."""
+"""The calls that are compared with something else than one forward pass of their images."""
 
 
 def cases() -> Iterator[Case]:
-    """What is measured."""
+    """The cases to measure."""
     for network in ("resnet50", "densenet121", "efficientnet_b0", "convnext_tiny"):
         yield Case(network, "forward again")
         yield Case(network, "gradcam", 1.08, 1.25)
@@ -160,7 +160,7 @@ def _has_amx() -> bool:
     return path.exists() and "amx_bf16" in path.read_text()
 
 
-def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
+def built(case: Case) -> tuple[nn.Module, Tensor, Call]:
     """The network with random weights, its images, and the call."""
     import torchvision
 
@@ -171,7 +171,9 @@ def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
     else:
         model = torchvision.models.get_model(case.network, weights=None).eval()
         if case.network == "vit_b_16":
-            nn.init.trunc_normal_(model.heads.head.weight, std=0.02)  # zeros, which no gradient passes
+            nn.init.trunc_normal_(
+                model.heads.head.weight, std=0.02
+            )  # torchvision initialises it to zeros, which block the gradient
         images = torch.randn(case.batch, 3, 224, 224)
     if case.call in peers.PEERS:
         explain = peers.explainer(case.call, model, LAYERS[type(model).__name__][-1])
@@ -182,7 +184,7 @@ def made(case: Case) -> tuple[nn.Module, Tensor, Call]:
 def _of_volumes(name: str) -> nn.Module:
     from importlib import import_module
 
-    monai: Any = import_module("monai.networks.nets")  # it does not say what it exports
+    monai: Any = import_module("monai.networks.nets")  # its exports are not declared
     if name == "monai densenet121 128³":
         model: nn.Module = monai.DenseNet121(spatial_dims=3, in_channels=1, out_channels=14)
     else:
@@ -191,28 +193,28 @@ def _of_volumes(name: str) -> nn.Module:
 
 
 def timed(case: Case, pairs: int) -> Ratio:
-    """How long the call takes for each second that the forward pass takes."""
-    model, images, call = made(case)
+    """The duration of the call over that of the forward pass."""
+    model, images, call = built(case)
     return ratio(BASES.get(case.call, forward)(model, images), call, pairs)
 
 
 def used(case: Case, base: bool) -> float:
-    """Bytes that the call, or what it is compared with, takes beyond the model and the images."""
-    model, images, call = made(case)
+    """The peak memory in bytes of the call, or of its base, beyond the model and the images."""
+    model, images, call = built(case)
     forward(model, images[:1])()
-    return taken(BASES.get(case.call, forward)(model, images) if base else call)
+    return memory_growth(BASES.get(case.call, forward)(model, images) if base else call)
 
 
 def agreement(case: Case) -> float:
-    """The mean correlation of a peer's maps with ours, or of the fast ones with those in float32."""
-    model, images, call = made(case)
+    """The mean correlation of another library's maps with pellucid's, or of the fast maps with float32's."""
+    model, images, call = built(case)
     pairs = _fast_pairs(model, images) if case.call == "gradcam, fast" else _peers_pairs(model, images, call)
     found = [float(torch.corrcoef(pair)[0, 1]) for pair in pairs if pair.std(dim=1).min() > 0]
-    return statistics.fmean(found) if found else math.nan  # a network of random weights may have nothing to show
+    return statistics.fmean(found) if found else math.nan  # with random weights all maps may be empty
 
 
 def _fast_pairs(model: nn.Module, images: Tensor) -> list[Tensor]:
-    """Of the class that float32 predicts: of any other, a network of random weights may show next to nothing."""
+    """Maps for the class that float32 predicts; with random weights those of other classes are often empty."""
     ours = pellucid.explain(model, images)
     fast = pellucid.explain(model, images, targets=ours.targets[:, 0], runtime=replace(FAST, batch_size=len(images)))
     return _pairs(fast.heatmaps[:, 0], ours.heatmaps[:, 0])
@@ -230,22 +232,22 @@ def _pairs(theirs: Tensor, ours: Tensor) -> list[Tensor]:
 
 @cache
 def _used(case: Case, base: bool) -> float:
-    """The median of three processes' memory; of what calls are compared with, measured once."""
-    return statistics.median(alone(used, case, base) for _ in range(3))
+    """The median memory of three processes, measured once per case."""
+    return statistics.median(in_new_process(used, case, base) for _ in range(3))
 
 
 def measured(case: Case, pairs: int) -> Row:
     """One row of the table."""
     plain = case if case.call in BASES else Case(case.network, "gradcam", batch=case.batch)
-    # One picture's forward pass takes what the pass before it left.
+    # The forward pass of a single image reuses the memory of the one before, so it measures nothing.
     large = case.batch > 1 or case.network in VOLUMES
     memory = _used(case, base=False) / _used(plain, base=True) if large else math.nan
-    likeness = alone(agreement, case) if case.call in (*peers.PEERS, "gradcam, fast") else None
-    return Row(case, alone(timed, case, pairs), memory, likeness)
+    likeness = in_new_process(agreement, case) if case.call in (*peers.PEERS, "gradcam, fast") else None
+    return Row(case, in_new_process(timed, case, pairs), memory, likeness)
 
 
 def page(rows: Sequence[Row]) -> str:
-    """The table, and on what it was measured."""
+    """The table, and the machine on which it was measured."""
     header = ("network, images", "call", "time (quartiles)", "limit", "memory", "limit", "agreement")
     lines = [
         (
@@ -263,7 +265,7 @@ def page(rows: Sequence[Row]) -> str:
 
 
 def machine() -> str:
-    """What the figures were measured on."""
+    """The processor and the versions of the libraries."""
     known = ", ".join(f"{name} {version}" for name, version in versions().items())
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()}, {torch.get_num_threads()} threads, {capability}; {known}"
@@ -278,7 +280,7 @@ def _mark(value: float, limit: float | None) -> str:
 
 
 def _read() -> dict[Case, Row]:
-    """What earlier runs measured."""
+    """The rows of earlier runs."""
     path = FOLDER / "speed.csv"
     if not path.exists():
         return {}
@@ -303,9 +305,9 @@ def _write(rows: Sequence[Row]) -> None:
 
 
 def main(
-    pairs: Annotated[int, typer.Option(min=2, help="Pairs of which the median is taken.")] = 9,
-    only: Annotated[str, typer.Option(help="Only networks whose names hold this; the others' rows stay.")] = "",
-    plots: Annotated[bool, typer.Option(help="Measure and draw how the cost grows as well.")] = True,
+    pairs: Annotated[int, typer.Option(min=2, help="Number of alternating pairs.")] = 9,
+    only: Annotated[str, typer.Option(help="Measure only networks whose names contain this; other rows stay.")] = "",
+    plots: Annotated[bool, typer.Option(help="Also measure and plot how the cost grows.")] = True,
 ) -> None:
     """Measure, and write docs/performance."""
     rows = _read()

@@ -1,4 +1,4 @@
-"""Judging networks in processes of their own: what hangs, crashes or takes all memory costs its row."""
+"""Judges networks in worker processes, so that one that hangs, crashes or exhausts memory fails alone."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmarks.verdict import Verdict, judged
 
 READY = "ready"
 STARTING = 120.0
-"""Seconds that a process may take before its first network: imports."""
+"""Seconds that a process may take to start and import."""
 MEMORY = 9 * 2**30
-"""Bytes that a process may have."""
+"""The memory limit of a process in bytes."""
 LARGE = 3 * 2**30
-"""A process that has grown to so many bytes is replaced."""
+"""The size in bytes beyond which a process is replaced."""
 
 
 Judge = Callable[[str], Verdict]
@@ -26,7 +26,7 @@ Judge = Callable[[str], Verdict]
 def judgements(
     specs: Sequence[str], limit: float, workers: int, judge: Judge = judged
 ) -> Iterator[tuple[str, Verdict]]:
-    """The verdict on each network, in the order in which they come; ``limit``: seconds that one may take."""
+    """The verdict on each network, in the order of completion; ``limit`` is the time for one, in seconds."""
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Verdict]] = queue.SimpleQueue()
     for spec in specs:
@@ -50,7 +50,7 @@ def _serve(
 
 
 class _Worker:
-    """A process that judges one network after the other; started anew where it ended."""
+    """A process that judges one network after the other, and is restarted when it ends."""
 
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
@@ -68,10 +68,10 @@ class _Worker:
             verdict, used = self._pipe.recv()
         except (EOFError, OSError):
             self.stop()
-            return Verdict(False, "the process ended: most likely for want of memory")
+            return Verdict(False, "the process ended, probably out of memory")
         if used > LARGE:
             self.stop()
-        return verdict  # type: ignore[no-any-return]  # what _work sends
+        return verdict  # type: ignore[no-any-return]  # the type that _work sends
 
     def stop(self) -> None:
         if self._process is not None:

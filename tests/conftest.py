@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings for all tests: one torch thread per worker."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import os
 import torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # As many workers as cores: threads on top of them stand in each other's way.
+    # There are as many workers as cores, so more threads would compete for them.
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests run
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests run

@@ -1,4 +1,4 @@
-"""Small networks that the tests share: of any rank, quick, with the habits that break explainers."""
+"""Small, fast networks for tests, in 2-D and 3-D, with the properties that break explainers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class TinyCNN(nn.Module):
-    """Convolutions, a norm, in-place ReLUs, dropout: 32 pixels a side come to a grid of 8."""
+    """Convolutions, a norm, in-place ReLUs and dropout; the grid has a quarter of the image's sides."""
 
     def __init__(self, rank: int = 2, classes: int = 4, channels: int = 3) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class TinyViT(nn.Module):
-    """Patches of 8, ``prefix`` tokens before them (0: the mean of all is classified), two blocks."""
+    """Patches of 8 pixels after ``prefix`` tokens (0: mean pooling instead of a class token), and two blocks."""
 
     def __init__(self, rank: int = 2, classes: int = 4, prefix: int = 1, side: int | tuple[int, ...] = 32) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class TinyViT(nn.Module):
 
 
 class Wrapped(nn.Module):
-    """A model within another, as training code has it."""
+    """A model inside another, as in training code."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Wrapped(nn.Module):
 
 
 def seeded(build: type[nn.Module], *args: object) -> nn.Module:
-    """A network with the same random weights every time, its norms' statistics unlike their defaults."""
+    """A network with fixed random weights, and with norm statistics other than the defaults."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = build(*args)
@@ -104,6 +104,6 @@ def seeded(build: type[nn.Module], *args: object) -> nn.Module:
 
 
 def images(count: int = 3, rank: int = 2, side: int | tuple[int, ...] = 32, channels: int = 3) -> Tensor:
-    """Noise, the same every time."""
+    """Fixed noise images."""
     sides = (side,) * rank if isinstance(side, int) else side
     return torch.randn(count, channels, *sides, generator=torch.Generator().manual_seed(1))

@@ -1,9 +1,10 @@
-"""What the documentation shows works: snippets, commands, quoted errors, a page a method, links."""
+"""The documentation is true: snippets, commands, quoted errors, generated pages and links work."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import inspect
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 from urllib.parse import unquote
 
 import pydicom
@@ -46,41 +48,43 @@ PAGES = {
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ARCHIVE = "pacs.example.org"
 SHAPE = re.compile(r"^(\w+\.[\w.\[\]\"]+)  # (\(\d[\d, ]+\))", re.MULTILINE)
-"""What a snippet says of a tensor: its shape, in a comment."""
+"""A tensor in a snippet whose shape is stated in a comment."""
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """A page's blocks of one language."""
+    """The code blocks of one language on a page."""
     return [code for kind, code in BLOCK.findall(page) if kind == language]
 
 
 def lines_of(code: str) -> list[str]:
-    """A block's commands, each on one line."""
+    """The commands of a block, each on one line."""
     return code.replace("\\\n", " ").splitlines()
 
 
 def loaded(name: str) -> ModuleType:
-    """A module of docs/generate, which is no package."""
+    """A module of docs/generate, which is not a package."""
     spec = importlib.util.spec_from_file_location(name, DOCS / "generate" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look themselves up there
+    sys.modules[name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module
 
 
 sys.path.insert(0, str(DOCS / "generate"))  # as MkDocs does
 method_pages = loaded("method_pages")
+reference_tables = loaded("reference_tables")
+filling = loaded("filling")
 sys.path.pop(0)
 METHODS = method_pages.methods()
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the cat and scans; what a page registers is forgotten, and one thread serves."""
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a photograph and DICOM files; restores the registered methods, and torch uses one thread."""
     shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path)
     scans(tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what `pellucid tune` keeps
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where `pellucid tune` stores its results
     monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
     replicas, threads = dict(REPLICAS), torch.get_num_threads()
     torch.set_num_threads(1)
@@ -91,27 +95,27 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def files(place: Path) -> None:
-    """What the guide's commands speak of: a folder of pictures, and a trainer's checkpoint."""
-    (place / "pictures").mkdir()
-    shutil.copy("chelsea.png", "pictures")
+def files(folder: Path) -> None:
+    """The files that the guide's commands read: a folder of images, and a trainer's checkpoint."""
+    (folder / "images").mkdir()
+    shutil.copy("chelsea.png", "images")
     saved(resnet18(num_classes=3).state_dict(), "best.pt")
 
 
-def scans(place: Path) -> None:
-    """What the page on medical images speaks of: a CT slice, and a series of three."""
-    shutil.copy(str(pydicom.data.get_testdata_file("CT_small.dcm", download=False)), place / "scan.dcm")
-    (place / "ct").mkdir()
+def scans(folder: Path) -> None:
+    """Write the files that the page on medical images reads: a CT slice, and a series of three."""
+    shutil.copy(str(pydicom.data.get_testdata_file("CT_small.dcm", download=False)), folder / "scan.dcm")
+    (folder / "ct").mkdir()
     for index in range(3):
-        made = pydicom.dcmread(place / "scan.dcm")
+        made = pydicom.dcmread(folder / "scan.dcm")
         left, top, level = made.ImagePositionPatient
         made.ImagePositionPatient = [left, top, float(level) + 5 * index]
         made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        made.save_as(place / "ct" / f"{index}.dcm")
+        made.save_as(folder / "ct" / f"{index}.dcm")
 
 
 class Tracker:
-    """What stands in for MLflow: the same calls with the same arguments, and files that have to be there."""
+    """A stand-in for MLflow: the same calls with the same arguments, and files that must exist."""
 
     def __init__(self) -> None:
         self.logged: dict[str, object] = {}
@@ -140,8 +144,8 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
 
 
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "python")])
-def test_a_pages_snippets_run_one_after_the_other(name: str, files: None, tracker: Tracker) -> None:
-    """Python and commands, in the order of the page, in one folder."""
+def test_the_snippets_of_a_page_run_in_order(name: str, files: None, tracker: Tracker) -> None:
+    """Python and commands run in the order of the page, in one folder."""
     scope: dict[str, object] = {"__name__": "snippets"}
     for language, code in BLOCK.findall(PAGES[name]):
         if language == "python":
@@ -155,13 +159,13 @@ def test_a_pages_snippets_run_one_after_the_other(name: str, files: None, tracke
 
 
 def run_command(line: str) -> None:
-    """Run a command of ours, and see that it writes what it is asked for; look the others up."""
+    """Run a pellucid command and check that it writes its output; look up make's targets."""
     program, *words = shlex.split(line)
     if program == "make":
         assert words[0] in re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     if program != "pellucid":
         return
-    if ARCHIVE in line:  # tests/pacs runs these, where there is one
+    if ARCHIVE in line:  # tests/pacs runs these if an archive is available
         assert {word for word in words if word.startswith("--")} <= options(words[0])
         return
     with warnings.catch_warnings():
@@ -173,33 +177,33 @@ def run_command(line: str) -> None:
 
 
 def options(name: str) -> set[str]:
-    """A command's options."""
+    """The options of a command."""
     return {option for parameter in typer.main.get_command(app).commands[name].params for option in parameter.opts}
 
 
-def test_what_the_pages_show_in_code_is_python_or_commands() -> None:
+def test_code_blocks_are_python_commands_or_text() -> None:
     kinds = {kind for page in PAGES.values() for kind, _ in BLOCK.findall(page)}
-    assert kinds == {"python", "sh", "text", "toml"}
+    assert {"python", "sh"} <= kinds <= {"python", "sh", "text", "toml"}
     assert len([line for page in PAGES.values() for block in blocks(page, "sh") for line in lines_of(block)]) > 10
 
 
-def test_code_is_narrow_enough_to_be_read() -> None:
+def test_code_lines_are_short() -> None:
     lines = [line for page in PAGES.values() for _, code in BLOCK.findall(page) for line in code.splitlines()]
     assert [line for line in lines if len(line) > 88 and not line.startswith('"""')] == []
 
 
 @pytest.mark.parametrize("about", METHODS, ids=lambda about: about.name)
-def test_a_methods_calls_are_right(about, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """Its names, options and their values; that it works is what its doctest says."""
-    seen = []
+def test_the_calls_on_a_methods_page_are_right(about, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Its names, options and values; the method's doctest checks that it works."""
+    used = []
     page = page_of(about)
     model = seeded(TinyCNN)
     monkeypatch.setattr(pellucid, "load_model", lambda spec: model)
-    monkeypatch.setattr(pellucid, "explain", lambda m, x, method: seen.append(pellucid.Explainer(m, method)._chosen))
+    monkeypatch.setattr(pellucid, "explain", lambda m, x, method: used.append(pellucid.Explainer(m, method)._chosen))
     for code in blocks(page, "python"):
         exec(compile(code, about.file, "exec", dont_inherit=True), {})
-    assert seen
-    assert all(method == about.cls() for method in seen)
+    assert used
+    assert all(method == about.cls() for method in used)
     (command,) = [line for block in blocks(page, "sh") for line in lines_of(block)]
     words = shlex.split(command)
     given = dict(words[at + 1].split("=", 1) for at, word in enumerate(words) if word == "--set")
@@ -212,13 +216,13 @@ def test_methods_that_fail_sanity_checks_are_labelled() -> None:
     assert labelled == {"guided_backprop", "guided_gradcam"}
 
 
-def test_what_a_method_costs_is_counted() -> None:
+def test_the_cost_of_a_method_is_counted() -> None:
     costs = {about.name: about.cost for about in METHODS}
     assert (costs["gradcam"].forward, costs["gradcam"].backward) == (1, 1)
     assert (costs["rollout"].forward, costs["rollout"].backward) == (1, 0)
     assert costs["rise"].forward >= 1000
     assert costs["ablationcam"].forward > 96 > costs["ablationcam"].whole
-    assert costs["shapleycam"].text == "once forwards, 2 times backwards"
+    assert costs["shapleycam"].text == "1 forward pass, 2 backward passes"
 
 
 def page_of(about) -> str:
@@ -226,7 +230,7 @@ def page_of(about) -> str:
 
 
 def test_a_new_method_gets_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one that is registered; nothing in docs/ speaks of it."""
+    """A registered method gets one although no file in docs/ names it."""
     monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
     exec(blocks(PAGES["adding-a-method.md"], "python")[0], {"__name__": made_module(monkeypatch)})
     (about,) = [about for about in method_pages.methods() if about.name == "abscam"]
@@ -238,28 +242,78 @@ def test_a_new_method_gets_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def made_module(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A module with the example's first line, as its file would be."""
+    """A module with the docstring of the example on the page."""
     module = ModuleType("abscam")
     module.__doc__ = blocks(PAGES["adding-a-method.md"], "python")[0].splitlines()[0].strip('"')
     monkeypatch.setitem(sys.modules, "abscam", module)
     return "abscam"
 
 
-def test_the_quick_reference_has_every_public_name_and_option() -> None:
-    page = PAGES["reference.md"]
-    assert [name for name in pellucid.__all__ if f"`{name}" not in page and f"{name}(" not in page] == []
+def test_the_quick_reference_has_every_public_name_argument_option_and_error() -> None:
+    page = filling.filled(PAGES["reference.md"], "reference.md")
+    assert "<!--" not in page
+    assert [name for name in pellucid.__all__ if f"| `{name}" not in page] == []
+    arguments = inspect.signature(pellucid.explain).parameters
+    assert [name for name in arguments if f"| `{name}` |" not in page] == []
+    assert [name for name in arguments if not re.search(rf"^    {name}\b.*,$", page, re.MULTILINE)] == []
+    assert [kind.__name__ for kind in subclasses(pellucid.PellucidError) if f"| `{kind.__name__}` | " not in page] == []
     fields = pellucid.Explanation.__dataclass_fields__
     assert [name for name in fields if f"`{name}`" not in page] == []
     for name, command in typer.main.get_command(app).commands.items():
         options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
-        assert [option for option in options if option not in page] == [], name
+        _, _, section = page.partition(f"### Options of `pellucid {name}`")
+        section = section.partition("##")[0]
+        assert [option for option in options if f"`{option}" not in section] == [], name
+        assert [one.help for one in command.params if not one.help] == [], name
 
 
-# What the troubles page quotes.
+def subclasses(kind: type) -> set[type]:
+    """The classes of pellucid below one, at any depth."""
+    found = {one for one in kind.__subclasses__() if one.__module__.startswith("pellucid.")}
+    return found.union(*(subclasses(one) for one in found))
 
 
-class Swallowing(nn.Module):
-    """A network that lets no gradient through to its first layer."""
+def test_a_new_command_option_and_error_are_in_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = typer.Typer()
+
+    @other.command("measure", help="Measure a map. In detail.")
+    def measure(steps: Annotated[int, typer.Option("--steps", "-s", metavar="N", help="How many.")] = 7) -> None: ...
+
+    other.command("more")(lambda: None)
+    monkeypatch.setattr(reference_tables, "app", other)
+    monkeypatch.setattr(pellucid.errors, "NewError", type("NewError", (pellucid.PellucidError, IndexError), {}), False)
+    assert "| `pellucid measure` | Measure a map |" in reference_tables.commands()
+    assert "| `--steps N`, `-s` | How many. | `7` |" in reference_tables.options()
+    assert "| `NewError` | `IndexError` |" in reference_tables.error_table()
+
+
+def test_the_arguments_of_a_call_keep_their_kinds() -> None:
+    def explain(model: nn.Module, targets: str = "all", *, layers: list[str] | None = None) -> None: ...
+
+    found = reference_tables.signature("found", explain)
+    assert (
+        found == "```text\nfound = pellucid.explain(\n    model,\n    targets='all',\n    *,\n    layers=None,\n)\n```"
+    )
+
+
+def test_lists_of_methods_are_generated() -> None:
+    page = filling.filled("<!-- the methods that fail sanity checks -->", "trust.md")
+    assert page == "[`guided_backprop`](methods/guided_backprop.md), [`guided_gradcam`](methods/guided_gradcam.md)"
+    listed = filling.filled("<!-- the methods that read attention -->", "methods/index.md")
+    assert set(re.findall("`(.+?)`", listed)) == {n for n in catalogue.names() if catalogue.find(n).uses_attention}
+    assert filling.filled("<!-- the number of methods -->", "index.md") == str(len(pellucid.available_methods()))
+
+
+def test_no_page_counts_the_methods_by_hand() -> None:
+    counted = re.compile(rf"\b{len(METHODS)}(?:\s+\w+)?\s+methods\b")
+    assert [name for name, page in PAGES.items() if counted.search(page)] == []
+
+
+# The messages that the troubleshooting page quotes.
+
+
+class Detached(nn.Module):
+    """A network that blocks the gradient before its first layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -275,7 +329,7 @@ def saved(state: dict[str, torch.Tensor], name: str) -> str:
 
 
 def on_the_command_line(*arguments: str) -> None:
-    """Run a command, and raise what it complained of."""
+    """Run a command, and raise its error output."""
     done = CliRunner().invoke(app, ["explain", *arguments, "--output", "results", "--quiet"])
     raise pellucid.PellucidError(done.stderr)
 
@@ -293,7 +347,7 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
     lambda: get_recommended_layers(flat()),
-    lambda: pellucid.explain(Swallowing(), images(1), layers=["first"]),
+    lambda: pellucid.explain(Detached(), images(1), layers=["first"]),
     lambda: two(method="rollout", layers=["layer4"]),
     lambda: two(method="rollout"),
     lambda: pellucid.explain(
@@ -324,21 +378,21 @@ TROUBLES: list[Callable[[], object]] = [
 ]
 
 
-def test_troubles_read_as_they_are_quoted(place: Path) -> None:
-    said = []
+def test_quoted_messages_are_raised(folder: Path) -> None:
+    messages = []
     for trouble in TROUBLES:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 trouble()
             except pellucid.PellucidError as error:
-                said.append(str(error))
-        said += [str(warning.message) for warning in caught if warning.category is pellucid.PellucidWarning]
+                messages.append(str(error))
+        messages += [str(warning.message) for warning in caught if warning.category is pellucid.PellucidWarning]
     page = " ".join(PAGES["troubleshooting.md"].split())
     quoted = TERM.findall(PAGES["troubleshooting.md"]) + re.findall(r"`((?:normalised|Target) [^`]+)`", page)
     assert len(quoted) > 18
     patterns = {text: ".*".join(map(re.escape, text.split("…"))) for text in quoted}
-    assert [text for text, pattern in patterns.items() if not any(re.search(pattern, one) for one in said)] == []
+    assert [text for text, pattern in patterns.items() if not any(re.search(pattern, one) for one in messages)] == []
 
 
 # The built pages.
@@ -356,18 +410,18 @@ HEADINGS = (
 
 
 class Links(HTMLParser):
-    """What a page links to, what it loads, and the places in it that can be linked to."""
+    """The links of a page, the files it loads, and its anchors."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.links: list[str] = []
         self.loaded: list[str] = []
-        self.places: set[str] = set()
+        self.anchors: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         known = dict(attributes)
-        self.places |= {known[key] for key in ("id", "name") if known.get(key)}
+        self.anchors |= {known[key] for key in ("id", "name") if known.get(key)}
         if tag == "a" and known.get("href"):
             self.links.append(known["href"])
         elif tag == "link" and known.get("rel") in ("stylesheet", "icon", "preconnect"):
@@ -376,12 +430,12 @@ class Links(HTMLParser):
             self.loaded.append(known["src"])
 
 
-def test_the_site_is_built_without_warnings_and_is_whole(tmp_path: Path) -> None:
+def test_the_site_builds_without_warnings_and_has_every_page_and_link(tmp_path: Path) -> None:
     pytest.importorskip("material", reason="mkdocs-material is not installed: pip install '.[docs]'")
-    environment = {**os.environ, "PELLUCID_DOCS_PICTURES": "0", "NO_MKDOCS_2_WARNING": "1"}
+    environment = {**os.environ, "PELLUCID_DOCS_FIGURES": "0", "NO_MKDOCS_2_WARNING": "1"}
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr  # quiet, it would not count its warnings
+    assert done.returncode == 0, done.stderr  # --quiet would not count the warnings
     assert "WARNING" not in done.stderr
     site = {path: Links(path.read_text(encoding="utf-8")) for path in (tmp_path / "site").rglob("*.html")}
     for about in METHODS:
@@ -396,8 +450,8 @@ def test_the_site_is_built_without_warnings_and_is_whole(tmp_path: Path) -> None
 
 
 def _broken(page: Path, found: Links, site: dict[Path, Links]) -> Iterator[str]:
-    """The links of a page within the site that lead nowhere."""
-    if page.name == "404.html":  # its addresses begin at the root of a server
+    """The broken links of a page within the site."""
+    if page.name == "404.html":  # its links start at the root of a server
         return
     for link in [*found.links, *found.loaded]:
         if re.match(r"\w+:", link) or link.startswith("/"):
@@ -406,20 +460,20 @@ def _broken(page: Path, found: Links, site: dict[Path, Links]) -> Iterator[str]:
         target = (page.parent / path.partition("?")[0]).resolve() if path else page
         target = target / "index.html" if target.is_dir() else target
         known = site.get(target)
-        if not target.exists() or (anchor and known is not None and anchor not in known.places):
+        if not target.exists() or (anchor and known is not None and anchor not in known.anchors):
             yield link
 
 
-def test_pictures_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example_images_are_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pellucid, "available_methods", lambda: ["gradcam", "rollout"])
     monkeypatch.syspath_prepend(DOCS / "generate")
     threads = torch.get_num_threads()
-    pictures = loaded("pictures")
-    monkeypatch.setattr(pictures, "CACHE", tmp_path)
-    drawn = pictures.drawn()
+    figures = loaded("figures")
+    monkeypatch.setattr(figures, "CACHE", tmp_path)
+    drawn = figures.drawn()
     torch.set_num_threads(threads)
     assert sorted(path.name for path in drawn.values()) == [
         "gradcam-cnn.webp", "gradcam-vit.webp", "phantom.webp", "rollout-vit.webp"
     ]  # fmt: skip
     assert all(1_000 < path.stat().st_size < 60_000 for path in drawn.values())
-    assert pictures.drawn() == drawn
+    assert figures.drawn() == drawn

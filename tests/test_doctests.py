@@ -1,4 +1,4 @@
-"""The examples in the docstrings are true."""
+"""The examples in all docstrings run and are true."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pellucid.methods
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(pellucid.__path__, "pellucid.")
-    if not module.name.endswith("__main__")  # runs the command line
+    if not module.name.endswith("__main__")  # importing it runs the command line
 ]
 
 

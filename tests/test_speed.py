@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks.speed`` measures, on calls whose cost is known. How long anything takes is not asked."""
+"""The speed benchmarks, on calls whose cost is known; no test depends on how long a call takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.networks import TinyCNN, images, seeded
 CASES = list(speed.cases())
 
 
-def test_calls_are_taken_in_turn_and_once_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_alternate_after_one_warm_up_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     clock = {"base": 2.0, "other": 3.0}
     monkeypatch.setattr(measuring, "seconds", lambda call: clock[call()])
@@ -35,23 +35,23 @@ def test_calls_are_taken_in_turn_and_once_before(monkeypatch: pytest.MonkeyPatch
     assert str(found) == "1.50 (1.50–1.50)"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read off Linux's files")
-def test_memory_is_what_the_call_takes_and_gives_back() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_memory_that_a_call_frees_is_measured() -> None:
     def take() -> None:
-        with mmap.mmap(-1, 2**26) as area:  # from the system: what was freed before is not used again
+        with mmap.mmap(-1, 2**26) as area:  # mapped anew: memory that was freed before is not reused
             for page in range(0, 2**26, 4096):
                 area[page] = 1
 
     for _ in range(2):
-        assert 0.9 * 2**26 < measuring.taken(take) < 1.5 * 2**26
+        assert 0.9 * 2**26 < measuring.memory_growth(take) < 1.5 * 2**26
 
 
-def test_memory_is_not_known_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_memory_is_nan_on_other_systems(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     monkeypatch.setattr(measuring, "_PROCESS", tmp_path / "none")
-    assert math.isnan(measuring.taken(lambda: None))
+    assert math.isnan(measuring.memory_growth(lambda: None))
 
 
-def test_what_is_measured_is_known() -> None:
+def test_every_case_names_a_known_call_and_network() -> None:
     assert all(case.call in speed.CALLS or case.call in peers.PEERS for case in CASES)
     assert {case.network for case in CASES} - set(speed.VOLUMES) <= set(torchvision.models.list_models())
     assert all(
@@ -85,7 +85,7 @@ def test_every_call_can_be_made(call: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("name", peers.available())
-def test_others_find_the_same_maps(name: str) -> None:
+def test_other_libraries_return_the_same_maps(name: str) -> None:
     model, batch = seeded(TinyCNN, 2, 20).eval(), images(3)
     layer = pellucid.recommended_layers(model, input_size=(3, 32, 32))[0]
     theirs = peers.explainer(name, model, layer)(batch)
@@ -95,7 +95,7 @@ def test_others_find_the_same_maps(name: str) -> None:
             assert torch.corrcoef(torch.stack([own.flatten(), other.flatten()]))[0, 1] > 0.999
 
 
-def test_what_is_above_its_limit_is_marked() -> None:
+def test_figures_above_their_limit_are_marked() -> None:
     case = speed.Case("resnet50", "gradcam", 1.08, 1.25)
     row = speed.Row(case, Ratio(1.07, 1.0, 1.1), 1.3, None)
     peer = speed.Row(replace(case, call="captum", limit=None, memory_limit=None), Ratio(2, 1.9, 2.1), math.nan, 0.99996)
@@ -105,7 +105,7 @@ def test_what_is_above_its_limit_is_marked() -> None:
     assert f"torch {torch.__version__}" in page
 
 
-def test_what_was_measured_before_stays(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_earlier_rows_are_kept(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "FOLDER", tmp_path)
     rows = [speed.Row(CASES[0], Ratio(1.0, 0.9, 1.1), 1.2, None), speed.Row(CASES[1], Ratio(1.5, 1.4, 1.6), 1.0, 0.99)]
     speed._write(rows)
@@ -117,8 +117,8 @@ def test_what_was_measured_before_stays(tmp_path, monkeypatch: pytest.MonkeyPatc
     assert all(known[case].memory == 2.0 for case in CASES if case.network == "vit_b_16")
 
 
-def test_how_it_grows_is_written_and_drawn(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth, "alone", lambda function, point: Ratio(1.0, 0.9, 1.1))
+def test_growth_is_written_and_plotted(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "in_new_process", lambda function, point: Ratio(1.0, 0.9, 1.1))
     growth.write(tmp_path)
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert len((tmp_path / "growth.csv").read_text().splitlines()) > sum(map(len, growth.PANELS.values()))
@@ -128,11 +128,11 @@ def test_how_it_grows_is_written_and_drawn(tmp_path, monkeypatch: pytest.MonkeyP
 def work(tmp_path, monkeypatch: pytest.MonkeyPatch) -> folder.Work:
     monkeypatch.setattr(folder, "SIDE", 64)
     monkeypatch.setattr(folder, "DRAWN", 2)
-    return folder.made(torchvision.models.resnet18(weights=None).eval(), tmp_path, 3)
+    return folder.prepared(torchvision.models.resnet18(weights=None).eval(), tmp_path, 3)
 
 
 @pytest.mark.parametrize("call", sorted(folder.CALLS))
-def test_a_folder_is_worked_through(call: str, work: folder.Work) -> None:
+def test_a_folder_is_explained(call: str, work: folder.Work) -> None:
     if call.startswith(folder.PEER) and folder.PEER not in peers.available():
         pytest.skip(f"{folder.PEER} is not installed")
     if "fast" in call and shutil.which("g++") is None:
@@ -142,7 +142,7 @@ def test_a_folder_is_worked_through(call: str, work: folder.Work) -> None:
     assert written == (set() if "forward" in call else {"0000", "0001", "0002"})
 
 
-def test_a_folder_is_counted_in_pictures_a_second(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_measured_in_images_per_second(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([4.0, 2.0, 9.0, 3.0, 8.0, 2.0])
     monkeypatch.setattr(folder, "CALLS", {"loop": lambda work: "loop", "ours": lambda work: "ours"})
     monkeypatch.setattr(folder, "seconds", lambda call: next(clock))
@@ -153,6 +153,6 @@ def test_a_folder_is_counted_in_pictures_a_second(work: folder.Work, monkeypatch
     assert "| reading | 0.20 |" in text
 
 
-def test_every_step_of_a_picture_is_measured(work: folder.Work) -> None:
+def test_every_step_of_an_image_is_measured(work: folder.Work) -> None:
     steps = folder.stages(work, repeats=1)
     assert all(time > 0 for name, time in steps.items() if "beyond" not in name and "as well" not in name)

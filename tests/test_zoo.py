@@ -1,4 +1,4 @@
-"""A fast sample of ``python -m benchmarks.zoo``, and what its verdicts are worth."""
+"""A fast sample of ``python -m benchmarks.zoo``, and tests of its verdicts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from benchmarks import workers, zoo
-from benchmarks.verdict import Verdict, fault, followed, judged, place, stirred
+from benchmarks import verdict, workers, zoo
+from benchmarks.verdict import Verdict, fault, followed, judged, make_informative, position_of
 from benchmarks.zoo_models import of_medicine, of_torchvision, of_transformers
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.models.discovery.profile import ModelProfile
-from pellucid.models.sources import base
+from pellucid.models.sources import base, monai
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 SAMPLE = [
@@ -47,12 +46,12 @@ def test_a_network_is_explained_without_naming_a_layer(spec: str) -> None:
             base.package(package[spec.partition(":")[0]], spec)
         except pellucid.errors.MissingPackageError:
             pytest.skip("the library is not installed")
-    verdict = judged(spec)
-    assert verdict.passed, verdict.reason
-    assert verdict.position >= 0.5
+    found = judged(spec)
+    assert found.passed, found.reason
+    assert found.position >= 0.5
 
 
-# What a verdict is worth: maps and layers that are wrong do not pass.
+# Verdicts: wrong maps and layers do not pass.
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def found() -> pellucid.Explanation:
     return pellucid.explain(seeded(TinyCNN, 2, 20), images(1), targets="all")
 
 
-def test_maps_that_are_maps_have_no_fault(found: pellucid.Explanation) -> None:
+def test_plausible_maps_have_no_fault(found: pellucid.Explanation) -> None:
     assert fault(found, 0.9) is None
 
 
@@ -71,11 +70,15 @@ def altered(found: pellucid.Explanation, **tensors: Tensor) -> pellucid.Explanat
 @pytest.mark.parametrize(
     ("change", "position", "text"),
     [
-        (lambda e: {"attributions": e.attributions.mean((2, 3), keepdim=True)}, 0.9, "has one place"),
-        (lambda e: {"attributions": e.attributions[:, :, :4]}, 0.9, r"\(4, 8\) is not shaped as the input"),
+        (lambda e: {"attributions": e.attributions.mean((2, 3), keepdim=True)}, 0.9, "has a single cell"),
+        (
+            lambda e: {"attributions": e.attributions[:, :, :4]},
+            0.9,
+            r"\(4, 8\) does not have the proportions of the input",
+        ),
         (lambda e: {"heatmaps": e.heatmaps[:, :1].expand_as(e.heatmaps)}, 0.9, "of all classes are the same"),
         (lambda e: {"heatmaps": e.heatmaps * torch.nan}, 0.9, "not finite"),
-        (lambda e: {"degenerate": torch.ones_like(e.degenerate)}, 0.9, "0 of 20 maps show something"),
+        (lambda e: {"degenerate": torch.ones_like(e.degenerate)}, 0.9, "0 of 20 maps are not empty"),
         (lambda e: {}, 0.3, "in the first half"),
     ],
 )
@@ -85,17 +88,17 @@ def test_faults_are_found(found: pellucid.Explanation, change, position: float, 
     assert __import__("re").search(text, problem)
 
 
-def test_where_a_layer_finishes() -> None:
+def test_the_position_of_a_layer() -> None:
     model = seeded(TinyCNN)
-    assert place(model, images(1), "features.0") == 0
-    assert place(model, images(1), "features.4") == pytest.approx(4 / 8)
+    assert position_of(model, images(1), "features.0") == 0
+    assert position_of(model, images(1), "features.4") == pytest.approx(4 / 8)
 
 
-def test_what_is_stirred_lets_signals_through() -> None:
+def test_an_untrained_network_is_made_informative() -> None:
     model = seeded(TinyCNN)
     nn.init.zeros_(model.fc.weight)
     assert pellucid.explain(model, images(1), targets=0).degenerate.all()
-    stirred(model, images(2))
+    make_informative(model, images(2))
     assert not model.training
     assert not pellucid.explain(model, images(1), targets="all").degenerate.all()
     norm = model.features[3]
@@ -105,26 +108,21 @@ def test_what_is_stirred_lets_signals_through() -> None:
     assert out.mean().abs() < 0.2
 
 
-def test_changes_are_followed_where_the_layout_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_are_followed_if_the_layout_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = seeded(TinyViT, 2, 4, 1, 64).eval(), images(1, side=64)
     assert followed(model, batch, "blocks.0.norm1") == 9
     assert followed(seeded(TinyCNN), images(1), "features.3") is None
-    plain = ModelProfile.layout
-
-    def turned(self, name: str, module: nn.Module):
-        layout = plain(self, name, module)
-        order = torch.arange(64).reshape(8, 8).T.flatten().tolist()
-        return layout and replace(layout, order=tuple(order))
-
-    monkeypatch.setattr(ModelProfile, "layout", turned)
-    assert followed(model, batch, "blocks.0.norm1") == 3, "only what lies on the diagonal"
+    changed = verdict._changed
+    # As with a transposed layout: a change at (x, y) appears at (y, x).
+    monkeypatch.setattr(verdict, "_changed", lambda images, y, x: changed(images, x, y))
+    assert followed(model, batch, "blocks.0.norm1") == 3, "those on the diagonal"
 
 
-# What may take long, crash, or fail.
+# Networks that take long, crash or fail.
 
 
-def told(spec: str) -> Verdict:
-    """What stands in for ``judged`` in a process of its own."""
+def judge(spec: str) -> Verdict:
+    """A stand-in for ``judged`` in a worker process."""
     if spec == "crash":
         os._exit(1)
     if spec == "hang":
@@ -132,9 +130,9 @@ def told(spec: str) -> Verdict:
     return Verdict(True, layer=spec)
 
 
-def test_networks_that_hang_or_crash_cost_their_rows() -> None:
+def test_networks_that_hang_or_crash_fail_alone() -> None:
     specs = ["one", "crash", "hang", "two"]
-    found = dict(workers.judgements(specs, limit=8.0, workers=2, judge=told))
+    found = dict(workers.judgements(specs, limit=8.0, workers=2, judge=judge))
     assert (found["one"].layer, found["two"].layer) == ("one", "two")
     assert found["hang"].reason == "took more than 8 s"
     assert "the process ended" in found["crash"].reason
@@ -142,29 +140,35 @@ def test_networks_that_hang_or_crash_cost_their_rows() -> None:
     assert not found["crash"].passed
 
 
-def test_what_cannot_be_built_is_a_row() -> None:
+def test_a_network_that_cannot_be_built_is_a_row() -> None:
     assert judged("timm:no_such_network").reason.startswith("SourceError")
 
 
-def test_what_is_judged_is_kept_and_shown(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "FILE", tmp_path / "zoo.json")
     rows = {
         "torchvision:a": Verdict(True, "", "layer4", (7, 7), 0.98, 0.5, 10),
-        "timm:b": Verdict(False, "the grid (1, 1) has one place", "head", (1, 1), 0.9, 0.5, 10, 4),
+        "timm:b": Verdict(False, "the grid (1, 1) has a single cell", "head", (1, 1), 0.9, 0.5, 10, 4),
         "hf:perceiver": Verdict(False, "the layer is in the first half of the network (0.01)"),
     }
     zoo.Zoo(rows, ["timm:b"], ["timm:b"]).keep()
     kept = zoo.Zoo.read()
     assert kept == zoo.Zoo(rows, ["timm:b"], ["timm:b"])
     page = zoo.page(kept)
-    assert "| torchvision, pictures and videos | 1 of 1 |" in page
-    assert "- `hf:perceiver`: its latents have no place" in page
-    assert "- `timm:b`: the grid (1, 1) has one place" in page
+    assert "| torchvision, images and videos | 1 of 1 |" in page
+    assert "- `hf:perceiver`: its latents have no spatial position" in page
+    assert "- `timm:b`: the grid (1, 1) has a single cell" in page
     assert "| torchvision:a | `layer4` | 7 × 7 | 0.98 |  | 0.5 |" in page
     assert "| timm:b, not explained | `head` | 1 × 1 | 0.90 | 4 of 9 | 0.5 |" in page
 
 
-def test_which_networks_there_are() -> None:
-    assert len([spec for spec in of_torchvision() if spec.startswith("torchvision:")]) == 80 + 9
-    assert len(of_medicine()) == 16
+def test_the_zoo_lists_classifiers_of_every_library_and_no_other_networks() -> None:
+    found = [*of_torchvision(), *of_medicine()]
+    assert {"torchvision:resnet18", "torchvision:r3d_18", "monai:vit-3d", "monai:efficientnet-b0"} <= set(found)
+    assert {spec.partition(":")[0] for spec in found} == {"torchvision", "xrv", "monai"}
+    assert not any(part in spec for spec in found for part in ("deeplab", "fcn", "rcnn", "raft"))
+    assert len(set(found)) == len(found)
+    assert {name.rstrip("0123456789") for name in monai.CLASSES} == {
+        spec.removeprefix("monai:").rstrip("0123456789") for spec in found if "monai" in spec and "-3d" not in spec
+    }
     assert {spec for spec in zoo.WHY if spec.startswith("hf:")} <= set(of_transformers())

@@ -1,4 +1,4 @@
-"""What a method costs: how often it runs a network, counted and not stated."""
+"""Counts how often each method runs a network: the cost that the documentation states."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import pellucid
 from pellucid import phantom
 
 COUNTED = (
-    "for one picture and one class, with the default options, counted on a network of `pellucid.phantom` "
+    "for one image and one class, with the default options, counted on a network of `pellucid.phantom` "
     "whose layer has 96 channels"
 )
-"""What the numbers are of."""
+"""What the counts refer to."""
 
 
 @dataclass
 class Cost:
-    """Runs of a network: ``forward`` to its scores, ``whole`` of them from the picture on, ``backward``."""
+    """Passes through a network: ``forward`` to its scores, ``whole`` of these from the image on, and ``backward``."""
 
     forward: int = 0
     whole: int = 0
@@ -31,27 +31,27 @@ class Cost:
 
     @property
     def short(self) -> str:
-        """Both numbers."""
+        """The forward and the backward passes, for a table."""
         return f"{self.forward} + {self.backward}"
 
     @property
     def text(self) -> str:
         """The same in words."""
-        partly = self.forward - self.whole
-        begun = f" ({partly} of them from the layer on)" if partly > 0 else ""
-        return f"{_times(self.forward)} forwards{begun}, {_times(self.backward)} backwards"
+        from_the_layer = self.forward - self.whole
+        partial = f" ({from_the_layer} of them from the layer on)" if from_the_layer > 0 else ""
+        return f"{_passes(self.forward, 'forward')}{partial}, {_passes(self.backward, 'backward')}"
 
 
-def _times(count: int) -> str:
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
+def _passes(count: int, direction: str) -> str:
+    return f"{count or 'no'} {direction} {'pass' if count == 1 else 'passes'}"
 
 
 @cache
 def cost(name: str, attention: bool) -> Cost:
-    """Count the runs for one picture and one class; ``attention`` asks for a network that has some."""
+    """Count the passes for one image and one class; ``attention`` selects a network that has attention."""
     model, image = _network(attention)
     with one_thread():
-        pellucid.explain(model, image, method=name)  # what is found out of a network is remembered
+        pellucid.explain(model, image, method=name)  # the first call profiles the network
         with _counted(model) as counted:
             pellucid.explain(model, image, method=name)
     return counted
@@ -59,7 +59,7 @@ def cost(name: str, attention: bool) -> Cost:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """So small networks are slower on several threads, and many times slower beside other work."""
+    """Run torch on one thread: small networks are slower on several, and far slower beside other work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -70,16 +70,16 @@ def one_thread() -> Iterator[None]:
 
 @cache
 def _network(attention: bool) -> tuple[nn.Module, Tensor]:
-    """A network, and an image (1, 1, H, W) for it."""
+    """A network and an image (1, 1, H, W) for it."""
     model, side = (phantom.vit(), 128) if attention else (phantom.cnn(), 32)
     image = pellucid.model_info(model).preprocessing.normalise(torch.full((1, 1, side, side), 0.5))
-    image[..., : side // 2] += 0.5  # not the same everywhere
+    image[..., : side // 2] += 0.5  # a constant image gives constant maps
     return model, image
 
 
 @contextmanager
 def _counted(model: nn.Module) -> Iterator[Cost]:
-    """Count pictures at the first convolution and at the last linear layer, and gradients at the latter."""
+    """Count images at the first convolution and at the last linear layer, and gradients at the latter."""
     made = Cost()
 
     def entered(_module: nn.Module, given: tuple[Tensor, ...]) -> None:

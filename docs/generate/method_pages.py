@@ -1,10 +1,10 @@
-"""From the catalogue to pages: everything that is said of a method is taken from its file."""
+"""Generates the page of every method, and the tables of all methods, from the methods' own files."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import costs  # this folder is importable while MkDocs loads its hooks
@@ -19,22 +19,22 @@ LINKS = (
     (r"doi:(10\.[^\s,)]+)", r"https://doi.org/\1"),
     (r"pytorch-grad-cam", "https://github.com/jacobgil/pytorch-grad-cam"),
 )
-"""What in a docstring is a reference, and where it leads."""
+"""The references that docstrings contain, and their addresses."""
 
 WHEN = "When to use it: "
 
 FAILS = "Fails sanity checks"
-"""What the first line of a method's file says where its maps hardly depend on the network."""
+"""The end of a method's first line if its maps hardly depend on the network."""
 WARNING = f"""\
 !!! warning "{FAILS}"
 
-    Its map hardly changes when the weights of the network's upper layers are replaced by random ones (Adebayo et al.
+    The map hardly changes when the weights of the network's upper layers are replaced by random ones (Adebayo et al.
     2018, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)). It is no evidence of what the network has learnt."""
 
 
 @dataclass(frozen=True)
 class About:
-    """A method, and what the first line of its file says of it."""
+    """A method and the parts of its file's first line: title, paper, summary."""
 
     cls: type[Method]
     title: str
@@ -48,17 +48,17 @@ class About:
 
     @property
     def slug(self) -> str:
-        """The name as a part of a file's name."""
+        """The name in a form that suits a file name."""
         return self.name.replace("++", "-plusplus").replace("+", "-plus")
 
     @property
     def file(self) -> str:
-        """The page, from the folder of the pages."""
+        """The path of its page in ``docs``."""
         return f"methods/{self.slug}.md"
 
     @property
     def wraps(self) -> bool:
-        """Whether it is a wrapper: one of its options is another method."""
+        """Whether it is a wrapper, with another method as an option."""
         return any(isinstance(default, Method) for default in catalogue.options(self.cls).values())
 
     @property
@@ -67,24 +67,29 @@ class About:
         return self.cls.uses_attention
 
     @property
+    def fails_sanity_checks(self) -> bool:
+        """Whether its file declares that its maps hardly depend on the weights."""
+        return FAILS in self.summary
+
+    @property
     def layer(self) -> str:
-        """Whether it looks at a layer, in a word."""
-        return "as inside" if self.wraps else "yes" if self.cls.uses_layers else "no"
+        """Whether it explains at a layer, in a word."""
+        return "as wrapped" if self.wraps else "yes" if self.cls.uses_layers else "no"
 
     @property
     def class_specific(self) -> str:
         """Whether its map depends on the class, in a word."""
-        return "as inside" if self.wraps else "yes" if self.cls.class_specific else "no"
+        return "as wrapped" if self.wraps else "yes" if self.cls.class_specific else "no"
 
     @property
     def cost(self) -> costs.Cost:
-        """How often it runs the network."""
+        """The passes that it runs."""
         return costs.cost(self.name, self.reads_attention)
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The pictures: what they show, and their names by (method, network); ("", "") is the picture itself."""
+    """The example images: their caption, and their files by (method, network); ("", "") is the radiograph."""
 
     caption: str
     files: Mapping[tuple[str, str], str]
@@ -96,16 +101,17 @@ def methods() -> list[About]:
 
 
 _FAMILIES = {
-    "Of a layer": "They look at the output of a layer of the network, or of several. Most maps are as coarse as it.",
-    "Of the picture": "They look at the picture itself. The maps are as fine as it.",
-    "Around another method": "They run another method several times, or work on what it gives.",
-    "Whatever the class": "Every class gets the same map: no evidence for any.",
+    "At a layer": "They explain at the output of one or several layers. Most maps have the resolution of the layer.",
+    "At the input": "They explain at the input. Their maps have the resolution of the image.",
+    "From attention": "They read a transformer's attention. Most maps have the resolution of its patches.",
+    "Wrappers": "They run another method several times, or transform its result.",
+    "Independent of the class": "The map is the same for every class, so it is evidence for none.",
 }
-"""The methods by what they look at, and what is said of each kind."""
+"""The families of methods, with a sentence on each."""
 
 
 def families() -> list[tuple[str, list[About]]]:
-    """The methods by what they look at."""
+    """The methods of each family."""
     groups: dict[str, list[About]] = {family: [] for family in _FAMILIES}
     for about in methods():
         groups[_family(about)].append(about)
@@ -114,10 +120,12 @@ def families() -> list[tuple[str, list[About]]]:
 
 def _family(about: About) -> str:
     if about.wraps:
-        return "Around another method"
+        return "Wrappers"
     if not about.cls.class_specific:
-        return "Whatever the class"
-    return "Of a layer" if about.cls.uses_layers else "Of the picture"
+        return "Independent of the class"
+    if about.reads_attention:
+        return "From attention"
+    return "At a layer" if about.cls.uses_layers else "At the input"
 
 
 def _about(cls: type[Method]) -> About:
@@ -129,30 +137,35 @@ def _about(cls: type[Method]) -> About:
 
 def table(prefix: str) -> str:
     """All methods in one table; ``prefix`` leads to the folder of their pages."""
-    rows = ["| name | what it does | layer | class | runs |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| name | what it does | layer | class | passes |", "| --- | --- | --- | --- | --- |"]
     for about in methods():
         facts = f"{about.layer} | {about.class_specific} | {about.cost.short}"
         rows.append(f"| {_link(about, prefix)} | {prose(_sentence(about.summary))} | {facts} |")
-    return "\n".join(rows) + f"\n\n*layer*: looks at one. *class*: the map depends on it. {_RUNS}"
+    return "\n".join(rows) + f"\n\n*layer*: explains at a layer. *class*: the map depends on the class. {_PASSES}"
 
 
 def tables() -> str:
-    """A table a family, for the page that stands beside the methods' own."""
+    """A table per family, for the page that the methods' pages are listed on."""
     parts = []
     for family, each in families():
-        rows = ["| name | what it does | paper | runs |", "| --- | --- | --- | --- |"]
+        rows = ["| name | what it does | paper | passes |", "| --- | --- | --- | --- |"]
         for about in each:
             what = f"{prose(_sentence(about.summary))} | {prose(about.paper)} | {about.cost.short}"
             rows.append(f"| {_link(about, '')} | {what} |")
         parts.append(f"### {family}\n\n{_FAMILIES[family]}\n\n" + "\n".join(rows))
-    return "\n\n".join([*parts, _RUNS])
+    return "\n\n".join([*parts, _PASSES])
 
 
 def _link(about: About, prefix: str) -> str:
     return f"[`{about.name}`]({prefix}{about.slug}.md)"
 
 
-_RUNS = f"*runs*: how often the network is run, forwards + backwards, {costs.COUNTED}."
+def links(prefix: str, wanted: Callable[[About], bool]) -> str:
+    """The links to some methods' pages, in one line."""
+    return ", ".join(_link(about, prefix) for about in methods() if wanted(about))
+
+
+_PASSES = f"*passes*: forward + backward passes through the network, {costs.COUNTED}."
 
 
 def page(about: About, shown: Shown) -> str:
@@ -162,8 +175,8 @@ def page(about: About, shown: Shown) -> str:
         f"# {about.title}",
         f"*{prose(_sentence(about.summary))}*",
         f"Paper: {prose(about.paper)}.",
-        WARNING if FAILS in about.summary else "",
-        _pictures(about, shown),
+        WARNING if about.fails_sanity_checks else "",
+        _figures(about, shown),
         "## In short",
         _facts(about),
         "## What it computes",
@@ -179,7 +192,7 @@ def page(about: About, shown: Shown) -> str:
 
 
 def prose(text: str) -> str:
-    """A docstring's text as Markdown: code in single quotes, no accidental emphasis, references as links."""
+    """A docstring's text as Markdown: code in backticks, no accidental emphasis, references as links."""
     pieces = re.split(r"``(.+?)``", " ".join(text.split()))
     for index, piece in enumerate(pieces):
         pieces[index] = f"`{piece}`" if index % 2 else _linked(re.sub(r"([*_<>|\[\]])", r"\\\1", piece))
@@ -209,23 +222,23 @@ def _described(cls: type[Method]) -> tuple[list[str], str]:
         else:
             text.append(prose(paragraph.replace("::", ":") if paragraph.endswith("::") else paragraph))
     if not when:
-        raise ValueError(f"{cls.__module__}: the docstring says nothing of 'When to use it: …'")
+        raise ValueError(f"{cls.__module__}: the docstring has no paragraph 'When to use it: …'")
     return text, when
 
 
 def _formula(block: str) -> str:
-    """A formula's block, an equation a line: in the docstring wide gaps stand between them."""
+    """A block of formulas, one per line: in docstrings wide gaps separate them."""
     lines = inspect.cleandoc(block).replace("``", "").splitlines()
     return "\n".join(re.sub(r"(?<=\S) {4,}", "\n", line) for line in lines)
 
 
-def _pictures(about: About, shown: Shown) -> str:
-    """The picture and its maps, side by side."""
+def _figures(about: About, shown: Shown) -> str:
+    """The example image and its maps, side by side."""
     files = {network: file for (name, network), file in shown.files.items() if name in ("", about.name)}
     if not files:
         return ""
     figures = "\n".join(
-        f'<figure><img alt="{_alt(about, network)}" src="images/{file}"><figcaption>{network or "the picture"}'
+        f'<figure><img alt="{_alt(about, network)}" src="images/{file}"><figcaption>{network or "the image"}'
         "</figcaption></figure>"
         for network, file in files.items()
     )
@@ -237,7 +250,7 @@ def _alt(about: About, network: str) -> str:
 
 
 def _called(about: About) -> str:
-    """A call in Python and on the command line, each with the options where there are any."""
+    """A call in Python and on the command line, with the options if there are any."""
     given = catalogue.options(about.cls)
     model = "timm:vit_tiny_patch16_224" if about.reads_attention else "torchvision:resnet18"
     python = [
@@ -249,7 +262,7 @@ def _called(about: About) -> str:
         "images = torch.randn(1, 3, 224, 224)  # prepared as in training",
         f'explanation = pellucid.explain(model, images, method="{about.name}")',
     ]
-    command = f"pellucid explain picture.png --model {model} \\\n    --method {about.name} --output results"
+    command = f"pellucid explain image.png --model {model} \\\n    --method {about.name} --output results"
     if given:
         inner = sorted({type(value).__name__ for value in given.values() if isinstance(value, Method)})
         arguments = ", ".join(f"{key}={value!r}" for key, value in given.items())
@@ -265,7 +278,7 @@ def _called(about: About) -> str:
 
 
 def _text(value: object) -> str:
-    """An option's value as the command line takes it."""
+    """An option's value in the form that the command line takes."""
     return value.name if isinstance(value, Method) else str(value).lower() if value is None else str(value)
 
 
@@ -283,9 +296,9 @@ def _type(hint: object) -> str:
 
 
 def _facts(about: About) -> str:
-    inner = "as the method inside"
-    looks = "yes: `layers=` names it, else it is found" if about.cls.uses_layers else "no"
-    depends = "yes" if about.cls.class_specific else "no: every class gets the same map"
+    inner = "as the wrapped method"
+    looks = "yes: `layers=` names it; by default it is found" if about.cls.uses_layers else "no"
+    depends = "yes" if about.cls.class_specific else "no: the map is the same for every class"
     file = about.cls.__module__.rpartition(".")[2]
     return "\n".join(
         [
@@ -296,7 +309,7 @@ def _facts(about: About) -> str:
             f"| class | `pellucid.methods.{about.cls.__name__}` in `src/pellucid/methods/{file}.py` |",
             f"| needs a layer? | {inner if about.wraps else looks} |",
             f"| class-specific? | {inner if about.wraps else depends} |",
-            f"| cost | runs the network {about.cost.text}, {costs.COUNTED} |",
+            f"| cost | {about.cost.text}, {costs.COUNTED} |",
             *measured.rows(about.name),
             "",
             "</div>",

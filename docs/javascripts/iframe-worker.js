@@ -1,4 +1,4 @@
-// Browsers start no workers on pages that were opened from files. The search runs in a hidden frame there.
+// Browsers start no workers on pages opened as files. There the search runs in a hidden frame.
 if (location.protocol === "file:") {
   window.Worker = class extends EventTarget {
     constructor(url) {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.run.explain import Explainer
+from tests.memory import resident
 from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 
 METHODS = pellucid.available_methods()
@@ -326,15 +326,6 @@ def test_nothing_grows_over_500_calls_of_which_a_third_fail(name: str, kind: typ
     assert state(model) == before
     assert live_tensors() == tensors
     assert resident() - memory < 16 * 2**20
-
-
-def resident() -> int:
-    """The most memory that this process ever held, in bytes; 0 where it cannot be told."""
-    if sys.platform != "linux":
-        return 0
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def live_tensors() -> int:

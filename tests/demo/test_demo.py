@@ -1,4 +1,4 @@
-"""The demo's page: it holds what it should, needs nothing else, and its figures are those of the maps."""
+"""The demo page is complete and self-contained, and its figures are those of the maps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from pellucid import phantom
 from pellucid.cli.main import app
+from pellucid.core import catalogue
 from pellucid.demo import real, study
 from pellucid.demo.page import title, write_demo
 from pellucid.render.embed import data_uri, outline
@@ -22,14 +23,14 @@ IMAGES = 4
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    told = []
-    path = write_demo(tmp_path_factory.mktemp("demo") / "new" / "folder", IMAGES, told.append)
-    assert len(told) == 3
+    steps = []
+    path = write_demo(tmp_path_factory.mktemp("demo") / "new" / "folder", IMAGES, steps.append)
+    assert len(steps) == 3
     return path.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):
-    """Checks that what is opened is closed, and collects what the page refers to."""
+    """Checks that every opened tag is closed, and collects the references of the page."""
 
     def __init__(self):
         super().__init__()
@@ -47,7 +48,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_it_is_well_formed_and_asks_nothing_of_others(page):
+def test_the_page_is_well_formed_and_self_contained(page):
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -56,16 +57,25 @@ def test_it_is_well_formed_and_asks_nothing_of_others(page):
     assert not re.search(r"https?://|url\(|@import|<script", page)
 
 
-def test_it_shows_both_networks_every_finding_and_every_method(page):
-    for text in ("convolutional network", "vision transformer", *phantom.FINDINGS, "no finding", "random weights"):
+def test_the_page_shows_every_network_finding_and_method(page):
+    networks = study.networks()
+    for text in (*phantom.FINDINGS, "no finding", "random weights"):
         assert text in page
-    maps = len(study.METHODS) * 2 - 2  # rollout and AttnLRP are for the transformer alone
-    assert page.count('<circle class="peak"') <= 4 * maps + 1
-    assert len(re.findall(r'<figcaption>[^<]+<br><span class="(?:hit|miss|neither)">', page)) == 4 * maps
+    assert all(f"{network.title.capitalize()}:" in page for network in networks)
+    cases, maps = len(phantom.FINDINGS) + 1, sum(len(network.methods) for network in networks)
+    assert page.count('<circle class="peak"') <= cases * maps + 1
+    assert len(re.findall(r'<figcaption>[^<]+<br><span class="(?:hit|miss|neither)">', page)) == cases * maps
     assert all(f">{title(method)}<" in page for method in study.METHODS)
 
 
-def test_it_says_what_it_does_not_prove(page):
+def test_methods_that_read_attention_are_left_out_where_there_is_none():
+    cnn, vit = study.networks(("cnn", "vit"))
+    assert {name for name in study.METHODS if catalogue.find(name).uses_attention} == {"rollout", "attnlrp"}
+    assert set(vit.methods) - set(cnn.methods) == {"rollout", "attnlrp"}
+    assert set(cnn.methods) < set(vit.methods) == set(study.METHODS)
+
+
+def test_the_page_states_what_a_map_does_not_prove(page):
     assert "What it does not prove" in page
     assert "Not for diagnosis" in page
 
@@ -74,13 +84,13 @@ def test_the_photograph_is_a_cat(page):
     assert "<b>Egyptian cat</b>" in page
 
 
-def test_without_the_photographs_packages_the_page_says_so(tmp_path, monkeypatch):
+def test_without_the_photographs_packages_the_page_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(real, "find_spec", lambda _: None)
     assert "pip install &#39;pellucid[demo]&#39;" in write_demo(tmp_path, 1).read_text().replace("'", "&#39;")
 
 
 def test_the_figures_are_those_of_the_maps(monkeypatch):
-    monkeypatch.setattr(study, "HALF", 0.97)  # so strict that some of what is there counts as missed
+    monkeypatch.setattr(study, "HALF", 0.97)  # high enough that some findings count as missed
     networks, drawn = study.networks(), phantom.radiographs(6, seed=3)
     one = study.rate(networks[0], "gradcam", drawn)
     hits = count = 0
@@ -90,14 +100,14 @@ def test_the_figures_are_those_of_the_maps(monkeypatch):
             if found.probabilities[0, finding] >= 0.97:
                 count += 1
                 row, column = divmod(int(found.heatmaps.argmax()), 128)
-                places = drawn.masks[index, finding].nonzero() - torch.tensor([row, column])
-                hits += bool(places.square().sum(dim=1).min() <= 16)
+                offsets = drawn.masks[index, finding].nonzero() - torch.tensor([row, column])
+                hits += bool(offsets.square().sum(dim=1).min() <= 16)
     assert (one.hits, one.count) == (hits, count)
     assert 0 < count < int(drawn.labels.sum())
 
 
-def test_the_command_says_where_the_page_is(tmp_path, monkeypatch):
-    monkeypatch.setattr("pellucid.demo.write_demo", lambda folder, images, told: folder / f"{images}.html")
+def test_the_command_prints_the_path_of_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr("pellucid.demo.write_demo", lambda folder, images, progress: folder / f"{images}.html")
     done = CliRunner().invoke(app, ["demo", "--output", str(tmp_path), "--images", "7"])
     assert done.exit_code == 0
     assert f"{tmp_path / '7.html'}: open it in a browser" in done.stdout.replace("\n", "")
@@ -111,7 +121,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     assert done.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
-def test_an_outline_goes_round_a_mask():
+def test_an_outline_surrounds_a_mask():
     mask = torch.zeros(5, 6, dtype=torch.bool)
     mask[1:3, 2:5] = True
     edges = set(re.findall(r"M\d+ \d+[hv]1", outline(mask)))
@@ -122,10 +132,10 @@ def test_an_outline_goes_round_a_mask():
     assert outline(torch.zeros(3, 3)) == ""
 
 
-def test_a_picture_in_a_page_is_the_picture():
+def test_an_image_in_the_page_is_unchanged():
     import base64
     import io
 
-    picture = Pillow.fromarray(torch.arange(12, dtype=torch.uint8).reshape(3, 4).numpy())
-    data = base64.b64decode(data_uri(picture).removeprefix("data:image/png;base64,"))
+    image = Pillow.fromarray(torch.arange(12, dtype=torch.uint8).reshape(3, 4).numpy())
+    data = base64.b64decode(data_uri(image).removeprefix("data:image/png;base64,"))
     assert Pillow.open(io.BytesIO(data)).tobytes() == bytes(range(12))

@@ -1,4 +1,4 @@
-"""The pointing game and its interval, against versions written pixel by pixel and against scipy."""
+"""The pointing game and the Wilson interval, compared with loops over pixels and with scipy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pellucid.metrics.statistics import wilson
 
 
 def nearest(heat, mask):
-    """The distance from the first of the largest values to the mask, by looking at every pixel."""
-    places = list(itertools.product(*(range(side) for side in heat.shape)))
-    peak = max(places, key=lambda place: (float(heat[place]), [-axis for axis in place]))
-    return min((math.dist(peak, place) for place in places if mask[place]), default=math.inf)
+    """The distance from the first maximum to the mask, in a loop over all pixels."""
+    positions = list(itertools.product(*(range(side) for side in heat.shape)))
+    peak = max(positions, key=lambda one: (float(heat[one]), [-axis for axis in one]))
+    return min((math.dist(peak, one) for one in positions if mask[one]), default=math.inf)
 
 
 @pytest.mark.parametrize("space", [(9, 7), (5, 6, 4)])
 @pytest.mark.parametrize("tolerance", [0, 1, 1.5, 2, 3.7])
-def test_hits_are_those_of_a_naive_version(space, tolerance):
+def test_hits_equal_those_of_a_loop(space, tolerance):
     source = torch.Generator().manual_seed(4)
     heat = torch.rand(200, *space, generator=source)
     masks = torch.rand(200, *space, generator=source) < 0.05
@@ -34,24 +34,24 @@ def test_hits_are_those_of_a_naive_version(space, tolerance):
     assert pointing_hits(heat, masks, tolerance).tolist() == expected
 
 
-def test_a_block_has_its_peak_in_its_middle():
+def test_the_peak_of_a_block_is_its_centre():
     heat = torch.zeros(2, 12, 12)
     heat[0, 2:7, 4:9] = 1
-    heat[1, 3, 3] = heat[1, 3, 8] = 1  # two peaks alike: the first
+    heat[1, 3, 3] = heat[1, 3, 8] = 1  # two equal maxima: the first
     assert peaks(heat).tolist() == [[4, 6], [3, 3]]
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-def test_a_map_that_shows_nothing_hits_nothing(value):
+def test_an_empty_map_is_a_miss(value):
     heat, mask = torch.full((1, 4, 4), value), torch.ones(1, 4, 4, dtype=torch.bool)
     assert not pointing_hits(heat, mask).any()
 
 
-def test_an_empty_mask_is_not_hit():
+def test_an_empty_mask_is_a_miss():
     assert not pointing_hits(torch.rand(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool), 10).any()
 
 
-def test_a_mask_is_widened_by_a_ball():
+def test_a_mask_is_dilated_by_a_ball():
     mask = torch.zeros(1, 7, 7, dtype=torch.bool)
     mask[0, 3, 3] = True
     assert int(widened(mask, 2).sum()) == 13
@@ -60,16 +60,16 @@ def test_a_mask_is_widened_by_a_ball():
 
 
 @pytest.mark.parametrize(("heat", "mask"), [((1, 4, 4), (1, 4, 5)), ((4,), (4,))])
-def test_shapes_that_do_not_fit_are_refused(heat, mask):
+def test_wrong_shapes_are_refused(heat, mask):
     with pytest.raises(ShapeError):
         pointing_hits(torch.rand(heat), torch.ones(mask, dtype=torch.bool))
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_interval_is_scipys(counts):
+def test_the_interval_equals_scipys(counts):
     expected = binomtest(*counts).proportion_ci(method="wilson")
     assert wilson(*counts) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_of_nothing_nothing_is_known():
+def test_without_a_count_the_interval_is_everything():
     assert wilson(0, 0) == (0, 1)

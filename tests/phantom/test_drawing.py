@@ -1,4 +1,4 @@
-"""The drawings: what is planted is where the masks say, and an image depends on its seed and number alone."""
+"""The drawings: findings lie in their masks, and an image depends only on its seed and index."""
 
 import pytest
 import torch
@@ -24,17 +24,17 @@ def many():
 
 @pytest.mark.parametrize("name", DRAWINGS)
 @pytest.mark.parametrize("kind", FINDINGS)
-def test_masks_lie_where_the_picture_changes(name, kind):
-    ill = DRAWINGS[name](8, seed=3, findings=(kind,))
-    well = DRAWINGS[name](8, seed=3, findings=())
-    changed = (ill.images - well.images).abs()[:, 0] > 1e-4
-    mask = ill.masks[:, FINDINGS.index(kind)]
+def test_masks_lie_where_the_image_changes(name, kind):
+    with_finding = DRAWINGS[name](8, seed=3, findings=(kind,))
+    healthy = DRAWINGS[name](8, seed=3, findings=())
+    changed = (with_finding.images - healthy.images).abs()[:, 0] > 1e-4
+    mask = with_finding.masks[:, FINDINGS.index(kind)]
     assert mask.flatten(1).any(1).all()
     assert not (changed & ~widened(mask[:, None], 3)[:, 0]).any()
-    strongly = (ill.images - well.images).abs()[:, 0] > 0.01
-    share = (strongly & mask).sum() / mask.sum()
+    strong = (with_finding.images - healthy.images).abs()[:, 0] > 0.01
+    share = (strong & mask).sum() / mask.sum()
     assert share > 0.85
-    assert not well.masks.any()
+    assert not healthy.masks.any()
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -52,7 +52,7 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(many):
         assert torch.equal(getattr(few, field), getattr(many, field)[:5])
 
 
-def test_the_global_random_state_is_left_alone():
+def test_the_global_random_state_is_unchanged():
     before = torch.get_rng_state()
     radiographs(1, size=32)
     assert torch.equal(torch.get_rng_state(), before)
@@ -106,14 +106,14 @@ def test_findings_do_not_overlap():
 
 def test_only_consolidations_carry_markers(many):
     marked = many.markers.flatten(1).any(1)
-    ill = many.labels[:, 1]
-    assert not marked[~ill].any()
-    assert 0.25 < marked[ill].float().mean() < 0.75
+    consolidated = many.labels[:, 1]
+    assert not marked[~consolidated].any()
+    assert 0.25 < marked[consolidated].float().mean() < 0.75
     assert not (many.markers[:, None] & many.masks).any()
     assert many.images[:, 0][many.markers].min() > 0.85
 
 
-def test_a_marker_changes_nothing_but_its_corner():
+def test_a_marker_changes_only_its_corner():
     plain, marked = (radiographs(4, seed=5, findings=("consolidation",), marker=chance) for chance in (0.0, 1.0))
     assert marked.markers.flatten(1).any(1).all()
     assert not plain.markers.any()
@@ -124,7 +124,7 @@ def test_a_marker_changes_nothing_but_its_corner():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "words"),
     [
         (lambda: radiographs(0), "count=0 was asked for"),
         (lambda: radiographs(2.5), "count=2.5 was asked for"),
@@ -140,7 +140,7 @@ def test_a_marker_changes_nothing_but_its_corner():
         (lambda: volumes(1, findings=("mass",)), "there are nodule, consolidation, cavity"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_in_one_line(call, said):
-    with pytest.raises(OptionError, match=said.replace("(", r"\(")) as caught:
+def test_invalid_requests_are_refused_in_one_line(call, words):
+    with pytest.raises(OptionError, match=words.replace("(", r"\(")) as caught:
         call()
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Training: a few steps of it write weights that load, and the figures are what they are called."""
+"""Training: a few steps write weights that load, and the figures are computed correctly."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def test_three_steps_write_weights_that_load(name, tmp_path):
     start.load_state_dict(state)
 
 
-def test_training_leaves_the_global_random_state_alone(tmp_path):
+def test_training_does_not_change_the_global_random_state(tmp_path):
     before = torch.get_rng_state()
     CliRunner().invoke(app, ["cnn", "--output", str(tmp_path), *SHORT])
     assert torch.equal(torch.get_rng_state(), before)
@@ -44,25 +44,25 @@ def test_an_unknown_network_is_one_line(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_pool_holds_no_markers_and_knows_the_cells():
+def test_the_cells_of_a_pool_agree_with_its_labels():
     pool = draw_pool(6, seed=1)
     assert pool.images.dtype == torch.uint8
     assert torch.equal(pool.cells.flatten(2).amax(2), pool.labels)
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_a_network_says_of_its_cells(name):
+def test_the_logits_per_cell(name):
     model = untrained(name).eval()
     torch.nn.init.normal_(model.network.get_classifier().weight)
     images = normalised(radiographs(2).images)
-    logits, said = model.located(images)
-    assert said.shape == (2, 3, 16, 16)
+    logits, by_cell = model.located(images)
+    assert by_cell.shape == (2, 3, 16, 16)
     assert torch.equal(logits, model(images))
     if name == "cnn":
-        torch.testing.assert_close(said.mean((2, 3)), logits)
+        torch.testing.assert_close(by_cell.mean((2, 3)), logits)
 
 
-def test_the_guide_wants_evidence_where_findings_are():
+def test_the_guide_rewards_evidence_where_findings_are():
     cells = draw_pool(4, seed=1).cells
     guide = Guide()
     losses = [float(guide(evidence, cells).detach()) for evidence in (40 * cells, 0 * cells, 40 * (1 - cells))]
@@ -76,14 +76,14 @@ def test_auc():
     assert auc(torch.zeros(4), labels) == 0.5
 
 
-def test_measure_of_a_model_that_sees_nothing():
+def test_the_figures_of_a_constant_model():
     phantoms = radiographs(12)
-    figures = measure(Classifier(Nothing()), phantoms)
+    figures = measure(Classifier(Constant()), phantoms)
     assert figures.count == 12
     assert figures.auc == (0.5, 0.5, 0.5)
     assert figures.accuracy == pytest.approx((~phantoms.labels).float().mean(0).tolist())
 
 
-class Nothing(torch.nn.Module):
+class Constant(torch.nn.Module):
     def forward(self, images):
         return -torch.ones(len(images), 3)

@@ -1,4 +1,4 @@
-"""The published attention rollout against a replica that reads an unfused copy of the model."""
+"""The published attention rollout, compared with the replica's steps on attention that the test captures itself."""
 
 import copy
 
@@ -14,14 +14,15 @@ from torchvision.models.vision_transformer import VisionTransformer as Torchvisi
 
 from pellucid.errors import NoAttentionError, PellucidError
 from pellucid.xai import AttentionRollout
+from tests.replicas.naive_attention import discarded, fused, multiplied, normalised
 
 RATIOS = pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.9])
-FUSIONS = {"mean": np.mean, "max": np.max, "min": np.min}
+FUSIONS = pytest.mark.parametrize("fusion", ["mean", "max", "min"])
 SMALL = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 3, "num_heads": 4, "num_classes": 5}
 
 
 def sharpened(model):
-    """Attention that differs between places, heads and blocks; untrained, it is nearly the same everywhere."""
+    """Attention that differs between positions, heads and blocks; untrained, it is nearly the same everywhere."""
     for name, parameter in model.named_parameters():
         if "qkv" in name or "in_proj" in name:
             nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
@@ -39,7 +40,7 @@ def image(height=64, width=64, seed=0):
 
 
 def attentions(model, pixels):
-    """Each block's attention (heads, T, T) of a timm model, from what goes into its dropout."""
+    """Each block's attention (heads, T, T) of a timm model, from the input of its attention dropout."""
     model = copy.deepcopy(model).eval()
     kept = []
     for block in model.blocks:
@@ -51,70 +52,53 @@ def attentions(model, pixels):
     return kept
 
 
-def step(attention, ratio, fusion, keep_first=True):
-    """One block: fuse the heads, discard the lowest entries, add the identity, divide each row by its sum."""
-    fused = FUSIONS[fusion](attention.astype(np.float64), axis=0)
-    tokens = len(fused)
-    ranked = sorted((fused[i, j], i, j) for i in range(tokens) for j in range(tokens))
-    for _, i, j in ranked[: int(ratio * tokens * tokens)]:
-        if (i, j) != (0, 0) or not keep_first:
-            fused[i, j] = 0.0
-    for i in range(tokens):
-        fused[i, i] += 1.0
-        fused[i] /= fused[i].sum()
-    return fused
-
-
-def naive(maps, ratio=0.1, fusion="mean", keep_first=True):
-    """The whole product (T, T), last block leftmost."""
-    product = np.eye(maps[0].shape[-1])
+def rolled_out(maps, ratio=0.1, fusion="mean"):
+    """The product (T, T) of all blocks, last block leftmost."""
+    product = None
     for attention in maps:
-        product = step(attention, ratio, fusion, keep_first) @ product
-    return product
+        rows = normalised(discarded(fused(attention.tolist(), fusion), ratio))
+        product = rows if product is None else multiplied(rows, product)
+    return np.array(product)
 
 
-def did_you_mean(found, expected):
+def assert_close(found, expected):
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@FUSIONS
 @RATIOS
 def test_equals_the_replica(vit, fusion, ratio):
-    found = AttentionRollout(vit, ratio, fusion).generate_attention_map(image())
-    did_you_mean(found, naive(attentions(vit, image()), ratio, fusion)[0, 1:].reshape(4, 4))
+    for seed in (0, 1):  # each image discards its own entries
+        found = AttentionRollout(vit, ratio, fusion).generate_attention_map(image(seed=seed))
+        expected = rolled_out(attentions(vit, image(seed=seed)), ratio, fusion)
+        assert_close(found, expected[0, 1:].reshape(4, 4))
 
 
 def test_defaults(vit):
     rollout = AttentionRollout(vit)
     assert rollout.model is vit
     assert (rollout.discard_ratio, rollout.head_fusion, rollout.use_cuda) == (0.1, "mean", True)
-    found = rollout.generate_attention_map(image())
-    did_you_mean(found, naive(attentions(vit, image()), 0.1, "mean")[0, 1:].reshape(4, 4))
     same = AttentionRollout(model=vit, discard_ratio=0.1, head_fusion="mean", use_cuda=False)
-    did_you_mean(same.generate_attention_map(image=image(), reshape_to_grid=True), found)
+    found = rollout.generate_attention_map(image())
+    assert_close(same.generate_attention_map(image=image(), reshape_to_grid=True), found)
 
 
-def test_options_matter(vit):
+def test_options_and_the_order_of_the_blocks_change_the_map(vit):
+    """Otherwise the comparison with the replica could not tell them apart."""
     maps = [
         AttentionRollout(vit, ratio, fusion).generate_attention_map(image())
         for ratio in (0.0, 0.5, 0.9)
-        for fusion in FUSIONS
+        for fusion in ("mean", "max", "min")
     ]
     pairs = [(i, j) for i in range(len(maps)) for j in range(i)]
     assert not any(np.allclose(maps[i], maps[j], rtol=1e-3, atol=1e-5) for i, j in pairs)
+    reversed_order = rolled_out(attentions(vit, image())[::-1], 0.0)[0, 1:].reshape(4, 4)
+    assert np.abs(maps[0] - reversed_order).max() > 1e-3
 
 
-def test_the_last_layer_is_leftmost(vit):
-    maps = attentions(vit, image())
-    wrong = naive(maps[::-1])[0, 1:].reshape(4, 4)
-    found = AttentionRollout(vit).generate_attention_map(image())
-    assert np.abs(found - wrong).max() > 1e-3
-    did_you_mean(found, naive(maps)[0, 1:].reshape(4, 4))
-
-
-class Known(nn.Module):
-    """Two blocks whose attention is given, behind a patch embedding; a class token and a 2 × 2 grid."""
+class KnownAttention(nn.Module):
+    """Blocks whose attention is given, behind a patch embedding; a class token and a 2 × 2 grid."""
 
     def __init__(self, *weights):
         super().__init__()
@@ -130,44 +114,37 @@ class Known(nn.Module):
         return self.head(x[:, 0])
 
 
-def rows(seed, heads=2, tokens=5):
-    values = torch.rand(heads, tokens, tokens, generator=torch.Generator().manual_seed(seed)) + 0.05
+def flat_map(given, ratio, fusion="mean"):
+    """The adapter's flat map for known attention, a matrix (heads, 5, 5) a block."""
+    rollout = AttentionRollout(KnownAttention(*(one.tolist() for one in given)).eval(), ratio, fusion)
+    return rollout.generate_attention_map(image(16, 16), False)
+
+
+def low_first_entry(seed):
+    values = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(seed)) + 0.05
     values[:, 0, 0] = 1e-4
-    return (values / values.sum(dim=-1, keepdim=True)).tolist()
+    return (values / values.sum(dim=-1, keepdim=True)).numpy()
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@FUSIONS
 @RATIOS
 def test_entry_0_0_is_kept(fusion, ratio):
-    given = [rows(1), rows(2)]
-    found = AttentionRollout(Known(*given).eval(), ratio, fusion).generate_attention_map(image(16, 16), False)
-    did_you_mean(found, naive([np.array(one) for one in given], ratio, fusion)[0, 1:])
+    given = [low_first_entry(1), low_first_entry(2)]
+    assert_close(flat_map(given, ratio, fusion), rolled_out(given, ratio, fusion)[0, 1:])
 
 
-def test_what_it_means_that_entry_0_0_is_kept():
+def test_entry_0_0_is_kept_in_numbers():
     given = np.full((1, 5, 5), 0.2)
     given[0, 0] = [0.04, 0.24, 0.24, 0.24, 0.24]
-    found = AttentionRollout(Known(given.tolist()).eval(), 1 / 25).generate_attention_map(image(16, 16), False)
-    did_you_mean(found, naive([given], 1 / 25)[0, 1:])
-    did_you_mean(found, np.full(4, 0.12))
-    assert np.abs(found - naive([given], 1 / 25, keep_first=False)[0, 1:]).max() > 1e-3
+    # Row 0 with the identity sums to 2, so each patch gets 0.24 / 2. Without entry (0, 0) it would be 0.24 / 1.96.
+    assert_close(flat_map([given], 1 / 25), np.full(4, 0.12))
 
 
-def test_how_many_are_discarded():
+@pytest.mark.parametrize("ratio", [0.039, 0.04, 0.079, 0.081, 0.2, 0.99])
+def test_the_number_of_discarded_entries_is_rounded_down(ratio):
     given = np.arange(1, 26, dtype=np.float64).reshape(1, 5, 5)
     given /= given.sum(axis=2, keepdims=True)
-    for ratio in (0.039, 0.04, 0.079, 0.081, 0.2, 0.99):
-        found = AttentionRollout(Known(given.tolist()).eval(), ratio).generate_attention_map(image(16, 16), False)
-        did_you_mean(found, naive([given], ratio)[0, 1:])
-
-
-def test_each_image_discards_its_own(vit):
-    for seed in range(3):
-        pixels = image(seed=seed)
-        did_you_mean(
-            AttentionRollout(vit, 0.5).generate_attention_map(pixels),
-            naive(attentions(vit, pixels), 0.5)[0, 1:].reshape(4, 4),
-        )
+    assert_close(flat_map([given], ratio), rolled_out([given], ratio)[0, 1:])
 
 
 def test_flat_or_on_the_grid(vit):
@@ -191,38 +168,30 @@ def test_other_ranks_and_batches(vit, shape):
     assert isinstance(caught.value, PellucidError)
 
 
-def test_a_picture_that_is_not_square():
+TRANSFORMERS = {
+    "an image that is not square": (VisionTransformer, {"img_size": (64, 96)}, (4, 6), lambda product: product[0, 1:]),
+    # The scores are the mean of both tokens'.
+    "a distillation token": (VisionTransformerDistilled, {}, (4, 4), lambda product: product[:2, 2:].mean(axis=0)),
+    "a register token": (VisionTransformer, {"reg_tokens": 1}, (4, 4), lambda product: product[0, 2:]),
+    "four register tokens": (VisionTransformer, {"reg_tokens": 4}, (4, 4), lambda product: product[0, 5:]),
+    "no token but the patches": (
+        *(VisionTransformer, {"class_token": False, "global_pool": "avg"}),
+        *((4, 4), lambda product: product.mean(axis=0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_tokens_and_grids(name):
+    kind, options, grid, patches_of = TRANSFORMERS[name]
     torch.manual_seed(0)
-    model = sharpened(VisionTransformer(**(SMALL | {"img_size": (64, 96)})))
-    pixels = image(64, 96)
+    model = sharpened(kind(**(SMALL | options)))
+    pixels = image(16 * grid[0], 16 * grid[1])
     found = AttentionRollout(model).generate_attention_map(pixels)
-    did_you_mean(found, naive(attentions(model, pixels))[0, 1:].reshape(4, 6))
+    assert_close(found, patches_of(rolled_out(attentions(model, pixels))).reshape(grid))
 
 
-def test_distillation_token():
-    torch.manual_seed(0)
-    model = sharpened(VisionTransformerDistilled(**SMALL))
-    found = AttentionRollout(model).generate_attention_map(image())
-    # The scores are the mean of what the two tokens say.
-    did_you_mean(found, naive(attentions(model, image()))[:2, 2:].mean(axis=0).reshape(4, 4))
-
-
-@pytest.mark.parametrize("registers", [1, 4])
-def test_register_tokens(registers):
-    torch.manual_seed(0)
-    model = sharpened(VisionTransformer(**SMALL, reg_tokens=registers))
-    found = AttentionRollout(model).generate_attention_map(image())
-    did_you_mean(found, naive(attentions(model, image()))[0, 1 + registers :].reshape(4, 4))
-
-
-def test_no_tokens_but_the_patches():
-    torch.manual_seed(0)
-    model = sharpened(VisionTransformer(**SMALL, class_token=False, global_pool="avg"))
-    found = AttentionRollout(model).generate_attention_map(image())
-    did_you_mean(found, naive(attentions(model, image())).mean(axis=0).reshape(4, 4))
-
-
-@pytest.mark.parametrize("fusion", FUSIONS)
+@FUSIONS
 @pytest.mark.parametrize("training", [False, True])
 def test_torchvisions_transformer(fusion, training):
     torch.manual_seed(0)
@@ -233,17 +202,17 @@ def test_torchvisions_transformer(fusion, training):
     for block in other.encoder.layers:
         forward = block.self_attention.forward
 
-        def asked(query, key, value, forward=forward, **_):
+        def with_weights(query, key, value, forward=forward, **_):
             output, weights = forward(query, key, value, need_weights=True, average_attn_weights=False)
             kept.append(weights[0].numpy())
             return output, None
 
-        block.self_attention.forward = asked
+        block.self_attention.forward = with_weights
     with torch.no_grad():
         other(image())
     assert len(kept) == 3
     found = AttentionRollout(model.train(training), 0.2, fusion).generate_attention_map(image())
-    did_you_mean(found, naive(kept, 0.2, fusion)[0, 1:].reshape(2, 2))
+    assert_close(found, rolled_out(kept, 0.2, fusion)[0, 1:].reshape(2, 2))
     assert model.training == training
 
 
@@ -251,7 +220,7 @@ def test_torchvisions_transformer(fusion, training):
     "model", [resnet18(num_classes=3), nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 62 * 62, 2))]
 )
 def test_a_model_without_attention(model):
-    rollout = AttentionRollout(model)  # the call says it, not the constructor
+    rollout = AttentionRollout(model)  # the call raises, not the constructor
     with pytest.raises(RuntimeError, match=r"^No attention maps captured") as caught:
         rollout.generate_attention_map(image())
     assert isinstance(caught.value, NoAttentionError)
@@ -269,18 +238,18 @@ def test_bad_fusions(vit, fusion):
         AttentionRollout(vit, head_fusion=fusion)
 
 
-def test_the_model_comes_back_as_it_was(vit):
+def test_the_model_is_unchanged(vit):
     vit.train()
     vit.blocks[1].eval()
     vit.head.weight.grad = torch.ones_like(vit.head.weight)
     modes = {name: module.training for name, module in vit.named_modules()}
-    fused = [block.attn.fused_attn for block in vit.blocks]
+    fused_attention = [block.attn.fused_attn for block in vit.blocks]
     state = copy.deepcopy(vit.state_dict())
     rollout = AttentionRollout(vit)
     first = rollout.generate_attention_map(image())
     np.testing.assert_array_equal(rollout.generate_attention_map(image()), first)
     assert modes == {name: module.training for name, module in vit.named_modules()}
-    assert fused == [block.attn.fused_attn for block in vit.blocks]
+    assert fused_attention == [block.attn.fused_attn for block in vit.blocks]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in vit.modules())
     assert all(torch.equal(value, state[name]) for name, value in vit.state_dict().items())
     grads = {name: parameter.grad for name, parameter in vit.named_parameters() if parameter.grad is not None}
@@ -288,9 +257,9 @@ def test_the_model_comes_back_as_it_was(vit):
     assert bool((grads["head.weight"] == 1).all())
 
 
-def test_training_mode_and_unfused_models_give_the_same(vit):
+def test_training_mode_and_unfused_attention_give_the_same_map(vit):
     expected = AttentionRollout(vit).generate_attention_map(image())
-    did_you_mean(AttentionRollout(vit.train()).generate_attention_map(image()), expected)
+    assert_close(AttentionRollout(vit.train()).generate_attention_map(image()), expected)
     for block in vit.blocks:
         block.attn.fused_attn = False
-    did_you_mean(AttentionRollout(vit).generate_attention_map(image()), expected)
+    assert_close(AttentionRollout(vit).generate_attention_map(image()), expected)

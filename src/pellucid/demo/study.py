@@ -1,9 +1,9 @@
-"""The bundled networks on phantoms: single cases to look at, and how often each method's peak hits."""
+"""Explains phantoms with the included networks: single cases, and the hit rate of each method's peak."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -12,15 +12,26 @@ from pellucid import phantom
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
+from pellucid.errors import GradientError, NoAttentionError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.metrics.statistics import wilson
 from pellucid.models.sources import model_info
-from pellucid.phantom.models import GRID
+from pellucid.phantom.models import ARCHITECTURES, GRID
 from pellucid.run.explain import Explainer
 
-METHODS = ("gradcam", "hirescam", "layercam", "occlusion", "rollout", "attnlrp")
+METHODS: Mapping[str, str] = {
+    "gradcam": "where the features that support the finding are active in the network's last layer",
+    "hirescam": "the same, feature by feature and cell by cell: for many networks, exactly the terms of the score",
+    "layercam": "the same, with only the support for the finding in each cell",
+    "occlusion": "how much the score falls when a small square of the image is covered",
+    "rollout": "where the network's attention flows; the map is the same for every finding",
+    "attnlrp": "the score, distributed over the pixels by going back through every attention block",
+}
+"""The methods that the demo shows, with an explanation for readers who know none of them."""
+SHOWN = ("cnn", "vit")
+"""The networks that the demo shows."""
 HALF = 0.5
-"""The probability from which on a network is taken to say that a finding is there."""
+"""The probability from which on a network reports a finding."""
 _HEALTHY = "no finding"
 _CASE_SEED = 20_000_000
 _RATE_SEED = 30_000_000
@@ -28,7 +39,7 @@ _RATE_SEED = 30_000_000
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A bundled network, the name that a reader sees, and the methods that apply to it."""
+    """A network, the name that a reader sees, and the methods that apply to it."""
 
     title: str
     model: nn.Module
@@ -41,20 +52,28 @@ class Network:
         return Explainer(self.model, method)(prepared, targets=targets)
 
 
-def networks() -> list[Network]:
-    """Two of those that are bundled."""
-    without_attention = tuple(name for name in METHODS if not catalogue.find(name).uses_attention)
-    return [
-        Network("convolutional network", phantom.cnn(), without_attention),
-        Network("vision transformer", phantom.vit(), METHODS),
-    ]
+def networks(names: Sequence[str] = SHOWN, methods: Sequence[str] = tuple(METHODS)) -> list[Network]:
+    """The included networks of these names, each with those of the methods that apply to it."""
+    every = [Network(ARCHITECTURES[name].title, ARCHITECTURES[name].trained(), tuple(methods)) for name in names]
+    return [replace(one, methods=tuple(name for name in methods if _applies(one, name))) for one in every]
+
+
+def _applies(network: Network, method: str) -> bool:
+    """Whether a method applies to a network: those that read attention may find none."""
+    if not catalogue.find(method).uses_attention:
+        return True
+    try:
+        network.explained(method, phantom.radiographs(1).images, 0)
+    except (GradientError, NoAttentionError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """One map of a case, ``heat`` (H, W): ``peak`` (row, column), None where it shows nothing; ``hit``: did it hit.
+    """One map of a case: ``heat`` (H, W), its ``peak`` (row, column), and whether that hits.
 
-    ``hit`` is None where there is nothing to hit.
+    ``peak`` is None if the map is empty, ``hit`` if there is nothing to hit.
     """
 
     method: str
@@ -65,44 +84,44 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What one network says of a case, and why: probabilities by finding, and a map a method."""
+    """One network's output for a case: probabilities by finding, and a map per method."""
 
     network: str
     probabilities: dict[str, float]
     maps: tuple[Shown, ...]
 
     def correct(self, finding: str) -> bool:
-        """Whether the network says what was drawn, of every finding."""
+        """Whether the network is right about every finding."""
         return all((p >= HALF) == (name == finding) for name, p in self.probabilities.items())
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One phantom: the image (1, H, W), the finding that was drawn ("no finding": none), its mask (H, W)."""
+    """One phantom: the image (1, H, W), its finding or "no finding", the explained finding, and the mask (H, W)."""
 
     image: Tensor
     finding: str
-    asked: str
+    explained: str
     mask: Tensor
     readings: tuple[Reading, ...]
 
 
 def cases(over: Sequence[Network]) -> list[Case]:
-    """One phantom of each finding, and one without any; the first that their seeds give."""
-    return [_case(over, finding, index) for index, finding in enumerate((*phantom.FINDINGS, _HEALTHY))]
+    """One phantom of each finding and one without, the first of their seeds."""
+    return [_case(over, finding, offset) for offset, finding in enumerate((*phantom.FINDINGS, _HEALTHY))]
 
 
-def _case(over: Sequence[Network], finding: str, index: int) -> Case:
+def _case(over: Sequence[Network], finding: str, offset: int) -> Case:
     planted = () if finding == _HEALTHY else (finding,)
-    drawn = phantom.radiographs(1, seed=_CASE_SEED + index, findings=planted)
-    asked = phantom.FINDINGS.index(finding) if planted else 0
-    mask = drawn.masks[0, asked]
-    readings = tuple(_reading(network, drawn.images, mask, asked) for network in over)
-    return Case(drawn.images[0], finding, phantom.FINDINGS[asked], mask, readings)
+    drawn = phantom.radiographs(1, seed=_CASE_SEED + offset, findings=planted)
+    index = phantom.FINDINGS.index(finding) if planted else 0
+    mask = drawn.masks[0, index]
+    readings = tuple(_reading(network, drawn.images, mask, index) for network in over)
+    return Case(drawn.images[0], finding, phantom.FINDINGS[index], mask, readings)
 
 
-def _reading(network: Network, images: Tensor, mask: Tensor, asked: int) -> Reading:
-    found = {method: network.explained(method, images, asked) for method in network.methods}
+def _reading(network: Network, images: Tensor, mask: Tensor, finding: int) -> Reading:
+    found = {method: network.explained(method, images, finding) for method in network.methods}
     first = next(iter(found.values()))
     probabilities = dict(zip(phantom.FINDINGS, first.probabilities[0].tolist(), strict=True))
     return Reading(network.title, probabilities, tuple(_shown(*one, mask) for one in found.items()))
@@ -117,13 +136,13 @@ def _shown(method: str, explanation: Explanation, mask: Tensor) -> Shown:
 
 
 def half_a_cell(images: Tensor) -> float:
-    """Half a cell of the networks' last grid in pixels of images or masks (..., W): what a peak may be off by."""
+    """Half a cell of the networks' last grid, in pixels of images or masks (..., W): the tolerance of a hit."""
     return images.shape[-1] / GRID / 2
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often the peak of a method hits, of what the network found."""
+    """How often the peak of a method hits, among the findings that the network detects."""
 
     network: str
     method: str
@@ -132,67 +151,67 @@ class Rate:
 
     @property
     def share(self) -> float:
-        """The hit rate; 0 of nothing."""
+        """The hit rate; 0 without any finding."""
         return self.hits / self.count if self.count else 0.0
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Its 95 % interval."""
+        """The 95 % interval of the hit rate."""
         return wilson(self.hits, self.count)
 
 
 @dataclass(frozen=True)
 class Skill:
-    """How often a network finds what is there, and how often it says so of what is not."""
+    """A network's detections of a finding: ``found`` of ``present``, and ``alarms`` in ``absent`` images without it."""
 
     network: str
     finding: str
     found: int
-    there: int
+    present: int
     alarms: int
     absent: int
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Hit rates on ``images`` phantoms, what a dart thrown blindly would hit, and how good the networks are."""
+    """Hit rates on ``images`` phantoms, the hit rate of a random point, and the networks' detections."""
 
     images: int
-    blind: float
+    random: float
     rows: tuple[Rate, ...]
     skills: tuple[Skill, ...]
 
 
 def rates(over: Sequence[Network], count: int) -> Rates:
-    """The hit rates on ``count`` fresh phantoms, of every finding that is there and that the network finds."""
+    """The hit rates on ``count`` new phantoms, for every finding that is present and detected."""
     drawn = phantom.radiographs(count, seed=_RATE_SEED)
     masks = drawn.masks[drawn.labels]
-    blind = float(widened(masks, half_a_cell(drawn.images)).float().mean()) if len(masks) else 0.0
+    random = float(widened(masks, half_a_cell(drawn.images)).float().mean()) if len(masks) else 0.0
     pairs = [(network, method) for network in over for method in network.methods]
     skills = tuple(skill for network in over for skill in _skills(network, drawn))
-    return Rates(count, blind, tuple(rate(network, method, drawn) for network, method in pairs), skills)
+    return Rates(count, random, tuple(rate(network, method, drawn) for network, method in pairs), skills)
 
 
 def _skills(network: Network, drawn: phantom.Phantoms) -> list[Skill]:
-    says = network.explained(network.methods[0], drawn.images, 0).probabilities >= HALF
+    detected = network.explained(network.methods[0], drawn.images, 0).probabilities >= HALF
     figures = []
     for index, finding in enumerate(phantom.FINDINGS):
-        there, said = drawn.labels[:, index], says[:, index]
-        numbers = [int(part.sum()) for part in (said & there, there, said & ~there, ~there)]
+        present, positive = drawn.labels[:, index], detected[:, index]
+        numbers = [int(part.sum()) for part in (positive & present, present, positive & ~present, ~present)]
         figures.append(Skill(network.title, finding, *numbers))
     return figures
 
 
 def rate(network: Network, method: str | Method, drawn: phantom.Phantoms) -> Rate:
-    """One method's hits over the true positives of a network: findings that are there, at a probability of 0.5."""
+    """One method's hits on the true positives of a network: findings present, with a probability of at least 0.5."""
     hits = count = 0
     for finding, _ in enumerate(phantom.FINDINGS):
-        there = drawn.labels[:, finding]
-        if not there.any():
+        present = drawn.labels[:, finding]
+        if not present.any():
             continue
-        found = network.explained(method, drawn.images[there], finding)
+        found = network.explained(method, drawn.images[present], finding)
         positive = found.probabilities[:, finding] >= HALF
-        masks = drawn.masks[there][:, finding]
+        masks = drawn.masks[present][:, finding]
         hit = pointing_hits(found.heatmaps[:, 0], masks, half_a_cell(masks))
         hits, count = hits + int((hit & positive).sum()), count + int(positive.sum())
     return Rate(network.title, method if isinstance(method, str) else method.name, hits, count)

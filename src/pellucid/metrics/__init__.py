@@ -1,1 +1,1 @@
-"""Figures by which explanations are judged: one file a metric."""
+"""Metrics that evaluate explanations, one file each."""

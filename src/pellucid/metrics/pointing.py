@@ -1,4 +1,4 @@
-"""The pointing game (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x): whether a map's peak lies where it should."""
+"""The pointing game (Zhang et al. 2018, doi:10.1007/s11263-017-1059-x): whether a map's peak lies in a mask."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 def pointing_hits(heatmaps: Tensor, masks: Tensor, tolerance: float = 0.0) -> Tensor:
     """Whether each map's peak lies in its mask, or at most ``tolerance`` pixels from it: (B,) bool.
 
-    ``heatmaps`` (B, *space), of 2 or 3 axes; ``masks`` (B, *space) bool; the peak is that of ``peaks``. A map that
-    shows nothing (nowhere above 0, or not finite) and an empty mask are misses.
+    ``heatmaps`` (B, *space), with 2 or 3 spatial axes; ``masks`` (B, *space) bool; ``peaks`` defines the peak. An empty
+    map (no value above 0, or not finite) and an empty mask are misses.
 
     >>> heat, mask = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5, dtype=torch.bool)
     >>> heat[0, 1, 1], mask[0, 1, 3] = 1.0, True
@@ -23,7 +23,7 @@ def pointing_hits(heatmaps: Tensor, masks: Tensor, tolerance: float = 0.0) -> Te
     (tensor([False]), tensor([True]))
 
     Raises:
-        ShapeError: the maps and the masks are not of one shape, or not of 2 or 3 axes.
+        ShapeError: the maps and the masks differ in shape, or do not have 2 or 3 spatial axes.
     """
     if heatmaps.shape != masks.shape:
         shapes = f"heatmaps {tuple(heatmaps.shape)} and masks {tuple(masks.shape)}"
@@ -35,27 +35,27 @@ def pointing_hits(heatmaps: Tensor, masks: Tensor, tolerance: float = 0.0) -> Te
 
 
 def peaks(heatmaps: Tensor) -> Tensor:
-    """Where maps (B, *space) are largest: (B, axes) int64.
+    """The positions of the maxima of maps (B, *space): (B, axes) int64.
 
-    Of several places that are equally large, as in a map of blocks, the one nearest to their mean place, so that
-    a block's peak is its middle; of those the first in reading order.
+    If several positions have the maximum, as in a map of blocks, the one nearest to their mean is the peak, so the peak
+    of a block is its centre. Ties are resolved in reading order.
     """
     return torch.stack([_peak(heat) for heat in heatmaps])
 
 
 def _peak(heat: Tensor) -> Tensor:
-    places = (heat == heat.amax()).nonzero()
-    if not len(places):  # of NaN nothing is the largest
+    positions = (heat == heat.amax()).nonzero()
+    if not len(positions):  # NaN equals nothing
         return torch.zeros(heat.ndim, dtype=torch.int64, device=heat.device)
-    middle = places.double().mean(dim=0)
-    return places[(places - middle).square().sum(dim=1).argmin()]
+    centre = positions.double().mean(dim=0)
+    return positions[(positions - centre).square().sum(dim=1).argmin()]
 
 
 def widened(masks: Tensor, tolerance: float) -> Tensor:
-    """Masks (B, *space) with every pixel whose centre is at most ``tolerance`` from one of theirs, in a straight line.
+    """Masks (B, *space), dilated by all pixels at a Euclidean distance of at most ``tolerance``.
 
     Raises:
-        ShapeError: not of 2 or 3 axes.
+        ShapeError: the masks do not have 2 or 3 spatial axes.
     """
     rank, reach = masks.ndim - 1, int(tolerance)
     if rank not in _CONVOLUTIONS:

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted."""
+"""Confidence intervals for measured rates."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from statistics import NormalDist
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval that a proportion lies in, hits of count (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """The Wilson confidence interval of the proportion hits / count (1927, doi:10.1080/01621459.1927.10502953).
 
-    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n) with p = hits/n and z the normal quantile. Of no count
-    nothing is known: (0, 1).
+    (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n) with p = hits/n and z the normal quantile. Without any
+    count the interval is (0, 1).
 
     >>> [round(bound, 3) for bound in wilson(9, 10)]
     [0.596, 0.982]
@@ -18,7 +18,7 @@ def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, floa
     if not count:
         return 0.0, 1.0
     z, p = NormalDist().inv_cdf((1 + confidence) / 2), hits / count
-    middle = p + z * z / (2 * count)
+    centre = p + z * z / (2 * count)
     half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
     whole = 1 + z * z / count
-    return max(0.0, (middle - half) / whole), min(1.0, (middle + half) / whole)
+    return max(0.0, (centre - half) / whole), min(1.0, (centre + half) / whole)

@@ -1,10 +1,10 @@
-"""Drawn chests with planted findings, and three small networks that find them.
+"""Synthetic chest images with planted findings, and small networks trained to find them.
 
-Of these pictures it is known what is in them and where, so that an explanation of them can be right or wrong::
+The findings and their positions are known, so an explanation can be checked::
 
     phantoms = radiographs(200, findings=("nodule",))
-    explanation = pellucid.explain(model, images, targets="nodule")   # of model = cnn(), images as prepared for it
-    explanation.heatmaps, phantoms.masks[:, FINDINGS.index("nodule")]   # do they meet?
+    explanation = pellucid.explain(model, images, targets="nodule")   # model = cnn(), images preprocessed for it
+    explanation.heatmaps, phantoms.masks[:, FINDINGS.index("nodule")]   # do they overlap?
 """
 
 from pellucid.phantom.drawing import Phantoms, radiographs, volumes

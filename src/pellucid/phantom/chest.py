@@ -1,4 +1,4 @@
-"""A patient's frontal chest film, without findings and before the exposure."""
+"""Draws a patient's frontal chest radiograph as a density, without findings and before the exposure."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pellucid.phantom.fields import Scene, bell, between, places, smooth_noise, step, turned
+from pellucid.phantom.fields import Scene, bell, between, pixel_centres, rotated, smooth_noise, step
 
 _RIBS = torch.linspace(0.10, 0.70, 9)[:, None, None]
 
 
 def patient(space: Sequence[int], source: torch.Generator) -> Scene:
-    """Draw one patient: outline, lungs, heart, spine, ribs, clavicles and vessels, a little different each time.
+    """Draw one patient: outline, lungs, heart, spine, ribs, clavicles and vessels, with random variation.
 
-    The patient's own coordinates are q, down from 0 to 1, and p, across, 0 in the middle and about ±0.45 at the
-    skin.
+    In the patient's own coordinates q runs down from 0 to 1, and p across, 0 in the middle and about ±0.45 at the skin.
     """
-    fractions = places(space)
+    fractions = pixel_centres(space)
     q, p = _own_coordinates(fractions, source)
     side = p.abs()
     air = _lungs(q, p, source)
@@ -35,7 +34,7 @@ def patient(space: Sequence[int], source: torch.Generator) -> Scene:
 def _own_coordinates(fractions: Tensor, source: torch.Generator) -> Tensor:
     middle = torch.tensor([between(0.49, 0.51, source), between(0.48, 0.52, source)])
     zoom = torch.tensor([between(0.96, 1.05, source), between(0.92, 1.05, source)])
-    own = turned(fractions - middle[:, None, None], between(-3, 3, source)) / zoom[:, None, None]
+    own = rotated(fractions - middle[:, None, None], between(-3, 3, source)) / zoom[:, None, None]
     return own + torch.tensor([0.5, 0.0])[:, None, None]
 
 
@@ -47,7 +46,7 @@ def _outline(q: Tensor, side: Tensor) -> Tensor:
 
 
 def _lungs(q: Tensor, p: Tensor, source: torch.Generator) -> Tensor:
-    """Two half-drops, narrow above, that end at the diaphragm's domes; the left one is a little smaller."""
+    """Two half-drops, narrow at the top, that end at the domes of the diaphragm; the left one is slightly smaller."""
     air = torch.zeros_like(q)
     for sign in (-1, 1):
         apex, dome = between(0.10, 0.14, source), between(0.72, 0.77, source) + 0.015 * sign
@@ -63,9 +62,9 @@ def _lungs(q: Tensor, p: Tensor, source: torch.Generator) -> Tensor:
 
 
 def _heart(q: Tensor, p: Tensor, source: torch.Generator) -> Tensor:
-    """The heart, larger on the picture's right, with the great vessels above it."""
+    """The heart, larger on the right of the image, with the great vessels above it."""
     middle = torch.tensor([between(0.60, 0.63, source), between(0.035, 0.055, source)])[:, None, None]
-    y, x = turned(torch.stack([q, p]) - middle, between(20, 32, source))
+    y, x = rotated(torch.stack([q, p]) - middle, between(20, 32, source))
     size = between(0.92, 1.06, source)
     body = step(-0.1, 0.3, 1 - (y / (0.120 * size)) ** 2 - (x / (0.150 * size)) ** 2)
     arch = step(-0.1, 0.3, 1 - ((q - 0.32) / 0.06) ** 2 - ((p - 0.045) / 0.05) ** 2)
@@ -73,14 +72,14 @@ def _heart(q: Tensor, p: Tensor, source: torch.Generator) -> Tensor:
 
 
 def _vessels(q: Tensor, side: Tensor, space: Sequence[int], source: torch.Generator) -> Tensor:
-    """Hila, and markings that thin out away from them."""
+    """The hila, and vessels that become thinner with the distance from them."""
     away = ((q - between(0.44, 0.47, source)) ** 2 + (side - 0.09) ** 2).sqrt()
     strands = bell(smooth_noise(16, space, source), 0.35) + bell(smooth_noise(22, space, source), 0.3)
     return 0.10 * bell(away, 0.07) + 0.07 * strands * bell(away, 0.22)
 
 
 def _bones(q: Tensor, side: Tensor, source: torch.Generator) -> Tensor:
-    """Spine, ribs from the back (down and out) and from the front (down and in, fainter), and clavicles."""
+    """Spine, posterior ribs (down and out), anterior ribs (down and in, fainter), and clavicles."""
     spacing, slope = between(0.95, 1.05, source), between(0.8, 1.2, source)
     beats = 0.75 + 0.25 * torch.cos(q * 2 * torch.pi / 0.062)
     spine = 0.07 * step(0.0, 0.015, 0.042 - side) * beats

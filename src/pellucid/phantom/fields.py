@@ -1,4 +1,4 @@
-"""What the drawings are made of: places, soft steps, smooth noise, and a generator for every purpose."""
+"""Building blocks of the drawings: pixel coordinates, smooth steps, noise, and a random generator per purpose."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ class Scene:
     """A patient before any finding is planted.
 
     ``density`` (*space) float32: 0 is air and about 0.7 the densest soft tissue. ``lungs`` (*space) float32 in
-    [0, 1]: how much of a pixel is lung that nothing lies in front of. ``places`` (rank, *space): the pixels'
-    centres in fractions of the sides, first axis first.
+    [0, 1]: the share of a pixel that is unobstructed lung. ``positions`` (rank, *space): the pixel centres in fractions
+    of the sides, first axis first.
     """
 
     density: Tensor
     lungs: Tensor
-    places: Tensor
+    positions: Tensor
 
 
 def generator(seed: int, index: int, purpose: str) -> torch.Generator:
-    """Give the generator of one purpose ("anatomy", "findings", …) for image ``index`` of a seed.
+    """Return the random generator of one purpose ("anatomy", "findings", …) for image ``index`` of a seed.
 
-    Each is seeded by a hash of the three, so that an image depends neither on how many are drawn nor, but for
-    the findings themselves, on what is planted in it.
+    A hash of the three is its seed. An image therefore does not depend on the number of images, and its anatomy and
+    noise do not depend on its findings.
     """
     digest = hashlib.blake2b(f"{seed}/{index}/{purpose}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest) >> 1)
 
 
 def between(low: float, high: float, source: torch.Generator) -> float:
-    """Draw a number from [low, high)."""
+    """Draw a uniform number from [low, high)."""
     return low + (high - low) * float(torch.rand((), generator=source))
 
 
@@ -48,8 +48,8 @@ def chosen(count: int, source: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=source))
 
 
-def places(space: Sequence[int]) -> Tensor:
-    """Give the pixels' centres (rank, *space) in fractions of the sides: (i + ½) / side."""
+def pixel_centres(space: Sequence[int]) -> Tensor:
+    """Return the pixel centres (rank, *space) in fractions of the sides: (i + ½) / side."""
     axes = [(torch.arange(side) + 0.5) / side for side in space]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
@@ -61,19 +61,19 @@ def step(low: float | Tensor, high: float | Tensor, values: Tensor) -> Tensor:
 
 
 def bell(distance: Tensor, width: float) -> Tensor:
-    """Give (1 − (d / 2w)²)₊⁴: a Gaussian exp(−(d / w)²) that ends, and that is faster to compute."""
+    """Return (1 − (d / 2w)²)₊⁴: like the Gaussian exp(−(d / w)²), with finite support and faster to compute."""
     near = (1 - (distance / (2 * width)).square()).clamp(min=0).square()
     return near.square()
 
 
 def smooth_noise(cells: int, space: Sequence[int], source: torch.Generator) -> Tensor:
-    """Draw smooth noise (*space) of mean about 0 and deviation below 1, with ``cells`` knots a side."""
+    """Draw smooth noise (*space) of mean near 0 and standard deviation below 1, with ``cells`` knots per side."""
     knots = torch.randn(1, 1, *(cells,) * len(space), generator=source)
     return F.interpolate(knots, tuple(space), mode=_MODES[len(space)], align_corners=True)[0, 0]
 
 
-def turned(points: Tensor, degrees: float) -> Tensor:
-    """Turn (y, x), the first axis of ``points`` (2, ...), around the origin."""
+def rotated(points: Tensor, degrees: float) -> Tensor:
+    """Rotate points (y, x), along the first axis of ``points`` (2, ...), about the origin."""
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     y, x = points
     return torch.stack([cosine * y + sine * x, cosine * x - sine * y])

@@ -1,4 +1,4 @@
-"""The findings that are planted: how large they may be, where they fit, and what they add to the density."""
+"""Plants findings: their sizes, their positions in the lungs, and the density they add."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Range = tuple[float, float]
 _CANDIDATES = 256
 _APART = 0.02
 _EXTENT = 0.25
-"""The share of a lesion's contrast from which on a pixel belongs to it."""
+"""The share of a lesion's contrast above which a pixel belongs to it."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large and how dense findings are: radii in fractions of the side by ``SIZES``, density added, by kind."""
+    """The ranges of radii (fractions of the side, per size in ``SIZES``) and of added density, by kind of finding."""
 
     radii: Mapping[str, tuple[Range, Range, Range]]
     contrast: Mapping[str, Range]
@@ -51,8 +51,8 @@ VOLUME = Scale(
 class Lesion:
     """One planted finding: ``kind`` and ``size`` by index, ``radius`` in fractions of the side.
 
-    ``added`` (*space) is what it adds to the density (a cavity's middle takes away), ``mask`` (*space) its drawn
-    extent: where it adds more than a quarter of its contrast, and all that a cavity's wall encloses.
+    ``added`` (*space) is the density it adds (negative in the middle of a cavity). ``mask`` (*space) is its extent:
+    where it adds more than a quarter of its contrast, and everything inside a cavity's wall.
     """
 
     kind: int
@@ -64,14 +64,14 @@ class Lesion:
 
 
 def drawn_kinds(source: torch.Generator, chance: float = 0.4) -> tuple[str, ...]:
-    """Draw which findings an image has: each with the same chance, independently; of three, one is left out."""
+    """Draw the findings of an image: each independently with the same probability, and at most two."""
     kinds = [kind for kind in FINDINGS if between(0, 1, source) < chance]
     left_out = chosen(len(FINDINGS), source)
     return tuple(kind for i, kind in enumerate(kinds) if len(kinds) < len(FINDINGS) or i != left_out)
 
 
 def planted(kinds: Sequence[str], scene: Scene, scale: Scale, source: torch.Generator) -> list[Lesion]:
-    """Plant findings in the lungs, no two in one place, the ones that may be largest first."""
+    """Plant findings in the lungs without overlap, those with the largest possible radius first."""
     lesions: list[Lesion] = []
     for kind in sorted(kinds, key=lambda kind: -scale.radii[kind][-1][1]):
         size = chosen(len(SIZES), source)
@@ -83,28 +83,28 @@ def planted(kinds: Sequence[str], scene: Scene, scale: Scale, source: torch.Gene
 
 
 def _centre(lungs: Tensor, inside: float, radius: float, others: Sequence[Lesion], source: torch.Generator) -> Tensor:
-    """Give a centre (rank,) in fractions of the sides: all within ``inside`` of it is lung, others are not touched."""
+    """Return a centre (rank,) in fractions of the sides, with lung within ``inside`` of it and clear of the others."""
     space = torch.tensor(lungs.shape)
     pixels = (lungs > 0.5).nonzero()
     chance = torch.rand(_CANDIDATES, generator=source)
     centres = (pixels[(chance * len(pixels)).long()] + 0.5) / space
-    steps = torch.tensor([way for way in itertools.product((-1, 0, 1), repeat=lungs.ndim) if any(way)])
-    ways = steps / steps.float().norm(dim=1, keepdim=True)
-    rim = ((centres[:, None] + inside * ways) * space).long().clamp(min=0).minimum(space - 1)
+    steps = torch.tensor([step for step in itertools.product((-1, 0, 1), repeat=lungs.ndim) if any(step)])
+    directions = steps / steps.float().norm(dim=1, keepdim=True)
+    rim = ((centres[:, None] + inside * directions) * space).long().clamp(min=0).minimum(space - 1)
     fits = lungs[tuple(rim.unbind(-1))].amin(1)
     gaps = [(centres - other.centre).norm(dim=1) - other.radius - radius - _APART for other in others]
     gap = torch.stack(gaps).amin(0) if gaps else torch.ones(_CANDIDATES)
     good = (fits > 0.5) & (gap > 0)
-    # Where none is both, it is better not to touch another finding than to lie wholly in the lung.
+    # If no candidate satisfies both, avoiding overlap is more important than lying wholly in the lung.
     return centres[int(good.nonzero()[0]) if good.any() else int((fits + 100 * gap.clamp(max=0)).argmax())]
 
 
 def _drawn(
     kind: str, centre: Tensor, radius: float, contrast: float, scene: Scene, source: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Give what a finding adds, and its mask, both (*space)."""
+    """Return the density that a finding adds, and its mask, both (*space)."""
     space = scene.lungs.shape
-    away = scene.places - centre.reshape(-1, *(1,) * len(space))
+    away = scene.positions - centre.reshape(-1, *(1,) * len(space))
     distance = away.square().sum(0).sqrt() / radius
     if kind == "nodule":
         profile = 1 - step(0.6, 1.0, distance)

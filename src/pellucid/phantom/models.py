@@ -1,7 +1,9 @@
-"""Three small networks that find the findings on drawn radiographs, with their weights."""
+"""Small trained networks that detect the findings on drawn radiographs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, ClassVar
 
@@ -17,16 +19,16 @@ from pellucid.phantom.lesions import FINDINGS
 
 SIDE = 128
 GRID = 16
-"""Cells a side of the last layers that have a place: 8 × 8 pixels a cell, in all networks."""
+"""Cells per side of the last spatial layer of every network: a cell is 8 × 8 pixels."""
 
 
 class Classifier(nn.Module):
-    """A network of this package, and what a factory's model states of itself.
+    """A network of this package with its classes, head and preprocessing, as a model factory declares them.
 
-    ``network`` gives logits (B, 3), one a finding in the order of ``FINDINGS``, of images (B, 1, 128, 128)
-    normalised as ``preprocessing`` says. A module around the network, since timm's transformer has a layer that
-    is called ``head``. ``located`` is the place, from the end, of the stage whose cells the network sums up: a
-    mean's own input, but the one before a class token's last look at the patches.
+    ``network`` returns logits (B, 3), one per finding in the order of ``FINDINGS``, for images (B, 1, 128, 128)
+    normalised by ``preprocessing``. It is wrapped because timm's transformer has a layer named ``head``, too.
+    ``located`` is the index, from the end, of the stage whose cells the network aggregates: the last one before a mean,
+    or the one before the last block in which a class token attends to the patches.
     """
 
     classes: ClassVar[tuple[str, ...]] = FINDINGS
@@ -39,19 +41,19 @@ class Classifier(nn.Module):
         self._located = located
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give the logits (B, 3)."""
+        """Return the logits (B, 3)."""
         logits: Tensor = self.network(images)
         return logits
 
     def located(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the logits (B, 3), and what the same classifier says of each cell by itself, (B, 3, 16, 16)."""
+        """Return the logits (B, 3), and the same classifier's logits for each cell alone, (B, 3, 16, 16)."""
         features, (cells,) = self.network.forward_intermediates(images, indices=[self._located], norm=True)
-        said: Tensor = self.network.get_classifier()(cells.movedim(1, -1))
-        return self.network.forward_head(features), said.movedim(-1, 1)
+        by_cell: Tensor = self.network.get_classifier()(cells.movedim(1, -1))
+        return self.network.forward_head(features), by_cell.movedim(-1, 1)
 
 
 def cnn() -> Classifier:
-    """A residual network with ReLU and batch normalisation, trained; its last grid is 16 × 16.
+    """A trained residual network with ReLU and batch normalisation, whose last grid is 16 × 16.
 
     >>> import pellucid
     >>> pellucid.model_info(cnn()).classes
@@ -61,7 +63,7 @@ def cnn() -> Classifier:
 
 
 def vit() -> Classifier:
-    """A vision transformer with a class token and patches of 8 × 8 pixels, trained; its grid is 16 × 16.
+    """A trained vision transformer with a class token and patches of 8 × 8 pixels, whose grid is 16 × 16.
 
     >>> import pellucid
     >>> pellucid.model_info(vit()).head
@@ -71,7 +73,7 @@ def vit() -> Classifier:
 
 
 def swin() -> Classifier:
-    """A Swin transformer, which attends within shifted windows of 8 × 8 cells, trained; its last grid is 16 × 16.
+    """A trained Swin transformer with shifted attention windows of 8 × 8 cells, whose last grid is 16 × 16.
 
     >>> import pellucid
     >>> pellucid.model_info(swin()).preprocessing.resize
@@ -87,24 +89,24 @@ def _trained(name: str) -> Classifier:
     weights = resources.files("pellucid.phantom") / "weights" / f"{name}.safetensors"
     model.network.load_state_dict(load(weights.read_bytes()))
     spec = f"pellucid.phantom:{name}"
-    # As load_model does with a factory of the user's own file: read what the model states.
+    # As load_model does for a factory in a user's file: read what the model declares.
     _remember(model, SOURCE, ModelRequest(spec), ModelInfo(spec, weights="default"))
     return model
 
 
 def untrained(name: str) -> Classifier:
-    """Build "cnn", "vit" or "swin" with random weights, the same every time."""
-    if name not in _ARCHITECTURES:
-        raise OptionError(f"network {name!r} was asked for; there are {', '.join(_ARCHITECTURES)}")
+    """Build a network by its name with random weights, which are always the same."""
+    if name not in ARCHITECTURES:
+        raise OptionError(f"network {name!r} was asked for; there are {', '.join(ARCHITECTURES)}")
     with seeded():
-        return _ARCHITECTURES[name]()
+        return ARCHITECTURES[name].build()
 
 
 def _residual() -> Classifier:
     from timm.models.resnet import BasicBlock, ResNet
 
     network = ResNet(
-        BasicBlock,  # type: ignore[arg-type]  # timm says the block, and means its class
+        BasicBlock,  # type: ignore[arg-type]  # timm annotates an instance, and expects the class
         (1, 1, 1, 1),
         num_classes=len(FINDINGS),
         in_chans=1,
@@ -113,8 +115,8 @@ def _residual() -> Classifier:
         stem_width=8,
         channels=(24, 40, 64, 96),
     )
-    # Stride 8 instead of 32, as a cell of the last grid is then as large as a nodule. timm makes up for it by
-    # dilated kernels, which put the evidence beside what it is evidence of: theirs are made plain again.
+    # Stride 8 instead of 32: a cell of the last grid is then as large as a nodule. timm compensates with dilated
+    # kernels, which shift the evidence away from the finding, so the dilation is removed.
     for part in network.modules():
         if isinstance(part, nn.Conv2d) and part.dilation != (1, 1):
             part.dilation = part.padding = (1, 1)
@@ -136,7 +138,7 @@ def _transformer() -> Classifier:
         num_heads=2,
         weight_init="jax",
     )
-    # Waves instead of noise, to start from: patches know their neighbours from the first step on.
+    # Sinusoidal position embeddings: unlike random ones they encode neighbourhood from the first step on.
     with torch.no_grad():
         network.get_parameter("pos_embed")[0, 1:] = build_sincos2d_pos_embed([GRID, GRID], width)
     return Classifier(network, located=-2)
@@ -159,4 +161,18 @@ def _windowed() -> Classifier:
     return Classifier(network, located=-1)
 
 
-_ARCHITECTURES = {"cnn": _residual, "vit": _transformer, "swin": _windowed}
+@dataclass(frozen=True)
+class Architecture:
+    """One of the networks: the name that a reader sees, how to build it, and how to load it with its weights."""
+
+    title: str
+    build: Callable[[], Classifier]
+    trained: Callable[[], Classifier]
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "cnn": Architecture("convolutional network", _residual, cnn),
+    "vit": Architecture("vision transformer", _transformer, vit),
+    "swin": Architecture("Swin transformer", _windowed, swin),
+}
+"""The networks by name, in the order in which they are shown."""

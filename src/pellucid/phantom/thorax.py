@@ -1,4 +1,4 @@
-"""A patient's chest as a CT-like volume, without findings and before the noise."""
+"""Draws a patient's chest as a CT-like volume of densities, without findings and before the noise."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pellucid.phantom.fields import Scene, bell, between, places, smooth_noise, step
+from pellucid.phantom.fields import Scene, bell, between, pixel_centres, smooth_noise, step
 
 
 def patient(space: Sequence[int], source: torch.Generator) -> Scene:
-    """Draw one patient: trunk, two lungs, heart, spine, ribs and vessels, a little different each time.
+    """Draw one patient: trunk, two lungs, heart, spine, ribs and vessels, with random variation.
 
     The axes are z (head to feet), y (front to back) and x (across), in fractions of the sides.
     """
-    fractions = places(space)
+    fractions = pixel_centres(space)
     z, y, x = fractions
     middle = between(0.48, 0.52, source)
     width, depth = between(0.44, 0.47, source), between(0.34, 0.38, source)
@@ -46,13 +46,13 @@ def _heart(z: Tensor, y: Tensor, x: Tensor, source: torch.Generator) -> Tensor:
 
 
 def _vessels(space: Sequence[int], source: torch.Generator) -> Tensor:
-    """Tubes: where two smooth fields are both near zero."""
+    """Tubes, where two smooth noise fields are both near zero."""
     first, second = smooth_noise(8, space, source), smooth_noise(8, space, source)
     return bell((first**2 + second**2).sqrt(), 0.16)
 
 
 def _bones(z: Tensor, y: Tensor, x: Tensor, radius: Tensor, source: torch.Generator) -> Tensor:
-    """The spine, and ribs: slanting bands in a shell below the skin."""
+    """The spine, and the ribs as oblique bands in a shell below the skin."""
     beats = 0.85 + 0.15 * torch.cos(z * 2 * torch.pi / 0.12)
     away = (x**2 + (y - 0.74) ** 2).sqrt()
     spine = 0.32 * step(0.0, 0.03, 0.065 - away) * beats

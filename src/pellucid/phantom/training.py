@@ -1,4 +1,4 @@
-"""``python -m pellucid.phantom.training``: train the networks of this package on drawn radiographs."""
+"""``python -m pellucid.phantom.training``: trains the networks of this package on drawn radiographs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pellucid.phantom.lesions import FINDINGS
 from pellucid.phantom.models import GRID, SIDE, Classifier, untrained
 
 TRAINING_SEED, VALIDATION_SEED = 10**12, 10**6
-"""Where the seeds of what is trained on and of what is measured on begin: far from those that a user would give."""
+"""The first seeds of the training and of the validation images: far from those that a user would choose."""
 _SEEDS = 10**6
 _CHUNK = 250
 _SHIFT = 4
@@ -30,7 +30,7 @@ _SHIFT = 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; ``guidance`` is the weight of the second loss, on where the findings lie."""
+    """The training settings of a network; ``guidance`` is the weight of the loss on the findings' positions."""
 
     steps: int
     rate: float
@@ -40,7 +40,7 @@ class Recipe:
     pool: int = 12000
 
     def changed(self, **values: float | None) -> Recipe:
-        """Give the same recipe with what is not None in place of its own."""
+        """Return a copy with the values that are not None."""
         return replace(self, **{name: value for name, value in values.items() if value is not None})  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ RECIPES = {
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Drawn images kept in memory: (N, 1, H, W) uint8, labels (N, 3), cells (N, 3, 16, 16) that findings touch."""
+    """Training images (N, 1, H, W) uint8, their labels (N, 3), and the cells (N, 3, 16, 16) that findings touch."""
 
     images: Tensor
     labels: Tensor
@@ -62,7 +62,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Figures:
-    """How good a model is on ``count`` fresh images: AUC and accuracy (at a probability of 0.5) by finding."""
+    """A model's AUC and accuracy (at a probability of 0.5) per finding, on ``count`` new images."""
 
     count: int
     auc: tuple[float, ...]
@@ -70,10 +70,10 @@ class Figures:
 
 
 def draw_pool(count: int, seed: int, progress: Callable[[int], None] = lambda _: None) -> Pool:
-    """Draw the images to train on, without markers."""
+    """Draw the training images, without markers."""
     parts = []
     for first in range(0, count, _CHUNK):
-        # A seed a chunk, so that not all of them are held as float32 with their masks at once.
+        # One seed per chunk, so that only one chunk is held as float32 with its masks.
         drawn = radiographs(min(_CHUNK, count - first), SIDE, TRAINING_SEED + _SEEDS * seed + first // _CHUNK)
         parts.append(Pool((drawn.images * 255).round().to(torch.uint8), drawn.labels.float(), _cells(drawn)))
         progress(len(drawn))
@@ -86,11 +86,11 @@ def _cells(drawn: Phantoms) -> Tensor:
 
 
 class Guide(nn.Module):
-    """The loss on where the findings lie: what a network's classifier says of a cell, against what touches it.
+    """The loss on the findings' positions: the classifier's logits per cell, against the cells that findings touch.
 
-    A network is thereby led to find a finding where it lies, and not beside it or by what else comes with it. A
-    mean over all cells needs larger evidence in one of them than a cell by itself: a factor and a shift a
-    finding, learnt and thrown away, stand between the two.
+    It trains a network to detect a finding at its position, not beside it or by correlated features. A mean over all
+    cells needs stronger evidence in one of them than a cell alone. A learnt factor and shift per finding, discarded
+    after training, account for that.
     """
 
     def __init__(self) -> None:
@@ -98,25 +98,25 @@ class Guide(nn.Module):
         self.factor = nn.Parameter(torch.full((len(FINDINGS), 1, 1), 0.25))
         self.shift = nn.Parameter(torch.full((len(FINDINGS), 1, 1), -2.0))
 
-    def forward(self, said: Tensor, cells: Tensor) -> Tensor:
-        """Give the loss of logits by cell (B, 3, 16, 16)."""
-        # Few cells are touched: each of them counts as five.
+    def forward(self, by_cell: Tensor, cells: Tensor) -> Tensor:
+        """Return the loss for logits per cell (B, 3, 16, 16)."""
+        # Few cells are touched, so each has a weight of five.
         weight = torch.tensor(5.0)
-        return F.binary_cross_entropy_with_logits(said * self.factor + self.shift, cells, pos_weight=weight)
+        return F.binary_cross_entropy_with_logits(by_cell * self.factor + self.shift, cells, pos_weight=weight)
 
 
 def train(
     name: str, recipe: Recipe, pool: Pool, seed: int = 0, progress: Callable[[int, float], None] = lambda *_: None
 ) -> Classifier:
-    """Train a network by AdamW and one cycle of the learning rate; ``progress`` gets each step and its loss."""
+    """Train a network with AdamW and a one-cycle learning rate; ``progress`` receives each step and its loss."""
     model, guide = untrained(name).train(), Guide()
     parameters = [*model.parameters(), *guide.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=recipe.steps, pct_start=0.15)
     source = torch.Generator().manual_seed(seed)
     for step, (images, labels, cells) in enumerate(_batches(pool, recipe, source)):
-        logits, said = model.located(normalised(images))
-        loss = F.binary_cross_entropy_with_logits(logits, labels) + recipe.guidance * guide(said, cells)
+        logits, by_cell = model.located(normalised(images))
+        loss = F.binary_cross_entropy_with_logits(logits, labels) + recipe.guidance * guide(by_cell, cells)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -127,12 +127,12 @@ def train(
 
 
 def normalised(images: Tensor) -> Tensor:
-    """Give images in [0, 1] as the networks take them."""
+    """Return images in [0, 1] normalised for the networks."""
     return from_mapping(Classifier.preprocessing, "pellucid.phantom").normalise(images)
 
 
 def _batches(pool: Pool, recipe: Recipe, source: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of the pool in a new order each time round, half of them mirrored, shifted by up to 4 pixels."""
+    """Shuffled batches of the pool, half of them mirrored, all shifted by up to 4 pixels."""
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(recipe.steps):
         while len(order) < recipe.batch:
@@ -143,7 +143,7 @@ def _batches(pool: Pool, recipe: Recipe, source: torch.Generator) -> Iterator[tu
             images, cells = images.flip(-1), cells.flip(-1)
         down, across = torch.randint(2 * _SHIFT + 1, (2,), generator=source).tolist()
         padded = F.pad(images, (_SHIFT,) * 4, mode="replicate")
-        # A cell is 8 pixels wide: cells stay where they are.
+        # A cell is 8 pixels wide, so the cells are not shifted.
         yield padded[..., down : down + SIDE, across : across + SIDE], labels, cells
 
 
@@ -157,9 +157,9 @@ def measure(model: nn.Module, phantoms: Phantoms) -> Figures:
 
 
 def auc(scores: Tensor, labels: Tensor) -> float:
-    """Give the area under the ROC curve: how often one with the finding scores higher than one without."""
-    ill, well = scores[labels], scores[~labels]
-    differences = ill[:, None] - well[None]
+    """Return the area under the ROC curve: how often an image with the finding scores higher than one without."""
+    positive, negative = scores[labels], scores[~labels]
+    differences = positive[:, None] - negative[None]
     return float(((differences > 0).double() + 0.5 * (differences == 0).double()).mean())
 
 
@@ -168,18 +168,20 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    name: Annotated[str, typer.Argument(metavar="|".join(RECIPES), help="Which network.")],
+    name: Annotated[str, typer.Argument(metavar="|".join(RECIPES), help="The network to train.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for NAME.safetensors.")],
-    steps: Annotated[int | None, typer.Option(min=3, help="How often the weights change.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the images and of their order.")] = 0,
-    batch: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,
-    pool: Annotated[int | None, typer.Option(min=2, help="Images drawn beforehand.")] = None,
-    guidance: Annotated[float | None, typer.Option(min=0, help="Weight of the loss on where findings lie.")] = None,
-    fresh: Annotated[int, typer.Option(min=10, help="Images to measure on.")] = 1000,
+    steps: Annotated[int | None, typer.Option(min=3, help="Number of optimiser steps.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images and of their order.")] = 0,
+    batch: Annotated[int | None, typer.Option(min=2, help="Batch size.")] = None,
+    pool: Annotated[int | None, typer.Option(min=2, help="Number of training images.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(min=0, help="Weight of the loss on the findings' positions.")
+    ] = None,
+    fresh: Annotated[int, typer.Option(min=10, help="Number of new images for the evaluation.")] = 1000,
 ) -> None:
-    """Draw radiographs, train a network on them, measure it on fresh ones and write its weights.
+    """Train a network on drawn radiographs, evaluate it on new ones, and write its weights.
 
-    What is left out is what the network's recipe says.
+    Options that are omitted come from the network's recipe.
     """
     try:
         recipe = _recipe(name).changed(steps=steps, batch=batch, pool=pool, guidance=guidance)
@@ -192,7 +194,7 @@ def main(
     save_file(model.network.state_dict(), output / f"{name}.safetensors")
     figures = measure(model, radiographs(fresh, SIDE, seed + VALIDATION_SEED))
     for finding, area, right in zip(FINDINGS, figures.auc, figures.accuracy, strict=True):
-        console.print(f"{finding}: AUC {area:.3f}, accuracy {right:.3f} on {figures.count} fresh images")
+        console.print(f"{finding}: AUC {area:.3f}, accuracy {right:.3f} on {figures.count} new images")
 
 
 def _recipe(name: str) -> Recipe:

@@ -1,4 +1,4 @@
-"""The published API, kept for scripts written against it; ``pellucid.explain`` is what is taught."""
+"""The published Grad-CAM API, kept for existing scripts; new code should use ``pellucid.explain``."""
 
 from pellucid.xai.attention_rollout import AttentionRollout
 from pellucid.xai.config import GradCAMConfig

@@ -1,4 +1,4 @@
-"""The published ``AttentionRollout``."""
+"""``AttentionRollout`` of the published API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid.xai.gradcam import one_image
 
 
 class AttentionRollout:
-    """The published attention rollout; the formula is ``pellucid.methods.rollout.Rollout``."""
+    """Attention rollout with the published interface; ``pellucid.methods.rollout.Rollout`` computes it."""
 
     def __init__(
         self,
@@ -34,9 +34,9 @@ class AttentionRollout:
         self._method = Rollout(head_fusion, discard_ratio)
 
     def generate_attention_map(self, image: Tensor, reshape_to_grid: bool = True) -> npt.NDArray[Any]:
-        """The class token's row over the patches of one image, on the patch grid or flat.
+        """The class token's attention to the patches of one image, on the patch grid or flat.
 
-        A model without attention is a RuntimeError that begins "No attention maps captured".
+        A model without attention raises a RuntimeError that begins "No attention maps captured".
         """
         batch = one_image(image)
         runtime = Runtime(device=gpu_or_own(self.use_cuda))

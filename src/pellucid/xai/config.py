@@ -1,4 +1,4 @@
-"""The options of the published Grad-CAM."""
+"""``GradCAMConfig`` of the published API."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MODES = ("bilinear", "bicubic", "nearest")
 
 @dataclass
 class GradCAMConfig:
-    """What ``GradCAM`` looks at, and how its heatmaps are finished.
+    """The layers of ``GradCAM``, its options, and the size and scale of its heatmaps.
 
-    ``relu_on_gradients`` keeps only positive gradients, ``use_abs_gradients`` takes their magnitude;
-    ``eigen_smooth`` keeps the first principal component of weight × activation. ``batch_size`` images go
-    through the network at a time. ``output_size`` (H, W), None: the input's. ``interpolation_mode``:
-    bilinear, bicubic or nearest. ``normalize_heatmap`` stretches each map to [0, 1] (a constant one
-    becomes zeros). A wrong value is a ValueError; ``target_layers`` as one text is a TypeError.
+    ``relu_on_gradients`` keeps only positive gradients, ``use_abs_gradients`` uses their magnitude.
+    ``eigen_smooth`` projects weight × activation onto the first principal component. ``batch_size`` is the number of
+    images per pass. ``output_size``: (H, W), or None for the input's size. ``interpolation_mode``: bilinear, bicubic
+    or nearest. ``normalize_heatmap`` scales each map to [0, 1]; a constant map becomes zeros. A wrong value raises a
+    ValueError; ``target_layers`` given as a string raises a TypeError.
     """
 
     target_layers: list[str] = field(default_factory=lambda: ["layer4"])
@@ -32,14 +32,14 @@ class GradCAMConfig:
     normalize_heatmap: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be."""
+        """Check all values."""
         if isinstance(self.target_layers, str):
-            raise TypeError(f"target_layers must be a list of layer names, got the text {self.target_layers!r}")
+            raise TypeError(f"target_layers must be a list of layer names, got the string {self.target_layers!r}")
         if not self.target_layers:
             raise OptionError("target_layers cannot be empty")
         wrong = [layer for layer in self.target_layers if not isinstance(layer, str)]
         if wrong:
-            raise TypeError(f"target_layers must be layers' names, got {type(wrong[0]).__name__}: write 'layer4'")
+            raise TypeError(f"target_layers must be layer names, got {type(wrong[0]).__name__}: write 'layer4'")
         if self.batch_size < 1:
             raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
         if self.output_size is not None:
@@ -49,12 +49,12 @@ class GradCAMConfig:
 
     @property
     def runtime(self) -> Runtime:
-        """Where and in what batches this is computed."""
+        """The device and the batch size."""
         return Runtime(device=gpu_or_own(self.use_cuda), batch_size=self.batch_size)
 
 
 def gpu_or_own(use_cuda: bool) -> str:
-    """A GPU where there is one and it is wanted, else where the model is."""
+    """A GPU if there is one and ``use_cuda`` is set, otherwise the model's device."""
     import torch
 
     return "cuda" if use_cuda and torch.cuda.is_available() else "auto"

@@ -1,4 +1,4 @@
-"""The published ``GradCAM`` and ``GradCAMPlusPlus``."""
+"""``GradCAM`` and ``GradCAMPlusPlus`` of the published API."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept
 from pellucid.run.assembly import FUSIONS
 from pellucid.xai.config import GradCAMConfig
-from pellucid.xai.visualization import Picture, drawn
+from pellucid.xai.visualization import ImageLike, blended
 
 Heatmap = npt.NDArray[np.float32]
 
 
 class GradCAM:
-    """The published Grad-CAM; the formula is ``pellucid.methods.gradcam.GradCAM``.
+    """Grad-CAM with the published interface; ``pellucid.methods.gradcam.GradCAM`` computes it.
 
-    After a call, ``gradients`` and ``activations`` hold what was captured, by layer name, (B, C, H, W).
-    No hook stays on the model between calls: ``hooks`` is empty.
+    After a call, ``gradients`` and ``activations`` hold the captured tensors (B, C, H, W) by layer name.
+    No hook stays on the model between calls, so ``hooks`` is empty.
     """
 
     _formula: Method = GradCAMFormula()
@@ -54,8 +54,8 @@ class GradCAM:
     ) -> Heatmap:
         """The heatmap (H, W) float32 of one image (C, H, W) or (1, C, H, W).
 
-        ``class_idx`` None is the predicted class. ``target_layer`` may be any layer of the model; without it,
-        the last of the configured ones in network order.
+        ``class_idx`` None is the predicted class. ``target_layer`` may be any layer of the model; the default is
+        the last configured layer in network order.
         """
         image = one_image(input_tensor)
         self._forget()
@@ -64,7 +64,7 @@ class GradCAM:
         return self._finished(found[-1], image)[0]
 
     def generate_batch_heatmaps(self, input_batch: Tensor, class_indices: Sequence[int] | None = None) -> list[Heatmap]:
-        """The heatmaps of a batch (B, C, H, W), ``batch_size`` images a pass, equal to the single ones."""
+        """The heatmaps of a batch (B, C, H, W), ``batch_size`` images per pass, equal to those of single images."""
         check_floating(input_batch)
         if input_batch.ndim != 4:
             raise ShapeError(f"Input batch must be 4D tensor, got {input_batch.ndim}D")
@@ -83,7 +83,7 @@ class GradCAM:
     def get_multi_layer_heatmap(
         self, input_tensor: Tensor, class_idx: int | None = None, aggregation: str = "mean"
     ) -> Heatmap:
-        """One heatmap (H, W) of all configured layers, from one pass: their mean, max or weighted mean."""
+        """The mean, max or weighted mean of all configured layers' heatmaps, (H, W), from one pass."""
         if aggregation not in FUSIONS:
             raise OptionError(f"Invalid aggregation: {aggregation}. Choose from {list(FUSIONS)}")
         image = one_image(input_tensor)
@@ -94,24 +94,24 @@ class GradCAM:
         return fused
 
     def visualize(
-        self, image: Picture, heatmap: Heatmap, alpha: float = 0.5, colormap: int = 2, return_pil: bool = False
+        self, image: ImageLike, heatmap: Heatmap, alpha: float = 0.5, colormap: int = 2, return_pil: bool = False
     ) -> Any:
-        """The heatmap over the image: uint8 (H, W, 3) in OpenCV's BGR order, or an RGB PIL image.
+        """The heatmap blended with the image: uint8 (H, W, 3) in OpenCV's BGR order, or an RGB PIL image.
 
         ``image``: a tensor, an array (uint8, or float in [0, 1]) or a PIL image, grey or colour.
-        ``colormap`` is one of OpenCV's, 2 is ``cv2.COLORMAP_JET``. Needs the ``xai`` extra.
+        ``colormap``: one of OpenCV's; 2 is ``cv2.COLORMAP_JET``. It needs the ``xai`` extra.
         """
-        return drawn(image, heatmap, alpha, colormap, return_pil)
+        return blended(image, heatmap, alpha, colormap, return_pil)
 
     def remove_hooks(self) -> None:
-        """Leave no hook on the model; none stays after a call, so there is nothing left to do."""
+        """Do nothing but clear ``hooks``: no hook stays on the model after a call."""
         self.hooks.clear()
 
     def _method(self) -> Method:
         return EigenSmooth(self._formula) if self.config.eigen_smooth else self._formula
 
     def _attributions(self, images: Tensor, request: Request, layers: list[str]) -> list[Attribution]:
-        """What the formula makes of each layer, in network order, from one pass."""
+        """The attribution at each layer, in network order, from one pass."""
         return kept(lambda: self._of_layers(Inputs.of(images), Targets(request), layers))
 
     def _of_layers(self, inputs: Inputs, targets: Targets, layers: list[str]) -> list[Attribution]:
@@ -129,11 +129,11 @@ class GradCAM:
         return attribution
 
     def _forget(self) -> None:
-        """What was captured is of one call: all of its images, and none of the last one's."""
+        """Clear what an earlier call captured."""
         self.activations, self.gradients = {}, {}
 
     def _finished(self, attribution: Attribution, images: Tensor) -> list[Heatmap]:
-        """The maps at the size and scale that the configuration asks for."""
+        """The maps at the configured size and scale."""
         size = self.config.output_size or tuple(images.shape[-2:])
         mode = self.config.interpolation_mode
         values = attribution.values.detach().float()
@@ -145,14 +145,14 @@ class GradCAM:
 
 
 class GradCAMPlusPlus(GradCAM):
-    """The published Grad-CAM++; the formula is ``pellucid.methods.gradcam_plusplus.GradCAMPlusPlus``."""
+    """Grad-CAM++ with the published interface; ``pellucid.methods.gradcam_plusplus.GradCAMPlusPlus`` computes it."""
 
     _formula = GradCAMPlusPlusFormula()
 
 
 @dataclass(frozen=True, eq=False)
 class _Adjusted(Pass):
-    """A probe whose gradients are changed as the configuration says."""
+    """A probe with the configured changes to the gradients."""
 
     config: GradCAMConfig = field(default_factory=GradCAMConfig)
 
@@ -162,23 +162,23 @@ class _Adjusted(Pass):
         return cls(own.session, own.inputs, own.layers, own.layer, own.batch_size, record=own.record, config=config)
 
     def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """The layer's output and the gradients, positive or absolute where asked for."""
+        """The layer's output, and the gradients with the configured changes."""
         activations, gradients = super().activations_and_gradients(targets)
         gradients = gradients.abs() if self.config.use_abs_gradients else gradients
         return activations, gradients.relu() if self.config.relu_on_gradients else gradients
 
 
 def _request(class_idx: int | None) -> Request:
-    # A number of any kind, such as the 0-dimensional tensor that argmax() gives.
+    # Any integer type, such as the 0-dimensional tensor that argmax() returns.
     is_number = class_idx is not None and hasattr(class_idx, "__index__") and not isinstance(class_idx, bool)
     return "predicted" if class_idx is None else operator.index(class_idx) if is_number else class_idx
 
 
 def check_floating(tensor: Tensor) -> None:
-    """Raise unless this is a tensor that a network takes."""
+    """Raise unless this is a floating-point tensor."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise ShapeError(f"a floating tensor, prepared as the model expects it, was expected, got {got}")
+        raise ShapeError(f"a floating tensor, preprocessed for the model, was expected, got {got}")
 
 
 def one_image(tensor: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def one_image(tensor: Tensor) -> Tensor:
 
 
 def _found(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """The modules of these names, or an error with near names and the convolutions there are."""
+    """The modules of these names, or an error with similar names and all convolutions."""
     network = unwrapped(model)
     found: dict[str, nn.Module] = {}
     missing: list[str] = []

@@ -1,4 +1,4 @@
-"""The published helpers."""
+"""Helper functions of the published API: recommended layers, and a Grad-CAM factory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _METHODS = {"gradcam": GradCAM, "gradcam++": GradCAMPlusPlus}
 
 
 def get_recommended_layers(model: nn.Module) -> list[str]:
-    """The layers to give to ``GradCAMConfig``, worked out from the model's structure.
+    """The layers for ``GradCAMConfig``, derived from the model's structure.
 
-    Where nothing in the model has places: a warning "Could not auto-detect target layers" and a ValueError.
+    If no layer has spatial positions, it warns "Could not auto-detect target layers" and raises a ValueError.
     For a ViT, prefer ``AttentionRollout``.
     """
     try:
@@ -31,8 +31,8 @@ def get_recommended_layers(model: nn.Module) -> list[str]:
 def create_gradcam(
     model: nn.Module, target_layers: Sequence[str] | None = None, method: str = "gradcam", use_cuda: bool = True
 ) -> GradCAM:
-    """A ``GradCAM`` or ``GradCAMPlusPlus`` for these layers, or for the recommended ones."""
+    """A ``GradCAM`` or ``GradCAMPlusPlus`` for these layers, by default for the recommended ones."""
     if method not in _METHODS:
         raise OptionError(f"Invalid method: {method}. Choose from {list(_METHODS)}")
     layers = get_recommended_layers(model) if target_layers is None else target_layers
-    return _METHODS[method](model, GradCAMConfig(target_layers=layers, use_cuda=use_cuda))  # type: ignore[arg-type]  # the configuration refuses a text
+    return _METHODS[method](model, GradCAMConfig(target_layers=layers, use_cuda=use_cuda))  # type: ignore[arg-type]  # the configuration refuses a string

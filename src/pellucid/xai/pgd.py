@@ -1,4 +1,4 @@
-"""The published ``PGDAttack``."""
+"""``PGDAttack`` of the published API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pellucid.models.session.thread_state import kept
 
 
 class PGDAttack:
-    """The published attack; the formula is ``pellucid.attacks.pgd.PGD``."""
+    """Projected gradient descent with the published interface; ``pellucid.attacks.pgd.PGD`` computes it."""
 
     def __init__(self, model: nn.Module, epsilon: float = 8 / 255) -> None:
         self.model = model
@@ -22,9 +22,9 @@ class PGDAttack:
         self._attack = PGD(epsilon)
 
     def generate(self, image: Tensor, label: int | Tensor | None = None) -> Tensor:
-        """An adversarial image within ``epsilon`` and in the image's own range, shaped as it came.
+        """An adversarial image within ``epsilon`` and in the image's own range, with the same shape.
 
-        ``image`` (C, H, W) or (B, C, H, W); ``label`` a class or (B,), the model's prediction where none is given.
+        ``image`` (C, H, W) or (B, C, H, W); ``label``: a class or (B,), by default the model's prediction.
         """
         if image.ndim not in (3, 4):
             raise ShapeError(f"image must be (C, H, W) or (B, C, H, W), got {tuple(image.shape)}")
@@ -39,5 +39,5 @@ def _labels(label: int | Tensor | None, count: int) -> Tensor | None:
         return None
     labels = torch.as_tensor(label).reshape(-1)
     if len(labels) not in (1, count):
-        raise TargetError(f"label: {len(labels)} were given for {count} images; give one, or one an image")
+        raise TargetError(f"label: {len(labels)} were given for {count} images; give one, or one per image")
     return labels.expand(count)

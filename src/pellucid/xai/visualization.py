@@ -1,4 +1,4 @@
-"""The published overlay, in OpenCV's colours and channel order."""
+"""The overlay of the published API, in OpenCV's colour maps and channel order."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pellucid.errors import MissingPackageError, OptionError, ShapeError
 
-Picture = Tensor | npt.NDArray[Any] | PIL.Image.Image
+ImageLike = Tensor | npt.NDArray[Any] | PIL.Image.Image
 _Array = npt.NDArray[Any]
 
 
-def drawn(image: Picture, heatmap: _Array, alpha: float, colormap: int, return_pil: bool) -> Any:
-    """Alpha · colours of the heatmap + (1 − alpha) · image, uint8 BGR (H, W, 3), or an RGB PIL image."""
+def blended(image: ImageLike, heatmap: _Array, alpha: float, colormap: int, return_pil: bool) -> Any:
+    """Blend: alpha · heatmap colours + (1 − alpha) · image, as uint8 BGR (H, W, 3) or an RGB PIL image."""
     cv2 = _opencv()
     if not 0 <= alpha <= 1:
         raise OptionError(f"alpha must be in [0, 1], got {alpha}")
@@ -29,8 +29,8 @@ def drawn(image: Picture, heatmap: _Array, alpha: float, colormap: int, return_p
     if levels.shape != (height, width):
         levels = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap(np.rint(levels * 255).astype(np.uint8), colormap).astype(np.float32)
-    blended = alpha * colours + (1 - alpha) * rgb[..., ::-1]
-    bgr = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    mixed = alpha * colours + (1 - alpha) * rgb[..., ::-1]
+    bgr = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
     return PIL.Image.fromarray(np.ascontiguousarray(bgr[..., ::-1])) if return_pil else bgr
 
 
@@ -44,8 +44,8 @@ def _opencv() -> Any:
     return cv2
 
 
-def _rgb(image: Picture) -> npt.NDArray[np.float32]:
-    """Any picture as (H, W, 3) RGB in [0, 255]."""
+def _rgb(image: ImageLike) -> npt.NDArray[np.float32]:
+    """Any image as (H, W, 3) RGB in [0, 255]."""
     if isinstance(image, PIL.Image.Image) and image.mode.startswith(("I", "F")):
         image = torch.from_numpy(np.array(image, dtype=np.float32))  # convert("RGB") would clip it to 255
     if isinstance(image, PIL.Image.Image):
@@ -60,7 +60,7 @@ def _rgb(image: Picture) -> npt.NDArray[np.float32]:
 
 
 def _stretched(array: _Array) -> npt.NDArray[np.float32]:
-    """What lies in [0, 1] as it is, all else from its minimum to its maximum."""
+    """Values in [0, 1] unchanged; otherwise scaled from their minimum and maximum to [0, 1]."""
     levels: npt.NDArray[np.float32] = array.astype(np.float32)
     low, high = float(levels.min()), float(levels.max())
     if low < 0 or high > 1:

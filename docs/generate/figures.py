@@ -1,6 +1,6 @@
-"""The methods' pictures: a drawn radiograph, and every method's map of it, by the two networks of the package.
+"""Draws the example images of the methods' pages: a drawn radiograph, and every method's map of it for two networks.
 
-They are kept in docs/.cache until something in the package or in this file changes.
+They are cached in docs/.cache until the package or this file changes.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ PACKAGE = Path(pellucid.__file__).parent
 TARGET, OTHER = "nodule", "consolidation"
 SIDE = 256
 FEW = {"masks": 600, "samples": 8, "steps": 16}
-"""What a picture can do with: fewer passes than a method's default."""
+"""Options of a method that are reduced for the examples: fewer passes than by default."""
 
 ALIKE = 0.01
-"""The share of a fine map's pixels that are drawn as its strongest ones."""
+"""The share of a fine map's pixels that are drawn at full strength."""
 
 CAPTION = (
     f"A drawn radiograph with a {TARGET} (white outline), which is explained, and a {OTHER} (dashed), which is not. "
-    "The two networks are the small trained ones of `pellucid.phantom`. The picture was chosen by what they predict, "
-    "and with the findings in different lungs; not by the maps. Of maps as fine as the picture, the strongest 1 % of "
-    "the pixels are drawn alike. One picture proves nothing: see [which map to trust](../trust.md)."
+    "The networks are small trained ones of `pellucid.phantom`. The image was selected by their predictions, with the "
+    "findings in different lungs, and not by the maps. In maps at the resolution of the image, the strongest 1 % of "
+    "the pixels are drawn at full strength. One image proves nothing: see [which map to trust](../trust.md)."
 )
 
 
 def drawn() -> dict[tuple[str, str], Path]:
-    """The pictures by (method, network), ("", "") being the picture itself; made where they are not there yet."""
+    """The images' files by (method, network), ("", "") for the radiograph; drawn if they are not cached."""
     folder = CACHE / _version()
     made = {key: folder / name for key, name in _names().items()}
     if not all(path.is_file() for path in made.values()):
-        shutil.rmtree(CACHE, ignore_errors=True)  # those of other versions
+        shutil.rmtree(CACHE, ignore_errors=True)  # images of other versions
         folder.mkdir(parents=True, exist_ok=True)
         with costs.one_thread():
             _draw(made)
@@ -67,7 +67,7 @@ def _names() -> dict[tuple[str, str], str]:
 
 
 def _version() -> str:
-    """A digest of all that the pictures depend on."""
+    """A digest of everything that the images depend on."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in (".py", ".safetensors"):
@@ -82,13 +82,15 @@ def _draw(made: dict[tuple[str, str], Path]) -> None:
         shown = _large(image)
         if name:
             model = networks[network]
-            explanation = pellucid.explain(model, _prepared(model, image), method=_quick(name), targets=TARGET)
+            explanation = pellucid.explain(
+                model, _prepared(model, image), method=_with_fewer_passes(name), targets=TARGET
+            )
             shown = pellucid.overlay(_visible(explanation), image)[0]
         _save(shown, outlines, path)
 
 
 def _visible(explanation: pellucid.Explanation) -> pellucid.Explanation:
-    """A map as fine as the picture with its strongest pixels cut off: next to a few of them the rest is not seen."""
+    """A map at the image's resolution, clipped at its strongest pixels: a few would make all others invisible."""
     heatmaps = explanation.heatmaps
     if explanation.attributions.shape != heatmaps.shape:
         return explanation
@@ -97,15 +99,15 @@ def _visible(explanation: pellucid.Explanation) -> pellucid.Explanation:
 
 
 def _case(networks: dict[str, nn.Module]) -> tuple[Tensor, Tensor]:
-    """The drawn radiograph (1, 1, H, W) that both networks are surest of, and its findings' masks (2, H, W).
+    """The radiograph (1, 1, H, W) for which both networks are most certain, and the masks of its findings (2, H, W).
 
-    Of those whose findings lie in different lungs, so that maps of the one and the other can be told apart.
+    Only radiographs with the findings in different lungs are considered, so that their maps can be distinguished.
     """
     phantoms = phantom.radiographs(64, seed=11, findings=(TARGET, OTHER))
     kinds = [phantom.FINDINGS.index(kind) for kind in (TARGET, OTHER)]
     right = _middles(phantoms.masks[:, kinds]) > phantoms.masks.shape[-1] / 2
-    sure = torch.stack([_chances(model, phantoms.images) for model in networks.values()]).amin(0)
-    index = int(sure.where(right[:, 0] != right[:, 1], 0).argmax())
+    certainty = torch.stack([_probabilities(model, phantoms.images) for model in networks.values()]).amin(0)
+    index = int(certainty.where(right[:, 0] != right[:, 1], 0).argmax())
     return phantoms.images[index : index + 1], phantoms.masks[index, kinds]
 
 
@@ -115,7 +117,7 @@ def _middles(masks: Tensor) -> Tensor:
     return (columns * torch.arange(columns.shape[-1])).sum(-1) / columns.sum(-1).clamp(min=1)
 
 
-def _chances(model: nn.Module, images: Tensor) -> Tensor:
+def _probabilities(model: nn.Module, images: Tensor) -> Tensor:
     with torch.no_grad():
         return model(_prepared(model, images)).sigmoid()[:, phantom.FINDINGS.index(TARGET)]
 
@@ -125,7 +127,7 @@ def _prepared(model: nn.Module, images: Tensor) -> Tensor:
     return images if preprocessing is None else preprocessing.normalise(images)
 
 
-def _quick(name: str) -> Method:
+def _with_fewer_passes(name: str) -> Method:
     cls = catalogue.find(name)
     return cls(**{key: value for key, value in FEW.items() if key in catalogue.options(cls)})
 
@@ -134,9 +136,9 @@ def _large(image: Tensor) -> PIL.Image.Image:
     return PIL.Image.fromarray((image[0, 0] * 255).byte().numpy())
 
 
-def _save(picture: PIL.Image.Image, outlines: Tensor, path: Path) -> None:
-    """Write a picture at ``SIDE`` pixels with the findings' outlines, the second one dashed."""
-    large = picture.convert("RGB").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
+def _save(image: PIL.Image.Image, outlines: Tensor, path: Path) -> None:
+    """Write an image at ``SIDE`` pixels with the findings' outlines, the second one dashed."""
+    large = image.convert("RGB").resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     dashes = ((rows + columns) % 10 < 5) & ((rows - columns) % 10 < 8)
     target, other = (_outline(mask) for mask in outlines)
