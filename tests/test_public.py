@@ -87,6 +87,6 @@ def test_warnings_are_no_errors() -> None:
 
 
 def test_near_names() -> None:
-    assert errors.near("layr4", ["layer4", "fc"]) == "; did you mean layer4?"
-    assert errors.near("zzz", ["layer4", "fc"]) == ""
-    assert errors.near("layer", [f"layer{i}" for i in range(9)], count=2).count("layer") == 2
+    assert errors.did_you_mean("layr4", ["layer4", "fc"]) == "; did you mean layer4?"
+    assert errors.did_you_mean("zzz", ["layer4", "fc"]) == ""
+    assert errors.did_you_mean("layer", [f"layer{i}" for i in range(9)], count=2).count("layer") == 2

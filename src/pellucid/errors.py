@@ -25,6 +25,8 @@ with when the error ends the whole command. ``PellucidWarning`` is the category 
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from textwrap import shorten
@@ -121,6 +123,14 @@ class MissingPackageError(PellucidError, RuntimeError):
 
 class PellucidWarning(UserWarning):
     """Something that was done, and that is probably not what was meant."""
+
+
+def warn(message: str, category: type[Warning] = PellucidWarning) -> None:
+    """Warn, pointing at the line outside of pellucid that led here."""
+    level, frame = 1, sys._getframe()  # warnings.warn counts frames; from Python 3.12 it can skip a package itself
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pellucid":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
