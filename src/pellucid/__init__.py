@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pellucid import errors as errors
-    from pellucid.core.explanation import Explanation, load_explanation
+    from pellucid.core.archive import load_explanation
+    from pellucid.core.explanation import Explanation
     from pellucid.core.image import Image
     from pellucid.core.method import Method
     from pellucid.core.runtime import Runtime
@@ -40,7 +41,7 @@ _HOMES = {
     "Runtime": "core.runtime",
     "available_methods": "run.methods",
     "explain": "run.explain",
-    "load_explanation": "core.explanation",
+    "load_explanation": "core.archive",
     "load_model": "models.sources",
     "model_info": "models.sources",
     "overlay": "render",

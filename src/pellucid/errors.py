@@ -4,6 +4,7 @@
     ├── OptionError        ValueError     2   a value that an argument does not allow
     │   └── MethodError                   2   no explanation method of that name
     ├── ShapeError         ValueError     2   a tensor of the wrong rank, size or type
+    ├── ImageIndexError    IndexError     2   an image that an explanation does not contain
     ├── TargetError        ValueError     2   a class that the model does not have
     ├── LayerError         ValueError     2   a layer that the model does not have
     ├── NoSpatialLayerError ValueError    3   a model without any layer that has a place for things
@@ -51,6 +52,12 @@ class MethodError(OptionError):
 
 class ShapeError(PellucidError, ValueError):
     """A tensor of the wrong rank, size or type."""
+
+    exit_code = 2
+
+
+class ImageIndexError(PellucidError, IndexError):
+    """An image that an explanation does not contain, or a selection that selects no images."""
 
     exit_code = 2
 

@@ -119,24 +119,6 @@ def _lost(values: Tensor, images: Tensor) -> Tensor:
     return values.masked_fill(images.reshape(-1, *(1,) * (values.ndim - 1)), torch.nan)
 
 
-def joined(parts: Sequence[Explanation]) -> Explanation:
-    """The explanations of consecutive batches as one."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    arrays: dict[str, Any] = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("heatmaps", "attributions", "logits", "targets", "degenerate")
-    }
-    return replace(
-        first,
-        **arrays,
-        why_degenerate=tuple(row for part in parts for row in part.why_degenerate),
-        checks={name: torch.cat([part.checks[name] for part in parts]) for name in first.checks},
-        by_layer={layer: joined([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
-    )
-
-
 def _why_all(each: Sequence[Explanation]) -> tuple[tuple[str | None, ...], ...]:
     """Why a fused map shows nothing: the last layer's reason, where none of the layers shows anything."""
     flags = torch.stack([one.degenerate for one in each]).all(dim=0)

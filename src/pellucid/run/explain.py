@@ -22,7 +22,7 @@ from pellucid.models.engine import Session, View, opened
 from pellucid.models.engine.batch import Batch
 from pellucid.models.layers import recommended_layer
 from pellucid.models.sources import ModelInfo, model_info
-from pellucid.run.assembly import FUSIONS, Facts, assembled, joined
+from pellucid.run.assembly import FUSIONS, Facts, assembled
 from pellucid.run.tuned import resolved
 
 _MAPS_AN_IMAGE = 16
@@ -135,7 +135,7 @@ class Explainer:
             layers = self._layers(session.as_written(), session.prepared(cut(images, 0, 1)))
             facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
             parts = _parts(session, facts, images, request)
-        return joined(parts)
+        return Explanation.cat(parts)
 
     def _layers(self, session: Session, image: Images) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""
