@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
-from pellucid.models.engine import View, opened
-from pellucid.models.engine.batch import Batch
+from pellucid.models.discovery.profile import layout_of, profile_of
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 
 CLASSES = 20
 NEEDED = 2
@@ -122,17 +125,22 @@ def place(model: nn.Module, images: Tensor, layer: str) -> float:
 
 def followed(model: nn.Module, images: Tensor, layer: str) -> int | None:
     """At how many of nine places of the picture a change is seen most at that place of the layer."""
-    with opened(model, Runtime()) as session:
-        shape, size = session.trace(images).shapes[layer], images.shape[2:]
-        if session.layout(layer, shape, images).kind == "channels_first":
-            return None
+    return kept(lambda: _followed(Session.of(model, Runtime()), images, layer))
 
-        def output(batch: Tensor) -> Tensor:
-            return View(Batch(session, batch, [layer]), layer).activations(batch)[0, 0]
 
-        before = output(images)
-        centres = [(y, x) for y in (1 / 6, 1 / 2, 5 / 6) for x in (1 / 6, 1 / 2, 5 / 6)]
-        changes = torch.stack([(output(_changed(images, *centre)) - before).square().sum(0) for centre in centres])
+def _followed(session: Session, images: Tensor, layer: str) -> int | None:
+    inputs = Inputs.of(images)
+    shape, size = profile_of(session, inputs).shapes[layer], images.shape[2:]
+    if layout_of(session, inputs, layer, shape).kind == "channels_first":
+        return None
+    probe = Pass.of(session, images, [layer])
+
+    def output(batch: Tensor) -> Tensor:
+        return probe.on(batch).activations()[0, 0]
+
+    before = output(images)
+    centres = [(y, x) for y in (1 / 6, 1 / 2, 5 / 6) for x in (1 / 6, 1 / 2, 5 / 6)]
+    changes = torch.stack([(output(_changed(images, *centre)) - before).square().sum(0) for centre in centres])
     # What changes wherever the picture does tells of no place.
     changes = changes.flatten(1, -3).sum(1) if changes.ndim > 3 else changes
     changes = changes / changes.mean(0).clamp(min=1e-30)

@@ -21,14 +21,17 @@ class Counted(TorchDispatchMode):
         self.known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor):
+                self.note(leaf.untyped_storage(), 0)  # memory that was there before
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
-                self.note(leaf.untyped_storage())
+                self.note(leaf.untyped_storage(), leaf.untyped_storage().nbytes())
         return result
 
-    def note(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
+    def note(self, storage: torch.UntypedStorage, size: int) -> None:
+        key = storage._cdata
         if key in self.known:
             return
         self.known.add(key)

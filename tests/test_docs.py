@@ -179,7 +179,7 @@ def options(name: str) -> set[str]:
 
 def test_what_the_pages_show_in_code_is_python_or_commands() -> None:
     kinds = {kind for page in PAGES.values() for kind, _ in BLOCK.findall(page)}
-    assert kinds == {"python", "sh", "text"}
+    assert kinds == {"python", "sh", "text", "toml"}
     assert len([line for page in PAGES.values() for block in blocks(page, "sh") for line in lines_of(block)]) > 10
 
 

@@ -104,7 +104,7 @@ def test_trouble_cannot_auto_detect() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
     with pytest.warns(pellucid.PellucidWarning, match="^Could not auto-detect target layers"):
         text = message(lambda: get_recommended_layers(flat))
-    shown = "a layer with more than one place and a gradient was looked for"
+    shown = "a layer with more than one spatial position and a gradient was looked for"
     assert text.startswith(shown)
     assert shown in PROSE
     assert "`Could not auto-detect target layers`" in PROSE

@@ -14,7 +14,7 @@ from benchmarks.zoo_models import of_medicine, of_torchvision, of_transformers
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.models import layers
+from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.sources import base
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
@@ -109,14 +109,14 @@ def test_changes_are_followed_where_the_layout_is_right(monkeypatch: pytest.Monk
     model, batch = seeded(TinyViT, 2, 4, 1, 64).eval(), images(1, side=64)
     assert followed(model, batch, "blocks.0.norm1") == 9
     assert followed(seeded(TinyCNN), images(1), "features.3") is None
-    plain = layers.Trace.layout
+    plain = ModelProfile.layout
 
     def turned(self, name: str, module: nn.Module):
         layout = plain(self, name, module)
         order = torch.arange(64).reshape(8, 8).T.flatten().tolist()
         return layout and replace(layout, order=tuple(order))
 
-    monkeypatch.setattr(layers.Trace, "layout", turned)
+    monkeypatch.setattr(ModelProfile, "layout", turned)
     assert followed(model, batch, "blocks.0.norm1") == 3, "only what lies on the diagonal"
 
 

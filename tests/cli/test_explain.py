@@ -483,7 +483,7 @@ def test_a_checkpoint_that_fits_no_architecture(pellucid: Explain, model: Model,
 def test_a_model_without_places(explain: Explain, model: Model, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"), "-q", spec=model("flat"))
     assert result.exit_code == 3
-    one_line(result, "more than one place")
+    one_line(result, "more than one spatial position")
 
 
 @pytest.mark.parametrize(

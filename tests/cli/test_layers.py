@@ -61,7 +61,7 @@ def test_sizes_that_the_model_does_not_take(pellucid: Run, model: Model) -> None
 def test_a_model_without_places(pellucid: Run, model: Model) -> None:
     result = pellucid("layers", model("flat"), "--input-size", "3,8,8")
     assert result.exit_code == 3
-    one_line(result, "more than one place")
+    one_line(result, "more than one spatial position")
 
 
 def test_a_model_that_is_not_there(pellucid: Run) -> None:

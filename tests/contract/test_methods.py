@@ -16,8 +16,8 @@ from pellucid.core import catalogue
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
-from pellucid.models.engine import View, opened
-from pellucid.models.engine.batch import Batch
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
 from pellucid.run.explain import Explainer
 from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 
@@ -360,9 +360,9 @@ def test_second_derivatives_equal_finite_differences(name: str, kind: type[nn.Mo
     layers = ["features.2" if kind is TinyCNN else "blocks.1.norm1"]
 
     def total(image: Tensor) -> Tensor:
-        with opened(model, Runtime()) as session, torch.enable_grad():
-            probe = View(Batch(session, image, layers), layers[0]).differentiable()
-            values = few(name).attribute(probe, image, Targets(TARGET)).values
+        with torch.enable_grad():
+            probe = Pass.of(Session.of(model, Runtime()), image, layers).differentiable()
+            values = few(name).attribute(probe, Targets(TARGET)).values
             pattern = torch.linspace(0.5, 1.5, values[0, 0].numel(), dtype=torch.float64).view_as(values[0, 0])
             return (values * pattern).sum()
 

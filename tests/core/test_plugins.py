@@ -28,8 +28,8 @@ from pellucid.core.method import Method
 class {cls}(Method):
     factor: float = 1.0
 
-    def attribute(self, probe, images, targets):
-        return Attribution(self.factor * probe.activations(images).sum(dim=2))
+    def attribute(self, probe, targets):
+        return Attribution(self.factor * probe.activations().sum(dim=2))
 '''
 
 

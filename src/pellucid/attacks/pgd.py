@@ -38,9 +38,9 @@ class PGD:
         if self.steps < 1:
             raise OptionError(f"steps must be >= 1, got {self.steps}")
 
-    def perturb(self, probe: Probe, images: Tensor, labels: Tensor | None = None) -> Tensor:
+    def perturb(self, probe: Probe, labels: Tensor | None = None) -> Tensor:
         """Adversarial images (B, C, *space); ``labels`` (B,), the model's own prediction where none are given."""
-        logits = probe.scores(images)
+        images, logits = probe.inputs.images, probe.scores()
         labels = logits.argmax(dim=1) if labels is None else labels
         if ((labels < 0) | (labels >= logits.shape[1])).any():
             raise TargetError(f"labels {labels.tolist()} were given; the model has {logits.shape[1]} classes, from 0")
@@ -51,7 +51,7 @@ class PGD:
         step = self.epsilon / 4 if self.step_size is None else self.step_size
         adversarial = self._start(images).clamp(low, high)
         for _ in range(self.steps):
-            gradient = probe.input_gradients(adversarial, targets)[:, 0]
+            gradient = probe.on(adversarial).input_gradients(targets)[:, 0]
             adversarial = (adversarial + step * gradient.sign().to(images)).clamp(low, high)
         return adversarial
 

@@ -13,7 +13,7 @@ from pellucid.cli.console import SPEC, guarded, print_json
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from pellucid.models.engine.trace import Trace
+    from pellucid.models.discovery.profile import ModelProfile
 
 
 def layers(
@@ -27,12 +27,12 @@ def layers(
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
 
-        trace, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size))
+        profile, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size))
         if as_json:
-            shapes = {name: list(shape[1:]) for name, shape in trace.shapes.items() if name}
+            shapes = {name: list(shape[1:]) for name, shape in profile.shapes.items() if name}
             print_json(json.dumps({"recommended": [chosen], "shapes": shapes}, indent=2))
         else:
-            _show(spec, trace, chosen)
+            _show(spec, profile, chosen)
 
 
 def _size(text: str | None) -> tuple[int, ...] | None:
@@ -46,7 +46,7 @@ def _size(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _show(spec: str, trace: Trace, chosen: str) -> None:
+def _show(spec: str, profile: ModelProfile, chosen: str) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.tree import Tree
@@ -54,9 +54,9 @@ def _show(spec: str, trace: Trace, chosen: str) -> None:
     root = Tree(f"[bold]{escape(spec)}[/bold]")
     nodes: dict[str, Tree] = {"": root}
     # Parents finish after their children; sorted by depth, then by when they finished.
-    for name in sorted(filter(None, trace.shapes), key=lambda name: name.count(".")):
+    for name in sorted(filter(None, profile.shapes), key=lambda name: name.count(".")):
         above = _parent(nodes, name)
-        nodes[name] = above.add(_line(name, trace.shapes[name][1:], name == chosen))
+        nodes[name] = above.add(_line(name, profile.shapes[name][1:], name == chosen))
     Console(emoji=False).print(root)
 
 

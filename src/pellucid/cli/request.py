@@ -205,4 +205,4 @@ def input_size(model: nn.Module) -> tuple[int, ...]:
     if stated is not None:
         return stated
     trace, _ = layer_tree(model)
-    return (trace.channels, *trace.places.size)
+    return (trace.channels, *trace.grids.size)

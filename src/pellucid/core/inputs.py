@@ -2,44 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from torch import Tensor
 
 Images = Tensor | Mapping[str, Tensor]
-"""A batch (B, C, *space), or a mapping of names to tensors of which the first is explained."""
+"""What a caller may give: a batch (B, C, *space), or a mapping of names to tensors of which the first is explained."""
 
 
-def explained(images: Images) -> Tensor:
-    """The tensor that is explained: the images, or the first of a mapping."""
-    return next(iter(images.values())) if isinstance(images, Mapping) else images
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a network is called with: the images that are explained, and further tensors of the same batch.
 
+    ``tensors`` maps argument names to tensors whose first axis is the batch; the first one is explained. A batch that
+    is given by position has the name "". Nothing is copied unless a method says so.
+    """
 
-def with_explained(images: Images, tensor: Tensor) -> Images:
-    """The same inputs with another tensor as the explained one."""
-    return {**images, next(iter(images)): tensor} if isinstance(images, Mapping) else tensor
+    tensors: Mapping[str, Tensor]
 
+    @classmethod
+    def of(cls, images: Images | Inputs) -> Inputs:
+        """Inputs from what a caller gives."""
+        if isinstance(images, Inputs):
+            return images
+        return cls(dict(images) if isinstance(images, Mapping) else {"": images})
 
-def cut(images: Images, start: int, stop: int) -> Images:
-    """Images ``start`` to ``stop``; of a mapping, every tensor is cut alike."""
-    if isinstance(images, Mapping):
-        return {name: tensor[start:stop] for name, tensor in images.items()}
-    return images[start:stop]
+    @property
+    def name(self) -> str:
+        """The argument name of the explained tensor; "" where it is given by position."""
+        return next(iter(self.tensors))
 
+    @property
+    def images(self) -> Tensor:
+        """The explained tensor, (B, C, *space)."""
+        return self.tensors[self.name]
 
-def repeated(image: Images, count: int) -> Images:
-    """One image, ``count`` times. Nothing is copied: do not write into it."""
-    if isinstance(image, Mapping):
-        return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in image.items()}
-    return image.expand(count, *image.shape[1:])
+    @property
+    def positional(self) -> tuple[Tensor, ...]:
+        """The arguments by position."""
+        return tuple(tensor for name, tensor in self.tensors.items() if not name)
 
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The arguments by name."""
+        return {name: tensor for name, tensor in self.tensors.items() if name}
 
-def cloned(images: Images) -> Images:
-    """A copy of the images that a network may write into."""
-    return {name: tensor.clone() for name, tensor in images.items()} if isinstance(images, Mapping) else images.clone()
+    def __len__(self) -> int:
+        """The number of images, B."""
+        return len(self.images)
+
+    def __getitem__(self, chosen: slice) -> Inputs:
+        """Some images of the batch; every tensor is cut alike."""
+        return self.map(lambda tensor: tensor[chosen])
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same inputs with each tensor changed."""
+        return Inputs({name: change(tensor) for name, tensor in self.tensors.items()})
+
+    def with_images(self, images: Tensor) -> Inputs:
+        """The same inputs with other images, (N, C, *space); one image's further tensors are repeated N times."""
+        count = len(images)
+        others = self if count == len(self) or len(self) != 1 else self.repeated(count)
+        return Inputs({**others.tensors, self.name: images})
+
+    def repeated(self, count: int) -> Inputs:
+        """One image, ``count`` times. Nothing is copied: do not write into it."""
+        return self.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+
+    def cloned(self) -> Inputs:
+        """A copy that a network may write into."""
+        return self.map(lambda tensor: tensor.clone())
 
 
 def chunks(count: int, size: int) -> Iterator[tuple[int, int]]:
-    """0 to ``count`` in runs of ``size``: the first and the stop of each."""
+    """0 to ``count`` in chunks of ``size``: the start and the stop of each."""
     for start in range(0, count, size):
         yield start, min(start + size, count)

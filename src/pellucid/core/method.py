@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.inputs import Images
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
@@ -29,7 +28,7 @@ class Method(ABC):
     class_specific: ClassVar[bool] = True
 
     @abstractmethod
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets, or (B, 1, *grid) of a method that is not class-specific."""
 
 

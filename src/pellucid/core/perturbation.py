@@ -1,4 +1,4 @@
-"""What methods share that change the picture and look at the answer."""
+"""What methods share that change the image and look at the scores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pellucid.core.inputs import Images, chunks, cut, explained, repeated, with_explained
+from pellucid.core.inputs import chunks
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import TargetError
@@ -15,26 +15,26 @@ from pellucid.errors import TargetError
 Variants = Callable[[int, int], Tensor]
 """Variants ``start`` to ``stop`` of one image, (stop − start, C, *space); made when they are needed."""
 
+Weigh = Callable[[Probe, Targets, Tensor], Tensor]
+"""From a probe of one image, its targets and its channels (1, C, *grid) to the channels' weights (K, C)."""
 
-def one_by_one(probe: Probe, images: Images, targets: Targets) -> Iterator[tuple[Images, Targets]]:
-    """Each image of a batch on its own, with its targets settled: what is explained is what the clean image gets."""
-    logits = probe.scores(images)
+
+def one_by_one(probe: Probe, targets: Targets) -> Iterator[tuple[Probe, Targets]]:
+    """Each image of a batch alone, with its targets resolved: the class is that of the unchanged image."""
+    logits = probe.scores()
     resolved = targets.resolved(logits)
     whole = resolved.scores(logits)
-    for index in range(len(explained(images))):
+    for index in range(len(probe.inputs)):
+        chosen = slice(index, index + 1)
         target = resolved.images(index, index + 1)
-        _check_alone(target.scores(logits[index : index + 1]), whole[index : index + 1])
-        yield cut(images, index, index + 1), target
+        _check_alone(target.scores(logits[chosen]), whole[chosen])
+        yield probe.on(probe.inputs[chosen]), target
 
 
-Weigh = Callable[[Probe, Images, Targets, Tensor], Tensor]
-"""From one image and its channels (1, C, *grid) to their weights (K, C)."""
-
-
-def channel_weights(probe: Probe, images: Images, targets: Targets, activations: Tensor, weigh: Weigh) -> Tensor:
-    """The weights of channels (B, 1, C, *grid) that each image is asked for alone, (B, K, C, 1, …)."""
-    pairs = zip(one_by_one(probe, images, targets), activations, strict=True)
-    weights = torch.stack([weigh(probe, image, target, channels) for (image, target), channels in pairs])
+def channel_weights(probe: Probe, targets: Targets, activations: Tensor, weigh: Weigh) -> Tensor:
+    """The weights of channels (B, 1, C, *grid), computed image by image, (B, K, C, 1, …)."""
+    pairs = zip(one_by_one(probe, targets), activations, strict=True)
+    weights = torch.stack([weigh(alone, target, channels) for (alone, target), channels in pairs])
     return weights.reshape(*weights.shape, *(1,) * (activations.ndim - 3))
 
 
@@ -47,10 +47,9 @@ def _check_alone(score: Tensor, in_batch: Tensor) -> None:
         )
 
 
-def scores_of(probe: Probe, image: Images, target: Targets, count: int, variants: Variants) -> Tensor:
+def scores_of(probe: Probe, target: Targets, count: int, variants: Variants) -> Tensor:
     """The target's scores of ``count`` variants of one image, (count, K), at most ``probe.batch_size`` a pass."""
     scores = []
     for start, stop in chunks(count, probe.batch_size):
-        batch = with_explained(repeated(image, stop - start), variants(start, stop))
-        scores.append(target.repeated(stop - start).scores(probe.scores(batch)))
+        scores.append(target.repeated(stop - start).scores(probe.on(variants(start, stop)).scores()))
     return torch.cat(scores)

@@ -1,37 +1,35 @@
-"""What a method may ask of a model. ``pellucid.models.engine`` answers; methods know only this."""
+"""What a method may ask of a model. ``pellucid.models.engine`` implements it; methods know only this."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from pellucid.core.inputs import Images
+from pellucid.core.inputs import Inputs
+from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
 
-GradientStep = Callable[[Tensor | None, Tensor, Tensor], Tensor]
-"""(what came of the blocks before, None at first; this block's attention, and the score's gradient at it, both
-(B, heads, T, T), of a few of the images at a time) → what comes of it."""
+Order = Literal["forward", "backward", "early_exit"]
+"""In which order attention blocks are folded, and with which gradients: see ``Probe.fold_attention``."""
 
-Step = Callable[[Tensor | None, Tensor], Tensor]
-"""(what came of the parts before, None at first; this part of the network) → what comes of it.
+Step = Callable[..., Tensor]
+"""(result of the blocks before, None at first; this block's attention[, the score's gradient at it]) → new result.
 
-A part is a block's attention (B, heads, T, T), of a few of the images at a time, or a layer's bias times its gradient
-(B, 1, C, *grid).
+Attention and gradient are (B, heads, T, T), of a few of the images at a time; the result is (B, …) of the same images.
 """
 
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How T tokens lie on the picture: ``prefix`` that lie nowhere (class, register), the grid's, row by row, others.
+    """How T tokens lie on the image: ``prefix`` non-spatial tokens (class, register), the grid row by row, then others.
 
-    The scores are read off the tokens ``read`` that lie nowhere (a class token, a distillation token), and off the
-    mean of the patches where ``of_patches`` is True. ``order`` says which patch lies at each cell, where they are not
-    in their order.
+    The scores are read off the non-spatial tokens ``read`` (class token, distillation token), and off the mean of the
+    patches where ``of_patches`` is True. ``order`` gives the patch at each cell, where patches are not in row order.
     """
 
     grid: tuple[int, ...]
@@ -42,34 +40,34 @@ class TokenGrid:
 
     @property
     def class_token(self) -> bool:
-        """Whether the scores are read off a token that lies nowhere."""
+        """Whether the scores are read off a non-spatial token."""
         return bool(self.read)
 
     def reading(self, like: Tensor) -> Tensor:
-        """How much each of the tokens of (…, T) counts in what is read, (T,): all parts that are read count alike."""
+        """The weight of each token of (…, T) in what the scores are read off, (T,): all parts count alike."""
         weights = like.new_zeros(like.shape[-1])
         weights[list(self.read)] = 1
         if self.of_patches:
             weights[self.prefix : self.prefix + math.prod(self.grid)] = 1 / math.prod(self.grid)
         return weights / (len(self.read) + self.of_patches)
 
-    def places(self, row: Tensor) -> Tensor:
-        """Values of the tokens (..., T) where they lie: (..., *grid)."""
+    def spatial(self, row: Tensor) -> Tensor:
+        """Values of the tokens (..., T) at their cells: (..., *grid)."""
         patches = row[..., self.prefix : self.prefix + math.prod(self.grid)]
         patches = patches[..., list(self.order)] if self.order else patches
         return patches.reshape(*row.shape[:-1], *self.grid)
 
 
 class Probe(Protocol):
-    """A view of one layer of one model. Views of one call share the forward pass and the gradients.
+    """One layer of one model, asked about one batch of inputs.
 
-    The images that the call is about are passed through the network once, whatever is asked of them.
-    Answers are float32 at least, also from a model in half precision.
+    Probes of one call share the forward pass and the gradients: whatever is asked of the same inputs costs one pass.
+    For perturbed images ask ``probe.on(images)``. Results are float32 at least, also from a model in half precision.
     """
 
     @property
-    def layer(self) -> str:
-        """The layer's dotted name; "" for a view of the whole model."""
+    def inputs(self) -> Inputs:
+        """What is explained; ``inputs.images`` is (B, C, *space)."""
 
     @property
     def batch_size(self) -> int:
@@ -78,66 +76,61 @@ class Probe(Protocol):
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""
 
-    def scores(self, images: Images) -> Tensor:
-        """Logits of the classes, (B, C)."""
+    def on(self, images: Tensor | Inputs) -> Probe:
+        """The same layer and model, asked about other images (N, C, *space): a pass of its own.
 
-    def activations(self, images: Images) -> Tensor:
-        """The layer's output, (B, 1, C, *grid)."""
-
-    def activations_and_gradients(self, images: Images, targets: Targets) -> tuple[Tensor, Tensor]:
-        """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""
-
-    def attentions(self, images: Images, step: Step) -> tuple[Tensor, TokenGrid]:
-        """Fold the attention blocks with ``step``, first block first, and say how the tokens lie.
-
-        A block's attention is (B, heads, T, T), rows sum to 1. It is dropped after the step: however
-        deep the network, one is held. Attention that pools the tokens into one is that of a first token.
-        ``NoAttentionError``: there is none, or none that goes over the whole picture.
+        Further inputs of the network stay as they are; those of a single image are repeated N times.
         """
-
-    def token_grid(self, images: Images) -> TokenGrid:
-        """How the tokens lie whose attention ``attentions`` and the like give."""
-
-    def attentions_and_gradients(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
-        """Fold the blocks' attention and the scores' gradients at it, *last* block first: (B, K, …).
-
-        ``step`` answers with (B, …); it is run through once a class. One block's are held at a time.
-        """
-
-    def readouts(self, images: Images, targets: Targets, step: GradientStep) -> Tensor:
-        """Fold the blocks' attention and gradients at it, first block first: (B, K, …).
-
-        A block's gradient is that of the score which the network would give if the blocks after it passed on what
-        they get; of attention that pools the tokens, of the score itself.
-        """
-
-    def input_gradients(self, images: Images, targets: Targets) -> Tensor:
-        """The scores' gradients with respect to the images, (B, K, C, *space)."""
-
-    def curvature(self, images: Images, targets: Targets) -> Tensor:
-        """H A: the scores' second derivatives at the layer's output A, times A, (B, K, C, *grid)."""
-
-    def bias_gradients(self, images: Images, targets: Targets, step: Step) -> tuple[Tensor, Tensor]:
-        """Fold bias × gradient of every layer that has a bias, and its sum over the network, (B, K).
-
-        ``step`` is given (B, 1, C, *grid), a class and a layer at a time, where the layer's output has places, and
-        answers with (B, 1, *space): what comes back is (B, K, *space).
-        """
-
-    def onward(self, image: Images) -> Callable[[Tensor], Tensor]:
-        """What the network makes of other outputs of the layer: (N, C, *grid) → logits (N, classes).
-
-        ``image`` is a batch of one. What comes before the layer is computed once, where the network allows that.
-        """
-
-    def guided(self) -> Probe:
-        """The same, with input gradients that pass back through activation functions only where they are positive."""
-
-    def conserving(self) -> Probe:
-        """The same, with input gradients by AttnLRP's rules: images ⊙ gradient shares the score out among pixels."""
 
     def differentiable(self) -> Probe:
-        """The same answers, with the graph of their computation back to the images and the parameters.
+        """The same, with the graph of the computation back to the images and the parameters.
 
-        What a method makes of them is differentiable where it runs under ``torch.enable_grad()``.
+        What a method computes from it is differentiable where it runs under ``torch.enable_grad()``.
+        """
+
+    def scores(self) -> Tensor:
+        """Logits of the classes, (B, C)."""
+
+    def activations(self) -> Tensor:
+        """The layer's output, (B, 1, C, *grid)."""
+
+    def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""
+
+    def hvp(self, targets: Targets) -> Tensor:
+        """H A, a Hessian-vector product: the scores' second derivatives at the layer's output A, times A.
+
+        (B, K, C, *grid); H itself is never held.
+        """
+
+    def input_gradients(self, targets: Targets, rule: BackwardRule | None = None) -> Tensor:
+        """The scores' gradients with respect to the images, (B, K, C, *space), by a rule where one is given."""
+
+    def fold_attention(self, step: Step, targets: Targets | None = None, order: Order = "forward") -> Tensor:
+        """Fold the attention blocks with ``step``; one block's weights are held at a time, however deep the network.
+
+        A block's attention is (B, heads, T, T), rows sum to 1; attention that pools the tokens into one is that of a
+        first token. ``step`` gets chunks of the images.
+
+        | order | first step | ``step`` gets | result |
+        | --- | --- | --- | --- |
+        | forward | first block | attention | (B, …) |
+        | backward | last block | attention, the score's gradient at it | (B, K, …) |
+        | early_exit | first block | attention, the gradient at it of the score read off after the block | (B, K, …) |
+
+        The score read off after a block is what the network would give if the blocks after it passed on their input.
+
+        The last two need ``targets``; ``step`` is then run through once a class.
+
+        Raises:
+            NoAttentionError: there is none, or none over the whole image.
+        """
+
+    def token_grid(self) -> TokenGrid:
+        """How the tokens lie whose attention ``fold_attention`` gives."""
+
+    def forward_from_layer(self) -> Callable[[Tensor], Tensor]:
+        """The network from the layer on, of one image: other outputs of the layer (N, C, *grid) → logits (N, classes).
+
+        What comes before the layer is computed once, where the network allows that.
         """

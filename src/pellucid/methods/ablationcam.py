@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, chunks
+from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights
 from pellucid.core.probe import Probe
@@ -42,21 +42,21 @@ class AblationCAM(Method):
 
     uses_gradients: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations = probe.activations(images)
-        weights = channel_weights(probe, images, targets, activations, _weights)
+        activations = probe.activations()
+        weights = channel_weights(probe, targets, activations, _weights)
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)
 
 
-def _weights(probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
+def _weights(probe: Probe, target: Targets, channels: Tensor) -> Tensor:
     """The weights (K, C) of one image's channels (1, C, *grid)."""
-    onward = probe.onward(image)
+    forward = probe.forward_from_layer()
     count = channels.shape[1]
     kept = 1 - torch.eye(count, dtype=channels.dtype, device=channels.device)
     kept = kept.reshape(count, count, *(1,) * (channels.ndim - 2))
     scores = [
-        target.repeated(stop - start).scores(onward(channels * kept[start:stop]))
+        target.repeated(stop - start).scores(forward(channels * kept[start:stop]))
         for start, stop in chunks(count, probe.batch_size)
     ]
-    return (target.scores(onward(channels)) - torch.cat(scores)).T
+    return (target.scores(forward(channels)) - torch.cat(scores)).T

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -38,7 +37,8 @@ class Attention(Method):
     uses_attention: ClassVar[bool] = True
     class_specific: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
-        last, tokens = probe.attentions(images, lambda _before, attention: attention.mean(dim=1))
-        return Attribution(tokens.places(tokens.reading(last) @ last)[:, None])
+        last = probe.fold_attention(lambda _before, attention: attention.mean(dim=1))
+        tokens = probe.token_grid()
+        return Attribution(tokens.spatial(tokens.reading(last) @ last)[:, None])

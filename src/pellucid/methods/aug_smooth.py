@@ -8,7 +8,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained, with_explained
 from pellucid.core.method import Method, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -43,16 +42,15 @@ class AugSmooth(Method):
         """Refuse what is no method."""
         wrap(self, self.method)
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        resolved = targets.resolved(probe.scores(images))
-        picture = explained(images)
+        resolved = targets.resolved(probe.scores())
+        images = probe.inputs.images
         total: Tensor | float = 0.0
         for factor in _FACTORS:
-            as_is = with_explained(images, picture * factor)
-            mirrored = with_explained(images, picture.flip(-1) * factor)
-            total = total + self.method.attribute(probe, as_is, resolved).values
-            total = total + self.method.attribute(probe, mirrored, resolved.mirrored()).values.flip(-1)
+            mirrored = probe.on(images.flip(-1) * factor)
+            total = total + self.method.attribute(probe.on(images * factor), resolved).values
+            total = total + self.method.attribute(mirrored, resolved.mirrored()).values.flip(-1)
         return Attribution(total / (2 * len(_FACTORS)))  # type: ignore[arg-type]  # a tensor by now
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.space import centred, first_component
@@ -40,9 +39,9 @@ class EigenSmooth(Method):
         """Refuse what is no method."""
         wrap(self, self.method)
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        inner = self.method.attribute(probe, images, targets)
+        inner = self.method.attribute(probe, targets)
         if inner.weights is None or inner.activations is None:
             raise OptionError(f"eigen smoothing was asked for; method {self.method.name!r} weighs no channels")
         return Attribution(first_component(centred(inner.weights * inner.activations)).relu())

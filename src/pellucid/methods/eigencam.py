@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import first_component
@@ -38,6 +37,6 @@ class EigenCAM(Method):
     uses_gradients: ClassVar[bool] = False
     class_specific: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
-        return Attribution(first_component(probe.activations(images)))
+        return Attribution(first_component(probe.activations()))

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
@@ -46,12 +45,12 @@ class FinerCAM(Method):
         if self.references < 1:
             raise OptionError(f"references must be at least 1, got {self.references}")
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        own = targets.indices(probe.scores(images))
+        own = targets.indices(probe.scores())
         if (own < 0).any():
             raise TargetError("finercam compares classes; a callable target names none: give a class's number or name")
-        activations, gradients = probe.activations_and_gradients(images, targets.scored_by(partial(self._scores, own)))
+        activations, gradients = probe.activations_and_gradients(targets.scored_by(partial(self._scores, own)))
         weights = spatial_mean(gradients)
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)
 

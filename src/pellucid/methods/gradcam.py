@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
@@ -34,8 +33,8 @@ class GradCAM(Method):
     (('layer4',), torch.Size([2, 1, 64, 64]))
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations, gradients = probe.activations_and_gradients(images, targets)
+        activations, gradients = probe.activations_and_gradients(targets)
         weights = spatial_mean(gradients)
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -32,7 +31,7 @@ class GradCAMElementwise(Method):
     torch.Size([1, 1, 2, 2])
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations, gradients = probe.activations_and_gradients(images, targets)
+        activations, gradients = probe.activations_and_gradients(targets)
         return Attribution((gradients * activations).relu().sum(dim=2), gradients, activations)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_sum, weighted_sum
@@ -38,9 +37,9 @@ class GradCAMPlusPlus(Method):
     torch.Size([1, 1, 2, 2])
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations, gradients = probe.activations_and_gradients(images, targets)
+        activations, gradients = probe.activations_and_gradients(targets)
         activations, gradients = activations.relu(), gradients.relu()
         weights = spatial_sum(gradients / (2 + gradients * spatial_sum(activations)))
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -41,9 +40,9 @@ class GradientRollout(Method):
     uses_layers: ClassVar[bool] = False
     uses_attention: ClassVar[bool] = True
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        tokens = probe.token_grid(images)
+        tokens = probe.token_grid()
 
         def step(added: Tensor | None, attention: Tensor, gradient: Tensor) -> Tensor:
             """One more block, the last first: its rows times the row of those behind it, of which I's part is left out.
@@ -55,4 +54,4 @@ class GradientRollout(Method):
             more = (row[:, None] @ (attention * gradient).relu_().mean(dim=1)).squeeze(1)
             return more if added is None else added + more
 
-        return Attribution(tokens.places(probe.attentions_and_gradients(images, targets, step)))
+        return Attribution(tokens.spatial(probe.fold_attention(step, targets, "backward")))

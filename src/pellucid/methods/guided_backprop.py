@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
+from pellucid.core.functions import is_rectifier
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
+from pellucid.core.rule import BackwardRule
 from pellucid.core.space import magnitude
 from pellucid.core.target import Targets
 
@@ -38,6 +41,26 @@ class GuidedBackprop(Method):
 
     uses_layers: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        return Attribution(magnitude(probe.guided().input_gradients(images, targets)))
+        return Attribution(magnitude(probe.input_gradients(targets, GuidedRule())))
+
+
+class GuidedRule(BackwardRule):
+    """Gradients pass back through activation functions only where they are positive.
+
+    For a ReLU that is the rule of guided backpropagation, ∂z/∂x · [x > 0] · [∂z/∂y > 0]: its own gradient takes care of
+    the first bracket.
+    """
+
+    asked: ClassVar[str] = "guided gradients"
+    needed: ClassVar[str] = "activation function that is known"
+    instead: ClassVar[str] = "saliency"
+
+    def call(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Keep the positive part of the gradient at the output of an activation function."""
+        output = function(*args, **named)
+        if is_rectifier(function, args, named):
+            self.count += 1
+            self.after(output, torch.relu)
+        return output

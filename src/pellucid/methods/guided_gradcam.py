@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import magnitude, upsample
 from pellucid.core.target import Targets
 from pellucid.methods.gradcam import GradCAM
+from pellucid.methods.guided_backprop import GuidedRule
 
 
 @method("guided_gradcam")
@@ -34,8 +34,8 @@ class GuidedGradCAM(Method):
     torch.Size([1, 1, 64, 64])
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        coarse = GradCAM().attribute(probe, images, targets).values
-        fine = probe.guided().input_gradients(images, targets)
+        coarse = GradCAM().attribute(probe, targets).values
+        fine = probe.input_gradients(targets, GuidedRule())
         return Attribution(magnitude(upsample(coarse, fine.shape[3:])[:, :, None] * fine))

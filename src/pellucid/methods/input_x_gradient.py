@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -35,6 +34,6 @@ class InputXGradient(Method):
 
     uses_layers: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        return Attribution((probe.input_gradients(images, targets) * explained(images)[:, None]).sum(dim=2))
+        return Attribution((probe.input_gradients(targets) * probe.inputs.images[:, None]).sum(dim=2))

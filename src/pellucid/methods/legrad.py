@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -41,11 +40,11 @@ class LeGrad(Method):
     uses_layers: ClassVar[bool] = False
     uses_attention: ClassVar[bool] = True
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
 
         def step(before: Tensor | None, _attention: Tensor, gradient: Tensor) -> Tensor:
             own = gradient.relu().mean(dim=(1, 2))
             return own if before is None else before + own
 
-        return Attribution(probe.token_grid(images).places(probe.readouts(images, targets, step)))
+        return Attribution(probe.token_grid().spatial(probe.fold_attention(step, targets, "early_exit")))

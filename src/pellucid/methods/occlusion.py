@@ -1,4 +1,4 @@
-"""Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901): what the score loses when a window of the picture is covered."""
+"""Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901): what the score loses when a window of the image is covered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, chunks, explained
+from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one, scores_of
 from pellucid.core.probe import Probe
@@ -30,7 +30,7 @@ class Occlusion(Method):
         map(p) = mean, over the windows i that cover p, of z(x) − z(x_i)
 
     Windows of ``window`` pixels a side stand every ``stride`` pixels, the last at the border. None: an eighth of the
-    shortest side, and half the window. The class is that of the clean picture. The map is (B, K, *space), signed, in
+    shortest side, and half the window. The class is that of the clean image. The map is (B, K, *space), signed, in
     units of the logit. ``Runtime.batch_size`` windows go in one pass.
 
     When to use it: as a check on other maps that everyone understands, on any model, without gradients. What is smaller
@@ -58,27 +58,25 @@ class Occlusion(Method):
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise OptionError(f"stride {self.stride} was set; windows of {self.window} pixels would leave gaps")
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        return Attribution(
-            torch.stack([self._of(probe, image, target) for image, target in one_by_one(probe, images, targets)])
-        )
+        return Attribution(torch.stack([self._of(alone, target) for alone, target in one_by_one(probe, targets)]))
 
-    def _of(self, probe: Probe, image: Images, target: Targets) -> Tensor:
+    def _of(self, probe: Probe, target: Targets) -> Tensor:
         """One image's maps (K, *space)."""
-        picture = explained(image)
-        windows = self._windows(picture.shape[2:])
-        covered = torch.full_like(picture, self.baseline)
+        image = probe.inputs.images
+        windows = self._windows(image.shape[2:])
+        covered = torch.full_like(image, self.baseline)
 
         def variants(start: int, stop: int) -> Tensor:
-            return torch.where(_masks(windows[start:stop], picture), covered, picture)
+            return torch.where(_masks(windows[start:stop], image), covered, image)
 
-        scores = scores_of(probe, image, target, len(windows), variants)
-        drops = target.scores(probe.scores(image)) - scores
-        total = torch.zeros(drops.shape[1], *picture.shape[2:], dtype=drops.dtype, device=drops.device)
+        scores = scores_of(probe, target, len(windows), variants)
+        drops = target.scores(probe.scores()) - scores
+        total = torch.zeros(drops.shape[1], *image.shape[2:], dtype=drops.dtype, device=drops.device)
         count = torch.zeros_like(total[0])
         for start, stop in chunks(len(windows), probe.batch_size):
-            masks = _masks(windows[start:stop], picture)[:, 0].to(drops.dtype)
+            masks = _masks(windows[start:stop], image)[:, 0].to(drops.dtype)
             total = total + torch.einsum("nk,n...->k...", drops[start:stop], masks)
             count = count + masks.sum(dim=0)
         return total / count
@@ -98,9 +96,9 @@ def _stops(side: int, window: int, stride: int) -> list[slice]:
     return [slice(start, start + window) for start in dict.fromkeys([*range(0, last, stride), last])]
 
 
-def _masks(windows: Sequence[tuple[slice, ...]], picture: Tensor) -> Tensor:
+def _masks(windows: Sequence[tuple[slice, ...]], image: Tensor) -> Tensor:
     """Where each window lies, (N, 1, *space) bool."""
-    masks = torch.zeros(len(windows), 1, *picture.shape[2:], dtype=torch.bool, device=picture.device)
+    masks = torch.zeros(len(windows), 1, *image.shape[2:], dtype=torch.bool, device=image.device)
     for mask, window in zip(masks, windows, strict=True):
         mask[(0, *window)] = True
     return masks

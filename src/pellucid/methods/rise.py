@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, chunks, explained
+from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import Variants, one_by_one, scores_of
 from pellucid.core.probe import Probe
@@ -29,7 +29,7 @@ class RISE(Method):
         map = 1 / (N · keep) Σ_i ( z(x ⊙ M_i) − mean z ) M_i, N = ``masks``
 
     The paper has no mean z: taking it away adds a near-constant to the map, takes away its noise, and gives it a sign.
-    Masks are seeded by ``Runtime.seed`` and the same for every picture; the class is that of the clean picture. The
+    Masks are seeded by ``Runtime.seed`` and the same for every image; the class is that of the clean image. The
     map is (B, K, *space), in units of the logit. ``Runtime.batch_size`` masks go in one pass.
 
     When to use it: on any model, without gradients, where occlusion's square windows are too stiff. It takes thousands
@@ -55,30 +55,28 @@ class RISE(Method):
         if not 0 < self.keep < 1:
             raise OptionError(f"keep must be between 0 and 1, got {self.keep}")
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        return Attribution(
-            torch.stack([self._of(probe, image, target) for image, target in one_by_one(probe, images, targets)])
-        )
+        return Attribution(torch.stack([self._of(alone, target) for alone, target in one_by_one(probe, targets)]))
 
-    def _of(self, probe: Probe, image: Images, target: Targets) -> Tensor:
+    def _of(self, probe: Probe, target: Targets) -> Tensor:
         """One image's maps (K, *space)."""
-        picture = explained(image)
-        clean = target.scores(probe.scores(image))[0]
+        image = probe.inputs.images
+        clean = target.scores(probe.scores())[0]
         generator = probe.generator()
         # Σ z M, Σ z and Σ M, so that no mask is kept; z less the clean score, so that no digits are lost.
         weighed = drops = seen = clean.new_zeros(())
         for start, stop in chunks(self.masks, probe.batch_size):
-            masks = self._drawn(stop - start, picture, generator)
-            drop = scores_of(probe, image, target, len(masks), _given(picture * masks)) - clean
+            masks = self._drawn(stop - start, image, generator)
+            drop = scores_of(probe, target, len(masks), _given(image * masks)) - clean
             weighed = weighed + torch.einsum("nk,n...->k...", drop, masks[:, 0].to(drop.dtype))
             drops, seen = drops + drop.sum(dim=0), seen + masks.sum(dim=0).to(drop.dtype)
-        mean = (drops / self.masks).reshape(-1, *(1,) * (picture.ndim - 2))
+        mean = (drops / self.masks).reshape(-1, *(1,) * (image.ndim - 2))
         return (weighed - mean * seen) / (self.masks * self.keep)
 
-    def _drawn(self, count: int, picture: Tensor, generator: torch.Generator) -> Tensor:
+    def _drawn(self, count: int, image: Tensor, generator: torch.Generator) -> Tensor:
         """Masks (count, 1, *space) in [0, 1]: coarse random ones brought to size, and shifted by part of a cell."""
-        size = picture.shape[2:]
+        size = image.shape[2:]
         steps = [-(-side // self.cells) for side in size]
         masks = []
         for _ in range(count):
@@ -87,7 +85,7 @@ class RISE(Method):
             for axis, (side, step) in enumerate(zip(size, steps, strict=True), start=2):
                 large = large.narrow(axis, int(torch.randint(0, step, (1,), generator=generator)), side)
             masks.append(large)
-        return torch.cat(masks).to(picture)
+        return torch.cat(masks).to(image)
 
 
 def _given(variants: Tensor) -> Variants:

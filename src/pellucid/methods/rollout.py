@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -55,10 +54,11 @@ class Rollout(Method):
         if not 0 <= self.discard_ratio < 1:
             raise OptionError(f"discard_ratio must be at least 0 and below 1, got {self.discard_ratio}")
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
-        rollout, tokens = probe.attentions(images, self._step)
-        return Attribution(tokens.places(tokens.reading(rollout) @ rollout)[:, None])
+        rollout = probe.fold_attention(self._step)
+        tokens = probe.token_grid()
+        return Attribution(tokens.spatial(tokens.reading(rollout) @ rollout)[:, None])
 
     def _step(self, before: Tensor | None, attention: Tensor) -> Tensor:
         """Multiply one more block (B, heads, T, T) onto the product (B, T, T) of those before."""

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import magnitude
@@ -36,6 +35,6 @@ class Saliency(Method):
 
     uses_layers: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""
-        return Attribution(magnitude(probe.input_gradients(images, targets)))
+        return Attribution(magnitude(probe.input_gradients(targets)))

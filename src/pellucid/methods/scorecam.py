@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights, scores_of
 from pellucid.core.probe import Probe
@@ -44,21 +43,21 @@ class ScoreCAM(Method):
 
     uses_gradients: ClassVar[bool] = False
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations = probe.activations(images)
-        weights = channel_weights(probe, images, targets, activations, _weights)
+        activations = probe.activations()
+        weights = channel_weights(probe, targets, activations, _weights)
         return Attribution(weighted_sum(weights, activations.relu()), weights, activations.relu())
 
 
-def _weights(probe: Probe, image: Images, target: Targets, channels: Tensor) -> Tensor:
+def _weights(probe: Probe, target: Targets, channels: Tensor) -> Tensor:
     """The weights (K, C) of one image's channels (1, C, *grid)."""
-    picture = explained(image)
+    image = probe.inputs.images
 
     def masked(start: int, stop: int) -> Tensor:
-        mask = scale(upsample(channels[:, start:stop], picture.shape[2:]))
-        return picture * mask[0, :, None].to(picture)
+        mask = scale(upsample(channels[:, start:stop], image.shape[2:]))
+        return image * mask[0, :, None].to(image)
 
-    scores = scores_of(probe, image, target, channels.shape[1], masked)
-    told = scores.amax(dim=0) > scores.amin(dim=0)
-    return (scores.softmax(dim=0) * told).T
+    scores = scores_of(probe, target, channels.shape[1], masked)
+    differs = scores.amax(dim=0) > scores.amin(dim=0)
+    return (scores.softmax(dim=0) * differs).T

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
@@ -35,9 +34,9 @@ class ShapleyCAM(Method):
     torch.Size([1, 1, 2, 2])
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        curvature = probe.curvature(images, targets)
-        activations, gradients = probe.activations_and_gradients(images, targets)
+        curvature = probe.hvp(targets)
+        activations, gradients = probe.activations_and_gradients(targets)
         weights = spatial_mean(gradients - curvature / 2)
         return Attribution(weighted_sum(weights, activations).relu(), weights, activations)

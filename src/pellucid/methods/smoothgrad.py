@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images, explained, with_explained
 from pellucid.core.method import Method, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -49,13 +48,13 @@ class SmoothGrad(Method):
         """Refuse what is no method, and options outside their range."""
         check_noise(self, self.method, self.samples, self.noise)
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        return Attribution(mean_of(noisy_maps(self.method, self.samples, self.noise, probe, images, targets)))
+        return Attribution(mean_of(noisy_maps(self.method, self.samples, self.noise, probe, targets)))
 
 
 def check_noise(wrapper: Method, inner: Method, samples: int, noise: float) -> None:
-    """Settle a wrapper; refuse what is no method, and options outside their range."""
+    """Set up a wrapper; refuse what is no method, and options outside their range."""
     wrap(wrapper, inner)
     if samples < 1:
         raise OptionError(f"samples must be at least 1, got {samples}")
@@ -63,18 +62,16 @@ def check_noise(wrapper: Method, inner: Method, samples: int, noise: float) -> N
         raise OptionError(f"noise must be at least 0, got {noise}")
 
 
-def noisy_maps(
-    inner: Method, samples: int, noise: float, probe: Probe, images: Images, targets: Targets
-) -> Iterator[Tensor]:
+def noisy_maps(inner: Method, samples: int, noise: float, probe: Probe, targets: Targets) -> Iterator[Tensor]:
     """The inner method's maps (B, K, *grid) of noisy copies of the batch, one after the other."""
-    resolved = targets.resolved(probe.scores(images))
-    picture = explained(images)
-    levels = picture.flatten(1)
-    spread = (levels.amax(1) - levels.amin(1)).reshape(-1, *(1,) * (picture.ndim - 1))
+    resolved = targets.resolved(probe.scores())
+    images = probe.inputs.images
+    levels = images.flatten(1)
+    spread = (levels.amax(1) - levels.amin(1)).reshape(-1, *(1,) * (images.ndim - 1))
     generator = probe.generator()
     for _ in range(samples):
-        grain = torch.randn((1, *picture.shape[1:]), generator=generator).to(picture)
-        yield inner.attribute(probe, with_explained(images, picture + noise * spread * grain), resolved).values
+        grain = torch.randn((1, *images.shape[1:]), generator=generator).to(images)
+        yield inner.attribute(probe.on(images + noise * spread * grain), resolved).values
 
 
 def mean_of(maps: Iterable[Tensor]) -> Tensor:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -38,7 +37,7 @@ class SmoothGradSquared(Method):
         """Refuse what is no method, and options outside their range."""
         check_noise(self, self.method, self.samples, self.noise)
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        noisy = noisy_maps(self.method, self.samples, self.noise, probe, images, targets)
+        noisy = noisy_maps(self.method, self.samples, self.noise, probe, targets)
         return Attribution(mean_of(values.square() for values in noisy))

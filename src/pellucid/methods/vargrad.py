@@ -10,7 +10,6 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -41,9 +40,9 @@ class VarGrad(Method):
         """Refuse what is no method, and options outside their range."""
         check_noise(self, self.method, self.samples, self.noise)
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        return Attribution(_variance(noisy_maps(self.method, self.samples, self.noise, probe, images, targets)))
+        return Attribution(_variance(noisy_maps(self.method, self.samples, self.noise, probe, targets)))
 
 
 def _variance(maps: Iterable[Tensor]) -> Tensor:

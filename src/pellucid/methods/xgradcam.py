@@ -8,7 +8,6 @@ import torch
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.inputs import Images
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_sum, weighted_sum
@@ -36,9 +35,9 @@ class XGradCAM(Method):
     torch.Size([1, 1, 2, 2])
     """
 
-    def attribute(self, probe: Probe, images: Images, targets: Targets) -> Attribution:
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
-        activations, gradients = probe.activations_and_gradients(images, targets)
+        activations, gradients = probe.activations_and_gradients(targets)
         activations = activations.relu()
         total = spatial_sum(activations)
         share = activations / torch.where(total > 0, total, torch.ones_like(total))

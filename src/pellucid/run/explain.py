@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,16 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
-from pellucid.core.inputs import Images, cut, explained
+from pellucid.core.inputs import Images, Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
-from pellucid.models.engine import Session, View, opened
-from pellucid.models.engine.batch import Batch
-from pellucid.models.layers import recommended_layer
+from pellucid.models.discovery.layers import recommended_layer
+from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run.assembly import FUSIONS, Facts, assembled
 from pellucid.run.tuned import resolved
@@ -124,20 +126,24 @@ class Explainer:
 
     def _explained(self, images: Images, targets: Request) -> Explanation:
         count = _checked(images)
+        inputs = Inputs.of(images)
         info = model_info(self.model)
-        _warn_of_range(info, images)
+        _warn_of_range(info, inputs)
         names = tuple(self.classes) if self.classes is not None else info.classes
         stated = self.head if self.head != "auto" else info.head or "softmax"
         request = Targets(_as_tensor(targets), names, head=stated)
-        request = request.fitted(count, explained(images).shape[2:])
+        request = request.fitted(count, inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
-        with opened(self.model, runtime, self.head, info.head) as session:
-            layers = self._layers(session.as_written(), session.prepared(cut(images, 0, 1)))
-            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
-            parts = _parts(session, facts, images, request)
-        return Explanation.cat(parts)
 
-    def _layers(self, session: Session, image: Images) -> tuple[str, ...]:
+        def work() -> Explanation:
+            session = Session.of(self.model, runtime, self.head, info.head)
+            layers = self._layers(session, session.prepared(inputs[:1]))
+            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
+            return Explanation.cat(_parts(session, facts, inputs, request))
+
+        return kept(work)
+
+    def _layers(self, session: Session, image: Inputs) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""
         if not self._chosen.uses_layers:
             return ()
@@ -145,46 +151,46 @@ class Explainer:
             return (recommended_layer(session, image),)
         layers = tuple(dict.fromkeys(self.layers))
         session.modules(layers)
-        return session.in_order(layers, image) if len(layers) > 1 else layers
+        return in_network_order(session, image, layers) if len(layers) > 1 else layers
 
 
-def _parts(session: Session, facts: Facts, images: Images, targets: Targets) -> list[Explanation]:
+def _parts(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> list[Explanation]:
     """Explain as many images at a time as the runtime says; half as many where that does not fit into memory."""
     parts: list[Explanation] = []
-    start, count, asked = 0, len(explained(images)), session.runtime.batch_size
+    start, count, asked = 0, len(inputs), session.runtime.batch_size
+    size = asked
     while start < count:
-        size = session.runtime.batch_size
         stop = min(start + size, count)
         try:
-            parts.append(_part(session, facts, cut(images, start, stop), targets.images(start, stop)))
+            parts.append(_part(session, facts, inputs[start:stop], targets.images(start, stop), size))
             start = stop
         except RuntimeError as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-            session.runtime = replace(session.runtime, batch_size=size // 2)
-    if session.runtime.batch_size < asked:
-        warn(f"batch_size={asked} does not fit into memory; {session.runtime.batch_size} at a time did")
+            size //= 2
+    if size < asked:
+        warn(f"batch_size={asked} does not fit into memory; {size} at a time did")
     return parts
 
 
-def _part(session: Session, facts: Facts, images: Images, targets: Targets) -> Explanation:
-    """Explain one batch: all layers from one pass, the classes a run at a time."""
-    images = session.placed(images)  # methods multiply them with what the probe answers
-    batch = Batch(session, images, facts.layers)
-    views = [View(batch, layer) for layer in facts.layers] or [View(batch)]
-    step = max(1, _MAPS_AN_IMAGE * session.runtime.batch_size // len(explained(images)))
-    runs = [_run(facts.method, views, targets.columns(0, step))]
-    logits = batch.logits().detach()
+def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batch_size: int) -> Explanation:
+    """Explain one batch: all layers from one pass, a chunk of the classes at a time."""
+    whole = Pass(session, session.on_device(inputs), facts.layers, batch_size=batch_size)
+    passes = [whole.at(layer) for layer in facts.layers] or [whole]
+    step = max(1, _MAPS_AN_IMAGE * batch_size // len(inputs))
+    chunks = [_attributed(facts.method, passes, targets.columns(0, step))]
+    logits = whole.scores().detach()
     total = targets.count(logits)
     for start in range(step, total if facts.method.class_specific else 0, step):
-        runs.append(_run(facts.method, views, targets.columns(start, start + step)))
+        chunks.append(_attributed(facts.method, passes, targets.columns(start, start + step)))
     indices = targets.columns(0, total).indices(logits)
-    return assembled(facts, session.head, runs, over_places(logits), indices, tuple(explained(images).shape[2:]))
+    size = tuple(inputs.images.shape[2:])
+    return assembled(facts, whole.head, chunks, over_places(logits), indices, size)
 
 
-def _run(method: Method, views: Sequence[View], targets: Targets) -> list[Attribution]:
-    """One run of classes: an attribution a view."""
-    return [method.attribute(view, view.batch.images, targets) for view in views]
+def _attributed(method: Method, passes: Sequence[Pass], targets: Targets) -> list[Attribution]:
+    """The attributions of a chunk of classes, one a layer."""
+    return [method.attribute(one, targets) for one in passes]
 
 
 def _check_names(what: str, names: object) -> None:
@@ -229,8 +235,8 @@ def _checked(images: Images) -> int:
     return len(tensor)
 
 
-def _warn_of_range(info: ModelInfo, images: Images) -> None:
+def _warn_of_range(info: ModelInfo, inputs: Inputs) -> None:
     """Warn of images whose values are not what the model expects."""
-    text = info.preprocessing.range_warning(explained(images)) if info.preprocessing and info.spec else None
+    text = info.preprocessing.range_warning(inputs.images) if info.preprocessing and info.spec else None
     if text:
         warn(text)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
+from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
-from pellucid.models.engine import Session, opened
-from pellucid.models.engine.placement import reference
-from pellucid.models.engine.trace import Trace
-from pellucid.models.layers import recommended_layer, sample_images
+from pellucid.models.discovery.layers import recommended_layer, sample_images
+from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.session.replica import reference
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 
 
@@ -28,22 +30,26 @@ def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None
     return [layer_tree(model, input_size)[1]]
 
 
-def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[Trace, str]:
+def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[ModelProfile, str]:
     """What a pass goes through, and which layer would be explained."""
     if input_size is not None and not _is_size(input_size):
         raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
+    return kept(lambda: _found(model, input_size))
+
+
+def _found(model: nn.Module, input_size: Sequence[int] | None) -> tuple[ModelProfile, str]:
     tried: list[str] = []
     stated = model_info(model).input_size
-    with opened(model, Runtime()) as session:
-        for image in sample_images(session.network, input_size, stated, reference(session.network)):
-            try:
-                return _chosen(session, image)
-            except PellucidError:
-                raise
-            except Exception as error:  # whatever the user's network raises
-                # The network does not take this size; what it said of the first is what its author wants to see.
-                reason = (str(error).splitlines() or [type(error).__name__])[0]
-                tried.append(f"{tuple(image.shape[1:])}: {reason}")
+    session = Session.of(model, Runtime())
+    for image in sample_images(session.network, input_size, stated, reference(session.network)):
+        try:
+            return _chosen(session, Inputs.of(image))
+        except PellucidError:
+            raise
+        except Exception as error:  # whatever the user's network raises
+            # The network does not take this size; its message for the first one is what its author wants to see.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            tried.append(f"{tuple(image.shape[1:])}: {reason}")
     raise NoSpatialLayerError(
         f"a pass of noise was tried with {len(tried)} input sizes; the model takes none of them "
         f"({tried[0] if tried else 'none fits its first layer'}): give input_size=(C, H, W)"
@@ -54,6 +60,6 @@ def _is_size(size: object) -> bool:
     return isinstance(size, (tuple, list)) and bool(size) and all(isinstance(n, int) and n > 0 for n in size)
 
 
-def _chosen(session: Session, image: Tensor) -> tuple[Trace, str]:
+def _chosen(session: Session, image: Inputs) -> tuple[ModelProfile, str]:
     layer = recommended_layer(session, image)
-    return session.trace(image), layer
+    return profile_of(session, image), layer

@@ -19,8 +19,8 @@ from pellucid.core.method import Method
 from pellucid.core.provenance import digest
 from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
 from pellucid.export.writing import write
-from pellucid.models.engine.custody import unwrapped
-from pellucid.models.engine.placement import Stamp, reference, stamp
+from pellucid.models.session.replica import Stamp, reference, stamp
+from pellucid.models.session.session import unwrapped
 
 AGREEMENT = 0.999
 """The least correlation of each heatmap with float32's at which a runtime may be used."""

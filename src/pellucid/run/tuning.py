@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.explanation import Explanation
+from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import PellucidError
-from pellucid.models.engine import opened
-from pellucid.models.engine.placement import reference
+from pellucid.models.engine.compiled import compiled_outputs
+from pellucid.models.session.replica import reference
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 from pellucid.run.explain import Explainer
 from pellucid.run.tuned import Trial
 
@@ -87,15 +90,17 @@ class _Tries:
     def _times(self, trial: Trial) -> tuple[float, float]:
         """Seconds of an explanation and of a prediction, which were made before."""
         explainer = self._explainer(trial)
-        with opened(self._model, explainer.runtime) as session:
-            images = session.prepared(self._images)
-            predict = (
-                (lambda: session.compiled(images, (), graph=False))
-                if session.compiles
-                else (lambda: session.call(images))
-            )
-            predicting = _median(predict)
+        predicting = kept(lambda: _median(_prediction(self._model, explainer.runtime, Inputs.of(self._images))))
         return _median(lambda: explainer(self._images, self._targets)), predicting
+
+
+def _prediction(model: nn.Module, runtime: Runtime, inputs: Inputs) -> Callable[[], object]:
+    """A prediction of the model as the runtime has it."""
+    session = Session.of(model, runtime)
+    prepared = session.prepared(inputs)
+    if runtime.compile and not session.has_script:
+        return lambda: compiled_outputs(session, prepared, (), graph=False)
+    return lambda: session.call(prepared)
 
 
 def _median(call: Callable[[], object]) -> float:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.methods.rollout import Rollout
-from pellucid.models.engine import View, opened
-from pellucid.models.engine.batch import Batch
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 from pellucid.xai.config import gpu_or_own
 from pellucid.xai.gradcam import one_image
 
@@ -38,7 +39,9 @@ class AttentionRollout:
         A model without attention is a RuntimeError that begins "No attention maps captured".
         """
         batch = one_image(image)
-        with opened(self.model, Runtime(device=gpu_or_own(self.use_cuda))) as session:
-            attribution = self._method.attribute(View(Batch(session, batch, ())), batch, Targets("predicted"))
+        runtime = Runtime(device=gpu_or_own(self.use_cuda))
+        attribution = kept(
+            lambda: self._method.attribute(Pass.of(Session.of(self.model, runtime), batch), Targets("predicted"))
+        )
         grid: npt.NDArray[Any] = attribution.values[0, 0].cpu().numpy()
         return grid if reshape_to_grid else grid.reshape(-1)

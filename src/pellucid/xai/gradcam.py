@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.inputs import Images
+from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.space import heatmap, upsample
 from pellucid.core.target import Request, Targets
@@ -21,9 +21,10 @@ from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, di
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
-from pellucid.models.engine import View, modules, opened
-from pellucid.models.engine.batch import Batch
-from pellucid.models.engine.custody import unwrapped
+from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session, modules_of, unwrapped
+from pellucid.models.session.thread_state import kept
 from pellucid.run.assembly import FUSIONS
 from pellucid.xai.config import GradCAMConfig
 from pellucid.xai.visualization import Picture, drawn
@@ -111,18 +112,20 @@ class GradCAM:
 
     def _attributions(self, images: Tensor, request: Request, layers: list[str]) -> list[Attribution]:
         """What the formula makes of each layer, in network order, from one pass."""
-        targets = Targets(request)
-        with opened(self.model, self.config.runtime) as session:
-            ordered = session.in_order(layers, session.prepared(images[:1])) if len(layers) > 1 else tuple(layers)
-            batch = Batch(session, images, ordered)
-            return [self._attribution(_Adjusted(batch, layer, self.config), targets) for layer in ordered]
+        return kept(lambda: self._of_layers(Inputs.of(images), Targets(request), layers))
 
-    def _attribution(self, view: _Adjusted, targets: Targets) -> Attribution:
-        attribution = self._method().attribute(view, view.batch.images, targets)
-        activations, gradients = view.activations_and_gradients(view.batch.images, targets)
-        for kept, new in ((self.activations, activations), (self.gradients, gradients)):
-            before = [kept[view.layer]] if view.layer in kept else []
-            kept[view.layer] = torch.cat([*before, new[:, 0].detach()])
+    def _of_layers(self, inputs: Inputs, targets: Targets, layers: list[str]) -> list[Attribution]:
+        session = Session.of(self.model, self.config.runtime)
+        ordered = in_network_order(session, session.prepared(inputs[:1]), layers) if len(layers) > 1 else tuple(layers)
+        whole = Pass(session, inputs, ordered, batch_size=self.config.batch_size)
+        return [self._attribution(_Adjusted.of_pass(whole.at(layer), self.config), targets) for layer in ordered]
+
+    def _attribution(self, probe: _Adjusted, targets: Targets) -> Attribution:
+        attribution = self._method().attribute(probe, targets)
+        activations, gradients = probe.activations_and_gradients(targets)
+        for captured, new in ((self.activations, activations), (self.gradients, gradients)):
+            before = [captured[probe.layer]] if probe.layer in captured else []
+            captured[probe.layer] = torch.cat([*before, new[:, 0].detach()])
         return attribution
 
     def _forget(self) -> None:
@@ -148,14 +151,19 @@ class GradCAMPlusPlus(GradCAM):
 
 
 @dataclass(frozen=True, eq=False)
-class _Adjusted(View):
-    """A view whose gradients are changed as the configuration says."""
+class _Adjusted(Pass):
+    """A probe whose gradients are changed as the configuration says."""
 
     config: GradCAMConfig = field(default_factory=GradCAMConfig)
 
-    def activations_and_gradients(self, images: Images, targets: Targets) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def of_pass(cls, own: Pass, config: GradCAMConfig) -> _Adjusted:
+        """The same pass with a configuration."""
+        return cls(own.session, own.inputs, own.layers, own.layer, own.batch_size, record=own.record, config=config)
+
+    def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """The layer's output and the gradients, positive or absolute where asked for."""
-        activations, gradients = super().activations_and_gradients(images, targets)
+        activations, gradients = super().activations_and_gradients(targets)
         gradients = gradients.abs() if self.config.use_abs_gradients else gradients
         return activations, gradients.relu() if self.config.relu_on_gradients else gradients
 
@@ -192,7 +200,7 @@ def _found(model: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
     missing: list[str] = []
     for name in names:
         try:
-            found |= modules(network, [name])
+            found |= modules_of(network, [name])
         except LayerError:
             missing.append(name)
     if missing:

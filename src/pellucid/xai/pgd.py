@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from pellucid.attacks.pgd import PGD
 from pellucid.core.runtime import Runtime
 from pellucid.errors import ShapeError, TargetError
-from pellucid.models.engine import View, opened
-from pellucid.models.engine.batch import Batch
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 
 
 class PGDAttack:
@@ -28,9 +29,8 @@ class PGDAttack:
         if image.ndim not in (3, 4):
             raise ShapeError(f"image must be (C, H, W) or (B, C, H, W), got {tuple(image.shape)}")
         batch = image.detach() if image.ndim == 4 else image.detach()[None]
-        with opened(self.model, Runtime()) as session:
-            probe = View(Batch(session, batch, ()))
-            adversarial = self._attack.perturb(probe, batch, _labels(label, len(batch)))
+        labels = _labels(label, len(batch))
+        adversarial = kept(lambda: self._attack.perturb(Pass.of(Session.of(self.model, Runtime()), batch), labels))
         return adversarial if image.ndim == 4 else adversarial[0]
 
 

@@ -16,29 +16,20 @@ import pellucid
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, LayerError
-from pellucid.models.engine import View, opened
-from pellucid.models.engine.batch import Batch
-from pellucid.models.engine.custody import unwrapped
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session, unwrapped
 from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 
 
-class Counting(TinyCNN):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return super().forward(x)
-
-
 def test_several_layers_and_classes_come_from_one_pass() -> None:
-    model, batch = seeded(Counting), images(2)
+    model, batch = seeded(TinyCNN), images(2)
+    calls: list[int] = []
+    model.register_forward_hook(lambda *_: calls.append(1))
     layers = ["features.1", "features.3", "features"]
     pellucid.explain(model, batch, layers=layers)  # finds out how the layers lie
-    model.calls = 0
+    calls.clear()
     found = pellucid.explain(model, batch, layers=layers, targets="all")
-    assert model.calls == 1
+    assert len(calls) == 1
     assert found.heatmaps.shape[1] == 4
 
 
@@ -56,9 +47,7 @@ def test_the_first_call_finds_the_layer_and_later_ones_do_not_look_again(method:
 
 def test_a_layer_before_an_in_place_relu_is_not_rewritten() -> None:
     model, batch = seeded(TinyCNN).eval(), images(1)
-    with opened(model, Runtime()) as session:
-        view = View(Batch(session, batch, ["features.3"]), "features.3")
-        activations = view.activations(batch)
+    activations = Pass.of(Session.of(model, Runtime()), batch, ["features.3"]).activations()
     assert activations.min() < 0
 
 
@@ -149,7 +138,7 @@ def test_an_unknown_layer_names_those_that_look_like_it() -> None:
 
 
 def test_a_layer_without_places_is_an_error() -> None:
-    with pytest.raises(LayerError, match=r"'fc' was asked for; its output .* has no places"):
+    with pytest.raises(LayerError, match=r"'fc' was asked for; its output .* has no spatial positions"):
         pellucid.explain(seeded(TinyCNN), images(1), layers=["fc"])
 
 
@@ -162,10 +151,9 @@ def test_a_layer_that_does_not_run_is_an_error() -> None:
 
 def test_input_gradients_equal_autograd() -> None:
     model, batch = seeded(TinyCNN).eval(), images(2)
-    with opened(model, Runtime()) as session:
-        view = View(Batch(session, batch, ()))
-        found = view.input_gradients(batch, Targets([1, 2]))
-        scores = view.scores(batch)
+    probe = Pass.of(Session.of(model, Runtime()), batch)
+    found = probe.input_gradients(Targets([1, 2]))
+    scores = probe.scores()
     leaf = batch.clone().requires_grad_()
     logits = model(leaf)
     (expected,) = torch.autograd.grad(logits[0, 1] + logits[1, 2], leaf)
@@ -180,19 +168,19 @@ def test_input_gradients_of_a_mapping_are_its_firsts() -> None:
             return super().forward(x) + shift
 
     model, batch = seeded(Two).eval(), {"x": images(2), "shift": torch.ones(2, 4)}
-    with opened(model, Runtime()) as session:
-        found = View(Batch(session, batch, ())).input_gradients(batch, Targets(0))
+    found = Pass.of(Session.of(model, Runtime()), batch).input_gradients(Targets(0))
     assert found.shape == (2, 1, 3, 32, 32)
 
 
 def test_perturbed_images_get_a_pass_of_their_own() -> None:
     model, batch = seeded(TinyCNN).eval(), images(2)
-    with opened(model, Runtime()) as session, torch.no_grad():
-        view = View(Batch(session, batch, ["features"]), "features")
-        own = view.scores(batch)
-        torch.testing.assert_close(view.scores(batch * 0.5), model(batch * 0.5))
-        torch.testing.assert_close(view.scores(batch), own)
-        torch.testing.assert_close(view.activations(batch * 0.5)[:, 0], model.features(batch * 0.5))
+    with torch.no_grad():
+        probe = Pass.of(Session.of(model, Runtime()), batch, ["features"])
+        own = probe.scores()
+        darker = probe.on(batch * 0.5)
+        torch.testing.assert_close(darker.scores(), model(batch * 0.5))
+        torch.testing.assert_close(probe.scores(), own)
+        torch.testing.assert_close(darker.activations()[:, 0], model.features(batch * 0.5))
 
 
 def test_a_private_copy_follows_the_weights() -> None:

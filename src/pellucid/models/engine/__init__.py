@@ -1,6 +1,5 @@
-"""The probe: the only place that touches a model, and the only one with hooks."""
+"""The probe that methods ask: passes of a model, their derivatives, attention folds, replays and compiled programs."""
 
-from pellucid.models.engine.session import Session, modules, opened
-from pellucid.models.engine.views import View
+from pellucid.models.engine.passes import Pass
 
-__all__ = ["Session", "View", "modules", "opened"]
+__all__ = ["Pass"]

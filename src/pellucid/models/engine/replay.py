@@ -8,8 +8,6 @@ remembered, or mix the images) is tried at once; one that does not is passed thr
 
 from __future__ import annotations
 
-import copy
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -18,20 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.inputs import Images, repeated
+from pellucid.core.inputs import Inputs
 from pellucid.errors import LayerError
-from pellucid.models.engine.capture import first_tensor, hookable, replaced
-from pellucid.models.engine.session import Session
-from pellucid.models.tokens import Layout
+from pellucid.models.discovery.tokens import Layout
+from pellucid.models.session.hooks import first_tensor, forwards, hookable, mapped, replaced
+from pellucid.models.session.session import Session
 
 _COMPUTE = object()
 """Among a module's answers: this call is computed."""
 
 
-class Onward:
+class ForwardFromLayer:
     """Other outputs of a layer (N, C, *grid), in place of one image's, → logits (N, classes)."""
 
-    def __init__(self, session: Session, image: Images, layer: str, layout: Layout) -> None:
+    def __init__(self, session: Session, image: Inputs, layer: str, layout: Layout) -> None:
         self._session = session
         self._image = image
         self._module = session.modules([layer])[layer]
@@ -43,35 +41,33 @@ class Onward:
             raise LayerError(f"layer {layer!r} was asked for; the network does not run it on this image")
         self._output = record.output
         self._earlier = record.earlier
-        if not self._bears_replay(logits):
+        if not self._replay_agrees(logits):
             self._earlier = {self._module: [_COMPUTE] * (record.runs - 1)}
 
     def __call__(self, values: Tensor) -> Tensor:
         """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
         output = self._repeated(len(values))
         known: Tensor = first_tensor(output)  # type: ignore[assignment]  # it has one: it has a layout
-        return self._replayed(
-            replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values)
-        )
+        return self._replay(replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values))
 
     def _repeated(self, count: int) -> Any:
         """The layer's output for one image as if for ``count``."""
         return _expanded(self._output, count, self._layout.batch_axis)
 
-    def _bears_replay(self, logits: Tensor) -> bool:
+    def _replay_agrees(self, logits: Tensor) -> bool:
         try:
-            again = self._replayed(self._repeated(2), 2)
+            again = self._replay(self._repeated(2), 2)
         except (RuntimeError, ValueError, IndexError, TypeError):  # in-place writes, and outputs that do not repeat
             return False
         atol = 1e-4 * float(logits.detach().abs().nan_to_num().max())
         return torch.allclose(again, logits.expand(2, *logits.shape[1:]), rtol=1e-3, atol=atol, equal_nan=True)
 
-    def _replayed(self, output: Any, count: int) -> Tensor:
+    def _replay(self, output: Any, count: int) -> Tensor:
         answers = {module: [_expanded(one, count) for one in outputs] for module, outputs in self._earlier.items()}
         # A copy: what follows may write into it, and it may be the caller's.
         answers[self._module] = [*answers.get(self._module, []), _kept(output)]
         with answering(answers):
-            logits = self._session.call(repeated(self._image, count))
+            logits = self._session.call(self._image.repeated(count))
         if answers[self._module]:
             raise LayerError(
                 f"other outputs of layer {type(self._module).__name__} were asked about; the network does not call it "
@@ -130,44 +126,9 @@ def _answer(forward: Callable[..., Any], outputs: list[Any], *inputs: Any, **nam
     return forward(*inputs, **named) if output is _COMPUTE else output
 
 
-@contextmanager
-def forwards(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """While this is open, modules compute other functions of their inputs.
-
-    Only in this thread: whoever else asks the model gets what it computes.
-    """
-    owner = threading.get_ident()
-    with ExitStack() as stack:
-        for module, replacement in replacements.items():
-            had = "forward" in vars(module)
-            stack.callback(_put_back, module, module.forward if had else None)
-            module.forward = _in_thread(owner, replacement, module.forward)
-            # Torch's own encoder layers call none of their parts on their fast path, which a hook keeps them off.
-            stack.callback(module.register_forward_hook(_nothing).remove)
-        yield
-
-
-def _in_thread(owner: int, replacement: Callable[..., Any], forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*inputs: Any, **named: Any) -> Any:
-        return (replacement if threading.get_ident() == owner else forward)(*inputs, **named)
-
-    return run
-
-
-def _nothing(_module: nn.Module, _inputs: Any, _output: Any) -> None:
-    """A hook that only is there."""
-
-
-def _put_back(module: nn.Module, forward: Any) -> None:
-    if forward is None:
-        del module.forward
-    else:
-        module.forward = forward
-
-
 def _kept(output: Any) -> Any:
     """A module's output, safe from what is written into it afterwards."""
-    return _mapped(output, Tensor.clone)
+    return mapped(output, Tensor.clone)
 
 
 def _expanded(output: Any, count: int, axis: int = 0) -> Any:
@@ -178,19 +139,4 @@ def _expanded(output: Any, count: int, axis: int = 0) -> Any:
             raise ValueError(f"an output {tuple(tensor.shape)} is not of one image")
         return tensor.expand(*tensor.shape[:axis], count, *tensor.shape[axis + 1 :])
 
-    return _mapped(output, expand)
-
-
-def _mapped(output: Any, change: Any) -> Any:
-    """An output with each of its tensors changed."""
-    if isinstance(output, Tensor):
-        return change(output)
-    if isinstance(output, Mapping):
-        changed: Any = copy.copy(output)
-        for key, value in output.items():
-            changed[key] = _mapped(value, change)
-        return changed
-    if isinstance(output, (tuple, list)):
-        parts = [_mapped(part, change) for part in output]
-        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-    return output
+    return mapped(output, expand)

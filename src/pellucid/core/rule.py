@@ -1,0 +1,141 @@
+"""What a backward rule is: how gradients pass back through the functions of a network, otherwise than they would."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
+from torch.utils.weak import WeakIdKeyDictionary
+
+
+@dataclass(frozen=True)
+class RulePass:
+    """The pass that a rule acts on.
+
+    ``images`` (B, C, *space) are what the network is given. ``spatial(values, channels_last)`` brings values of the
+    shape of a function's output to (B, C, *grid); it is None where that output has no spatial positions.
+    """
+
+    images: Tensor
+    spatial: Callable[[Tensor, bool], Tensor | None]
+
+
+class BackwardRule(TorchFunctionMode, ABC):
+    """A rule for ``probe.input_gradients(targets, rule)``; subclass it beside the method that uses it.
+
+    A rule is a torch function mode: while it is open, ``call`` runs instead of each torch function of the network,
+    however the network calls it (``nn.ReLU``, ``F.relu``, ``Tensor.relu_``). It computes what the function computes,
+    and decides what becomes of the gradient by ``after`` (at an output), ``through`` (from output to input) and
+    ``share`` (at an input). ``pellucid.core.functions`` has tables of torch's functions. No module is changed.
+
+    | member | |
+    | --- | --- |
+    | ``asked`` | what a method gets by this rule, for messages: "guided gradients" |
+    | ``needed`` | what a network must run for the rule to mean anything: "known activation function" |
+    | ``instead`` | the name of the method to use where the network runs none |
+    | ``batched`` | whether the gradients of all classes may pass back at once; False where the rule's hooks add up |
+    | ``count`` | how often what is needed ran; ``call`` counts |
+
+    A rule's effect ends with the call of ``input_gradients``: a second derivative through the same graph is a plain
+    one.
+
+    >>> import torch
+    >>> from pellucid.core.functions import is_rectifier
+    >>> class Guided(BackwardRule):
+    ...     asked, needed, instead = "guided gradients", "known activation function", "saliency"
+    ...
+    ...     def call(self, function, args, named):
+    ...         output = function(*args, **named)
+    ...         if is_rectifier(function, args, named):
+    ...             self.count += 1
+    ...             self.after(output, torch.relu)
+    ...         return output
+    """
+
+    asked: ClassVar[str]
+    needed: ClassVar[str] = ""
+    instead: ClassVar[str] = "saliency"
+    batched: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        self._handles: list[RemovableHandle] = []
+        self._dependent: Any = WeakIdKeyDictionary()
+
+    @abstractmethod
+    def call(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Compute what a function of the network computes; ``args`` and ``named`` are its arguments."""
+
+    def begin(self, about: RulePass) -> None:
+        """A pass begins. It may be run again with gradients recorded throughout: keep nothing of an earlier one."""
+        self.count = 0
+        self._dependent[about.images] = True
+
+    def class_done(self) -> None:
+        """The gradient of one class has passed back; only of a rule that is not ``batched``."""
+
+    def end(self) -> None:
+        """End the rule: gradients that pass through the same graph afterwards are plain ones."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Torch's hook for every function that is called."""
+        named = kwargs or {}
+        depends = any(map(self.depends_on_images, tensors_in((args, named))))
+        output = self.call(func, args, named)
+        if depends:
+            self._dependent.update((tensor, True) for tensor in tensors_in(output))
+        return output
+
+    def depends_on_images(self, value: object) -> bool:
+        """Whether a tensor of this pass depends on the images; a weight does not."""
+        return isinstance(value, Tensor) and value in self._dependent
+
+    def after(self, output: Tensor, change: Callable[[Tensor], Tensor | None]) -> None:
+        """Change the gradient at a function's output; a ``change`` that returns None only looks at it."""
+        if output.requires_grad:
+            self._hook(output, change)
+
+    def through(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """The output of ``run(x)``; its gradient g goes on to x as ``change(g)``."""
+        alias, kept = x.view_as(x), list[Tensor]()
+        output = run(alias)
+        if alias.requires_grad and output.requires_grad:
+            self._hook(alias, lambda _: change(kept.pop()))
+            self._hook(output, kept.append)
+        return output
+
+    def share(self, tensor: Tensor, factor: float) -> Tensor:
+        """The same tensor, of whose gradient only a share goes on."""
+        alias = tensor.view_as(tensor)
+        if alias.requires_grad:
+            self._hook(alias, lambda gradient: gradient * factor)
+        return alias
+
+    def within(self, run: Callable[[], Any]) -> Any:
+        """Call a torch function of Python so that the rule sees the functions which it calls."""
+        with self:
+            return run()
+
+    def _hook(self, tensor: Tensor, change: Callable[[Tensor], Tensor | None]) -> None:
+        self._handles.append(tensor.register_hook(change))  # type: ignore[no-untyped-call]  # torch's own lacks types
+
+
+def tensors_in(value: Any) -> Iterable[Tensor]:
+    """The tensors in a function's arguments or output."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors_in(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors_in(part)

@@ -1,0 +1,174 @@
+"""How a network's attention calls depend on one another, and off which tokens its scores are read: found on noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from pellucid.core.inputs import Inputs
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, NoAttentionError
+from pellucid.models.discovery.attention_plan import INSTEAD, Call, Plan, planned
+from pellucid.models.discovery.noise import noise_image, without_zeros
+from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.discovery.tokens import Layout
+from pellucid.models.session.attention_calls import AttentionCall
+from pellucid.models.session.attention_mode import AttentionMode
+from pellucid.models.session.cache import remembered
+from pellucid.models.session.layer_pass import reached
+from pellucid.models.session.session import Session
+
+_LAST = 12
+"""So many of the last layers are asked where the scores are read off."""
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How attention calls depend on one another, by their numbers.
+
+    ``idle`` calls pool tokens without use for the score; ``beside`` ones do not depend on the call before them.
+    """
+
+    idle: frozenset[int]
+    beside: frozenset[int]
+
+
+def plan_of(session: Session, inputs: Inputs) -> Plan:
+    """The attention calls to fold, with what is known of how they depend on one another and the score on them."""
+    return remembered(session.model, ("attention plan", session.key(inputs)), lambda: _planned(session, inputs))
+
+
+def _planned(session: Session, inputs: Inputs) -> Plan:
+    profile = profile_of(session, inputs)
+    plan = planned(profile.attention_calls, profile.grids, profile.counts)
+    dependence = _Asking(session, profile, noise_image(inputs)).dependence(plan)
+    used = [call for call in profile.attention_calls if call.number not in dependence.idle]
+    return planned(used, profile.grids, profile.counts, dependence.beside)
+
+
+def intercepted(
+    calls: Sequence[Call], wanted: Sequence[Call], images: int, take: Callable[[Call, AttentionCall], None]
+) -> AttentionMode:
+    """A mode that takes the ``wanted`` ones of the attention ``calls`` of a pass of so many images."""
+
+    def taken(number: int, attention: AttentionCall) -> None:
+        if number >= len(calls) or calls[number] not in wanted:
+            return
+        if attention.shape[0] % images:
+            raise NoAttentionError(
+                f"attention over the whole image was asked for; {images} images gave {attention.shape[0]} sequences: "
+                f"{INSTEAD}"
+            )
+        take(calls[number], attention)
+
+    return AttentionMode(taken)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    session: Session
+    profile: ModelProfile
+    noise: Inputs
+
+    def dependence(self, plan: Plan) -> Dependence:
+        """Which calls depend on the one before, and whether the score depends on those that pool the tokens.
+
+        Heads may be computed one by one. A call that pools the tokens may be of no use (SigLIP's, in transformers).
+        """
+        first: dict[Call, Tensor] = {}  # of each call: weights may be used twice
+
+        def take(call: Call, attention: AttentionCall) -> None:
+            attention.begin()
+            attention.changed(_noting(partial(first.setdefault, call)))
+
+        with torch.no_grad(), intercepted(self.profile.attention_calls, plan.calls, 1, take):
+            logits = without_zeros(self.session).call(self.noise)
+        used, chained = _gradients_arrive(logits, list(first.values()))
+        pools = [call for call, is_used in zip(plan.calls, used, strict=True) if call.is_pool and not is_used]
+        pairs = zip(plan.calls, plan.calls[1:], chained, strict=False)
+        # Where no gradient leads there may be a no_grad, or a checkpoint: then it is tried.
+        beside = [call for before, call, after in pairs if not after and not self._follows(call, before)]
+        return Dependence(frozenset(call.number for call in pools), frozenset(call.number for call in beside))
+
+    def _follows(self, call: Call, before: Call) -> bool:
+        """Whether a call's output changes with the output of the call before it."""
+
+        def output(change: Callable[[Tensor], Tensor]) -> Tensor:
+            found: list[Tensor] = []
+
+            def take(one: Call, attention: AttentionCall) -> None:
+                attention.changed(change if one is before else _noting(found.append))
+
+            with torch.no_grad(), intercepted(self.profile.attention_calls, [before, call], 1, take):
+                self.session.call(self.noise)
+            return found[0].clone()
+
+        return not torch.equal(output(lambda values: values), output(lambda values: values.flip(-1) + 1))
+
+
+def _gradients_arrive(logits: Tensor, outputs: Sequence[Tensor]) -> tuple[list[bool], list[bool]]:
+    """At which attention outputs the score has a gradient, and which outputs have one at the output before."""
+    with torch.enable_grad():
+        totals = [logits.sum(), *(output.sum() for output in outputs[1:])]
+    try:
+        used = _has_gradients(totals[0], outputs)
+        return used, [_has_gradients(total, [before])[0] for total, before in zip(totals[1:], outputs, strict=False)]
+    except RuntimeError:  # the network writes into what its gradients need
+        return [True] * len(outputs), [True] * (len(outputs) - 1)
+
+
+def _has_gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[bool]:
+    """At which tensors a score has a gradient; of one that is computed from none of them, at none."""
+    if not score.requires_grad:
+        return [False] * len(tensors)
+    found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
+    return [gradient is not None for gradient in found]
+
+
+def _noting(note: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
+    """What changes nothing of an output, and notes it."""
+
+    def change(output: Tensor) -> Tensor:
+        note(output)
+        return output
+
+    return change
+
+
+def tokens_read(session: Session, inputs: Inputs, layout: Layout) -> tuple[int, ...]:
+    """Off which tokens after the last block the scores are read: non-spatial ones, and the first patch for all patches.
+
+    Where there is no layer of these tokens to ask: the first token, or the patches where it is one of them.
+    """
+    return remembered(session.model, ("tokens read", session.key(inputs)), lambda: _read(session, inputs, layout))
+
+
+def _read(session: Session, inputs: Inputs, layout: Layout) -> tuple[int, ...]:
+    profile = profile_of(session, inputs)
+    modules = dict(session.network.named_modules())
+    layouts = {name: profile.layout(name, modules[name]) for name in reversed(profile.shapes) if name in modules}
+    fitting = {name: one for name, one in layouts.items() if one is not None and _is_of(one, layout)}
+    counted = (_with_gradient(session, inputs, name, one) for name, one in islice(fitting.items(), _LAST))
+    return next(filter(None, counted), (0,))
+
+
+def _is_of(layout: Layout, tokens: Layout) -> bool:
+    """Whether a layer's output is of the same tokens."""
+    return layout.kind == "tokens" and (layout.grid, layout.prefix) == (tokens.grid, tokens.prefix)
+
+
+def _with_gradient(session: Session, inputs: Inputs, layer: str, layout: Layout) -> tuple[int, ...]:
+    """The tokens of a layer at which a score has a gradient, on noise; the patches as the first of them."""
+    try:
+        _, (gradient,) = reached(without_zeros(session), noise_image(inputs), [layer], Targets("predicted"))
+    except GradientError:
+        return ()
+    counts = (gradient[0].movedim(layout.batch_axis, 0)[0] != 0).any(dim=-1)
+    patches = range(layout.prefix, layout.prefix + layout.cells)
+    alone = [index for index in range(len(counts)) if counts[index] and index not in patches]
+    return (*alone, layout.prefix) if counts[list(patches)].any() else tuple(alone)

@@ -1,0 +1,210 @@
+"""Which layer to explain where none is named: the last one that still knows where things are.
+
+Of the modules whose output is spatial (larger than 1×1), the rule takes the one that finishes last. It leaves out
+pooling, dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
+more than once. Of the rest it takes the last at whose spatial positions the class score has a non-zero gradient (a
+ViT's last norm has none there: only its class token goes on). Linear layers, which project within a block or to
+classes, come after all others, and so do modules that get the same tensor as one beside them: a part of the score goes
+by other ways.
+
+In a network that outputs a map of logits, layers on the coarsest grid come first (adaptive pooling's last, as a pyramid
+of poolings has), there the one that finishes last; then those on the next finer grid. Layers that are the map itself,
+or a summand of it, are left out: they have as many channels as classes, and the gradient of a class lies in the one
+channel.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.catalogue import black_box_methods
+from pellucid.core.inputs import Inputs
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, NoSpatialLayerError
+from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
+from pellucid.models.discovery.profile import ModelProfile, layout_of, profile_of
+from pellucid.models.session.cache import remembered
+from pellucid.models.session.hooks import first_tensor, watched
+from pellucid.models.session.layer_pass import reached
+from pellucid.models.session.session import Session
+from pellucid.models.session.torch_private import CONVOLUTION
+
+_PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
+_AT_ONCE = 24
+"""Candidates checked in one pass; a class-token ViT's is about the tenth."""
+
+
+def recommended_layer(session: Session, inputs: Inputs) -> str:
+    """The layer to explain, found once for a model and an input shape."""
+    return remembered(session.model, ("layer", session.key(inputs)), lambda: _choose(session, inputs[:1]))
+
+
+def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
+    """The layers that the rule allows, the one that finishes last first."""
+    modules = dict(network.named_modules())
+    names = [name for name in reversed(profile.shapes) if name in modules and _allowed(name, modules, profile)]
+    layouts = {name: profile.layout(name, modules[name]) for name in names}
+    placed = [name for name in names if layouts[name] is not None]
+    parts = [name for name in placed if isinstance(modules[name], nn.Linear) or _is_a_part(name, profile)]
+    found = [name for name in placed if name not in parts]
+    # Of tokens, those as wide as the last ones.
+    width = next((profile.shapes[name][-1] for name in found if len(profile.shapes[name]) == 3), None)
+    found = [name for name in found if len(profile.shapes[name]) != 3 or profile.shapes[name][-1] == width] + parts
+    if len(profile.output_shape) == 2:
+        return found
+    adaptive = {profile.shapes[name][2:] for name in profile.shapes if "Adaptive" in type(modules.get(name)).__name__}
+    grids = {name: layout.grid for name, layout in layouts.items() if layout is not None}
+    return sorted(found, key=lambda name: (grids[name] in adaptive, math.prod(grids[name])))
+
+
+def _is_a_part(name: str, profile: ModelProfile) -> bool:
+    """Whether a module gets what another one beside it gets, or stands in one that does so for an attention."""
+    around = {call.modules[-1] for call in profile.attention_calls}
+    above = [name[:end] for end, sign in enumerate(name) if sign == "."]
+    return name in profile.branches or any(
+        one in profile.branches and one.rpartition(".")[0] in around for one in above
+    )
+
+
+def _allowed(name: str, modules: dict[str, nn.Module], profile: ModelProfile) -> bool:
+    first = profile.first_convolution or ""
+    if not name or first.startswith(name + ".") or profile.runs[name] > 1:
+        return False
+    return not _is_passive(modules[name]) or _ends_trunk(name, modules, first)
+
+
+def _is_passive(module: nn.Module) -> bool:
+    """Pooling, dropout, flatten, identity, transposition: nothing is computed."""
+    return bool(_PASSIVE.search(type(module).__name__)) and next(module.parameters(), None) is None
+
+
+def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
+    """Whether a max pooling is the last child of the part that the first convolution stands in (VGG, AlexNet).
+
+    The rest of the network sees no more than what it lets through, so it is a layer like others there.
+    """
+    parent, _, own = name.rpartition(".")
+    if not parent or not first.startswith(parent + ".") or "MaxPool" not in type(modules[name]).__name__:
+        return False
+    return own == list(modules[parent]._modules)[-1]
+
+
+def _choose(session: Session, image: Inputs) -> str:
+    profile = profile_of(session, image)
+    # On noise, so that the choice depends on the model and the shape alone, and not on which image came first.
+    noise = noise_image(image)
+    allowed = _dependent(session, image, noise, candidates(profile, session.network))
+    tries: list[Callable[[list[str]], list[bool]]] = [
+        lambda group: _gradient_arrives(session, noise, group),
+        lambda group: _gradient_arrives(without_zeros(session), noise, group),
+        lambda group: _gradient_arrives(session, image, group),
+    ]
+    for group in _grouped(allowed):
+        for arrives in (tried(group) for tried in tries):
+            if any(arrives):
+                return group[arrives.index(True)]
+    raise NoSpatialLayerError(_nothing_found(profile, allowed))
+
+
+def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]) -> list[str]:
+    """Of a network with several inputs, the layers whose output changes with the explained one."""
+    if len(image.tensors) == 1:
+        return layers
+    one, two = _sums(session, image), _sums(session, other)
+    return [layer for layer in layers if one[layer] != two[layer]]
+
+
+def _sums(session: Session, image: Inputs) -> dict[str, float]:
+    """Each module's output in one number: what differs between two images depends on where they differ."""
+    sums: dict[str, float] = {}
+
+    def note(name: str, _module: nn.Module, output: object) -> None:
+        tensor = first_tensor(output)
+        sums[name] = 0.0 if tensor is None else float(tensor.sum(dtype=torch.float64))
+
+    with torch.no_grad(), watched(session.network, note):
+        session.call(image)
+    return sums
+
+
+def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
+    """The first alone, which is the one in most networks; then as many as one pass can check."""
+    rest = iter(names)
+    yield from ([name] for name in islice(rest, 1))
+    while group := list(islice(rest, _AT_ONCE)):
+        yield group
+
+
+def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> list[bool]:
+    """At which layers the predicted class's score has a non-zero gradient, but for the map of logits itself."""
+    targets = Targets("predicted")
+    try:
+        logits, found = reached(session, image, layers, targets)
+    except GradientError:
+        # One of them is out of reach (a detach after it): each alone.
+        return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
+    gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
+    is_binary = session.resolved_head(session.raw_classes(image)) == "binary"
+    own, count = (0, 1) if is_binary else (int(targets.indices(logits)), logits.shape[1])
+    is_map = [logits.ndim > 2 and _is_output(gradient, own, count) for gradient in gradients]
+    return [bool((one != 0).any()) and not itself for one, itself in zip(gradients, is_map, strict=True)]
+
+
+def _spatial(session: Session, image: Inputs, layer: str, gradient: Tensor) -> Tensor:
+    """One class's gradient (1, *output) at a layer of one image, as (C, *grid)."""
+    return layout_of(session, image, layer, gradient.shape[1:]).spatial(gradient[0])[0]
+
+
+def _is_output(gradient: Tensor, own: int, count: int) -> bool:
+    """Whether a layer is the map of logits or a summand of it, by a class's gradient (C, *grid) at it."""
+    others = [channel for channel in range(len(gradient)) if channel != own]
+    return len(gradient) == count and not (gradient[others] != 0).any()
+
+
+def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
+    looked = (
+        f"a layer with more than one spatial position and a gradient was looked for in {len(profile.shapes)} layers"
+    )
+    if allowed:
+        found = f"{len(allowed)} have spatial positions, and none a gradient of the predicted class"
+    else:
+        shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
+        found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
+    return (
+        f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer, such as "
+        f"{' or '.join(black_box_methods())}"
+    )
+
+
+def sample_images(
+    network: nn.Module, asked: Sequence[int] | None, stated: tuple[int, ...] | None, like: Tensor
+) -> Iterator[Tensor]:
+    """Seeded noise (1, C, *space) of the size that is asked for, else of those that the network may take.
+
+    First comes what its source states, then common sizes.
+    """
+    for shape in _sizes(network, asked, stated):
+        yield noise_like(like.new_zeros(1, *shape))
+
+
+_SIDES = {1: (), 2: (224, 32, 28, 64, 96, 128, 256, 299, 384, 512), 3: (32, 64, 96, 112, 128)}
+
+
+def _sizes(
+    network: nn.Module, asked: Sequence[int] | None, stated: tuple[int, ...] | None
+) -> Iterator[tuple[int, ...]]:
+    first = next((m for m in network.modules() if isinstance(m, CONVOLUTION)), None)
+    channels = first.in_channels if first is not None else 3
+    rank = len(first.kernel_size) if first is not None else 2
+    if asked is not None:
+        yield (channels, *asked) if len(asked) == rank else tuple(asked)
+        return
+    if stated is not None:
+        yield stated
+    yield from ((channels, *(side,) * rank) for side in _SIDES[rank])

@@ -1,0 +1,31 @@
+"""Noise to look into a network with: what is found then depends on the network alone, and not on an image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pellucid.core.inputs import Inputs
+from pellucid.models.session.session import Session
+
+
+def noise_like(tensor: Tensor) -> Tensor:
+    """Normal noise of a tensor's shape, device and type, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
+
+
+def noise_image(inputs: Inputs) -> Inputs:
+    """One image of noise in place of the first one; further inputs stay as they are."""
+    image = inputs[:1]
+    return image.with_images(noise_like(image.images))
+
+
+def without_zeros(session: Session) -> Session:
+    """A session whose all-zero weights are replaced by noise, so that gradients are informative.
+
+    Torchvision's untrained ViT head starts at zero.
+    """
+    if session.has_script:
+        return session
+    return session.with_parameters(lambda weight: noise_like(weight) if weight.ndim > 1 and not weight.any() else None)

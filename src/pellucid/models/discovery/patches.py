@@ -1,0 +1,97 @@
+"""Where a network puts its patches among its tokens, found by changing the image's corners."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.inputs import Inputs
+from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.tokens import Grids, Layout
+from pellucid.models.session.hooks import first_tensor
+from pellucid.models.session.session import Session
+
+if TYPE_CHECKING:
+    from pellucid.models.discovery.profile import ModelProfile
+
+_EARLY = 0.25
+"""The share of the modules among which tokens are looked at; further on, they have looked at each other."""
+
+
+class _Captured(Exception):  # noqa: N818  # no error: it ends a pass
+    """What was looked for is known."""
+
+
+def located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
+    """The grids of a profile, with where the patches stand among the tokens, and whether they follow rows or columns.
+
+    A pass of four images is broken off at the first layer of tokens. Where what changes fits no layout, or the network
+    does not take several images, the common layout stays: row by row, behind all other tokens.
+    """
+    modules = dict(session.network.named_modules())
+    name = _first_tokens(profile, modules)
+    layout = None if name is None else profile.layout(name, modules[name])
+    if name is None or layout is None:
+        return profile.grids
+    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
+        output = _output(session, image.with_images(_corners(noise_like(image.images), layout)), modules[name])
+        if output is not None:
+            return _placed(profile.grids, layout, output.movedim(layout.batch_axis, 0).float())
+    return profile.grids
+
+
+def _output(session: Session, corners: Inputs, module: nn.Module) -> Tensor | None:
+    """A module's output in a pass that ends there."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        tensor = first_tensor(output)
+        kept.extend([] if tensor is None else [tensor])
+        raise _Captured
+
+    handle = module.register_forward_hook(keep)
+    try:
+        session.call(corners)
+    except _Captured:
+        pass
+    finally:
+        handle.remove()
+    return kept[0] if kept else None
+
+
+def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str | None:
+    """The first layer whose output is tokens, some of which are non-spatial, else the first of tokens at all."""
+    names = [name for name in profile.shapes if name in modules and profile.runs[name] == 1]
+    tokens = []
+    for name in names[: max(1, int(_EARLY * len(names)))]:
+        layout = profile.layout(name, modules[name])
+        if layout is not None and layout.kind == "tokens" and not layout.order:
+            count = profile.shapes[name][1 - layout.batch_axis]
+            tokens.append((count == layout.cells, name))
+    return min(tokens, key=lambda found: found[0])[1] if tokens else None
+
+
+def _corners(noise: Tensor, layout: Layout) -> Tensor:
+    """The image as it is, and with its first, its last upper and its last patch changed: (4, C, *space)."""
+    patch = [max(1, side // cells) for side, cells in zip(noise.shape[2:], layout.grid, strict=True)]
+    first, last = [slice(0, side) for side in patch], [slice(-side, None) for side in patch]
+    upper = [*first[:-1], last[-1]]
+    changed = noise.repeat(4, *(1,) * (noise.ndim - 1))
+    for index, part in enumerate((first, upper, last), start=1):
+        changed[index][(slice(None), *part)] *= -2
+    return changed
+
+
+def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids:
+    """The grids with what the changed tokens show."""
+    first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:])
+    rest = tokens.shape[1] - layout.cells
+    rows, columns = layout.grid[-2:]
+    if last - first != layout.cells - 1 or not 0 <= first <= rest:
+        return grids
+    by_columns = len(layout.grid) == 2 and rows > 1 and columns > 1 and upper - first == (columns - 1) * rows
+    return replace(grids, before=None if first == rest else first, by_columns=by_columns)

@@ -1,0 +1,241 @@
+"""What a network is like, found by passing one image through it: shapes, how tokens lie, and the attention calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import TensorWeakRef
+
+from pellucid.core.catalogue import black_box_methods
+from pellucid.core.inputs import Inputs
+from pellucid.errors import LayerError, SourceError
+from pellucid.models.discovery.attention_plan import Call
+from pellucid.models.discovery.orders import token_orders
+from pellucid.models.discovery.patches import located
+from pellucid.models.discovery.tokens import Grid, Grids, Layout, infer
+from pellucid.models.session.attention_calls import AttentionCall
+from pellucid.models.session.attention_mode import AttentionMode
+from pellucid.models.session.cache import remembered
+from pellucid.models.session.hooks import first_tensor, watched
+from pellucid.models.session.session import Session
+from pellucid.models.session.torch_private import CONVOLUTION
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """What one image's pass shows of a network for inputs of one shape. Names and shapes: no tensor and no module."""
+
+    channels: int
+    grids: Grids
+    shapes: dict[str, tuple[int, ...]]
+    """Each module's output shape with its batch axis, in the order in which the modules finished last."""
+    runs: dict[str, int]
+    """How often each module ran."""
+    attention_weights: frozenset[str]
+    """The modules whose outputs are attention weights."""
+    first_convolution: str | None
+    output_shape: tuple[int, ...]
+    """The shape of the class scores: (1, C), or of a map of them (1, C, *space)."""
+    attention_calls: tuple[Call, ...]
+    """The attention calls of the pass, in order."""
+    branches: frozenset[str]
+    """The modules that get the same tensor as another one beside them: each computes only a part of what follows."""
+
+    @property
+    def has_tokens_first(self) -> bool:
+        """Whether an output has its tokens before the images, (T, B, C)."""
+        shapes = [shape for shape in self.shapes.values() if len(shape) == 3 and shape[0] > 1 == shape[1]]
+        return any(infer(shape, self.grids) is not None for shape in shapes)
+
+    @property
+    def counts(self) -> set[int]:
+        """The numbers of spatial positions that outputs have, as tokens or as grids."""
+        return {count for shape in self.shapes.values() for count in _counts(shape)}
+
+    def layout(self, name: str, module: nn.Module) -> Layout | None:
+        """How the output of the module of this name lies on the image; None if it has no spatial positions."""
+        if name in self.attention_weights:
+            return None
+        return infer(self.shapes[name], self.grids, last_features(module), is_of_last_axis(module))
+
+
+def profile_of(session: Session, inputs: Inputs) -> ModelProfile:
+    """The profile of a session's network for inputs like these; found once for an input shape."""
+    if isinstance(session.model, torch.jit.ScriptModule):
+        raise SourceError(
+            "a TorchScript model was given; its layers cannot be looked into: use a method that needs its scores "
+            f"alone ({', '.join(black_box_methods())}) or gradients at the image (such as saliency), or give the "
+            "nn.Module it was made from"
+        )
+    return remembered(session.model, ("profile", session.key(inputs)), lambda: _profiled(session, inputs[:1]))
+
+
+def _profiled(session: Session, image: Inputs) -> ModelProfile:
+    recorder = _Recorder(tuple(image.images.shape[2:]))
+    with torch.no_grad(), watched(session.network, recorder.end, recorder.begin), AttentionMode(recorder.attend):
+        logits = session.call(image)
+    profile = recorder.profile(image.images.shape[1], token_orders(session.network), tuple(logits.shape))
+    return replace(profile, grids=located(profile, session, image))
+
+
+def layout_of(session: Session, inputs: Inputs, layer: str, shape: Sequence[int]) -> Layout:
+    """How a layer's output of this shape lies on these images, or an error that says what came."""
+    layout, one = one_image_layout(session, inputs, layer)
+    if layout is None or list(shape) != _of_many(one, layout, len(inputs)):
+        raise no_positions(layer, shape)
+    return layout
+
+
+def one_image_layout(session: Session, inputs: Inputs, layer: str) -> tuple[Layout | None, Sequence[int]]:
+    """How a layer's output lies on the image, if it has spatial positions, and its shape for one image."""
+    profile = profile_of(session, inputs)
+    module = session.modules([layer])[layer]
+    name = session.name_of(module)
+    return (profile.layout(name, module), profile.shapes[name]) if name in profile.shapes else (None, ())
+
+
+def no_positions(layer: str, shape: Sequence[int]) -> LayerError:
+    """The error for a layer whose output has no spatial positions."""
+    return LayerError(
+        f"layer {layer!r} was asked for; its output {tuple(shape)} has no spatial positions: "
+        f"choose one whose output is (B, C, H, W), (B, H, W, C) or tokens (B, T, C)"
+    )
+
+
+def in_network_order(session: Session, inputs: Inputs, layers: Sequence[str]) -> tuple[str, ...]:
+    """Layers in the order in which the network finishes them on these inputs."""
+    modules = session.modules(layers)
+    finished = {name: index for index, name in enumerate(profile_of(session, inputs).shapes)}
+    return tuple(sorted(layers, key=lambda layer: finished.get(session.name_of(modules[layer]), len(finished))))
+
+
+def _of_many(shape: Sequence[int], layout: Layout, images: int) -> list[int]:
+    """The shape for several images of an output whose shape for one is known."""
+    return [images if axis == layout.batch_axis else length for axis, length in enumerate(shape)]
+
+
+@dataclass
+class _Open:
+    """A module that has begun: its name, the shape of its input, and the inputs of the modules within it."""
+
+    name: str
+    shape: tuple[int, ...]
+    within: dict[str, TensorWeakRef] = field(default_factory=dict)
+
+
+@dataclass
+class _Recorder:
+    """Notes what happens in one image's pass. Inputs are kept weakly: a whole network's would take its memory again."""
+
+    size: Grid
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+    weights: set[str] = field(default_factory=set)
+    first_convolution: str | None = None
+    calls: list[Call] = field(default_factory=list)
+    branches: set[str] = field(default_factory=set)
+    made: list[Grid] = field(default_factory=list)
+    hints: list[Grid] = field(default_factory=list)
+    widths: set[int] = field(default_factory=set)
+    opened: list[_Open] = field(default_factory=list)
+
+    def begin(self, name: str, _module: nn.Module, inputs: object) -> None:
+        """A module begins."""
+        given = first_tensor(inputs)
+        if self.opened and given is not None:
+            beside = self.opened[-1].within
+            shared = [other for other, tensor in beside.items() if tensor() is given]
+            self.branches.update([name, *shared] if shared else [])
+            beside[name] = TensorWeakRef(given)
+        self.opened.append(_Open(name, () if given is None else tuple(given.shape)))
+
+    def attend(self, number: int, call: AttentionCall) -> None:
+        """An attention is computed."""
+        sequences, heads, queries, keys = call.shape
+        if sequences > 1 and self.opened and keys in _counts(self.opened[-1].shape):
+            # Its module's input is one sequence: these are its heads, computed as if they were images.
+            sequences, heads = 1, sequences * heads
+        modules = tuple(module.name for module in self.opened)
+        self.calls.append(Call(number, modules, (sequences, heads, queries, keys), call.fused))
+
+    def end(self, name: str, module: nn.Module, output: object) -> None:
+        """A module finished."""
+        while self.opened.pop().name != name:
+            pass  # one that an exception left
+        self.runs[name] = self.runs.get(name, 0) + 1
+        tensor = first_tensor(output)
+        got = self.opened[-1].within.get(name) if self.opened else None
+        if got is not None and got() is tensor:
+            self.opened[-1].within.pop(name)  # it passes on its input: what gets that next stands behind it
+        if tensor is None:
+            return
+        self.shapes.pop(name, None)
+        self.shapes[name] = tuple(tensor.shape)
+        self.weights.discard(name)
+        if _is_attention(tensor):
+            self.weights.add(name)
+        if isinstance(module, CONVOLUTION) and tensor.ndim == len(self.size) + 2:
+            self._convolved(name, tensor)
+
+    def _convolved(self, name: str, output: Tensor) -> None:
+        self.first_convolution = self.first_convolution or name
+        grid = tuple(output.shape[2:])
+        # A batch of more than one image may be of single patches, or of single heads.
+        grids = self.made if len(output) == 1 else self.hints
+        grids.extend([] if grid in grids else [grid])
+        self.widths.add(output.shape[1])
+
+    def profile(
+        self, channels: int, orders: Mapping[int, tuple[int, ...]], output_shape: tuple[int, ...]
+    ) -> ModelProfile:
+        """What was noted."""
+        grids = Grids(self.size, tuple(self.made), tuple(self.hints), widths=frozenset(self.widths), orders=orders)
+        return ModelProfile(
+            channels,
+            grids,
+            self.shapes,
+            self.runs,
+            frozenset(self.weights),
+            self.first_convolution,
+            output_shape,
+            tuple(self.calls),
+            frozenset(self.branches),
+        )
+
+
+def _counts(shape: Sequence[int]) -> set[int]:
+    """How many positions an output of one image has, read as tokens, with the channels first, and with them last."""
+    if len(shape) == 3 and 1 in shape[:2]:
+        return {shape[0] * shape[1]}
+    return {math.prod(shape[2:]), math.prod(shape[1:-1])} if len(shape) > 3 and shape[0] == 1 else set()
+
+
+def _is_attention(tensor: Tensor) -> bool:
+    """Whether an output is a matrix of weights from positions to positions, and no image."""
+    if tensor.ndim != 4 or tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] == 1:
+        return False
+    sums = tensor.sum(dim=-1)
+    return bool((tensor >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=1e-2)
+
+
+def last_features(module: nn.Module) -> int | None:
+    """How many features the last axis has, by a module's norms and linear layers."""
+    counts = [_features(part) for part in module.modules()]
+    known = [count for count in counts if count is not None]
+    return known[-1] if known else None
+
+
+def is_of_last_axis(module: nn.Module) -> bool:
+    """Whether a module is itself a layer that works on the last axis."""
+    return _features(module) is not None
+
+
+def _features(module: nn.Module) -> int | None:
+    if isinstance(module, nn.Linear):
+        return module.out_features
+    # Subclasses of LayerNorm (LayerNorm2d) may norm another axis.
+    return module.normalized_shape[0] if type(module) is nn.LayerNorm else None

@@ -1,0 +1,201 @@
+"""How a layer's output lies on the image: channels first, channels last, or tokens in a row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Grid = tuple[int, ...]
+
+MAX_PREFIX = 16
+"""Class, distillation and register tokens together; a row with more left over is not a grid's."""
+FEW_PREFIX = 5
+"""The same where no convolution made the grid: a class token and four registers."""
+_ENLARGED = (2, 4, 8, 16, 32)
+SHRINK = 2
+"""Cells that convolutions without padding take off a grid."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the places of a layer's output are: its grid, and how many tokens before it lie nowhere.
+
+    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1; what comes behind the grid's lies nowhere, either.
+    ``order`` says which token, of those after the prefix, lies at each cell of the grid, row by row; empty: they lie in
+    their order.
+    """
+
+    kind: Literal["channels_first", "channels_last", "tokens"]
+    grid: Grid
+    prefix: int = 0
+    batch_axis: int = 0
+    order: tuple[int, ...] = ()
+
+    @property
+    def cells(self) -> int:
+        """The number of the grid's cells."""
+        return math.prod(self.grid)
+
+    def spatial(self, output: Tensor) -> Tensor:
+        """A layer's output as (B, C, *grid)."""
+        if self.kind == "channels_first":
+            return output
+        if self.kind == "tokens":
+            tokens = output.movedim(self.batch_axis, 0)[:, self.prefix : self.prefix + self.cells]
+            tokens = tokens[:, list(self.order)] if self.order else tokens
+            output = tokens.reshape(len(tokens), *self.grid, -1)
+        return output.movedim(-1, 1)
+
+    def restored(self, values: Tensor, output: Tensor) -> Tensor:
+        """Values (B, C, *grid) as the layer's output would be; tokens that lie nowhere are those of ``output``."""
+        if self.kind == "channels_first":
+            return values
+        values = values.movedim(1, -1)
+        if self.kind == "channels_last":
+            return values
+        cells = values.flatten(1, -2)
+        if self.order:
+            cells = cells[:, torch.tensor(self.order).argsort()]
+        known = output.movedim(self.batch_axis, 0)
+        parts = [known[:, : self.prefix], cells, known[:, self.prefix + self.cells :]]
+        return torch.cat(parts, dim=1).movedim(0, self.batch_axis)
+
+
+@dataclass(frozen=True)
+class Grids:
+    """What is known of a network's spatial grids: the input's size, and what its convolutions and modules show."""
+
+    size: Grid
+    made: tuple[Grid, ...] = ()
+    """The grids that convolutions made, in order, each once."""
+    hints: tuple[Grid, ...] = ()
+    """Those of convolutions over something other than one image, such as its heads."""
+    before: int | None = None
+    """How many of the non-spatial tokens come before the patches; None: all of them."""
+    by_columns: bool = False
+    """Whether patches follow one another down the columns, and not along the rows."""
+    widths: frozenset[int] = frozenset()
+    """The numbers of channels that convolutions made."""
+    orders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """The order of so many tokens, where a network keeps them in one of its own."""
+
+
+def infer(shape: Sequence[int], grids: Grids, last: int | None = None, leaf: bool = False) -> Layout | None:
+    """The layout of an output of this shape, of one image; None if it has no grids.
+
+    Tokens lie on one of the grids that the network's convolutions made, or on one of them halved. ``last`` is the
+    number of features that the module's norms and linear layers, which work on the last axis, say it has (None: it
+    has no such layers); ``leaf`` says that it is such a layer itself.
+    """
+    rank = len(grids.size)
+    if len(shape) == rank + 2 and shape[0] == 1:
+        return _dense(tuple(shape[1:]), grids, last, leaf)
+    if len(shape) == 3 and rank >= 2 and 1 in shape[:2]:
+        axis = 0 if shape[0] == 1 else 1
+        return _tokens(shape[1 - axis], shape[2], axis, grids)
+    return None
+
+
+def _dense(shape: Grid, grids: Grids, last: int | None, leaf: bool) -> Layout | None:
+    each: dict[Literal["channels_first", "channels_last"], Grid] = {
+        "channels_first": shape[1:],
+        "channels_last": shape[:-1],
+    }
+    fitting = {kind: grid for kind, grid in each.items() if _fits(grid, grids)}
+    if leaf and last == shape[-1]:
+        fitting.pop("channels_first", None)
+    known = [kind for kind, grid in fitting.items() if grid in grids.made]
+    kinds = known or list(fitting)
+    if len(kinds) > 1:
+        gaps = {kind: _distortion(each[kind], grids.size) for kind in kinds}
+        gap = gaps["channels_first"] - gaps["channels_last"]
+        kinds = ["channels_last" if gap > 0.01 or (abs(gap) <= 0.01 and last == shape[-1]) else "channels_first"]
+    return Layout(kinds[0], each[kinds[0]]) if kinds else None
+
+
+def _fits(grid: Grid, grids: Grids) -> bool:
+    """Whether a grid has more than one place and is one of the network's, or made of one by pooling or enlarging."""
+    known = grids.made or (grids.size,)
+    within = all(cells <= side for cells, side in zip(grid, grids.size, strict=True))
+    return within and math.prod(grid) > 1 and any(_is_made_of(grid, other) for other in known)
+
+
+def _is_made_of(grid: Grid, known: Grid) -> bool:
+    """Whether one whole factor, up to a cell, makes one grid of the other; a volume's first axis may have its own."""
+    pairs = list(zip(grid, known, strict=True))
+    if any(cells > of and cells % of for cells, of in pairs[:-2]):
+        return False
+    plane = pairs[-2:]
+    shrunk = all(0 <= of - cells <= SHRINK for cells, of in plane)
+    enlarged = len({cells / of for cells, of in plane}) == 1 and plane[0][0] / plane[0][1] in _ENLARGED
+    return shrunk or enlarged or _is_pooled(plane)
+
+
+def _is_pooled(plane: Sequence[tuple[int, int]]) -> bool:
+    """Whether a whole number of cells, the same both ways, became one; edges may have been cut or filled."""
+    least = math.floor(max(of / (cells + 1) for cells, of in plane)) + 1
+    return all(cells <= of and (cells == 1 or least < of / (cells - 1)) for cells, of in plane)
+
+
+def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
+    """How differently a grid samples the input's axes: the spread of the strides' logarithms."""
+    strides = [math.log(pixels / max(cells, 1)) for pixels, cells in zip(size, grid, strict=True)]
+    return max(strides) - min(strides)
+
+
+def _tokens(count: int, features: int, axis: int, grids: Grids) -> Layout | None:
+    """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
+    own = set(grids.made or _tilings(grids.size))
+    most = MAX_PREFIX if grids.made else FEW_PREFIX
+    fitting = [
+        (count - math.prod(grid), grid not in own and grid not in grids.hints, grid)
+        for grid in _grids(grids)
+        if math.prod(grid) > 1 and 0 <= count - math.prod(grid) <= (most if grid in own else 1)
+    ]
+    if not fitting:
+        return None
+    prefix, _, grid = min(fitting, key=lambda found: found[:2])
+    if prefix > 1 and features in map(math.prod, grids.made) and features not in grids.widths:
+        return None  # rather (B, C, T), as within a Mixer's token mixing
+    order = grids.orders.get(count - prefix, _down_the_columns(grid) if grids.by_columns else ())
+    return Layout("tokens", grid, prefix if grids.before is None else min(prefix, grids.before), axis, order)
+
+
+def _down_the_columns(grid: Grid) -> tuple[int, ...]:
+    """Which token lies at each cell, row by row, where they follow one another down the columns."""
+    rows, columns = grid[-2:]
+    return tuple(column * rows + row for row in range(rows) for column in range(columns))
+
+
+def _grids(grids: Grids) -> Iterator[Grid]:
+    """Grids that tokens may lie on: the convolutions' own and halves of them, latest first."""
+    for grid in reversed(grids.made):
+        yield from _halves(grid)
+    if not grids.made:  # a network that cuts its patches without a convolution
+        yield from _tilings(grids.size)
+
+
+def _halves(grid: Grid) -> Iterator[Grid]:
+    """A grid, and what halving makes of it again and again; of a volume's first axis as often, or never."""
+    yield from _halved(grid)
+    if grid[:-2]:
+        yield from (first + plane for first, plane in product(_halved(grid[:-2]), _halved(grid[-2:])))
+
+
+def _halved(sides: Grid) -> Iterator[Grid]:
+    yield sides
+    while math.prod(sides) > 1:
+        sides = tuple((cells + 1) // 2 for cells in sides)
+        yield sides
+
+
+def _tilings(size: Grid) -> Iterator[Grid]:
+    """The grids of whole square patches."""
+    step = math.gcd(*size)
+    yield from (tuple(side * cells // step for side in size) for cells in range(1, step + 1) if step % cells == 0)

@@ -1,0 +1,237 @@
+"""A pass of one batch of inputs through a network: what methods ask of it, each result computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pellucid.core.inputs import Images, Inputs
+from pellucid.core.probe import Order, Step, TokenGrid
+from pellucid.core.rule import BackwardRule
+from pellucid.core.target import Targets
+from pellucid.models.discovery.attention import plan_of, tokens_read
+from pellucid.models.discovery.profile import layout_of
+from pellucid.models.discovery.tokens import Layout
+from pellucid.models.engine.attention_fold import AttentionFold
+from pellucid.models.engine.compiled import compiled_outputs
+from pellucid.models.engine.early_exit import EarlyExit
+from pellucid.models.engine.image_gradients import image_gradients
+from pellucid.models.engine.replay import ForwardFromLayer
+from pellucid.models.session.attention_mode import unfused
+from pellucid.models.session.derivatives import as_float, hvp
+from pellucid.models.session.layer_pass import gradients_at, not_reached, outputs_at
+from pellucid.models.session.session import Session
+
+
+@dataclass
+class _Record:
+    """What is known of one batch so far; shared by the layers that are asked about it."""
+
+    logits: Tensor | None = None
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    leaves: dict[str, Tensor] = field(default_factory=dict)
+    """What the gradients at the layers are taken with respect to."""
+    has_graph: bool = False
+    gradients: tuple[Targets, dict[str, Tensor]] | None = None
+    fold: AttentionFold | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One layer of a session's network, asked about one batch: the ``Probe`` of methods.
+
+    ``layers`` are all layers that the call looks at: their outputs and gradients come from one pass. ``batch_size`` is
+    how many images a pass may take.
+    """
+
+    session: Session
+    inputs: Inputs
+    layers: tuple[str, ...] = ()
+    layer: str = ""
+    batch_size: int = 32
+    is_differentiable: bool = False
+    record: _Record = field(default_factory=_Record)
+
+    @classmethod
+    def of(cls, session: Session, images: Images | Inputs, layers: Sequence[str] = (), layer: str = "") -> Pass:
+        """A pass of some images, at the last of the layers where none is named."""
+        name = layer or (layers[-1] if layers else "")
+        return cls(session, Inputs.of(images), tuple(layers), name, session.runtime.batch_size)
+
+    def at(self, layer: str) -> Pass:
+        """The same pass, asked about another of its layers."""
+        return replace(self, layer=layer)
+
+    def on(self, images: Tensor | Inputs) -> Pass:
+        """The same layer, asked about other images: a pass of its own."""
+        inputs = images if isinstance(images, Inputs) else self.inputs.with_images(images)
+        return replace(self, inputs=inputs, record=_Record())
+
+    def differentiable(self) -> Pass:
+        """The same, with the graph of the computation back to the images and the parameters."""
+        session = self.session.sharing_parameters()
+        return replace(self, session=session, is_differentiable=True, record=_Record())
+
+    @property
+    def head(self) -> str:
+        """How the logits of the pass are read."""
+        return self.session.resolved_head(self.session.raw_classes(self.inputs))
+
+    def generator(self) -> torch.Generator:
+        """Random numbers on the CPU, seeded by the runtime: the same in every call."""
+        return torch.Generator().manual_seed(self.session.runtime.seed)
+
+    def scores(self) -> Tensor:
+        """Logits of the classes, (B, C), of the pass that was made, or of a plain one."""
+        record = self.record
+        if record.logits is None and self._compiles:
+            record.logits, *_ = compiled_outputs(self.session, self._prepared, (), graph=False)
+        if record.logits is None:
+            with self._grad_mode():
+                record.logits = self.session.call(self._prepared)
+        return record.logits
+
+    def activations(self) -> Tensor:
+        """The layer's output, (B, 1, C, *grid)."""
+        if not self.record.outputs:
+            self._run(graph=self.is_differentiable)
+        output = self.record.outputs[self.layer]
+        return as_float(self._layout.spatial(output))[:, None]
+
+    def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
+        """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""
+        record = self.record
+        if record.gradients is None or record.gradients[0] is not targets:
+            record.gradients = (targets, self._gradients(targets))
+        gradients = self._spatial_gradients(record.gradients[1][self.layer])  # first: it may run the pass anew
+        return self.activations(), gradients
+
+    def hvp(self, targets: Targets) -> Tensor:
+        """H A: the scores' second derivatives at the layer's output A, times A, (B, K, C, *grid)."""
+        with unfused():  # fused attention has a first derivative only
+            self._run(graph=True, compiled=False)
+            self.record.gradients = (targets, self._gradients(targets))
+            with torch.enable_grad():
+                scores = targets.scores(self.scores())
+                product = hvp(scores, self.record.outputs[self.layer], self.is_differentiable)
+            return self._spatial_gradients(product)
+
+    def input_gradients(self, targets: Targets, rule: BackwardRule | None = None) -> Tensor:
+        """The scores' gradients with respect to the images, (B, K, C, *space), by a rule where one is given."""
+        with self._unfused():
+            gradients, logits = image_gradients(self.session, self._prepared, targets, rule, self.is_differentiable)
+        if self.record.logits is None:
+            self.record.logits = logits if self.is_differentiable else logits.detach()
+        return gradients
+
+    def fold_attention(self, step: Step, targets: Targets | None = None, order: Order = "forward") -> Tensor:
+        """Fold the attention blocks with ``step``: (B, …) forward, (B, K, …) with gradients."""
+        with self._grad_mode():
+            folded, logits = _ORDERS[order](self._fold, step, targets or Targets("predicted"))
+        self.record.logits = logits if self.is_differentiable else logits.detach()
+        return folded
+
+    def token_grid(self) -> TokenGrid:
+        """How the tokens lie whose attention is folded."""
+        plan = plan_of(self.session, self._prepared)
+        layout = plan.layout
+        read = (0,) if plan.pools else tokens_read(self.session, self._prepared, layout)
+        alone = tuple(token for token in read if not layout.prefix <= token < layout.prefix + layout.cells)
+        return TokenGrid(layout.grid, layout.prefix, alone, len(alone) < len(read), layout.order)
+
+    def forward_from_layer(self) -> Callable[[Tensor], Tensor]:
+        """The network from the layer on, of one image: other outputs of it (N, C, *grid) → logits (N, classes)."""
+        if not self.record.outputs:
+            self._run(graph=False)
+        with self._grad_mode():
+            return ForwardFromLayer(self.session, self._prepared, self.layer, self._layout)
+
+    @cached_property
+    def _prepared(self) -> Inputs:
+        return self.session.prepared(self.inputs)
+
+    @property
+    def _compiles(self) -> bool:
+        """Whether plain passes, and those with gradients at layers, run compiled."""
+        return self.session.runtime.compile and not self.is_differentiable and not self.session.has_script
+
+    @property
+    def _fold(self) -> AttentionFold:
+        if self.record.fold is None:
+            self.record.fold = AttentionFold.of(self.session, self._prepared, self.is_differentiable)
+        return self.record.fold
+
+    @property
+    def _layout(self) -> Layout:
+        return layout_of(self.session, self._prepared, self.layer, self.record.outputs[self.layer].shape)
+
+    def _unfused(self) -> AbstractContextManager[object]:
+        return unfused() if self.is_differentiable else nullcontext()
+
+    def _grad_mode(self) -> ExitStack:
+        """Gradients of everything for a differentiable pass, of nothing for others."""
+        with ExitStack() as stack:
+            stack.enter_context(torch.set_grad_enabled(self.is_differentiable))
+            stack.enter_context(self._unfused())
+            return stack.pop_all()
+
+    def _run(self, graph: bool, whole: bool = False, compiled: bool = True) -> None:
+        record = self.record
+        record.has_graph = graph
+        if compiled and self._compiles and not whole:
+            found = compiled_outputs(self.session, self._prepared, self.layers, graph)
+            record.logits, record.outputs, record.leaves = found
+            return
+        with self._unfused():
+            record.logits, record.outputs = outputs_at(
+                self.session, self._prepared, self.layers, graph, whole or self.is_differentiable
+            )
+        record.leaves = record.outputs
+
+    def _gradients(self, targets: Targets) -> dict[str, Tensor]:
+        """The gradients (K, *output) at all layers; images do not mix, so one pass serves the whole batch."""
+        if not self.record.has_graph:
+            self._run(graph=True)
+        found = self._found(targets)
+        if found is None:
+            # The network has a no_grad of its own that ended after the layer: record everything.
+            self._run(graph=True, whole=True)
+            found = self._found(targets)
+        if found is None:
+            raise not_reached(self.layers)
+        return dict(zip(self.layers, found, strict=True))
+
+    def _found(self, targets: Targets) -> list[Tensor] | None:
+        leaves = [self.record.leaves[layer] for layer in self.layers]
+        return gradients_at(targets, self.scores(), self.layers, leaves, self.is_differentiable)
+
+    def _spatial_gradients(self, gradients: Tensor) -> Tensor:
+        """Gradients (K, *output) at the layer's output as (B, K, C, *grid)."""
+        layout = self._layout
+        each = gradients.movedim(layout.batch_axis + 1, 1)
+        values = replace(layout, batch_axis=0).spatial(each.flatten(0, 1))
+        return as_float(values).reshape(*each.shape[:2], *values.shape[1:]).transpose(0, 1)
+
+
+def _forward(fold: AttentionFold, step: Step, _targets: Targets) -> tuple[Tensor, Tensor]:
+    return fold.forward(step)
+
+
+def _backward(fold: AttentionFold, step: Step, targets: Targets) -> tuple[Tensor, Tensor]:
+    return fold.backward(step, targets)
+
+
+def _early_exit(fold: AttentionFold, step: Step, targets: Targets) -> tuple[Tensor, Tensor]:
+    return EarlyExit(fold).folded(step, targets)
+
+
+_ORDERS: dict[Order, Callable[[AttentionFold, Step, Targets], tuple[Tensor, Tensor]]] = {
+    "forward": _forward,
+    "backward": _backward,
+    "early_exit": _early_exit,
+}

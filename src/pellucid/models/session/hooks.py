@@ -1,0 +1,158 @@
+"""Hooks on the modules of a session's network: note outputs, begin the graph at a layer, run other functions.
+
+The network is the session's own (``twin``), so that a hook that an interrupt leaves behind is on nothing of the user's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import GradientError
+
+
+def first_tensor(output: object) -> Tensor | None:
+    """The tensor that stands for a module's output: itself, or the first of a tuple, list or mapping."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() else None
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
+    return next((part for part in parts if isinstance(part, Tensor) and part.is_floating_point()), None)
+
+
+def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A module's output with each of its tensors changed; containers keep their kind."""
+    if isinstance(output, Tensor):
+        return change(output)
+    if isinstance(output, Mapping):
+        changed: Any = copy.copy(output)
+        for key, value in output.items():
+            changed[key] = mapped(value, change)
+        return changed
+    if isinstance(output, (tuple, list)):
+        parts = [mapped(part, change) for part in output]
+        return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+    return output
+
+
+def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
+    """A module's output with one of its tensors exchanged."""
+    return mapped(output, lambda tensor: new if tensor is old else tensor)
+
+
+def not_run(layer: str) -> GradientError:
+    """The error for a layer of which nothing was seen."""
+    return GradientError(f"layer {layer!r} was asked for; the model does not run it, or it gives no tensor")
+
+
+def hookable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """A network's modules by name, without TorchScript's, which take no hooks."""
+    return ((name, one) for name, one in network.named_modules() if not isinstance(one, torch.jit.ScriptModule))
+
+
+@contextmanager
+def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Tensor]]:
+    """While this is open, the layers' outputs are noted by name (of a layer that runs twice, the last).
+
+    With ``graph``, an output that does not need a gradient yet becomes a leaf and turns gradients on: the graph covers
+    only what comes after, and everything before costs what it costs in a prediction. A clone is passed on, so that a
+    following in-place ReLU does not rewrite what was noted.
+    """
+    outputs: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        for name, module in layers.items():
+            stack.callback(module.register_forward_hook(_noter(name, outputs, graph)).remove)
+        yield outputs
+
+
+def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.Module, Any, Any], Any]:
+    def note(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        tensor = first_tensor(output)
+        if tensor is None:
+            return output
+        # Also where there is a graph already: what only passes through a module is used elsewhere, too.
+        leaf = tensor.clone() if tensor.requires_grad else _leaf(tensor, name) if graph else tensor
+        outputs[name] = leaf
+        return replaced(output, tensor, leaf.clone())
+
+    return note
+
+
+def _leaf(tensor: Tensor, name: str) -> Tensor:
+    """Where the graph begins: an output that needs a gradient, with gradients on from here."""
+    if torch.is_inference_mode_enabled():
+        raise GradientError(
+            f"layer {name!r} was asked for; the model runs it under inference_mode, where there are no gradients: "
+            f"use no_grad there, or choose a later layer"
+        )
+    torch.set_grad_enabled(True)
+    tensor = tensor.clone() if tensor.is_inference() else tensor
+    return tensor.detach().requires_grad_()
+
+
+@contextmanager
+def watched(
+    network: nn.Module,
+    end: Callable[[str, nn.Module, object], None],
+    begin: Callable[[str, nn.Module, object], None] = lambda *_: None,
+) -> Iterator[None]:
+    """While this is open, ``begin`` is called with each module that begins and its inputs, ``end`` with its output."""
+    with ExitStack() as stack:
+        for name, module in hookable(network):
+            stack.callback(module.register_forward_hook(_ending(name, end)).remove)
+            stack.callback(module.register_forward_pre_hook(_beginning(name, begin), with_kwargs=True).remove)
+        yield
+
+
+def _ending(name: str, end: Callable[[str, nn.Module, object], None]) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, _inputs: Any, output: Any) -> None:
+        end(name, module, output)
+
+    return hook
+
+
+def _beginning(name: str, begin: Callable[[str, nn.Module, object], None]) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, named: Any) -> None:
+        begin(name, module, (*inputs, *named.values()))
+
+    return hook
+
+
+@contextmanager
+def recorded(network: nn.Module) -> Iterator[None]:
+    """While this is open, modules record their graph, also within a ``no_grad`` of the network's own."""
+
+    def begin(_module: nn.Module, _inputs: Any) -> None:
+        torch.set_grad_enabled(True)
+
+    with ExitStack() as stack:
+        for _, module in hookable(network):
+            stack.callback(module.register_forward_pre_hook(begin).remove)
+        yield
+
+
+@contextmanager
+def forwards(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
+    """While this is open, modules compute other functions of their inputs."""
+    with ExitStack() as stack:
+        for module, replacement in replacements.items():
+            stack.callback(_put_back, module, vars(module).get("forward"))
+            vars(module)["forward"] = replacement
+            # Torch's own encoder layers call none of their parts on their fast path, which a hook keeps them off.
+            stack.callback(module.register_forward_hook(_nothing).remove)
+        yield
+
+
+def _nothing(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+    """A hook that only is there."""
+
+
+def _put_back(module: nn.Module, forward: Any) -> None:
+    if forward is None:
+        del module.forward
+    else:
+        vars(module)["forward"] = forward

@@ -1,0 +1,69 @@
+"""Finding the class scores in whatever a model returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import OutputError
+
+_NAMES = ("logits", "out", "output", "scores", "predictions")
+
+
+def raw_logits(answer: Any, images: int) -> Tensor:
+    """The class scores (B, C) of a model's answer: a tensor, dict, tuple or dataclass-like ModelOutput.
+
+    Of several tensors, those named logits, out, output, scores or predictions come first. Of these, and else of all,
+    the first (B, C); without any, a tensor (B,), one logit an image; without any, a map (B, C, H, W) or
+    (B, C, D, H, W), as networks give that segment. Of a single image whose axes were squeezed away, () is its one
+    logit and (C,) its classes. Half precision comes back as float32.
+    """
+    found = list(_tensors(answer))
+    fitting = _fitting(list(_named(answer)), images) or _fitting(found, images)
+    if not fitting:
+        shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(answer).__name__
+        raise OutputError(
+            f"class scores of shape (B, C) or a map of them (B, C, *space), here with B = {images}, were expected "
+            f"from the model, got {shapes}: wrap the model so that it returns them"
+        )
+    logits = fitting[0]
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def _fitting(tensors: list[Tensor], images: int) -> list[Tensor]:
+    """Those of the likeliest shape that there is among them."""
+    lists = [t.reshape(images, -1) for t in tensors if t.ndim == 1 and (images == 1 or len(t) == images)]
+    maps = [t for t in tensors if t.ndim in (4, 5) and len(t) == images and t.numel()]
+    single = [t.reshape(1, 1) for t in tensors if t.ndim == 0 and images == 1]
+    return [t for t in tensors if t.ndim == 2 and len(t) == images] or lists or maps or single
+
+
+def _named(answer: Any) -> Iterator[Tensor]:
+    """The floating tensors of an answer that are called like class scores."""
+    fields = (
+        [answer[name] for name in _NAMES if name in answer] if isinstance(answer, Mapping) else _named_fields(answer)
+    )
+    for item in fields:
+        yield from _tensors(item)
+
+
+def _tensors(answer: Any) -> Iterator[Tensor]:
+    """The floating tensors of an answer."""
+    if isinstance(answer, Tensor):
+        if answer.is_floating_point():
+            yield answer
+    elif isinstance(answer, Mapping):
+        for item in answer.values():
+            yield from _tensors(item)
+    elif isinstance(answer, (tuple, list)):
+        for item in answer:
+            yield from _tensors(item)
+
+
+def _named_fields(answer: Any) -> list[Any]:
+    """The fields of a named tuple that are called like class scores."""
+    fields = getattr(answer, "_fields", ())
+    return [getattr(answer, name) for name in _NAMES if name in fields]

@@ -1,0 +1,133 @@
+"""Random numbers that a network draws in a pass: the same in every pass, and none of the process's own.
+
+Torch's generators are shared by all threads. To seed them would change what another thread draws, and to put their
+state back would give it the same numbers twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.errors import GradientError
+from pellucid.models.session.torch_private import is_checkpointed
+
+
+class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own lacks types
+    """While this is open, operations of this thread that draw random numbers draw them from generators of its own.
+
+    ``count`` is how many of them there were.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own lacks types
+        self.count = 0
+        self._seed = seed
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Torch's hook for every operation."""
+        named = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags or not _draws(func, args, named):
+            return func(*args, **named)
+        self.count += 1
+        if torch.is_grad_enabled() and is_checkpointed():
+            raise GradientError(
+                "a gradient was asked for; the model draws random numbers under torch.utils.checkpoint, and would draw "
+                "others when it is run again: turn gradient checkpointing off"
+            )
+        own = _OWN.get(func)
+        if own is not None:
+            return own(self.of, *args, **named)
+        seeded = _with_generator(func)
+        if seeded is None:
+            return func(*args, **named)  # it takes no generator, and draws from the process's
+        given = {name: value for name, value in named.items() if name != "generator"}
+        return seeded(*args, **given, generator=self.of(_device(args, named)))
+
+    def of(self, device: torch.device) -> torch.Generator:
+        """The generator of a device."""
+        if device not in self._generators:
+            self._generators[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._generators[device]
+
+
+class ProcessRandomness:
+    """While this is open, the process's generators are seeded; afterwards their state is as it was.
+
+    For TorchScript, whose operations do not show themselves to a mode. ``count`` is 1 where numbers were drawn.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.count = 0
+        self._seed = seed
+
+    def __enter__(self) -> ProcessRandomness:
+        """Keep the state, and seed."""
+        self._kept = torch.get_rng_state()
+        self._seeded = torch.default_generator.manual_seed(self._seed).get_state()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put the state back."""
+        self.count = int(not torch.equal(torch.get_rng_state(), self._seeded))
+        torch.set_rng_state(self._kept)
+
+
+def _draws(func: Any, args: Any, named: Any) -> bool:
+    """Whether an operation that may draw does: attention has a dropout that is 0 in a prediction."""
+    arguments = func._schema.arguments
+    given = {argument.name: value for argument, value in zip(arguments, args, strict=False)} | named
+    probability = next((given[name] for name in ("dropout_p", "dropout") if name in given), None)
+    if probability is None:
+        defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
+        probability = defaults.get("dropout_p", 1.0)
+    return bool(probability) and given.get("train", True) is not False
+
+
+@cache
+def _with_generator(func: Any) -> Any:
+    """The overload of an operation that takes a generator; None where there is none."""
+    wanted = _names(func) | {"generator"}
+    overloads = (getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads())
+    return next((one for one in (func, *overloads) if _names(one) == wanted), None)
+
+
+def _names(func: Any) -> set[str]:
+    return {argument.name for argument in func._schema.arguments}
+
+
+def _device(args: Any, named: Any) -> torch.device:
+    tensor = next((value for value in (*args, *named.values()) if isinstance(value, Tensor)), None)
+    return tensor.device if tensor is not None else torch.device(named.get("device") or "cpu")
+
+
+Of = Callable[[torch.device], torch.Generator]
+
+
+def _dropout(of: Of, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+    del train
+    kept = torch.empty_like(x).bernoulli_(1 - p, generator=of(x.device))
+    return x * kept / (1 - p if p < 1 else 1), kept.bool()
+
+
+def _uniform_like(of: Of, x: Tensor, dtype: Any = None, device: Any = None, **_layout: Any) -> Tensor:
+    return torch.empty_like(x, dtype=dtype, device=device).uniform_(generator=of(torch.device(device or x.device)))
+
+
+def _normal_like(of: Of, x: Tensor, dtype: Any = None, device: Any = None, **_layout: Any) -> Tensor:
+    return torch.empty_like(x, dtype=dtype, device=device).normal_(generator=of(torch.device(device or x.device)))
+
+
+_ATEN = torch.ops.aten
+_OWN: dict[Any, Callable[..., Any]] = {
+    _ATEN.native_dropout.default: _dropout,
+    _ATEN.rand_like.default: _uniform_like,
+    _ATEN.randn_like.default: _normal_like,
+}
+"""Operations without a generator among their arguments, computed with one."""

@@ -1,0 +1,93 @@
+"""The network that computes: a twin of the model, or one with its tensors on another device or in another precision."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.runtime import Runtime
+from pellucid.errors import OptionError
+from pellucid.models.session.cache import remembered
+from pellucid.models.session.twin import aliases, own_tensors, twin
+
+Stamp = tuple[object, ...]
+_Place = tuple[torch.device, torch.dtype, bool]
+
+
+def reference(model: nn.Module) -> Tensor:
+    """A tensor on the model's device, of the model's precision."""
+    floating = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
+    return next(floating, torch.zeros(()))
+
+
+def network_of(model: nn.Module, runtime: Runtime) -> nn.Module:
+    """A network of its own modules that computes what the model does, where and how the runtime asks."""
+    own = reference(model)
+    device = own.device if runtime.device == "auto" else _full(torch.device(runtime.device))
+    dtype = runtime.dtype or own.dtype
+    # Inference tensors cannot take part in a graph; copies can.
+    inference = any(tensor.is_inference() for tensor in own_tensors(model))
+    if (device, dtype) == (own.device, own.dtype) and not runtime.channels_last and not inference:
+        return twin(model)
+    return twin(model, _replicas(model, (device, dtype, runtime.channels_last)))
+
+
+def _full(device: torch.device) -> torch.device:
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _replicas(model: nn.Module, place: _Place) -> dict[int, Tensor]:
+    """The model's tensors as they are elsewhere, by the identity of its own; made again when the model changes."""
+    kept: list[tuple[Stamp, dict[str, Tensor]]] = remembered(model, ("replica", place), list)
+    now = stamp(model)
+    if not kept or kept[0][0] != now:
+        kept[:] = [(now, _moved(model, place))]
+    moved = kept[0][1]
+    return {id(tensor): moved[name] for name, tensor in _named(model).items()}
+
+
+def _moved(model: nn.Module, place: _Place) -> dict[str, Tensor]:
+    device, dtype, channels_last = place
+    copies = {id(tensor): tensor.detach().clone() for tensor in own_tensors(model) if tensor.is_inference()}
+    fresh = {key: nn.Parameter(tensor, requires_grad=False) for key, tensor in copies.items()}
+    own = aliases(own_tensors(model))
+    own |= {key: fresh[key] if isinstance(own[key], nn.Parameter) else copies[key] for key in copies}
+    try:
+        network = twin(model, own).to(device=device, dtype=dtype)
+        if channels_last:
+            network = network.to(memory_format=_channels_last(network))
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OptionError(
+            f"a runtime other than the model's own was asked for; the model cannot be copied to {place} ({reason}): "
+            f"move it there yourself"
+        ) from error
+    return _named(network)
+
+
+def _named(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by all of their names."""
+    named = chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
+    return dict(named)
+
+
+def _channels_last(model: nn.Module) -> torch.memory_format:
+    volumes = any(parameter.ndim == 5 for parameter in model.parameters())
+    return torch.channels_last_3d if volumes else torch.channels_last
+
+
+def stamp(model: nn.Module) -> Stamp:
+    """What changes when the model does: its modules, and every tensor's address, version and a few values.
+
+    A write through ``.data`` leaves address and version as they are, but hardly any tensor's values.
+    """
+    tensors = own_tensors(model)
+    samples = [tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8].double() for tensor in tensors]
+    values = torch.cat(samples).cpu().tolist() if samples else []
+    # Inference tensors have no version.
+    addresses = [(one.data_ptr(), None if one.is_inference() else one._version) for one in tensors]
+    return tuple(id(module) for module in model.modules()), tuple(addresses), tuple(map(repr, values))

@@ -1,0 +1,231 @@
+"""A model that is explained: the network that computes, its modules by name, and its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.head import class_logits, resolve_head
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.errors import LayerError, did_you_mean
+from pellucid.models.session.cache import remembered
+from pellucid.models.session.outputs import raw_logits
+from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
+from pellucid.models.session.replica import network_of, reference
+from pellucid.models.session.torch_private import within_wrapper
+from pellucid.models.session.twin import OwnModules, own_tensors, twin
+
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class CallFacts:
+    """What the first call with inputs of a shape shows of a network.
+
+    ``classes``: the number of its raw logits. ``writes_input``: whether it changes its input in place. ``draws``:
+    whether it draws random numbers.
+    """
+
+    classes: int
+    writes_input: bool
+    draws: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One call's hold on a model.
+
+    ``model`` is the caller's, unwrapped; what is found out is remembered for it. ``network`` computes: its modules are
+    the session's own, so that hooks and modes on them are nobody else's. ``head`` and ``stated_head`` say how logits
+    are read, as the caller and the model's source have it.
+    """
+
+    model: nn.Module
+    network: nn.Module
+    runtime: Runtime
+    head: str = "auto"
+    stated_head: str | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: str | None = None) -> Session:
+        """A session of a model, on the device and in the precision of the runtime."""
+        model = unwrapped(model)
+        return cls(model, network_of(model, runtime), runtime, head, stated_head)
+
+    @cached_property
+    def _known(self) -> dict[str, nn.Module]:
+        """The network's modules by all of their names. In large networks, listing them takes as long as a layer."""
+        return dict(self.network.named_modules(remove_duplicate=False))
+
+    @cached_property
+    def _structure(self) -> int:
+        return structure_of(self.model)
+
+    @cached_property
+    def _like(self) -> Tensor:
+        return reference(self.network)
+
+    @cached_property
+    def has_script(self) -> bool:
+        """Whether a part of the network is TorchScript, whose functions and modules cannot be seen."""
+        return any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules())
+
+    def prepared(self, inputs: Inputs) -> Inputs:
+        """The inputs on the network's device, in its precision; the caller's own are left alone."""
+        return inputs.map(self._prepared)
+
+    def _prepared(self, tensor: Tensor) -> Tensor:
+        dtype = self._like.dtype if tensor.is_floating_point() else tensor.dtype
+        tensor = tensor.to(self._like.device, dtype)
+        return tensor.clone() if tensor.is_inference() else tensor
+
+    def on_device(self, inputs: Inputs) -> Inputs:
+        """The inputs on the network's device, in their own precision."""
+        return inputs.map(lambda tensor: tensor.to(self._like.device))
+
+    def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
+        """The network's modules of these names, or an error with near names."""
+        return {name: self._known[_bare(name, self._known)] for name in names}
+
+    def name_of(self, module: nn.Module) -> str:
+        """The first of a module's names."""
+        return next(name for name, one in self._known.items() if one is module)
+
+    def key(self, inputs: Inputs) -> Key:
+        """What is remembered for such inputs goes by this: the model's structure, the inputs' names and shapes."""
+        return self._structure, tuple((name, tuple(tensor.shape[1:])) for name, tensor in inputs.tensors.items())
+
+    def facts(self, inputs: Inputs) -> CallFacts | None:
+        """What is known of calls with inputs like these; None before the first."""
+        return self._facts(inputs).get("facts")
+
+    def _facts(self, inputs: Inputs) -> dict[str, CallFacts]:
+        return remembered(self.model, ("call", self.key(inputs)), dict)
+
+    def raw_classes(self, inputs: Inputs) -> int:
+        """How many raw logits the network gives for inputs like these, which were passed before."""
+        facts = self.facts(inputs)
+        return 0 if facts is None else facts.classes
+
+    def resolved_head(self, classes: int) -> str:
+        """How so many raw logits are read."""
+        return resolve_head(self.head, self.stated_head, classes)
+
+    def call(self, inputs: Inputs) -> Tensor:
+        """Logits of the classes, (B, C) or a map (B, C, *space), in the grad mode of the moment.
+
+        A network that is not known to leave its input alone gets a copy. Every pass draws the same random numbers, and
+        none of the process's own.
+        """
+        facts = self.facts(inputs)
+        if facts is None:
+            return self._first(inputs)
+        with ExitStack() as stack:
+            if facts.draws:
+                stack.enter_context(self._randomness())
+            return self._run(inputs.cloned() if facts.writes_input else inputs)
+
+    def _first(self, inputs: Inputs) -> Tensor:
+        given, draws = inputs.cloned(), self._randomness()
+        with ExitStack() as stack:
+            stack.enter_context(draws)
+            if not self._shares_parameters and not self.has_script:
+                stack.enter_context(OwnModules(self.model))
+            raw = self._raw(given)
+        self._facts(inputs)["facts"] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0)
+        return self.read(raw)
+
+    def _randomness(self) -> OwnRandomness | ProcessRandomness:
+        return (ProcessRandomness if self.has_script else OwnRandomness)(self.runtime.seed)
+
+    def _run(self, inputs: Inputs) -> Tensor:
+        return self.read(self._raw(inputs))
+
+    def _raw(self, inputs: Inputs) -> Tensor:
+        return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
+
+    def raw(self, output: Any, images: int) -> Tensor:
+        """The raw logits in what the network returned for so many images."""
+        return raw_logits(output, images)
+
+    def read(self, raw: Tensor) -> Tensor:
+        """Logits of the classes from a network's raw logits."""
+        return class_logits(raw, self.resolved_head(raw.shape[1]))
+
+    @property
+    def _shares_parameters(self) -> bool:
+        return next(self.network.parameters(), None) is next(self.model.parameters(), None)
+
+    def sharing_parameters(self) -> Session:
+        """The same session, whose network computes with the model's own parameters: gradients lead back to them.
+
+        On another device or in another precision its parameters are copies all the same.
+        """
+        if reference(self.network).data_ptr() != reference(self.model).data_ptr():
+            return self
+        own = {id(tensor): tensor for tensor in own_tensors(self.model)}
+        return replace(self, network=twin(self.model, own))
+
+    def with_parameters(self, change: Callable[[Tensor], Tensor | None]) -> Session:
+        """The same session with other values in the parameters for which ``change`` returns one."""
+        own = {id(tensor): tensor for tensor in own_tensors(self.network)}
+        for parameter in self.network.parameters():
+            value = change(parameter)
+            if value is not None:
+                own[id(parameter)] = nn.Parameter(value, requires_grad=False)
+        return replace(self, network=twin(self.network, own))
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network within DataParallel, DistributedDataParallel and torch.compile."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif (within := within_wrapper(model)) is not None:
+            model = within
+        else:
+            return model
+
+
+def modules_of(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
+    """A network's modules of these names, or an error with near names."""
+    known = dict(network.named_modules(remove_duplicate=False))
+    return {name: known[_bare(name, known)] for name in names}
+
+
+def _bare(name: str, known: Mapping[str, nn.Module]) -> str:
+    """A layer's name as the unwrapped network knows it."""
+    if name in known and name:
+        return name
+    for prefix in ("module.", "_orig_mod."):
+        if name.startswith(prefix) and name.removeprefix(prefix):
+            return _bare(name.removeprefix(prefix), known)
+    raise LayerError(
+        f"layer {name!r} was asked for; the model has none of that name{did_you_mean(name, filter(None, known))}"
+    )
+
+
+def structure_of(model: nn.Module) -> int:
+    """What of a model its passes depend on but for values, in one number."""
+    # With its type, since a new module may get the identity of one that is gone.
+    modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
+    sizes = tuple(parameter.shape for parameter in model.parameters())
+    # Its settings: a text tells timm's transformers what they classify by.
+    settings = tuple((key, value) for key, value in vars(model).items() if isinstance(value, str))
+    return hash((modules, sizes, settings))
+
+
+def _written(given: Inputs, inputs: Inputs) -> bool:
+    """Whether a network has written into what it was given, copies of the inputs.
+
+    A write through ``.data`` leaves the version as it is, one that changes no value of this image the values.
+    """
+    pairs: Any = zip(given.tensors.values(), inputs.tensors.values(), strict=True)
+    return any(new._version > 0 or not torch.equal(new, old) for new, old in pairs)

@@ -1,0 +1,113 @@
+"""The private names of torch that the engine leans on, each with what happens where it is missing.
+
+``nn.Module``'s own dictionaries (``_modules``, ``_parameters``, ``_buffers``, the hooks') are not here: torch's pickled
+modules hold them by these names, so that they stay.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn, overrides
+from torch.utils import _python_dispatch
+
+CONVOLUTION: Any = getattr(nn.modules.conv, "_ConvNd", nn.Conv2d)
+"""The base class of torch's convolutions. Without it only ``Conv2d`` would be known as one."""
+
+
+def leave_modes(functions: int, dispatches: int) -> None:
+    """Leave the torch modes that are open in this thread but for the outermost ones, so many of each kind.
+
+    Without the names an interrupt could leave a mode of ours open.
+    """
+    for stack, count in zip(_stacks(), (functions, dispatches), strict=True):
+        for mode in reversed(stack[count:]):
+            mode.__exit__(None, None, None)
+
+
+def open_modes() -> tuple[int, int]:
+    """How many torch function modes and dispatch modes are open in this thread; 0 without the names."""
+    functions, dispatches = _stacks()
+    return len(functions), len(dispatches)
+
+
+def _stacks() -> tuple[list[Any], list[Any]]:
+    functions: Callable[[], list[Any]] = getattr(overrides, "_get_current_function_mode_stack", list)
+    dispatches: Callable[[], list[Any]] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)
+    return functions(), dispatches()
+
+
+def uncompiled(function: Any) -> Any:
+    """The function that ``torch.compile`` was given; None of a function that is not compiled.
+
+    Without the name compiled functions within a network run compiled, and layers in them are not seen to run.
+    """
+    return getattr(function, "_torchdynamo_orig_callable", None)
+
+
+def let_run_as_written(module: nn.Module, copied: nn.Module) -> None:
+    """Let the copy of a module run as it is written: compiled code ignores hooks that are set later."""
+    own = vars(copied)
+    if own.get("_compiled_call_impl") is not None:
+        own["_compiled_call_impl"] = None
+    if "_orig_mod" in own["_modules"]:
+        own["forward"] = own["_modules"]["_orig_mod"].__call__
+    elif "forward" not in own and (original := uncompiled(type(module).forward)) is not None:
+        own["forward"] = types.MethodType(original, copied)
+
+
+def within_wrapper(model: nn.Module) -> nn.Module | None:
+    """The module that ``torch.compile`` was given; None of a module that is none of its."""
+    return next((module for name, module in model._modules.items() if name == "_orig_mod"), None)
+
+
+def is_checkpointed() -> bool:
+    """Whether what runs now keeps nothing for its gradient and is run again then, as under ``torch.utils.checkpoint``.
+
+    Without the name it is taken to be so never.
+    """
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return top is not None and top(True) is not None
+
+
+def compiler_errors() -> tuple[type[Exception], ...]:
+    """What ``torch.compile`` raises where it cannot compile; without the names, any RuntimeError counts."""
+    found: list[type[Exception]] = []
+    with suppress(ImportError):
+        from torch._dynamo.exc import TorchDynamoException
+
+        found.append(TorchDynamoException)
+    with suppress(ImportError):
+        from torch._inductor.exc import InductorError
+
+        found.append(InductorError)
+    return tuple(found) or (RuntimeError,)
+
+
+@contextmanager
+def compiling_for_gradients() -> Iterator[None]:
+    """While this is open, compiled code keeps what the gradients of several classes need, and folds matrix products.
+
+    Without ``donated_buffer`` torch keeps it anyway. ``should_fold``: matrices multiply batches as one matrix, whose
+    copy is small beside what the compiler does otherwise. It copies a weight for each image where the images are not
+    contiguous and the weight needs no gradient, and torch's multi-head attention took four times as long so. An older
+    torch does not ask.
+    """
+    config: Any = torch._functorch.config
+    home: Any = torch._decomp.decompositions
+    usual: Any = getattr(home, "should_fold", None)
+    donated = config.patch(donated_buffer=False) if hasattr(config, "donated_buffer") else None
+
+    def fold(one: Tensor, other: Tensor, is_out: bool) -> bool:
+        return (max(one.ndim, other.ndim) >= 3 and min(one.ndim, other.ndim) <= 2) or usual(one, other, is_out)
+
+    with donated or nullcontext():
+        try:
+            home.should_fold = fold if usual is not None else None
+            yield
+        finally:
+            home.should_fold = usual
