@@ -57,7 +57,12 @@ class OnnxSource:
     """A file in the ONNX format, with its weights inside. Nothing but the graph's own operators is run."""
 
     prefix = "onnx"
+    path_form = "path/to/model.onnx"
     brings_weights = True
+
+    def takes_path(self, spec: str) -> bool:
+        """Whether a specification names a file in the ONNX format."""
+        return spec.endswith(".onnx")
 
     def outline(self, request: ModelRequest) -> nn.Module:
         """Refuse: there is nothing to load weights into."""
