@@ -101,11 +101,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def _get(name: str) -> Any:
     """Import a public name from its module (PEP 562)."""
     value = _value(name)
     globals()[name] = value
     return value
+
+
+if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
+    __getattr__ = _get
 
 
 def _value(name: str) -> Any:
