@@ -521,7 +521,7 @@ def test_the_range_of_the_images_is_looked_at(loaded: nn.Module, model: nn.Modul
 def test_a_models_own_classes_are_left_out_where_they_do_not_fit(loaded: nn.Module) -> None:
     loaded.fc = nn.Linear(12, 3)
     batch = F.hardtanh(images(1), -2, 2)
-    with pytest.warns(pellucid.PellucidWarning, match="states 4 names of classes and has 3"):
+    with pytest.warns(pellucid.PellucidWarning, match="states 4 class names and has 3"):
         assert pellucid.explain(loaded, batch).classes is None
     refused(OptionError, "4 names were given; the model has 3", loaded, batch, classes=list("abcd"))
 

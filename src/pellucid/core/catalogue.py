@@ -132,7 +132,7 @@ def summary(cls: type[Method]) -> str:
 
 
 def options(cls: type[Method]) -> dict[str, Any]:
-    """The options of a method and their defaults."""
+    """The options of a method with their defaults."""
     return {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]  # methods are dataclasses
 
 
