@@ -265,7 +265,7 @@ _MANY = 2**62
 
 def _number(item: Any) -> int:
     if isinstance(item, Region):
-        raise TargetError("a Region was given in a list; give one Region with a mask (B, *space)")
+        raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space)")
     if isinstance(item, bool) or not hasattr(item, "__index__"):
         raise TargetError(f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}")
     index = operator.index(item)
