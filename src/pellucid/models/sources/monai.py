@@ -26,8 +26,8 @@ VIT_HEAD = "classification_head."
 class MonaiSource:
     """MONAI's classification networks by their names, in two dimensions, or in three with ``-3d`` at the end.
 
-    One input channel and two classes, unless a checkpoint or ``num_classes`` says otherwise. The ViT takes
-    224² pixels or 96³ voxels in patches of 16, and answers with its logits: the tanh that MONAI puts after
+    One input channel and two classes, unless a checkpoint or ``num_classes`` states others. The ViT takes
+    224² pixels or 96³ voxels in patches of 16, and returns its logits: the tanh that MONAI puts after
     them is left out.
     """
 

@@ -37,7 +37,7 @@ def _create(
 ) -> nn.Module:
     import timm
 
-    # Only registered names: "hf-hub:…" would fetch whatever the name says.
+    # Only registered names: "hf-hub:…" would download whatever it names.
     if ":" in name or not timm.is_model(name):
         raise SourceError(
             f"timm:{name} is no timm model{did_you_mean(name, timm.list_models())}; timm.list_models() names them"

@@ -45,12 +45,12 @@ class TorchvisionSource:
         weights = _default_weights(request.name)
         categories = tuple(weights.meta["categories"])
         count = number_of_classes(model, describe("", model).heads[0])
-        pictures = request.name not in _names(video=True)
+        images = request.name not in _names(video=True)
         channels = request.in_channels or 3
         return ModelInfo(
             classes=categories if len(categories) == count else None,
-            preprocessing=_preprocessing(weights, channels, model) if pictures else None,
-            input_size=None if pictures else (channels, *_video_size(weights)),
+            preprocessing=_preprocessing(weights, channels, model) if images else None,
+            input_size=None if images else (channels, *_video_size(weights)),
         )
 
 

@@ -31,7 +31,7 @@ FINDINGS = 18
 class XRVSource:
     """torchxrayvision's classifiers by the names of their weights, or bare ``densenet121`` and ``resnet50``.
 
-    The model answers with the logits: torchxrayvision's own sigmoid, and its scaling by operating points, come
+    The model returns the logits: torchxrayvision's own sigmoid, and its scaling by operating points, come
     after them and are left out. Its weights are pickled; they are read without running anything in them.
     """
 
