@@ -68,7 +68,7 @@ def _explaining(method: str = "gradcam", layers: int = 0, classes: int = 0, fast
         targets = torch.arange(classes).expand(len(images), -1) if classes else 0
         names = LAYERS[type(model).__name__][-layers:] if layers else None
         runtime = replace(FAST if fast else pellucid.Runtime(), batch_size=len(images))
-        explainer = pellucid.Explainer(model, method, names, runtime=runtime)
+        explainer = pellucid.Explainer(model, method, layers=names, runtime=runtime)
         return lambda: explainer(images, targets)
 
     return make

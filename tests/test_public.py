@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -18,20 +19,35 @@ CLASSES = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issu
 
 def test_the_namespace_is_sorted_and_complete() -> None:
     assert pellucid.__all__ == sorted(pellucid.__all__, key=lambda name: (name[0].islower(), name))
-    assert pellucid.__all__ == list(pellucid._HOMES)
+    assert sorted(pellucid.__all__) == sorted([*pellucid._HOMES, *pellucid._MODULES, "__version__"])
     assert dir(pellucid) == sorted(pellucid.__all__)
     designed = {
-        *("Explainer", "Explanation", "Image", "Method", "Runtime", "PellucidError", "explain", "overlay"),
+        *("Explainer", "Explanation", "Image", "Runtime", "PellucidError", "explain", "overlay"),
         *("recommended_layers", "available_methods", "load_model", "read_image", "load_explanation"),
+        *("errors", "methods", "metrics", "phantom"),
+        # What a method or preprocessing of one's own is written with.
+        *("Attribution", "Geometry", "Method", "Preprocessing", "Probe", "Region", "Targets", "register_method"),
     }
     assert designed <= set(pellucid.__all__)
 
 
-@pytest.mark.parametrize("name", pellucid.__all__)
-def test_every_name_is_what_stands_in_its_home(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(pellucid._HOMES))
+def test_every_name_is_what_its_module_defines(name: str) -> None:
     home = importlib.import_module(f"pellucid.{pellucid._HOMES[name]}")
     assert getattr(pellucid, name) is getattr(home, name)
     assert inspect.getdoc(getattr(pellucid, name))
+
+
+@pytest.mark.parametrize("name", pellucid._MODULES)
+def test_modules_are_attributes_in_a_fresh_process(name: str) -> None:
+    code = f"import pellucid; print(pellucid.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout.strip(), done.stderr) == (f"pellucid.{name}", "")
+
+
+def test_the_version_is_the_package_s() -> None:
+    assert pellucid.__version__ == metadata.version("pellucid")
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", pellucid.__version__)
 
 
 def test_type_checkers_see_the_same_names() -> None:
@@ -42,11 +58,20 @@ def test_type_checkers_see_the_same_names() -> None:
         for name in names.split(", ")
     }
     assert seen == pellucid._HOMES
+    (modules,) = re.findall(r"from pellucid import (.+)", block)
+    assert tuple(modules.split(", ")) == pellucid._MODULES
+    assert "__version__: str" in block
 
 
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'pellucid' has no attribute 'explian'"):
         _ = pellucid.explian
+
+
+def test_a_warning_points_at_the_line_outside_of_the_package() -> None:
+    with pytest.warns(errors.PellucidWarning, match="look here") as caught:
+        errors.warn("look here")
+    assert caught[0].filename == __file__
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -11,14 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import errors as errors
-    from pellucid.core.explanation import Explanation, load_explanation
+    from pellucid import errors, methods, metrics, phantom
+    from pellucid.core.archive import load_explanation
+    from pellucid.core.attribution import Attribution
+    from pellucid.core.catalogue import register_method
+    from pellucid.core.explanation import Explanation
+    from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
     from pellucid.core.method import Method
+    from pellucid.core.probe import Probe
     from pellucid.core.runtime import Runtime
-    from pellucid.core.target import Region
+    from pellucid.core.target import Region, Targets
     from pellucid.errors import PellucidError, PellucidWarning
     from pellucid.io import read_image, read_series
+    from pellucid.models.preprocessing import Preprocessing
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay
     from pellucid.run.explain import Explainer, explain
@@ -27,20 +33,27 @@ if TYPE_CHECKING:
     from pellucid.run.prepare import prepare
     from pellucid.run.writing import write
 
-# Loaded when first used: `pellucid --help` has no need of torch.
+    __version__: str
+
+# Imported on first use: `pellucid --help` must not wait for torch.
 _HOMES = {
+    "Attribution": "core.attribution",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
+    "Geometry": "core.geometry",
     "Image": "core.image",
     "Method": "core.method",
     "ModelInfo": "models.sources",
     "PellucidError": "errors",
     "PellucidWarning": "errors",
+    "Preprocessing": "models.preprocessing",
+    "Probe": "core.probe",
     "Region": "core.target",
     "Runtime": "core.runtime",
+    "Targets": "core.target",
     "available_methods": "run.methods",
     "explain": "run.explain",
-    "load_explanation": "core.explanation",
+    "load_explanation": "core.archive",
     "load_model": "models.sources",
     "model_info": "models.sources",
     "overlay": "render",
@@ -48,42 +61,69 @@ _HOMES = {
     "read_image": "io",
     "read_series": "io",
     "recommended_layers": "run.layers",
+    "register_method": "core.catalogue",
     "write": "run.writing",
 }
+_MODULES = ("errors", "methods", "metrics", "phantom")
 
 __all__ = [
+    "Attribution",
     "Explainer",
     "Explanation",
+    "Geometry",
     "Image",
     "Method",
     "ModelInfo",
     "PellucidError",
     "PellucidWarning",
+    "Preprocessing",
+    "Probe",
     "Region",
     "Runtime",
+    "Targets",
+    "__version__",
     "available_methods",
+    "errors",
     "explain",
     "load_explanation",
     "load_model",
+    "methods",
+    "metrics",
     "model_info",
     "overlay",
+    "phantom",
     "prepare",
     "read_image",
     "read_series",
     "recommended_layers",
+    "register_method",
     "write",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its home (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
-    value = getattr(import_module(f"pellucid.{_HOMES[name]}"), name)
+def _get(name: str) -> Any:
+    """Import a public name from its module (PEP 562)."""
+    value = _value(name)
     globals()[name] = value
     return value
 
 
+if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
+    __getattr__ = _get
+
+
+def _value(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"pellucid.{name}")
+    if name in _HOMES:
+        return getattr(import_module(f"pellucid.{_HOMES[name]}"), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pellucid")
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+
+
 def __dir__() -> list[str]:
-    """The public names, loaded or not."""
+    """The public names, imported or not."""
     return __all__

@@ -1,20 +1,21 @@
-"""Every error that pellucid raises on purpose.
+"""The errors and the warning that pellucid raises, and helpers for their messages.
 
     PellucidError                     exit code 3
     ├── OptionError        ValueError     2   a value that an argument does not allow
     │   └── MethodError                   2   no explanation method of that name
     ├── ShapeError         ValueError     2   a tensor of the wrong rank, size or type
+    ├── ImageIndexError    IndexError     2   an image that an explanation does not contain
     ├── TargetError        ValueError     2   a class that the model does not have
     ├── LayerError         ValueError     2   a layer that the model does not have
-    ├── NoSpatialLayerError ValueError    3   a model without any layer that has a place for things
+    ├── NoSpatialLayerError ValueError    3   a model without a layer whose output has spatial positions
     ├── NoAttentionError   RuntimeError   3   a model without attention maps that could be read
-    ├── GradientError      RuntimeError   3   a score that no gradient reaches the layer from
-    ├── OutputError        TypeError      3   a model's answer that holds no class scores
+    ├── GradientError      RuntimeError   3   a score from which no gradient reaches the layer
+    ├── OutputError        TypeError      3   a model output that contains no class scores
     ├── SourceError        ValueError     2   a model specification that names nothing
     ├── CheckpointError    ValueError     3   a weights file that is unsafe, broken or does not fit
-    ├── ImageError         ValueError     3   a file that is not a picture we can read
-    ├── ExportError        ValueError     3   a result that a picture's source does not allow
-    ├── OutputExistsError  RuntimeError   3   a result that is already there
+    ├── ImageError         ValueError     3   a file that is not a readable image
+    ├── ExportError        ValueError     3   a result that the image's source does not allow
+    ├── OutputExistsError  RuntimeError   3   a result that exists already
     ├── WriteError         RuntimeError   3   a result that cannot be written
     ├── TransferError      RuntimeError   3   a server that cannot be reached, or refuses
     └── MissingPackageError RuntimeError  3   an optional package that is needed and not installed
@@ -25,6 +26,8 @@ with when the error ends the whole command. ``PellucidWarning`` is the category 
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 from textwrap import shorten
@@ -53,6 +56,12 @@ class ShapeError(PellucidError, ValueError):
     exit_code = 2
 
 
+class ImageIndexError(PellucidError, IndexError):
+    """An image that an explanation does not contain, or a selection that selects no images."""
+
+    exit_code = 2
+
+
 class TargetError(PellucidError, ValueError):
     """A class that the model does not have, or a number of targets that does not fit the images."""
 
@@ -66,11 +75,11 @@ class LayerError(PellucidError, ValueError):
 
 
 class NoSpatialLayerError(PellucidError, ValueError):
-    """A model without any layer whose output has more than one place."""
+    """A model without a layer whose output has more than one spatial position."""
 
 
 class NoAttentionError(PellucidError, RuntimeError):
-    """A model without attention maps that could be read."""
+    """A model without attention maps that can be read."""
 
 
 class GradientError(PellucidError, RuntimeError):
@@ -78,7 +87,7 @@ class GradientError(PellucidError, RuntimeError):
 
 
 class OutputError(PellucidError, TypeError):
-    """A model's answer in which no class scores were found."""
+    """A model output in which no class scores were found."""
 
 
 class SourceError(PellucidError, ValueError):
@@ -92,15 +101,15 @@ class CheckpointError(PellucidError, ValueError):
 
 
 class ImageError(PellucidError, ValueError):
-    """A file that is not a picture that can be read."""
+    """A file that is not a readable image."""
 
 
 class ExportError(PellucidError, ValueError):
-    """A result that a picture's source does not allow."""
+    """A result that the image's source does not allow."""
 
 
 class OutputExistsError(PellucidError, RuntimeError):
-    """A result that is already there and was not to be replaced."""
+    """A result that exists already and must not be replaced."""
 
 
 class WriteError(PellucidError, RuntimeError):
@@ -108,7 +117,7 @@ class WriteError(PellucidError, RuntimeError):
 
 
 class TransferError(PellucidError, RuntimeError):
-    """A server that cannot be reached, or that refuses; ``retry``: whether to ask again may help."""
+    """A server that cannot be reached or that refuses; ``retry``: whether another attempt may succeed."""
 
     def __init__(self, message: str, retry: bool = False) -> None:
         super().__init__(message)
@@ -120,14 +129,24 @@ class MissingPackageError(PellucidError, RuntimeError):
 
 
 class PellucidWarning(UserWarning):
-    """Something that was done, and that is probably not what was meant."""
+    """Something was done that is probably not what was intended."""
+
+
+def warn(message: str, category: type[Warning] = PellucidWarning) -> None:
+    """Warn, pointing at the line outside of pellucid that led here."""
+    level, frame = 1, sys._getframe()  # warnings.warn counts frames; from Python 3.12 it can skip a package itself
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pellucid":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch says that memory does not suffice: of a GPU by the error's kind, of the CPU by its words."""
-    words = str(error)
+    """Whether an error means out of memory: torch has a class for a GPU, and only a message for the CPU."""
+    message = str(error)
     return (
-        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in words or "not enough memory" in words
+        type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in message
+        or "not enough memory" in message
     )
 
 
@@ -138,5 +157,5 @@ def did_you_mean(asked: str, known: Iterable[str], count: int = 5) -> str:
 
 
 def message_of(error: BaseException, width: int = 160) -> str:
-    """What another library's error said, as a part of a line of ours; its kind where it said nothing."""
+    """The message of another library's error, shortened to fit into one line; its class where it has none."""
     return shorten(str(error), width, placeholder=" …") or type(error).__name__

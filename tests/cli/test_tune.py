@@ -86,7 +86,7 @@ def test_fast_and_a_precision_are_too_much(explain: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
-    [(("--method", "gradcan"), "did you mean gradcam"), (("--device", "tpu9"), "torch does not know it")],
+    [(("--method", "gradcan"), "did you mean gradcam"), (("--device", "tpu9"), "torch has no such device")],
 )
 def test_wrong_options(pellucid: Command, model: Command, arguments: tuple[str, ...], part: str) -> None:
     result = pellucid("tune", model(), *arguments)

@@ -22,7 +22,7 @@ def made(name: str) -> type[Method]:
         fuse: Literal["mean", "max"] = "mean"
         note: str = ""
 
-        def attribute(self, probe, images, targets):
+        def attribute(self, probe, targets):
             raise NotImplementedError
 
     return Own

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import pellucid
-from pellucid.core.explanation import Explanation, load_explanation
+from pellucid.core.archive import load_explanation
+from pellucid.core.explanation import Explanation
 from pellucid.errors import ImageError
 from tests.networks import TinyCNN, images, seeded
 

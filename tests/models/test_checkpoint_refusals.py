@@ -168,7 +168,7 @@ def twice(path: Path) -> None:
         (tar, "PATH: a tar archive of torch before 0.4 is not read; save model.state_dict()"),
         (bomb, "PATH: compressed entries are not read; save the file with torch.save"),
         (overlapping, "PATH: compressed entries are not read; save the file with torch.save"),
-        (twice, "PATH: an entry is hidden or there twice; save the file with torch.save"),
+        (twice, "PATH: an entry is hidden or occurs twice; save the file with torch.save"),
         (lambda path: path.write_bytes(b""), "PATH: a weights file was expected, got an empty file; save it again"),
     ],
     ids=["TorchScript", "tar", "compressed", "overlapping", "twice", "empty"],

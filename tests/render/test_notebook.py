@@ -160,7 +160,7 @@ def test_an_empty_map_says_why(reason: str, value: float, bias: float) -> None:
         model.features[3].weight.fill_(1)
         model.features[3].bias.fill_(1)
         model.fc.weight.fill_(-1)
-    found = pellucid.explain(model, images(1) + value, "hirescam", 1, ["features.2"])
+    found = pellucid.explain(model, images(1) + value, "hirescam", 1, layers=["features.2"])
     assert found.why_degenerate == ((reason,),)
     assert f"shows nothing: {reason}" in page(found).text
     assert "shows nothing" not in page(explained()).text

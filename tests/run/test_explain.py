@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
@@ -149,7 +150,7 @@ def test_heads_that_cannot_be(model: nn.Module) -> None:
 def test_classes(model: nn.Module) -> None:
     assert pellucid.explain(model, images(1), classes=list("abcd")).classes == ("a", "b", "c", "d")
     refused(OptionError, "2 names were given; the model has 4", model, images(1), classes=["a", "b"])
-    refused(OptionError, "got the text 'abcd'", model, images(1), classes="abcd")
+    refused(OptionError, "got the string 'abcd'", model, images(1), classes="abcd")
 
 
 # Inputs and answers.
@@ -313,9 +314,9 @@ def test_requests_that_cannot_be(
         (images(1).numpy(), "ndarray"),
         ([images(1)], "list"),
         (None, "NoneType"),
-        ({}, "without entries"),
-        ({"x": images(2), "age": torch.zeros(3, 1)}, "equally many"),
-        ({"x": images(2), "age": torch.tensor(3.0)}, "equally many"),
+        ({}, "an empty mapping"),
+        ({"x": images(2), "age": torch.zeros(3, 1)}, "the same number of images"),
+        ({"x": images(2), "age": torch.tensor(3.0)}, "the same number of images"),
         ({"x": images(2), "age": 3}, "age: a tensor"),
     ],
 )
@@ -361,17 +362,21 @@ def test_more_classes_than_fit_a_run(kind: type[nn.Module], monkeypatch: pytest.
     layer = pellucid.recommended_layers(model, (32, 32))
     passes = []
     model.register_forward_hook(lambda *parts: passes.append(1))
-    whole = pellucid.explain(model, images(2), "hirescam", "all", layer)
+    whole = pellucid.explain(model, images(2), "hirescam", "all", layers=layer)
     assert whole.heatmaps.shape[1] == 11
     for maps in (1, 3):
         monkeypatch.setattr(module, "_MAPS_AN_IMAGE", maps)
         before = len(passes)
-        parts = pellucid.explain(model, images(2), "hirescam", "all", layer, runtime=pellucid.Runtime(batch_size=2))
+        parts = pellucid.explain(
+            model, images(2), "hirescam", "all", layers=layer, runtime=pellucid.Runtime(batch_size=2)
+        )
         assert len(passes) == before + 1  # one pass, however many runs
         same(whole, parts)
-    one_by_one = [pellucid.explain(model, images(2), "hirescam", index, layer) for index in range(11)]
+    one_by_one = [pellucid.explain(model, images(2), "hirescam", index, layers=layer) for index in range(11)]
     torch.testing.assert_close(whole.heatmaps, torch.cat([one.heatmaps for one in one_by_one], 1), **EXACT)
-    called = pellucid.explain(model, images(2), "hirescam", lambda z: z, layer, runtime=pellucid.Runtime(batch_size=2))
+    called = pellucid.explain(
+        model, images(2), "hirescam", lambda z: z, layers=layer, runtime=pellucid.Runtime(batch_size=2)
+    )
     torch.testing.assert_close(called.attributions, whole.attributions, **EXACT)
 
 
@@ -431,8 +436,10 @@ def test_nothing_tells_places_apart(model: nn.Module) -> None:
 def test_half_precision_is_close(kind: type[nn.Module], precision: str) -> None:
     model = seeded(kind).eval()
     layers = pellucid.recommended_layers(model, (32, 32))
-    exact = pellucid.explain(model, images(3), "hirescam", "all", layers)
-    half = pellucid.explain(model, images(3), "hirescam", "all", layers, runtime=pellucid.Runtime(precision=precision))
+    exact = pellucid.explain(model, images(3), "hirescam", "all", layers=layers)
+    half = pellucid.explain(
+        model, images(3), "hirescam", "all", layers=layers, runtime=pellucid.Runtime(precision=precision)
+    )
     assert half.heatmaps.dtype == half.attributions.dtype == half.logits.dtype == torch.float32
     assert not torch.equal(half.logits, exact.logits)
     assert correlation(half.attributions, exact.attributions) > 0.98
@@ -514,7 +521,7 @@ def test_the_range_of_the_images_is_looked_at(loaded: nn.Module, model: nn.Modul
 def test_a_models_own_classes_are_left_out_where_they_do_not_fit(loaded: nn.Module) -> None:
     loaded.fc = nn.Linear(12, 3)
     batch = F.hardtanh(images(1), -2, 2)
-    with pytest.warns(pellucid.PellucidWarning, match="states 4 names of classes and has 3"):
+    with pytest.warns(pellucid.PellucidWarning, match="states 4 class names and has 3"):
         assert pellucid.explain(loaded, batch).classes is None
     refused(OptionError, "4 names were given; the model has 3", loaded, batch, classes=list("abcd"))
 
@@ -533,3 +540,34 @@ def _identity(size: tuple[int, int]) -> object:
     from pellucid.core.geometry import Geometry
 
     return Geometry.identity(size)
+
+
+def test_positions_past_the_targets_are_deprecated() -> None:
+    model, batch = seeded(TinyCNN), images(2)
+    wanted = pellucid.explain(model, batch, "gradcam", 1, layers=["features.0"], fuse="max")
+    with pytest.warns(DeprecationWarning, match=r"explain takes layers=, fuse= by keyword") as caught:
+        found = pellucid.explain(model, batch, "gradcam", 1, ["features.0"], "max")
+    assert caught[0].filename == __file__
+    assert found.layers == wanted.layers
+    assert found.heatmaps.equal(wanted.heatmaps)
+    with pytest.warns(DeprecationWarning, match=r"Explainer takes layers= by keyword") as caught:
+        explainer = pellucid.Explainer(model, "gradcam", ["features.0"])
+    assert caught[0].filename == __file__
+    assert explainer == pellucid.Explainer(model, "gradcam", layers=["features.0"])
+
+
+def test_explain_explainer_and_the_command_line_have_one_order() -> None:
+    from pellucid.cli.explain import explain as command
+
+    signature = inspect.signature(pellucid.explain).parameters
+    assert list(signature)[:4] == ["model", "images", "method", "targets"]
+    keywords = [name for name, one in signature.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert keywords == list(signature)[4:]
+    explainer = inspect.signature(pellucid.Explainer).parameters
+    assert list(explainer) == ["model", "method", *keywords]
+    assert [name for name, one in explainer.items() if one.kind is inspect.Parameter.KEYWORD_ONLY] == keywords
+    singular = {"layer": "layers", "target": "targets"}  # options that are repeated, or take one value
+    options = [singular.get(name, name) for name in inspect.signature(command).parameters]
+    shared = [name for name in options if name in signature]
+    assert shared == [name for name in signature if name in shared]
+    assert {"method", "targets", "layers", "fuse", "classes"} <= set(shared)

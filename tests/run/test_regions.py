@@ -283,15 +283,15 @@ def test_a_class_that_is_predicted_nowhere_has_an_empty_map() -> None:
         ),
         (
             (1, torch.ones(2, 16, 16, dtype=torch.bool)),
-            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one an image, got (2, 16, 16)",
+            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one for each image, got (2, 16, 16)",
         ),
         (
             (1, torch.ones(16, dtype=torch.bool)),
-            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one an image, got (16,)",
+            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one for each image, got (16,)",
         ),
         (
             (1, torch.ones(3, 1, 16, 16, dtype=torch.bool)),
-            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one an image, got (3, 1, 16, 16)",
+            "a Region's mask must be of shape (32, 32), or (3, 32, 32) with one for each image, got (3, 1, 16, 16)",
         ),
         ((3, None), "class 3 was asked for; the model has 3 classes, 0 to 2"),
         ((-1, None), "class -1 was asked for; the model has 3 classes, 0 to 2"),
@@ -312,7 +312,7 @@ def test_a_small_place_that_the_map_has_no_room_for() -> None:
     with pytest.raises(TargetError) as error:
         explained(network(), batch(1), pellucid.Region(1, mask))
     assert str(error.value) == (
-        "a Region's mask has no place left at the size (16, 16) of the map: give one of that size"
+        "a Region's mask has no position left at the map's size (16, 16): give one of that size"
     )
 
 

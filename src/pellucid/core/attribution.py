@@ -1,4 +1,4 @@
-"""What a method makes: a map on the layer's own grid."""
+"""``Attribution``: what a method returns, maps on the layer's own grid."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pellucid.core.shapes import Activations, Maps, Scores, Weights
 from pellucid.core.space import DEGENERATE, degenerate, weighted_sum
 
 NOT_FINITE = "not finite"
@@ -16,20 +17,20 @@ CONSTANT = "constant"
 
 @dataclass(frozen=True, eq=False)
 class Attribution:
-    """Maps on the layer's grid, unscaled, sign kept.
+    """Maps on the layer's grid, unscaled and with their sign.
 
-    ``values`` (B, K, *grid). A method that weighs channels also gives its ``weights`` (B, K, C, *grid or
-    ones) and ``activations`` (B, 1, C, *grid): wrappers work on them, and they tell why a map is empty.
-    ``checks`` are figures (B, K) by which the map can be judged, such as what is missing to its sum.
+    ``values`` (B, K, *grid). A method that weights channels also gives its ``weights`` (B, K, C, *grid or
+    ones) and ``activations`` (B, 1, C, *grid): wrappers work on them, and they explain why a map is empty.
+    ``checks`` are figures (B, K) to judge the map by, such as how much its sum differs from the expected one.
     """
 
-    values: Tensor
-    weights: Tensor | None = None
-    activations: Tensor | None = None
-    checks: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Maps
+    weights: Weights | None = None
+    activations: Activations | None = None
+    checks: Mapping[str, Scores] = field(default_factory=dict)
 
     def why_degenerate(self) -> tuple[tuple[str | None, ...], ...]:
-        """Why each of the (B, K) maps shows nothing; None where it shows something."""
+        """The reason why each of the (B, K) maps shows nothing; None for a map that shows something."""
         flags = degenerate(self.values)
         if not flags.any():
             return tuple((None,) * flags.shape[1] for _ in range(flags.shape[0]))
@@ -50,7 +51,7 @@ class Attribution:
         return NEGATIVE if negative else CONSTANT
 
     def _signed(self) -> Tensor:
-        """The evidence before a formula's last ReLU."""
+        """The evidence before the formula's last ReLU."""
         if self.weights is None or self.activations is None:
             return self.values
         return weighted_sum(self.weights, self.activations)

@@ -1,33 +1,90 @@
-"""The methods by name. A method enters by standing in a file of ``pellucid.methods`` with its decorator."""
+"""The explanation methods by name, and their options as text.
+
+A method registers itself with the decorator ``@register_method("name")``. Its module is a file in ``pellucid.methods``,
+or belongs to another package that names it in the entry point group ``pellucid.methods``. All of them are imported
+when the catalogue is first asked.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
+from importlib.metadata import EntryPoint
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from pellucid.core.method import Method
-from pellucid.errors import MethodError, OptionError, did_you_mean
+from pellucid.core.plugins import Plugins
+from pellucid.errors import MethodError, OptionError, did_you_mean, warn
+
+PACKAGE = "pellucid.methods"
+"""The package whose files are imported; other packages use the same name as their entry point group."""
 
 _METHODS: dict[str, type[Method]] = {}
 M = TypeVar("M", bound=type[Method])
 
 
-def method(name: str) -> Callable[[M], M]:
-    """Register a method under ``name``. A name belongs to one class."""
+def register_method(name: str) -> Callable[[M], M]:
+    """Register a method under ``name``: the decorator of a method's class.
+
+    Raises:
+        MethodError: another class has this name.
+    """
 
     def register(cls: M) -> M:
         known = _METHODS.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise MethodError(f"method {name!r} is registered twice: {known.__qualname__} and {cls.__qualname__}")
+        if known is not None and _path(known) != _path(cls):
+            raise MethodError(f"method {name!r} is registered twice, by {_path(known)} and {_path(cls)}: rename one")
         cls.name = name
         _METHODS[name] = cls
         return cls
 
     return register
+
+
+method = register_method
+"""The same decorator, by its first name."""
+
+
+def _path(cls: type[Method]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _use(entry: EntryPoint) -> None:
+    """Import an entry point's module, which registers the method of that name."""
+    try:
+        entry.load()
+        _check_registered(entry)
+    except BaseException:
+        for name in [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]:
+            del _METHODS[name]
+        raise
+
+
+def _check_registered(entry: EntryPoint) -> None:
+    cls = _METHODS.get(entry.name)
+    if cls is None:
+        raise MethodError(f"{entry.value} registers no method {entry.name!r}: decorate its class with that name")
+    if cls.__module__.startswith(f"{PACKAGE}.") and not entry.module.startswith(f"{PACKAGE}."):
+        raise MethodError(f"pellucid has a method {entry.name!r} of its own: rename the other one")
+
+
+_PLUGINS = Plugins(PACKAGE, _use)
+
+
+def load() -> None:
+    """Import all methods: the files of ``pellucid.methods`` and what other packages add."""
+    importlib.import_module(PACKAGE)  # by name: core imports no method
+    _PLUGINS.load()
+
+
+def registered() -> Mapping[str, type[Method]]:
+    """All methods by name."""
+    load()
+    return _METHODS
 
 
 @contextmanager
@@ -41,39 +98,46 @@ def forgetting(cls: type[Method]) -> Iterator[None]:
 
 def names() -> list[str]:
     """The names of all methods, sorted."""
-    return sorted(_METHODS)
+    return sorted(registered())
 
 
 def black_box_methods() -> list[str]:
-    """The names of the methods that ask a network for its scores alone, sorted."""
-    return [name for name, cls in sorted(_METHODS.items()) if not _looks(cls)]
+    """The names of the methods that need nothing but a model's scores, sorted."""
+    return [name for name, cls in sorted(registered().items()) if not _looks_inside(cls)]
 
 
-def _looks(cls: type[Method]) -> bool:
+def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 
 
 def find(name: str) -> type[Method]:
-    """The class of a method, or an error that says which there are."""
-    if name not in _METHODS:
-        known = ", ".join(names())
-        raise MethodError(f"method {name!r} was asked for; there are {known}{did_you_mean(name, _METHODS)}")
-    return _METHODS[name]
+    """The class of a method. A broken entry point of that name is reported by a ``PellucidWarning``.
+
+    Raises:
+        MethodError: there is no method of that name.
+    """
+    known = registered()
+    if name in _PLUGINS.failures:
+        warn(_PLUGINS.failures[name])
+    if name not in known:
+        listed = ", ".join(names())
+        raise MethodError(f"method {name!r} was asked for; there are {listed}{did_you_mean(name, known)}")
+    return known[name]
 
 
 def summary(cls: type[Method]) -> str:
-    """The first line of the file that the method stands in: name, paper, what it does."""
+    """The first line of the method's module: name, paper, what it does."""
     doc = sys.modules[cls.__module__].__doc__ or cls.__doc__ or ""
     return doc.strip().splitlines()[0] if doc.strip() else ""
 
 
 def options(cls: type[Method]) -> dict[str, Any]:
-    """The options of a method and their defaults."""
+    """The options of a method with their defaults."""
     return {field.name: field.default for field in fields(cls)}  # type: ignore[arg-type]  # methods are dataclasses
 
 
 def settings(given: Method | type[Method]) -> dict[str, str | int | float | bool | None]:
-    """A method's options, or a class's defaults, in plain values: a wrapped method is its name, where that says all."""
+    """A method's options, or a class's defaults, as plain values. A wrapped method with default options is its name."""
     cls = given if isinstance(given, type) else type(given)
     return {key: _plain(getattr(given, key)) for key in options(cls)}
 

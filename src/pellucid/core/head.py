@@ -1,4 +1,4 @@
-"""How a model's logits are to be read: one class of many, several findings, or one finding."""
+"""The head: how a model's logits are read, as one class of many, several findings, or one finding."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def check_head(head: str) -> None:
 
 
 def resolve_head(head: str, stated: str | None, count: int) -> str:
-    """The head to read ``count`` logits with: what was asked, else what the model's source states.
+    """The head to read ``count`` logits with: the one that was asked for, else the one that the model's source states.
 
-    "auto" is binary for one logit, else what the source says, else softmax.
+    "auto" is binary for one logit, else what the source states, else softmax.
     """
     if head == "auto":
         return "binary" if count == 1 else stated or "softmax"
@@ -34,7 +34,7 @@ def class_logits(logits: Tensor, head: str) -> Tensor:
 
 
 def over_places(logits: Tensor) -> Tensor:
-    """Scores of the classes, (B, C): the logits, or the means of maps of logits (B, C, *space) over the places."""
+    """Scores of the classes, (B, C): the logits, or the means of maps of logits (B, C, *space) over their positions."""
     return logits.flatten(2).mean(dim=2) if logits.ndim > 2 else logits
 
 

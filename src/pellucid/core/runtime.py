@@ -1,4 +1,4 @@
-"""Where and how an explanation is computed."""
+"""``Runtime``: the device, precision, batch size and seed that an explanation is computed with."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, precision, memory format, images a pass, and the seed of whatever draws numbers.
+    """Device, precision, memory format, batch size, and the seed of all random numbers.
 
-    ``device`` "auto" is where the model is. ``precision`` None is the model's own; "auto" takes precision, memory
-    format and compiling as ``pellucid tune`` found them fastest for this model, method and machine with maps that
-    agree with float32's, and is float32 where nothing was measured. Another device, precision
-    or memory format works on a private copy of the model, refreshed when its parameters change; the
-    caller's model never moves. ``compile``: predictions, and gradients at layers, run as ``torch.compile`` makes
-    them, which takes a minute the first time (a network and layer, an input shape); passes that must be watched from
-    inside, as for attention, or that go back to the image, run as they are written. ``batch_size`` images go through
-    the network at a time.
+    ``device`` "auto" is the model's. ``precision`` None is the model's own; "auto" uses the precision, memory format
+    and compilation that ``pellucid tune`` measured as fastest for this model, method and machine with maps that agree
+    with float32's, and float32 where nothing was measured. For another device, precision or memory format a private
+    copy of the model is used, which is refreshed when its parameters change; the caller's model never moves.
+    ``compile``: predictions, and gradients at layers, run through ``torch.compile``, which takes about a minute the
+    first time for each network, layer and input shape; passes that capture attention or go back to the image run
+    uncompiled. ``batch_size`` is the number of images in one forward pass.
     """
 
     device: str | torch.device = "auto"
@@ -34,7 +33,7 @@ class Runtime:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what torch would refuse later, and less clearly."""
+        """Refuse values that torch would refuse later, with a less clear message."""
         if self.precision not in (None, AUTO, *PRECISIONS):
             names = ", ".join((*PRECISIONS, AUTO))
             raise OptionError(f"precision {self.precision!r} was asked for; there are {names}")
@@ -47,7 +46,7 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """The precision as torch's type; None is the model's own. "auto" has none before it is resolved."""
+        """The precision as a torch dtype; None is the model's own. "auto" has none before it is resolved."""
         return None if self.precision is None else PRECISIONS[self.precision]
 
 
@@ -56,7 +55,7 @@ def _check_device(name: str | torch.device) -> None:
         device = torch.device(name)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise OptionError(f"device {name!r} was asked for; torch does not know it ({reason})") from None
+        raise OptionError(f"device {name!r} was asked for; torch has no such device ({reason})") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise OptionError(f"device {str(name)!r} was asked for; torch sees no GPU here: use 'cpu' or 'auto'")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

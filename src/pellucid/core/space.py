@@ -1,4 +1,4 @@
-"""Arithmetic on maps of any rank: pool, weigh, upsample, scale. Everything here can be differentiated."""
+"""Arithmetic on maps of any rank: pooling, weighted sums, upsampling, scaling. All of it is differentiable."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from pellucid.errors import OptionError
 
 DEGENERATE = 1e-5
-"""A map whose values spread over less than this part of its largest magnitude shows nothing."""
+"""A map whose values vary by less than this fraction of its largest magnitude shows nothing."""
 
 FLAT = 0.01
-"""A mean over the channels that moves by less than this part of the channels' own size does not tell a direction."""
+"""A mean over the channels that varies by less than this fraction of the channels' size gives no direction."""
 
 _MODES = {
     "linear": {1: "linear", 2: "bilinear", 3: "trilinear"},
@@ -25,12 +25,12 @@ _MODES = {
 
 
 def spatial_mean(values: Tensor) -> Tensor:
-    """Mean over the grid of (B, K, C, *grid), kept as ones: (B, K, C, 1, …)."""
+    """Mean over the grid of (B, K, C, *grid), kept with size 1: (B, K, C, 1, …)."""
     return values.mean(dim=tuple(range(3, values.ndim)), keepdim=True)
 
 
 def spatial_sum(values: Tensor) -> Tensor:
-    """Sum over the grid of (B, K, C, *grid), kept as ones: (B, K, C, 1, …)."""
+    """Sum over the grid of (B, K, C, *grid), kept with size 1: (B, K, C, 1, …)."""
     return values.sum(dim=tuple(range(3, values.ndim)), keepdim=True)
 
 
@@ -38,7 +38,7 @@ def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
     """Sum over the channels of weights × activations: (B, K, *grid).
 
     ``weights`` is (B, K, C, *grid) or (B, K, C, 1, …), ``activations`` (B, 1, C, *grid). The product
-    (B, K, C, *grid) is never held.
+    (B, K, C, *grid) is never materialised.
     """
     if weights[0, 0, 0].numel() == 1:
         return torch.einsum("bkc,bc...->bk...", weights.flatten(2), activations.squeeze(1))
@@ -46,9 +46,9 @@ def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
 
 
 def upsample(maps: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
-    """Bring maps (B, K, *grid) to (B, K, *size), pixel centres at half integers.
+    """Interpolate maps (B, K, *grid) to (B, K, *size), pixel centres at half integers.
 
-    ``mode``: linear (bilinear, trilinear: by the rank), bilinear, bicubic or nearest.
+    ``mode``: linear (bilinear or trilinear, by the rank), bilinear, bicubic or nearest.
     """
     rank = maps.ndim - 2
     if rank not in _MODES.get(mode, {}):
@@ -61,13 +61,13 @@ def upsample(maps: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
 
 
 def scale(maps: Tensor) -> Tensor:
-    """Stretch each map of (B, K, *space) to [0, 1]: (m − min) / (max − min); a constant map becomes 0."""
+    """Scale each map of (B, K, *space) to [0, 1]: (m − min) / (max − min); a constant map becomes 0."""
     low, spread = _range(maps)
     return (maps - low).div_(spread)
 
 
 def _range(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Each map's minimum, and its maximum less that; 1 for a constant map."""
+    """Each map's minimum, and the difference to its maximum; 1 for a constant map."""
     grid = tuple(range(2, maps.ndim))
     low = maps.amin(dim=grid, keepdim=True)
     spread = maps.amax(dim=grid, keepdim=True) - low
@@ -86,42 +86,42 @@ def degenerate(values: Tensor) -> Tensor:
 
 
 def heatmap(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
-    """The positive part of (B, K, *grid), brought to ``size``, then to [0, 1]; degenerate maps are zeros."""
+    """The positive part of (B, K, *grid), upsampled to ``size``, then scaled to [0, 1]; degenerate maps are zeros."""
     shown = ~degenerate(values).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
     clean = torch.where(shown, values, torch.zeros_like(values)).relu()
     large = upsample(clean, size, mode)
     if large.requires_grad:
         return scale(large)
     low, spread = _range(large)
-    return large.sub_(low).div_(spread)  # in its own memory: for many maps, to get more takes longest
+    return large.sub_(low).div_(spread)  # in place: for many maps, allocating memory takes longest
 
 
 def centred(values: Tensor) -> Tensor:
-    """(B, K, C, *grid) less each channel's mean over the places."""
+    """(B, K, C, *grid) minus each channel's mean over the grid."""
     return values - spatial_mean(values)
 
 
 def first_component(values: Tensor) -> Tensor:
     """Project (B, K, C, *grid) onto its first singular vector over the channels: (B, K, *grid).
 
-    With X the (places × C) matrix, X = U Σ Vᵀ, the result is X v₁; of centred values that is the first
-    principal component. A singular vector has no sign of its own: the projection is turned so that it correlates
-    positively, over the places, with the mean over the channels. Where that mean is the same everywhere (as behind
-    a layer norm), so that its largest magnitude is positive.
+    With X the (positions × C) matrix, X = U Σ Vᵀ, the result is X v₁; for centred values that is the first
+    principal component. The sign of a singular vector is arbitrary: the projection gets the sign with which it
+    correlates positively, over the positions, with the mean over the channels. Where that mean is constant (as after
+    a layer norm), its value of largest magnitude is made positive.
     """
     matrix = values.flatten(3).transpose(2, 3)
-    # A map with a value that is not finite has no components, and must not spoil the others' decomposition.
-    whole = matrix.isfinite().flatten(2).all(-1)[..., None]
-    matrix = torch.where(whole[..., None], matrix, torch.zeros_like(matrix))
+    # A map with a value that is not finite has no components, and would make the decomposition of the others fail.
+    finite = matrix.isfinite().flatten(2).all(-1)[..., None]
+    matrix = torch.where(finite[..., None], matrix, torch.zeros_like(matrix))
     _, _, right = torch.linalg.svd(matrix, full_matrices=False)
     projection = (matrix @ right[..., 0, :, None]).squeeze(-1)
-    signed = torch.where(_is_turned(projection, matrix), -projection, projection)
-    signed = torch.where(whole, signed, torch.full_like(signed, torch.nan))
+    signed = torch.where(_has_wrong_sign(projection, matrix), -projection, projection)
+    signed = torch.where(finite, signed, torch.full_like(signed, torch.nan))
     return signed.reshape(*values.shape[:2], *values.shape[3:])
 
 
-def _is_turned(projection: Tensor, matrix: Tensor) -> Tensor:
-    """Whether a projection (B, K, places) of (B, K, places, C) points the wrong way, (B, K, 1)."""
+def _has_wrong_sign(projection: Tensor, matrix: Tensor) -> Tensor:
+    """Whether a projection (B, K, positions) of (B, K, positions, C) has the wrong sign, (B, K, 1)."""
     mean = matrix.mean(dim=-1)
     mean = mean - mean.mean(dim=-1, keepdim=True)
     flat = mean.square().mean(dim=-1) <= FLAT**2 * matrix.square().mean(dim=(-2, -1))

@@ -1,4 +1,4 @@
-"""Which class scores are explained: what the user asked, and what it comes to once the logits are known."""
+"""``Targets`` and ``Region``: which class scores are explained, and their values once the logits are known."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """The target for a network that answers with a map of logits (B, C, *space): one class, at some places.
+    """The target for a network that outputs a map of logits (B, C, *space): one class, within a region.
 
     Its score is the mean of the class's logit over ``mask``, a bool tensor or array (*space) or (B, *space) at the
-    input's or the map's size (and brought to the map's by nearest neighbour). None: the places where the network
-    predicts the class in the image as it was given (its logit is the largest; of sigmoid heads, and of a single
-    class, it is above 0). Where there is no place, the explanation's map is empty. ``class_``: a number or a name.
+    input's or the map's size (resized to the map's by nearest neighbour). None stands for the positions where the
+    network predicts the class in the unchanged image: its logit is the largest, or above 0 for sigmoid heads and for a
+    single class. Where there is no such position, the explanation's map is empty. ``class_``: a number or a name.
 
     Raises:
-        TargetError: the mask is not of bool, or the class neither a number nor a name.
+        TargetError: the mask is not of dtype bool, or the class is neither a number nor a name.
     """
 
     class_: int | str
     mask: Tensor | npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no mask and no class."""
+        """Refuse values that are no mask or no class."""
         if not isinstance(self.class_, str):
             _number(self.class_)
         kind = getattr(self.mask, "dtype", type(self.mask).__name__)
@@ -45,7 +45,7 @@ class Region:
 
 
 Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] | Region
-"""What a user may ask: "predicted", "all", an index, a class name, a list (one an image), a tensor (B,) or
+"""What a user may ask for: "predicted", "all", an index, a class name, a list (one for each image), a tensor (B,) or
 (B, K), a callable from logits to scores (B,) or (B, K), or a ``Region``."""
 
 
@@ -53,10 +53,10 @@ Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] 
 class Targets:
     """The scores to explain, for the images of one batch; pure functions of the logits (B, C) or (B, C, *space).
 
-    Of a map of logits, the classes' scores are the means over all places, or over those of a ``Region``.
-    ``first`` and ``stop`` choose a run of the K columns, so that many classes can be done in parts. ``head``
-    (softmax or sigmoid) says where a class counts as predicted; ``size`` is the input's. A Region that is asked
-    for is kept as its class, the ``request``, and as ``within``.
+    For a map of logits, a class's score is the mean over all positions, or over those of a ``Region``.
+    ``first`` and ``stop`` select a chunk of the K columns, so that many classes can be explained one chunk at a time.
+    ``head`` (softmax or sigmoid) decides where a class counts as predicted; ``size`` is the input's. A Region is split
+    into its class, the ``request``, and itself, ``within``.
     """
 
     request: Request
@@ -68,15 +68,15 @@ class Targets:
     within: Region | None = None
 
     def __post_init__(self) -> None:
-        """Take a Region apart."""
+        """Split a Region."""
         if isinstance(self.request, Region):
             object.__setattr__(self, "within", self.request)
             object.__setattr__(self, "request", self.request.class_)
 
     def fitted(self, images: int, size: Sequence[int]) -> Targets:
-        """The same targets for so many images of this size; raises where they are not for as many.
+        """The same targets checked for a number of images and their size; raises where the counts differ.
 
-        A Region's mask has an axis for the images afterwards.
+        A Region's mask then has an axis for the images.
         """
         self.check_count(images)
         within, rank = self.within, len(size)
@@ -84,14 +84,14 @@ class Targets:
             mask = _tensor(within.mask)
             if mask.ndim not in (rank, rank + 1) or (mask.ndim > rank and len(mask) != images):
                 raise TargetError(
-                    f"a Region's mask must be of shape {tuple(size)}, or {(images, *size)} with one an image, "
+                    f"a Region's mask must be of shape {tuple(size)}, or {(images, *size)} with one for each image, "
                     f"got {tuple(mask.shape)}"
                 )
             within = replace(within, mask=mask.expand(images, *mask.shape[-rank:]))
         return replace(self, size=tuple(size), within=within)
 
     def images(self, start: int, stop: int) -> Targets:
-        """The targets of images ``start`` to ``stop`` of the batch, fitted or settled before."""
+        """The targets of images ``start`` to ``stop`` of the batch; fitted or resolved before."""
         within = self.within
         if within is not None and within.mask is not None:
             within = replace(within, mask=within.mask[start:stop])
@@ -105,34 +105,34 @@ class Targets:
         return replace(self, first=first, stop=stop)
 
     def resolved(self, logits: Tensor) -> Targets:
-        """The same targets where the images are changed: classes and places are those of these logits for good."""
+        """The same targets for changed images: classes and positions are fixed to those of these logits."""
         within = self.within
         if within is not None:
-            within = replace(within, mask=self._places(within, logits))
+            within = replace(within, mask=self._positions(within, logits))
         request = self.request if callable(self.request) else self._named(over_places(logits))
         return replace(self, request=request, within=within)
 
     def repeated(self, count: int) -> Targets:
-        """Settled targets of one image, for ``count`` variants of it."""
+        """Resolved targets of one image, for ``count`` variants of it."""
         within = self.within
         if within is not None and within.mask is not None:
-            within = replace(within, mask=within.mask.expand(count, *within.mask.shape[1:]))  # type: ignore[union-attr]  # settled
+            within = replace(within, mask=within.mask.expand(count, *within.mask.shape[1:]))  # type: ignore[union-attr]  # resolved
         request = self.request.expand(count, -1) if isinstance(self.request, Tensor) else self.request
         return replace(self, request=request, within=within)
 
     def mirrored(self) -> Targets:
-        """Settled targets for the images mirrored at their last axis."""
+        """Resolved targets for the images flipped along their last axis."""
         within = self.within
         if within is None or within.mask is None:
             return self
-        return replace(self, within=replace(within, mask=within.mask.flip(-1)))  # type: ignore[union-attr]  # settled
+        return replace(self, within=replace(within, mask=within.mask.flip(-1)))  # type: ignore[union-attr]  # resolved
 
     def scored_by(self, request: Callable[[Tensor], Tensor]) -> Targets:
-        """Other scores: a callable of the classes' scores (B, C) at the same places."""
+        """Other scores: a callable of the classes' scores (B, C) at the same positions."""
         return replace(self, request=request, first=0, stop=None)
 
     def check_count(self, images: int) -> None:
-        """Raise unless there is one target, or one row of them, an image."""
+        """Raise unless there is one target, or one row of targets, for each image."""
         if isinstance(self.request, Tensor) and (self.request.ndim == 0 or self.request.numel() == 0):
             raise TargetError(f"targets must be of shape (B,) or (B, K), got {tuple(self.request.shape)}")
         given = len(self.request) if isinstance(self.request, Tensor) or _is_list(self.request) else images  # type: ignore[arg-type]
@@ -140,7 +140,7 @@ class Targets:
             raise TargetError(f"targets for {given} images were given; there are {images} images: give one an image")
 
     def indices(self, logits: Tensor) -> Tensor:
-        """The classes that the maps explain, (B, K) int64; −1 where a callable says what is explained."""
+        """The classes that the maps explain, (B, K) int64; −1 for a callable."""
         if self.within is not None and logits.ndim == 2:
             raise TargetError(
                 "a Region was asked for; the model gives one score a class, and no map of them: "
@@ -159,34 +159,34 @@ class Targets:
         if self.within is None:
             return over_places(logits).gather(1, indices)
         chosen = indices.reshape(*indices.shape, *(1,) * (logits.ndim - 2)).expand(-1, -1, *logits.shape[2:])
-        return self._mean(logits.gather(1, chosen), self._places(self.within, logits))
+        return self._mean(logits.gather(1, chosen), self._positions(self.within, logits))
 
     def count(self, logits: Tensor) -> int:
-        """How many maps an image gets, K."""
+        """The number of maps for each image, K."""
         return self.columns(0, _MANY).indices(logits).shape[1]
 
     def _everywhere(self, logits: Tensor) -> Tensor:
-        """What each of the classes scores, (B, C)."""
-        return over_places(logits) if self.within is None else self._mean(logits, self._places(self.within, logits))
+        """The score of every class, (B, C)."""
+        return over_places(logits) if self.within is None else self._mean(logits, self._positions(self.within, logits))
 
     @staticmethod
-    def _mean(logits: Tensor, places: Tensor) -> Tensor:
-        """The mean of logits (B, K, *space) over places (B, *space); without any, a 0 of which all gradients are 0."""
-        kept = torch.where(places[:, None], logits, torch.zeros_like(logits)).flatten(2).sum(dim=2)
-        return kept / places.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
+    def _mean(logits: Tensor, positions: Tensor) -> Tensor:
+        """The mean of logits (B, K, *space) over positions (B, *space); without any, 0 with zero gradients."""
+        kept = torch.where(positions[:, None], logits, torch.zeros_like(logits)).flatten(2).sum(dim=2)
+        return kept / positions.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
 
-    def _places(self, region: Region, logits: Tensor) -> Tensor:
-        """Where a region is on the map of logits, (B, *space) bool."""
+    def _positions(self, region: Region, logits: Tensor) -> Tensor:
+        """The positions of a region on the map of logits, (B, *space) bool."""
         if region.mask is not None:
-            # A copy: what was made under inference_mode cannot take part in a graph.
-            return self._brought(_tensor(region.mask).to(logits.device, copy=True), logits)
+            # A copy: a tensor made under inference_mode cannot be part of a graph.
+            return self._resized(_tensor(region.mask).to(logits.device, copy=True), logits)
         index = self._index(region.class_)
         if self.head == "sigmoid" or logits.shape[1] == 1:
             return logits[:, index] > 0
         return logits.argmax(dim=1) == index
 
-    def _brought(self, mask: Tensor, logits: Tensor) -> Tensor:
-        """A mask (*space) or (B, *space) at the size of the map of logits, (B, *space)."""
+    def _resized(self, mask: Tensor, logits: Tensor) -> Tensor:
+        """A mask (*space) or (B, *space), resized to the map of logits: (B, *space)."""
         size = tuple(logits.shape[2:])
         mask = mask.expand(len(logits), *mask.shape) if mask.ndim == len(size) else mask
         if tuple(mask.shape[1:]) == size:
@@ -194,10 +194,10 @@ class Targets:
         if self.size is None or tuple(mask.shape[1:]) != self.size:
             sizes = " or ".join(str(one) for one in dict.fromkeys(filter(None, (self.size, size))))
             raise TargetError(f"a Region's mask must have the size {sizes}, got {tuple(mask.shape[1:])}")
-        brought = F.interpolate(mask[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
-        if (mask.flatten(1).any(dim=1) & ~brought.flatten(1).any(dim=1)).any():
-            raise TargetError(f"a Region's mask has no place left at the size {size} of the map: give one of that size")
-        return brought
+        resized = F.interpolate(mask[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
+        if (mask.flatten(1).any(dim=1) & ~resized.flatten(1).any(dim=1)).any():
+            raise TargetError(f"a Region's mask has no position left at the map's size {size}: give one of that size")
+        return resized
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
         try:
@@ -208,11 +208,11 @@ class Targets:
                 f"{message_of(error)}"
             ) from error
         if not isinstance(scores, Tensor):
-            raise TargetError(f"a callable target must give a tensor of scores, got {type(scores).__name__}")
+            raise TargetError(f"a callable target must return a tensor of scores, got {type(scores).__name__}")
         scores = scores[:, None] if scores.ndim == 1 else scores
         if scores.ndim != 2 or scores.shape[0] != logits.shape[0] or scores.shape[1] == 0:
             asked = f"({logits.shape[0]},) or ({logits.shape[0]}, K)"
-            raise TargetError(f"a callable target must give scores of shape {asked}, got {tuple(scores.shape)}")
+            raise TargetError(f"a callable target must return scores of shape {asked}, got {tuple(scores.shape)}")
         return scores[:, self.first : self.stop]
 
     def _named(self, logits: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ class Targets:
                 raise TargetError(
                     f"targets must be whole numbers of shape (B,) or (B, K), got {tuple(request.shape)} {request.dtype}"
                 )
-            # A copy: what was made under inference_mode cannot take part in a graph.
+            # A copy: a tensor made under inference_mode cannot be part of a graph.
             return request.to(logits.device, torch.int64, copy=True).reshape(logits.shape[0], -1)
         if _is_list(request):
             return torch.tensor([[self._index(item)] for item in request], device=logits.device)  # type: ignore[union-attr]
@@ -265,7 +265,7 @@ _MANY = 2**62
 
 def _number(item: Any) -> int:
     if isinstance(item, Region):
-        raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space) for a place an image")
+        raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space)")
     if isinstance(item, bool) or not hasattr(item, "__index__"):
         raise TargetError(f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}")
     index = operator.index(item)
@@ -275,7 +275,7 @@ def _number(item: Any) -> int:
 
 
 def _tensor(mask: Any) -> Tensor:
-    # Not as_tensor, which warns of arrays that cannot be written.
+    # Not as_tensor, which warns about read-only arrays.
     return mask if isinstance(mask, Tensor) else torch.tensor(mask)
 
 

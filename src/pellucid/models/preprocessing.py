@@ -1,4 +1,4 @@
-"""What a network expects its pictures to be, and how a picture is made so."""
+"""``Preprocessing``: how an image becomes a network's input, as torchvision, timm or transformers state it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ NEAREST: Mapping[str, Interpolation] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What is done to a picture, in this order: colour, resize, centre crop, ``(x − mean) / std``.
+    """The steps from an image to a network's input, in this order: colour, resize, centre crop, ``(x − mean) / std``.
 
-    ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. Of volumes both
-    are (D, H, W); of two numbers, or one, each slice is prepared as a picture. ``mean`` and ``std`` have one value a
-    channel; None: not normalised. ``channels`` is 1 or 3. ``source`` says where all this comes from.
+    ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. For volumes both
+    are (D, H, W); with one or two numbers, each slice is prepared as an image. ``mean`` and ``std`` have one value for
+    each channel; None: not normalised. ``channels`` is 1 or 3. ``source`` names the origin of these settings.
     """
 
     resize: int | tuple[int, ...] | None = None
@@ -45,9 +45,9 @@ class Preprocessing:
     source: str = "given"
 
     def __call__(self, image: Image) -> Image:
-        """Prepare a picture (C, H, W) or a volume (C, D, H, W). ``values`` of the result is what the network is given.
+        """Prepare an image (C, H, W) or a volume (C, D, H, W). ``values`` of the result is the network's input.
 
-        ``ShapeError``: a picture where (D, H, W) was stated, or channels that are neither 1 nor 3 nor what is expected.
+        ``ShapeError``: an image where (D, H, W) was stated, or channels that are neither 1 nor 3 nor what is expected.
         """
         space = image.pixels.ndim - 1
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
@@ -58,18 +58,18 @@ class Preprocessing:
         pixels, geometry = self._crop(pixels, geometry)
         done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         provenance = {**image.provenance, "preprocessing": {**done, "colour": colour}}
-        values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels where a picture has them
+        values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels in the axis where an image has them
         return Image(pixels, values, geometry, provenance, image.original)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Give ``(x − mean) / std`` of pixels (..., C, H, W), or the pixels where nothing is normalised."""
+        """``(x − mean) / std`` of pixels (..., C, H, W), or the pixels if nothing is normalised."""
         if self.mean is None and self.std is None:
             return pixels
         mean, std = pixels.new_tensor(self.mean or (0.0,)), pixels.new_tensor(self.std or (1.0,))
         return (pixels - mean[:, None, None]) / std[:, None, None]
 
     def for_side(self, side: int) -> Preprocessing:
-        """The same for a network that takes ``side`` × ``side``: resized and cut in the same proportion."""
+        """The same for a network that takes ``side`` × ``side``: resized and cropped in the same proportion."""
         if self.crop is None or self.crop == (side, side):
             return self
         resize = self.resize
@@ -80,14 +80,14 @@ class Preprocessing:
         return replace(self, resize=resize, crop=(side, side))
 
     def for_channels(self, channels: int) -> Preprocessing:
-        """Give the same for a network with another number of channels: mean and std averaged."""
+        """The same for a network with another number of channels: mean and std averaged."""
         if channels == self.channels:
             return self
         mean, std = (_spread(values, channels) for values in (self.mean, self.std))
         return replace(self, mean=mean, std=std, channels=channels)
 
     def range_warning(self, images: Tensor) -> str | None:
-        """One line where a batch's values (B, C, *space) are not what the network expects, else None."""
+        """A warning of one line if a batch's values (B, C, *space) are not what the network expects, else None."""
         finite = images[torch.isfinite(images)]
         if finite.numel() == 0:
             return None
@@ -118,7 +118,7 @@ class Preprocessing:
             return pixels.expand(self.channels, *pixels.shape[1:]), "grey repeated"
         if have == 3 and self.channels == 1:
             return torch.einsum("c...,c->...", pixels, pixels.new_tensor(LUMINANCE))[None], "luminance"
-        raise ShapeError(f"{self.channels} channels were expected, got {have}; give a grey or an RGB picture")
+        raise ShapeError(f"{self.channels} channels were expected, got {have}; give a grey or an RGB image")
 
     def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
         size = _resized(self.resize, tuple(pixels.shape[1:]))
@@ -126,10 +126,10 @@ class Preprocessing:
             return pixels, geometry
         if self.interpolation == "nearest":
             return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)
-        return self._stretched(pixels, size).clamp(0, 1), geometry.resize(size)
+        return self._interpolated(pixels, size).clamp(0, 1), geometry.resize(size)
 
-    def _stretched(self, pixels: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Smoothed before it is sampled; the slices of a volume first, then across them."""
+    def _interpolated(self, pixels: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Interpolate with antialiasing; first within the slices of a volume, then across them."""
         slices = pixels if pixels.ndim == 4 else pixels[None]
         made = F.interpolate(slices, size[-2:], mode=self.interpolation, align_corners=False, antialias=True)
         if pixels.ndim == 3:
@@ -146,25 +146,25 @@ class Preprocessing:
         pairs = list(zip(pixels.shape[1:], size, strict=True))
         start = [_start(old, new) for old, new in pairs]
         after = [new - old + first for (old, new), first in zip(pairs, start, strict=True)]
-        # From the last axis to the first; a negative pad cuts.
+        # From the last axis to the first; a negative pad crops.
         pads = [pad for before, behind in zip(start[::-1], after[::-1], strict=True) for pad in (-before, behind)]
         return F.pad(pixels, pads), geometry.crop(start, size)
 
 
 def takes_volumes(model: nn.Module) -> bool:
-    """Whether a network is one of volumes: its convolutions are."""
+    """Whether a network takes volumes: its convolutions are three-dimensional."""
     return any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers()))
 
 
 def _start(old: int, new: int) -> int:
-    """Where torchvision's centre crop begins, negative where it pads."""
+    """The start of torchvision's centre crop; negative if it pads."""
     return -((new - old) // 2) if new > old else round((old - new) / 2)
 
 
 def _resized(resize: int | tuple[int, ...] | None, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Give the size after resizing; the longer side is cut off to a whole number, as torchvision does.
+    """The size after resizing; the longer side is rounded down, as torchvision does.
 
-    Of volumes, settings for pictures leave the number of slices as it is.
+    For volumes, settings for images leave the number of slices unchanged.
     """
     if resize is None:
         return size
@@ -180,7 +180,7 @@ def _spread(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...
 
 
 def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
-    """Say what torchvision's weights (a ``WeightsEnum`` member) were trained with; nothing is downloaded."""
+    """The preprocessing that torchvision's weights (a ``WeightsEnum`` member) state; nothing is downloaded."""
     done = weights.transforms()
     size, crop = done.resize_size, done.crop_size
     mode = NEAREST[done.interpolation.value]
@@ -191,12 +191,12 @@ def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
 
 
 def from_timm(model: nn.Module) -> Preprocessing:
-    """Say what a timm model's ``pretrained_cfg`` says, computed as timm does."""
+    """The preprocessing that a timm model's ``pretrained_cfg`` states, computed as timm does."""
     from timm.data.config import resolve_model_data_config
 
     data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
     stated, height, width = data["input_size"]
-    # The settings speak of three channels even where the model was made with one.
+    # The settings state three channels even for a model that was made with one.
     channels = getattr(model, "in_chans", stated)
     scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
     mode = data["crop_mode"]
@@ -212,10 +212,10 @@ def from_timm(model: nn.Module) -> Preprocessing:
 
 
 def from_transformers(processor: Any, source: str) -> Preprocessing | None:
-    """Say what an image processor of transformers does; None where a ``Preprocessing`` cannot say it.
+    """The preprocessing of a transformers image processor; None if a ``Preprocessing`` cannot express it.
 
-    What the settings mean differs between models: that reading is taken which makes of a picture what the
-    processor makes of it.
+    The meaning of the settings differs between models: of the possible readings, the one is used whose output for a
+    test image equals the processor's.
     """
     from PIL.Image import Resampling, fromarray
 
@@ -226,18 +226,18 @@ def from_transformers(processor: Any, source: str) -> Preprocessing | None:
     ramp = torch.stack(torch.meshgrid(torch.linspace(0, 1, 240), torch.linspace(0, 1, 400), indexing="ij"))
     pixels = torch.cat([ramp, ramp.prod(0, keepdim=True)]).mul(255).round().byte()
     wanted = processor(fromarray(pixels.movedim(0, -1).numpy()), return_tensors="pt")["pixel_values"][0]
-    picture = Image(pixels / 255, pixels / 255, Geometry.identity((240, 400)))
+    image = Image(pixels / 255, pixels / 255, Geometry.identity((240, 400)))
     errors = {}
     for resize, crop in _readings(processor):
         reading = Preprocessing(resize, crop, mean, std, interpolation, 3, source)
-        made = reading(picture).values
+        made = reading(image).values
         errors[reading] = (made - wanted).abs().max().item() if made.shape == wanted.shape else math.inf
     best = min(errors, key=lambda reading: errors[reading])
     return best if errors[best] <= 0.02 / min(std or (1.0,)) else None
 
 
 def _readings(processor: Any) -> Iterator[tuple[int | tuple[int, int] | None, tuple[int, int] | None]]:
-    """What a processor's size and crop may mean: the size itself, or what its share was cut from (224 of 256)."""
+    """The possible meanings of a processor's size and crop: the size itself, or the size before a crop (224 of 256)."""
     size, crop = (dict(getattr(processor, key, None) or {}) for key in ("size", "crop_size"))
     edge, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
     square = (edge or height or 1, edge or width or 1)

@@ -1,4 +1,4 @@
-"""From attributions to an ``Explanation``: heatmaps, fusion, and batches joined."""
+"""From attributions to an ``Explanation``: heatmaps, and the fusion of several layers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid.run.tuned import Trial
 
 @dataclass(frozen=True)
 class Facts:
-    """What holds for a whole call."""
+    """What is the same for all batches of one call."""
 
     method: Method
     layers: tuple[str, ...]
@@ -32,23 +32,23 @@ class Facts:
     classes_given: bool
     runtime: Runtime
     trial: Trial | None = None
-    """What the runtime was chosen by, if by what was measured."""
+    """The measurement that the runtime was chosen by, if it was."""
 
     def names(self, count: int) -> tuple[str, ...] | None:
-        """The classes' names, if there are as many as logits; an error where the caller gave others."""
+        """The classes' names, if there are as many as logits; raises where the caller gave another number."""
         if self.classes is None or len(self.classes) == count:
             return self.classes
         if self.classes_given:
             raise OptionError(f"classes: {len(self.classes)} names were given; the model has {count} classes")
         warnings.warn(
-            f"the model states {len(self.classes)} names of classes and has {count} classes: numbers are shown instead",
+            f"the model states {len(self.classes)} class names and has {count} classes: numbers are shown instead",
             PellucidWarning,
             stacklevel=2,
         )
         return None
 
     def provenance(self) -> dict[str, Any]:
-        """How the explanation was made, in plain values."""
+        """How the explanation was computed, as plain values."""
         runtime = asdict(self.runtime) | {"device": str(self.runtime.device)}
         return {
             "method": self.method.name,
@@ -64,13 +64,13 @@ class Facts:
 def assembled(
     facts: Facts,
     head: str,
-    runs: Sequence[Sequence[Attribution]],
+    chunks: Sequence[Sequence[Attribution]],
     logits: Tensor,
     indices: Tensor,
     size: tuple[int, ...],
 ) -> Explanation:
-    """The explanation of one batch from its attributions: a run of classes each, a layer each within it."""
-    own = [_of_layer(facts, head, column, logits, indices, size) for column in zip(*runs, strict=True)]
+    """The explanation of one batch from its attributions: a list for each chunk of classes, an entry for each layer."""
+    own = [_of_layer(facts, head, column, logits, indices, size) for column in zip(*chunks, strict=True)]
     if len(own) == 1:
         layer = own[0]
         return replace(layer, by_layer=dict(zip(facts.layers, own, strict=False)))
@@ -86,13 +86,13 @@ def assembled(
 
 
 def _of_layer(
-    facts: Facts, head: str, runs: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
+    facts: Facts, head: str, chunks: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
 ) -> Explanation:
-    # Of a score that is no number nothing is explained, whatever its gradient (a ReLU's at NaN is 0).
+    # A score that is NaN explains nothing, whatever its gradient is (a ReLU's at NaN is 0).
     lost = logits.isnan().any(dim=1)
-    runs = [replace(run, values=_lost(run.values, lost)) for run in runs]
-    values = torch.cat([run.values for run in runs], dim=1).detach().float()
-    why = tuple(sum(rows, ()) for rows in zip(*(run.why_degenerate() for run in runs), strict=True))
+    chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
+    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
+    why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
     maps = heatmap(values, size)
     if not facts.method.class_specific:
         count = indices.shape[1]
@@ -101,7 +101,7 @@ def _of_layer(
     return Explanation(
         heatmaps=maps,
         attributions=values,
-        logits=logits.detach().float().clone(),  # a model may keep its answer, and change it
+        logits=logits.detach().float().clone(),  # a model may keep its output, and change it
         targets=indices,
         degenerate=degenerate(values),
         why_degenerate=why,
@@ -110,35 +110,20 @@ def _of_layer(
         head=head,
         classes=facts.names(logits.shape[1]),
         provenance=facts.provenance(),
-        checks={name: torch.cat([run.checks[name] for run in runs], dim=1).detach().float() for name in runs[0].checks},
+        checks={
+            name: torch.cat([chunk.checks[name] for chunk in chunks], dim=1).detach().float()
+            for name in chunks[0].checks
+        },
     )
 
 
 def _lost(values: Tensor, images: Tensor) -> Tensor:
-    """Maps (B, K, *grid) with those of some images (B,) made NaN."""
+    """Maps (B, K, *grid) with those of some images (B,) set to NaN."""
     return values.masked_fill(images.reshape(-1, *(1,) * (values.ndim - 1)), torch.nan)
 
 
-def joined(parts: Sequence[Explanation]) -> Explanation:
-    """The explanations of consecutive batches as one."""
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    arrays: dict[str, Any] = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("heatmaps", "attributions", "logits", "targets", "degenerate")
-    }
-    return replace(
-        first,
-        **arrays,
-        why_degenerate=tuple(row for part in parts for row in part.why_degenerate),
-        checks={name: torch.cat([part.checks[name] for part in parts]) for name in first.checks},
-        by_layer={layer: joined([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
-    )
-
-
 def _why_all(each: Sequence[Explanation]) -> tuple[tuple[str | None, ...], ...]:
-    """Why a fused map shows nothing: the last layer's reason, where none of the layers shows anything."""
+    """The reason why a fused map shows nothing: the last layer's, where all layers show nothing."""
     flags = torch.stack([one.degenerate for one in each]).all(dim=0)
     last = each[-1].why_degenerate
     return tuple(tuple(reason if flags[b, k] else None for k, reason in enumerate(row)) for b, row in enumerate(last))
@@ -158,4 +143,4 @@ def _max(maps: Tensor) -> Tensor:
 
 
 FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": _mean, "max": _max, "weighted": _weighted}
-"""How the heatmaps (L, B, K, *space) of several layers, first to last, become one."""
+"""How the heatmaps (L, B, K, *space) of several layers, first to last, are combined."""

@@ -1,61 +1,69 @@
-"""``explain``: from a model and images to an ``Explanation``."""
+"""``explain`` and ``Explainer``: from a model and images to an ``Explanation``."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-import pellucid.methods  # noqa: F401  # so that the catalogue knows them
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
+from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
 from pellucid.core.inputs import Images, Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
-from pellucid.errors import OptionError, PellucidWarning, ShapeError, is_out_of_memory
+from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended_layer
 from pellucid.models.discovery.profile import in_network_order
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import ModelInfo, model_info
-from pellucid.run.assembly import FUSIONS, Facts, assembled, joined
+from pellucid.run.assembly import FUSIONS, Facts, assembled
 from pellucid.run.tuned import resolved
 
 _MAPS_AN_IMAGE = 16
-"""Maps an image of a full batch whose gradients are held at a time; 1,000 classes at once would be 6 GB."""
+"""Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
 
 
+@positional_deprecated
 def explain(
     model: nn.Module,
     images: Images,
     method: str | Method = "gradcam",
     targets: Request = "predicted",
+    *,
     layers: Sequence[str] | None = None,
     fuse: str = "mean",
     classes: Sequence[str] | None = None,
     head: str = "auto",
     runtime: Runtime | None = None,
 ) -> Explanation:
-    """Show which pixels made ``model`` say what it says of ``images``.
+    """Show which pixels of ``images`` the model's output rests on.
 
-    ``images`` (B, C, *space), prepared as the model expects them, 2-D or 3-D; or a mapping of names to
-    tensors, of which the first is explained. ``method``: a name (``available_methods()``) or a
-    ``Method``. ``targets``: "predicted", "all", a class's number or name, a list (one an image), a
-    tensor (B,) or (B, K), a callable from logits to scores (B,) or (B, K), or a ``Region`` of a network that
-    answers with a map (B, C, *space); all others then see each class's mean over it. ``layers``: dotted
-    names; None finds one. ``fuse`` joins several layers' heatmaps: mean, max or weighted (later ones
-    more). ``classes``: names; ``head``: softmax, sigmoid, binary or auto.
+    Args:
+        model: the network. It comes back as it was: parameters, mode, hooks and gradients.
+        images: a batch (B, C, *space), 2-D or 3-D, prepared as the model expects it; or a mapping of names to
+            tensors, of which the first is explained.
+        method: a name (``available_methods()``) or a ``Method`` with its options.
+        targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
+            (B,) or (B, K), or a callable from logits to scores (B,) or (B, K). The explained score is the class's
+            logit. A network that outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's
+            score is its mean over the map.
+        layers: dotted names; None finds one.
+        fuse: how the heatmaps of several layers are combined: mean, max or weighted (later layers count more).
+        classes: the names of the classes.
+        head: how the logits are read: softmax, sigmoid, binary or auto.
+        runtime: device, precision, batch size and seed.
 
-    The explained score is the class's logit. The model comes back as it was. Errors: ``LayerError``,
-    ``TargetError``, ``OptionError``, ``ShapeError`` for what was asked; ``NoSpatialLayerError``,
-    ``NoAttentionError``, ``GradientError``, ``OutputError`` for what the model cannot give.
+    Raises:
+        LayerError, TargetError, OptionError, ShapeError: an argument has a value that is not possible.
+        NoSpatialLayerError, NoAttentionError, GradientError, OutputError: the model lacks what the method needs.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
@@ -63,16 +71,27 @@ def explain(
     >>> explanation.heatmaps.shape, explanation.attributions.shape
     (torch.Size([2, 3, 64, 64]), torch.Size([2, 3, 2, 2]))
     """
-    explainer = Explainer(model, method, layers, fuse, classes, head, runtime or Runtime())
+    settings = runtime or Runtime()
+    explainer = Explainer(model, method, layers=layers, fuse=fuse, classes=classes, head=head, runtime=settings)
     return explainer._explained(images, targets)
 
 
+@positional_fields_deprecated
 @dataclass(frozen=True)
 class Explainer:
-    """``explain`` with everything but the images and targets settled beforehand."""
+    """``explain`` with everything but the images and targets given beforehand: call it with each batch.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> explainer = pellucid.Explainer(resnet18(num_classes=3), "hirescam", head="sigmoid")
+    >>> explainer(torch.randn(2, 3, 64, 64), targets=[0, 2]).targets
+    tensor([[0],
+            [2]])
+    """
 
     model: nn.Module
     method: str | Method = "gradcam"
+    _: KW_ONLY
     layers: Sequence[str] | None = None
     fuse: str = "mean"
     classes: Sequence[str] | None = None
@@ -80,7 +99,7 @@ class Explainer:
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be, before any work."""
+        """Refuse values that are not possible, before any work."""
         if not isinstance(self.model, nn.Module):
             raise OptionError(f"model must be a torch.nn.Module, got {type(self.model).__name__}")
         _check_names("layers", self.layers)
@@ -88,7 +107,7 @@ class Explainer:
         if not isinstance(self.runtime, Runtime):
             raise OptionError(f"runtime must be a pellucid.Runtime, got {self.runtime!r}")
         if self.layers is not None and not self.layers:
-            raise OptionError("layers=[] was given; name at least one, or leave it out and one is found")
+            raise OptionError("layers=[] was given; name at least one, or leave it out to have one found")
         if self.fuse not in FUSIONS:
             raise OptionError(f"fuse {self.fuse!r} was asked for; there are {', '.join(FUSIONS)}")
         check_head(self.head)
@@ -102,11 +121,10 @@ class Explainer:
         return catalogue.find(self.method)() if isinstance(self.method, str) else self.method
 
     def __call__(self, images: Images, targets: Request = "predicted") -> Explanation:
-        """Explain a batch."""
+        """Explain a batch; ``images`` and ``targets`` as for ``explain``."""
         return self._explained(images, targets)
 
     def _explained(self, images: Images, targets: Request) -> Explanation:
-        """Explain a batch; called by what users call, so that warnings point at their line."""
         count = _checked(images)
         inputs = Inputs.of(images)
         info = model_info(self.model)
@@ -121,7 +139,7 @@ class Explainer:
             session = Session.of(self.model, runtime, self.head, info.head)
             layers = self._layers(session, session.prepared(inputs[:1]))
             facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
-            return joined(_parts(session, facts, inputs, request))
+            return Explanation.cat(_parts(session, facts, inputs, request))
 
         return kept(work)
 
@@ -151,9 +169,7 @@ def _parts(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> 
                 raise
             size //= 2
     if size < asked:
-        warnings.warn(
-            f"batch_size={asked} does not fit into memory; {size} at a time did", PellucidWarning, stacklevel=6
-        )
+        warn(f"batch_size={asked} does not fit into memory; {size} at a time did")
     return parts
 
 
@@ -178,11 +194,11 @@ def _attributed(method: Method, passes: Sequence[Pass], targets: Targets) -> lis
 
 
 def _check_names(what: str, names: object) -> None:
-    """Raise unless these are None or a list of texts."""
+    """Raise unless these are None or a list of strings."""
     if names is None:
         return
     if isinstance(names, str):
-        raise OptionError(f"{what} must be a list of names, got the text {names!r}: write [{names!r}]")
+        raise OptionError(f"{what} must be a list of names, got the string {names!r}: write [{names!r}]")
     if not isinstance(names, Sequence):
         raise OptionError(f"{what} must be a list of names, got {names!r}")
     wrong = [name for name in names if not isinstance(name, str)]
@@ -191,20 +207,20 @@ def _check_names(what: str, names: object) -> None:
 
 
 def _as_tensor(targets: Request) -> Request:
-    """NumPy's arrays as tensors; everything else as it is."""
+    """NumPy arrays as tensors; everything else unchanged."""
     is_array = hasattr(targets, "__array__") and getattr(targets, "ndim", 0) > 0
     return torch.as_tensor(targets) if is_array and not isinstance(targets, Tensor) else targets
 
 
 def _checked(images: Images) -> int:
-    """The number of images, or an error that says what a batch looks like."""
+    """The number of images; raises where they are no batch."""
     tensors = images if isinstance(images, Mapping) else {"images": images}
     for name, tensor in tensors.items():
         if not hasattr(tensor, "shape") or not hasattr(tensor, "is_floating_point"):
             raise ShapeError(f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}")
     first = next(iter(tensors), None)
     if first is None:
-        raise ShapeError("images were given as a mapping without entries; give name → tensor")
+        raise ShapeError("images were given as an empty mapping; map names to tensors")
     tensor = tensors[first]
     if tensor.ndim not in (4, 5) or not tensor.is_floating_point():
         raise ShapeError(
@@ -213,13 +229,14 @@ def _checked(images: Images) -> int:
         )
     counts = {name: len(other) if other.ndim else None for name, other in tensors.items()}
     if any(count != len(tensor) for count in counts.values()):
-        raise ShapeError(f"all inputs must hold equally many images, got {counts}")
+        raise ShapeError(f"all inputs must have the same number of images, got {counts}")
     if len(tensor) == 0:
         raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")
     return len(tensor)
 
 
 def _warn_of_range(info: ModelInfo, inputs: Inputs) -> None:
+    """Warn of images whose values are not what the model expects."""
     text = info.preprocessing.range_warning(inputs.images) if info.preprocessing and info.spec else None
     if text:
-        warnings.warn(text, PellucidWarning, stacklevel=4)
+        warn(text)

@@ -131,7 +131,7 @@ class Job:
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
-        return Explainer(self.model, method, layers, self.fuse, self.classes, runtime=self.runtime)
+        return Explainer(self.model, method, layers=layers, fuse=self.fuse, classes=self.classes, runtime=self.runtime)
 
 
 _OF_THE_REQUEST = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)

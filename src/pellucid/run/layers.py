@@ -1,4 +1,4 @@
-"""``recommended_layers``: which layer would be explained, without images at hand."""
+"""``recommended_layers``: the layer that ``explain`` would use, found without images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pellucid.models.sources import model_info
 
 
 def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None) -> list[str]:
-    """The layers that ``explain`` would look at: one name, found by a pass of noise.
+    """The layers that ``explain`` would use: one name, found by a forward pass of noise.
 
-    ``input_size`` is (H, W), (D, H, W) or with the channels in front; without it, what the model says of
-    itself and then common sizes are tried. ``NoSpatialLayerError`` where no layer has places.
+    ``input_size`` is (H, W), (D, H, W) or with the channels in front; without it, the size that
+    the model states and then common sizes are tried. ``NoSpatialLayerError``: no layer has spatial positions.
 
     >>> from torchvision.models import densenet121
     >>> recommended_layers(densenet121())
@@ -31,7 +31,7 @@ def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None
 
 
 def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[ModelProfile, str]:
-    """What a pass goes through, and which layer would be explained."""
+    """The profile of a model, and the layer that ``explain`` would use."""
     if input_size is not None and not _is_size(input_size):
         raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
     return kept(lambda: _found(model, input_size))

@@ -1,8 +1,7 @@
-"""``available_methods``: what ``explain(method=…)`` takes."""
+"""``available_methods``: the names that ``explain(method=…)`` takes."""
 
 from __future__ import annotations
 
-import pellucid.methods  # noqa: F401  # so that the catalogue knows them
 from pellucid.core import catalogue
 
 

@@ -113,7 +113,7 @@ def parts_elsewhere(path) -> None:
     [
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"not a graph"), "it is broken"),
-        (parts_elsewhere, "it has parts in other files, which are not read"),
+        (parts_elsewhere, "it refers to other files, which are not read"),
         (two_inputs, "a graph with one input of floats, the images, is needed, got a: tensor.*, b: tensor"),
     ],
     ids=["none", "broken", "in parts", "two inputs"],
@@ -135,7 +135,7 @@ def maps_of_numbers(path) -> None:
 
 def test_answers_that_are_no_floats_are_refused(tmp_path):
     maps_of_numbers(tmp_path / "net.onnx")
-    with pytest.raises(SourceError, match=r"answers with a tensor of floats is needed, got tensor\(int64\)"):
+    with pytest.raises(SourceError, match=r"returns a tensor of floats is needed, got tensor\(int64\)"):
         pellucid.load_model(str(tmp_path / "net.onnx"))
 
 

@@ -76,5 +76,5 @@ def test_numbers_of_classes_that_are_none(count):
 def test_a_specification_may_be_a_path(tmp_path):
     with pytest.raises(SourceError, match="no such file"):
         load_model(tmp_path / "net.onnx")
-    with pytest.raises(pellucid.errors.OptionError, match="must be a text"):
+    with pytest.raises(pellucid.errors.OptionError, match="must be a string"):
         load_model(3)

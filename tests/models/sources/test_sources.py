@@ -128,7 +128,7 @@ def test_models_are_remembered_weakly():
         ("nothing:resnet50", "timm:…, torchvision:…"),
         ("resnet50", "names no model"),
         ("torchvision:", "names no model"),
-        ("file:a", "names no model"),
+        ("file:a", "names no function"),
         ("nowhere/mine.py:make", "no file nowhere/mine.py"),
         ("C:\\somewhere\\mine.py:make", "no file C:"),
     ],

@@ -1,4 +1,4 @@
-"""Weights files: read without running anything in them, recognise the architecture, load strictly."""
+"""Weights files: read without running code from them, recognise the architecture, load strictly."""
 
 from pellucid.models.checkpoints.reading import Checkpoint, read_checkpoint
 from pellucid.models.checkpoints.recognition import Recognised, load_into, recognise

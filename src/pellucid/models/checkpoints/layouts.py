@@ -1,4 +1,4 @@
-"""Where a checkpoint keeps its weights, and what it says they are."""
+"""Find the weights in a checkpoint's content, and the architecture that it states."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints.unpickling import Inert
 
-PLACES = ("model_state_dict", "model_state", "state_dict", "model")
+KEYS = ("model_state_dict", "model_state", "state_dict", "model")
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.")
 
 
 def find_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """Give the weights in what a file held, by plain names. ``CheckpointError`` if there are none."""
+    """Return the weights in what a file held, by plain names. ``CheckpointError`` if there are none."""
     if isinstance(content, Inert):
         raise whole_module(content, path)
     entries = content if isinstance(content, Mapping) else {}
-    for place in PLACES:
-        inner = entries.get(place)
+    for key in KEYS:
+        inner = entries.get(key)
         if isinstance(inner, Inert):
             raise whole_module(inner, path)
         if isinstance(inner, Mapping) and (state := tensors(inner)):
@@ -31,12 +31,12 @@ def find_state(content: Any, path: Path) -> dict[str, Tensor]:
     named = [" ".join(key[:40].split()) for key in entries if isinstance(key, str)][:12]
     keys = ", ".join(named) or f"a {type(content).__name__} without names"
     raise CheckpointError(
-        f"{path}: weights were expected under {', '.join(PLACES)} or at the top, got {keys}; save model.state_dict()"
+        f"{path}: weights were expected under {', '.join(KEYS)} or at the top, got {keys}; save model.state_dict()"
     )
 
 
 def whole_module(found: Inert, path: Path) -> CheckpointError:
-    """Give the error for a pickled object in the weights' place."""
+    """Return the error for a pickled object where weights were expected."""
     return CheckpointError(
         f"{path}: weights were expected, got a whole pickled object ({found.asked[:80]!r}), which is not "
         "loaded because that would run its code; save model.state_dict()"
@@ -44,12 +44,12 @@ def whole_module(found: Inert, path: Path) -> CheckpointError:
 
 
 def tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """Give the tensors among the entries that have a name."""
+    """Return the named tensors among the entries."""
     return {k: v.detach() for k, v in entries.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
 def strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off a wrapper's prefix, again and again, wherever all names share it."""
+    """Remove wrappers' prefixes, as long as all names share one."""
     at = 0
     while state and (prefix := next((p for p in PREFIXES if all(key.startswith(p, at) for key in state)), None)):
         at += len(prefix)
@@ -57,7 +57,7 @@ def strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_architecture(content: Any) -> str | None:
-    """Give the architecture that a file states, or None."""
+    """Return the architecture that a file states, or None."""
     if not isinstance(content, Mapping):
         return None
     config = content.get("config")

@@ -1,4 +1,4 @@
-"""Read a weights file without running anything in it."""
+"""Read a weights file without running code from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; nothing from it ever runs.
+    """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; no code from it runs.
 
     Objects beside the weights (a configuration, an optimiser's state, NumPy scalars) are skipped.
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
@@ -44,7 +44,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
 
 
 def _content(path: Path) -> Any:
-    # Whatever a broken or hostile file makes the readers stumble over is a broken file to the caller.
+    # Any error that a broken or hostile file causes in the readers is reported as a broken file.
     try:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
@@ -71,28 +71,28 @@ def _read_torch(file: IO[bytes], path: Path) -> Any:
     file.seek(0)
     if not magic:
         raise CheckpointError(f"{path}: a weights file was expected, got an empty file; save it again")
-    room = _zip_room(file, path, total) if magic == ZIP_MAGIC else None
-    if room is None:
+    sizes = _storage_sizes(file, path, total) if magic == ZIP_MAGIC else None
+    if sizes is None:
         _refuse_tar(file, path)
     file.seek(0)
-    return torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=safe_pickle(room, total))
+    return torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=safe_pickle(sizes, total))
 
 
-def _zip_room(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
-    """Give each storage's size in a zip file; refuse one that torch.save would not write."""
+def _storage_sizes(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
+    """Return each storage's size in a zip file; refuse one that torch.save would not write."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > total:
         raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
     file.seek(0)
-    records = torch._C.PyTorchFileReader(file).get_all_records()  # the reader that torch.load asks
+    records = torch._C.PyTorchFileReader(file).get_all_records()  # the reader that torch.load uses
     if "constants.pkl" in records:
         raise CheckpointError(f"{path}: a TorchScript archive is not loaded; save model.state_dict()")
-    rooms = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
-    if len(rooms) != len(entries) or set(rooms) != set(records):
-        raise CheckpointError(f"{path}: an entry is hidden or there twice; save the file with torch.save")
-    return {name.removeprefix("data/"): size for name, size in rooms.items() if name.startswith("data/")}
+    sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
+    if len(sizes) != len(entries) or set(sizes) != set(records):
+        raise CheckpointError(f"{path}: an entry is hidden or occurs twice; save the file with torch.save")
+    return {name.removeprefix("data/"): size for name, size in sizes.items() if name.startswith("data/")}
 
 
 def _refuse_tar(file: IO[bytes], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which architecture a file's weights belong to, by their names and shapes; and loading them strictly."""
+"""Recognise the architecture of weights by their names and shapes, and load them strictly."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pellucid.models.checkpoints.reference import (
     wrapped,
 )
 
-SHARED = 0.25  # of the names, between a family's smallest member and a state that may be of that family
+SHARED = 0.25  # fraction of names that a state shares with the smallest member of its family
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """The architecture that weights belong to, as ``load_model`` takes it, and the sizes they have."""
+    """The architecture of weights, as a specification for ``load_model``, and their sizes."""
 
     spec: str
     num_classes: int | None
@@ -39,7 +39,7 @@ def recognise(state: dict[str, Tensor]) -> Recognised:
     """Find the one architecture whose weights have these names and shapes, torchvision's before timm's.
 
     The last layer may have any number of classes, the first convolution any number of channels.
-    ``CheckpointError``: none fits, or several do. Several differ in what they compute, so none is guessed.
+    ``CheckpointError``: none fits, or several do. They compute different things, so none is guessed.
     """
     tried: list[Reference] = []
     for candidates in (torchvision_candidates, timm_candidates):
@@ -54,7 +54,7 @@ def recognise(state: dict[str, Tensor]) -> Recognised:
 
 
 def torchvision_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
-    """Give every member of a family that is like the state, and of each other family one."""
+    """Yield every member of a family that resembles the state, and one of each other family."""
     for family in torchvision_families().values():
         smallest = reference(min(family, key=lambda name: (len(name), name)))
         if _overlap(smallest, state) >= SHARED:
@@ -64,7 +64,7 @@ def torchvision_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
 
 
 def torchvision_families() -> Mapping[str, Sequence[str]]:
-    """Give the names of torchvision's classification models, those of one file together."""
+    """Return the names of torchvision's classification models, those of one file together."""
     import torchvision
 
     families = defaultdict(list)
@@ -75,7 +75,7 @@ def torchvision_families() -> Mapping[str, Sequence[str]]:
 
 @cache
 def reference(name: str) -> Reference:
-    """Say what the weights of a torchvision architecture look like."""
+    """Describe the weights of a torchvision architecture."""
     import torchvision
 
     with weightless():
@@ -83,13 +83,13 @@ def reference(name: str) -> Reference:
 
 
 def timm_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
-    """Give timm's models that have the state's first layer, and no layer of a size that the state lacks."""
+    """Return timm's models that have the state's first layer, and no layer of a size that the state lacks."""
     import timm
 
     sizes = LayerSizes.of(state)
     for name in timm.list_models():
         if _has_first_layer(timm.get_pretrained_cfg(name), state):
-            # A constructor that computes with its weights, or makes one that does not fit, gives up.
+            # Constructors that compute with their weights, or make a layer that does not fit, are skipped.
             with suppress(RuntimeError, NotImplementedError, ValueError), weightless(sizes):
                 yield describe(f"timm:{name}", timm.create_model(name))
 
@@ -107,7 +107,7 @@ def _overlap(candidate: Reference, state: dict[str, Tensor]) -> float:
 
 
 def _likeness(candidate: Reference, state: dict[str, Tensor]) -> int:
-    """Give the number of shared names less the number of missing ones."""
+    """Return the number of shared names minus the number of missing ones."""
     shared = len(candidate.shapes.keys() & matched(state, candidate)[0].keys())
     return 2 * shared - len(candidate.shapes)
 
@@ -132,7 +132,7 @@ def _unknown(tried: Sequence[Reference], state: dict[str, Tensor]) -> Checkpoint
 
 
 def differences(expected: Reference, state: Mapping[str, Tensor], strict: bool = False) -> str:
-    """Say what keeps a state from fitting, in one line; "" if it fits. ``strict``: no size is free."""
+    """Describe in one line why a state does not fit; "" if it fits. ``strict``: no size is free."""
     free = {} if strict else expected.free
     missing = sorted(needed(expected.shapes) - state.keys())
     unexpected = sorted(state.keys() - expected.shapes.keys())

@@ -1,4 +1,4 @@
-"""What an architecture's weights are called and how large they are, found out without allocating them."""
+"""``Reference``: the names and shapes of an architecture's weights, found without allocating them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torc
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """The sizes of a state's layers, whatever one of their first two axes is."""
+    """The sizes of a state's layers, with one of the first two axes left open."""
 
     known: frozenset[tuple[int, ...]]
 
@@ -36,16 +36,16 @@ class LayerSizes:
 
 
 def _loose(size: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Give the size with the first axis left open, and with the second."""
+    """Return the size with the first axis left open, and with the second."""
     return (-1, *size[1:]), (*size[:1], -1, *size[2:])
 
 
 class MisfitError(RuntimeError):
-    """A constructor made a layer of a size that the weights do not have."""
+    """A constructor made a layer whose size the weights do not have."""
 
 
 class _Weightless(TorchFunctionMode):
-    """Give parameters no memory. Other tensors stay real: some constructors compute with them."""
+    """Allocate no memory for parameters. Other tensors stay real: some constructors compute with them."""
 
     def __init__(self, sizes: LayerSizes | None = None) -> None:
         super().__init__()
@@ -64,13 +64,13 @@ class _Weightless(TorchFunctionMode):
                 raise MisfitError
             return made
         if func in FILLING and args[0].is_meta:
-            return args[0]  # half of the time, for nothing
+            return args[0]  # filling takes half of the time, and is not needed
         return func(*args, **(kwargs or {}))
 
 
 @contextmanager
 def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
-    """Build models without memory for their weights, quietly, leaving the random state alone.
+    """Build models without memory for their weights, without warnings or a change of the random state.
 
     With ``sizes``, a model that makes a layer of any other size is given up: ``MisfitError``.
     """
@@ -81,7 +81,7 @@ def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Reference:
-    """The weights of one architecture: their shapes, and which layers' sizes the task decides."""
+    """The weights of one architecture: their shapes, and the layers whose sizes depend on the task."""
 
     spec: str
     shapes: Mapping[str, tuple[int, ...]]
@@ -91,7 +91,7 @@ class Reference:
 
     @property
     def free(self) -> dict[str, int]:
-        """The axis of each weight that the number of classes or of input channels decides."""
+        """The axis of each weight that depends on the number of classes or of input channels."""
         axes = {f"{head}.{kind}": 0 for head in self.heads for kind in ("weight", "bias")}
         axes |= {key: 0 for key in self.shapes if key.startswith(AUXILIARY)}
         return axes | ({f"{self.first}.weight": 1} if self.first else {})
@@ -111,7 +111,7 @@ class Reference:
         )
 
     def sizes(self, state: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-        """Give the number of classes and of input channels that the weights were made for, where they say."""
+        """Return the numbers of classes and of input channels of the weights, where they show."""
         head = state.get(f"{self.heads[0]}.weight") if self.heads else None
         first = state.get(f"{self.first}.weight")
         classes = head.shape[0] if head is not None and head.ndim else None
@@ -119,7 +119,7 @@ class Reference:
 
 
 def needed(names: Mapping[str, object]) -> set[str]:
-    """Give the names of weights that a file may not lack."""
+    """Return the names of weights that a file must contain."""
     return {name for name in names if not name.endswith("num_batches_tracked")}
 
 
@@ -128,7 +128,7 @@ def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
 
 
 def describe(spec: str, model: nn.Module) -> Reference:
-    """Look at a model's weights. timm says where its head and first layer are; else the last and first."""
+    """Describe a model's weights. timm states the head and the first layer; otherwise they are the last and first."""
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items() if torch.is_tensor(value)}
     named = getattr(model, "pretrained_cfg", None)
     named = named if isinstance(named, Mapping) else {}
@@ -146,7 +146,7 @@ def _known(names: object, shapes: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def renamed(state: dict[str, Tensor], reference: Reference) -> dict[str, Tensor]:
-    """Give the state under the architecture's own names, where it was saved from a wrapper around it.
+    """Return the state under the architecture's own names, also if it was saved from a wrapper.
 
     Known wrappers: ``backbone.*`` beside a head of another name, and ``backbone.0 …`` for the
     architecture's children in their order (the same tensors may be there again under their own names).
@@ -159,7 +159,7 @@ def renamed(state: dict[str, Tensor], reference: Reference) -> dict[str, Tensor]
 
 
 def matched(state: dict[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], str]:
-    """Give what ``renamed`` gives, and what to warn of: weights that a training wrapper kept beside the model's."""
+    """Return what ``renamed`` gives, and a warning: weights that a training wrapper kept beside the model's."""
     variants = (state, *wrapped(state, reference))
     if (fitting := next((variant for variant in variants if reference.names_fit(variant)), None)) is not None:
         return fitting, ""
@@ -172,7 +172,7 @@ def matched(state: dict[str, Tensor], reference: Reference) -> tuple[dict[str, T
 
 
 def parted(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Tensor]]]:
-    """Give the weights under each wrapper's prefix, without it, and the weights beside them."""
+    """Return the weights under each wrapper's prefix, without it, and the weights beside them."""
     for prefix in PREFIXES:
         inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
@@ -181,7 +181,7 @@ def parted(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor], d
 
 
 def wrapped(state: dict[str, Tensor], reference: Reference) -> Iterator[dict[str, Tensor]]:
-    """Give the states that a wrapper's state may stand for."""
+    """Return the states that a wrapper's state may stand for."""
     for prefix in PREFIXES:
         inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         outside = {key: value for key, value in state.items() if not key.startswith(prefix)}

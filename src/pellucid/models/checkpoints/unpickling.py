@@ -1,7 +1,7 @@
-"""Read a pickle without running anything that it asks for.
+"""Read a pickle without running what it names.
 
-A pickle is a little program: it names functions and calls them. Here every name but a handful gives an
-inert stand-in, the handful are our own functions below, and no object's state is ever set.
+A pickle is a small program: it names functions and calls them. Here every name but a few gives an inert
+stand-in, those few are the functions below, and no object's state is ever set.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import IO, Any, ClassVar
 import torch
 from torch import Tensor
 
-MAX_COPIED = 10_000_000  # elements that one file may have copied from what it already made
+MAX_COPIED = 10_000_000  # elements that one file may copy from its own earlier objects
 MAX_AXES = 64
-STAND_IN = 100  # what making a class costs of that budget
+STAND_IN = 100  # the cost of a new class in that budget
 
 
 class Inert:
@@ -34,7 +34,7 @@ class Inert:
         pass
 
     def __call__(self, *_: object, **__: object) -> Inert:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __setitem__(self, key: object, value: object) -> None:
@@ -54,14 +54,14 @@ PLAIN = (str, bytes, int, float, type(None), Inert)
 
 
 def refuse(reason: str) -> pickle.UnpicklingError:
-    """Make the error for a program that no honest file holds."""
+    """Return the error for a program that no honest file contains."""
     return pickle.UnpicklingError(reason)
 
 
 def check_key(key: object) -> None:
     """Refuse a key that is not plain, nor a short tuple of plain ones.
 
-    Tuples of tuples take for ever to hash, and large integers collide.
+    Nested tuples can take exponential time to hash, and large integers collide.
     """
     parts = key if isinstance(key, tuple) and len(key) <= 16 else (key,)
     if not all(isinstance(part, PLAIN) for part in parts) or any(_is_large(part) for part in parts):
@@ -90,29 +90,29 @@ def rebuild_tensor_v3(storage: Any, offset: int, size: Sequence[int], stride: Se
 
 
 def _view(storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
-    # Tensor.set_ would enlarge a storage that is too small, to any size that the file asks for.
+    # Tensor.set_ would enlarge a storage that is too small to any size that the file states.
     if len(size) > MAX_AXES or not all(isinstance(number, int) for number in (offset, *size, *stride)):
-        raise refuse("a tensor's axes are no plain numbers")
+        raise refuse("a tensor's axes are not plain numbers")
     empty = any(length == 0 for length in size)
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     room = storage.nbytes() // dtype.itemsize
     if min(offset, *size, *stride, 0) < 0 or (not empty and last >= room):
         raise refuse("a tensor reaches beyond its storage")
-    if math.prod(size) > room:  # a copy of it would take memory that the file does not
+    if math.prod(size) > room:  # a copy of it would need more memory than the file
         raise refuse("a tensor repeats its storage, make it contiguous")
     with torch.no_grad():
         return torch.empty(0, dtype=dtype).set_(storage.untyped(), offset, tuple(size), tuple(stride))
 
 
 def rebuild_parameter(data: Any, *_: object) -> Any:
-    """Give a parameter's tensor."""
+    """Return a parameter's tensor."""
     return data
 
 
 def rebuild_from_type(function: Callable[..., Any], _: object, arguments: tuple[Any, ...], *__: object) -> Any:
-    """Give the plain tensor of a tensor subclass. ``function`` came through ``find_class`` as well."""
+    """Return the plain tensor of a tensor subclass. ``function`` came through ``find_class`` as well."""
     if function not in (rebuild_tensor, rebuild_tensor_v3, rebuild_parameter) and not _is_inert(function):
-        raise refuse("a tensor is made by something else than a tensor's function")
+        raise refuse("a tensor is made by a function that makes no tensors")
     return function(*arguments)
 
 
@@ -121,7 +121,7 @@ def _is_inert(made: object) -> bool:
 
 
 def ordered(items: Any = ()) -> dict[Any, Any]:
-    """Give a plain dict for an OrderedDict."""
+    """Return a plain dict for an OrderedDict."""
     pairs = list(items)
     check_keys(pair[0] for pair in pairs)
     return dict(pairs)
@@ -141,24 +141,24 @@ STORAGES = {("torch.storage", "UntypedStorage"), ("torch", "UntypedStorage")}
 
 
 class _Bounded:
-    """A file that is never asked for more bytes than it can have."""
+    """A file from which no more bytes are read than it can contain."""
 
     def __init__(self, file: IO[bytes], total: int) -> None:
         self._file, self._total = file, total
         self.readline = file.readline
 
     def read(self, count: int) -> bytes:
-        """Read; a buffer would be allocated for all that is asked for."""
+        """Read; the file's own read would allocate a buffer of the stated size."""
         if count > self._total:
             raise refuse("more bytes are asked for than the file has")
         return self._file.read(count)
 
 
-# The pure-Python unpickler: the one in C lets no opcode and no persistent id be checked on every Python.
+# The pure-Python unpickler: in the C one, opcodes and persistent ids cannot be checked on every Python.
 class SafeUnpickler(pickle._Unpickler):
     """An unpickler that runs nothing from its file.
 
-    ``room`` gives the bytes of each storage that the file really holds, or None where that is not known
+    ``room`` is the number of bytes of each storage in the file, or None where that is not known
     beforehand; ``total`` bounds every storage.
     """
 
@@ -178,7 +178,7 @@ class SafeUnpickler(pickle._Unpickler):
         self._free = self.total
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give one of our own functions, a dtype, or a stand-in. Nothing is ever imported."""
+        """Return one of our own functions, a dtype, or a stand-in. Nothing is ever imported."""
         if (module, name) in ALLOWED:
             return ALLOWED[module, name]
         if (module, name) in STORAGES:
@@ -194,7 +194,7 @@ class SafeUnpickler(pickle._Unpickler):
             raise refuse(f"more than {MAX_COPIED:,} elements are copied")
 
     def _call(self, function: Any, arguments: Sequence[Any]) -> Any:
-        """Call one of our own functions or a stand-in, and nothing else that the program has at hand."""
+        """Call one of the functions above or a stand-in, and nothing else that the program names."""
         if not _is_inert(function) and function not in ALLOWED.values():
             raise refuse(f"a {type(function).__name__} is called")
         held = (part for part in arguments if isinstance(part, list | tuple | dict))
@@ -211,7 +211,7 @@ class SafeUnpickler(pickle._Unpickler):
         self.load_reduce()
 
     def load_newobj_ex(self) -> None:
-        """Make a stand-in; arguments by name are left out, since it takes none."""
+        """Make a stand-in, without its keyword arguments."""
         self.stack.pop()
         self.load_reduce()
 
@@ -219,7 +219,7 @@ class SafeUnpickler(pickle._Unpickler):
         self.stack.append(self._call(kind, arguments))
 
     def load_bytearray8(self) -> None:
-        """Read the bytes before room is made for them."""
+        """Read the bytes before memory is allocated for them."""
         count = int.from_bytes(self.read(8), "little")
         self.stack.append(bytearray(self.read(count)))
 
@@ -288,7 +288,7 @@ class SafeUnpickler(pickle._Unpickler):
         return self._torch_fetch(asked)
 
     def _limit(self, key: str | int) -> int:
-        """Give the bytes that a storage may have: its own entry's, or what others leave of the whole file."""
+        """Return the bytes that a storage may have: its own entry's, or what others leave of the whole file."""
         if self.room is not None:
             return self.room.get(str(key), -1)
         return self._claimed.get(key, self._free)
@@ -312,7 +312,7 @@ SafeUnpickler.dispatch.update(
 
 
 def safe_pickle(room: Mapping[str, int] | None, total: int) -> SimpleNamespace:
-    """Give what ``torch.load`` takes as its ``pickle_module``, for one file."""
+    """Return the ``pickle_module`` of ``torch.load`` for one file."""
     unpickler = type("SafeUnpickler", (SafeUnpickler,), {"room": room, "total": total})
 
     def load(file: IO[bytes], encoding: str = "utf-8") -> Any:
@@ -322,7 +322,7 @@ def safe_pickle(room: Mapping[str, int] | None, total: int) -> SimpleNamespace:
 
 
 def _plain(found: Any) -> Any:
-    """Give what torch reads around the weights; it hashes and prints these, which nested ones turn into a hang."""
+    """Return what torch reads besides the weights; it hashes and prints these, and would hang on nested ones."""
     if isinstance(found, dict):
         return {}  # the writer's machine, of which torch reads nothing
     if not isinstance(found, int):  # torch's magic number has 80 bits

@@ -1,4 +1,4 @@
-"""Where models come from: ``load_model`` makes one, ``model_info`` says what is known of one."""
+"""The sources of models: ``load_model`` makes a model, ``model_info`` returns what is known about one."""
 
 from pellucid.models.sources.base import ModelInfo
 from pellucid.models.sources.loading import load_model, model_info

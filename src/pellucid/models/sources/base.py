@@ -1,4 +1,8 @@
-"""What every source of models gives, and the table of them: a file here with a ``SOURCE`` is a source."""
+"""What a source of models is, and all of them by their prefix.
+
+A source is an object ``SOURCE`` in a file of this folder, or in another package that names it in the entry point group
+``pellucid.sources``. There is no list of them.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.plugins import Plugins
 from pellucid.errors import MissingPackageError, SourceError, message_of
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.preprocessing import Preprocessing
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A model that is asked for. ``auxiliary``: with the auxiliary heads that some networks train with."""
+    """A request for a model. ``auxiliary``: with the auxiliary heads that some networks use in training."""
 
     name: str
     pretrained: bool = False
@@ -35,10 +41,10 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model.
+    """What is known about a model.
 
-    ``weights`` is "default", "random", "checkpoint", or None: not known. ``input_size`` is an image's, (C, *space),
-    where the model or its source states it.
+    ``weights`` is "default", "random", "checkpoint", or None where it is not known. ``input_size`` is the size of one
+    image, (C, *space), where the model or its source states it.
     """
 
     spec: str | None = None
@@ -51,14 +57,14 @@ class ModelInfo:
 
 
 class Source(Protocol):
-    """Where models of one prefix come from."""
+    """A library or kind of file that models come from; specifications start with its ``prefix`` and a colon."""
 
     prefix: str
     brings_weights: bool
-    """Whether a model has weights of its own where none are asked for: random ones otherwise."""
+    """Whether a model has weights of its own even if none are requested; otherwise they are random."""
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        """Build the architecture, if possible without memory for its weights. ``SourceError``: no such name."""
         ...
 
     def build(self, request: ModelRequest) -> nn.Module:
@@ -66,32 +72,79 @@ class Source(Protocol):
         ...
 
     def info(self, request: ModelRequest, model: nn.Module, /) -> ModelInfo:
-        """Say what the source knows of a model that it built: classes, head, preprocessing, the input's size."""
+        """Return what the source knows about a model that it built: classes, head, preprocessing, input size."""
+        ...
+
+
+@runtime_checkable
+class PathSource(Protocol):
+    """A source whose models are also named by the path of a file, without a prefix."""
+
+    path_form: str
+    """Such a path in a message, as ``path/to/model.onnx``."""
+
+    def takes_path(self, spec: str) -> bool:
+        """Whether a specification without a known prefix names a model of this source."""
         ...
 
 
 @runtime_checkable
 class Naming(Protocol):
-    """A source whose models' files may hold other names than the models."""
+    """A source whose weights files may use other parameter names than its models."""
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
-        """Give a file's weights by the architecture's names, as far as the source knows the file's."""
+        """Return a file's weights under the architecture's parameter names, as far as the source knows them."""
         ...
 
 
+_ADDED: dict[str, Source] = {}
+"""The sources of other packages."""
+
+
 @cache
-def sources() -> Mapping[str, Source]:
-    """Every source by its prefix."""
+def _own() -> Mapping[str, Source]:
+    """The sources in this folder by their prefix."""
     package = importlib.import_module("pellucid.models.sources")
-    names = [entry.name for entry in pkgutil.iter_modules(package.__path__)]
+    names = sorted(entry.name for entry in pkgutil.iter_modules(package.__path__))
     modules = [importlib.import_module(f"{package.__name__}.{name}") for name in names]
-    found = [vars(module)["SOURCE"] for module in modules if "SOURCE" in vars(module)]
-    return {source.prefix: source for source in found}
+    found: dict[str, Source] = {}
+    for source in (vars(module)["SOURCE"] for module in modules if "SOURCE" in vars(module)):
+        if source.prefix in found:
+            raise SourceError(f"two files are sources of the prefix {source.prefix!r}: rename one of them")
+        found[source.prefix] = source
+    return found
+
+
+def _use(entry: EntryPoint) -> None:
+    """Import the source that an entry point names: the object itself, or a module with a ``SOURCE``."""
+    loaded = entry.load()
+    source = getattr(loaded, "SOURCE", loaded)
+    prefix = getattr(source, "prefix", None)
+    if prefix != entry.name:
+        raise SourceError(f"{entry.value} is no source of the prefix {entry.name!r}: its prefix is {prefix!r}")
+    if prefix in _own():
+        raise SourceError(f"pellucid has a source {prefix!r} of its own: rename the other one")
+    _ADDED[prefix] = source
+
+
+_PLUGINS = Plugins("pellucid.sources", _use)
+
+
+def sources() -> Mapping[str, Source]:
+    """All sources by their prefix: those in this folder, and those that other packages add."""
+    own = _own()
+    _PLUGINS.load()
+    return {**_ADDED, **own}
+
+
+def failure_of(prefix: str) -> str | None:
+    """Why another package's source of this prefix was left out, in one line; None where none was."""
+    return _PLUGINS.failures.get(prefix)
 
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Draw the same random weights every time, and leave the caller's random state alone."""
+    """Initialise weights with a fixed seed, and leave the caller's random state unchanged."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         yield
@@ -99,7 +152,7 @@ def seeded() -> Iterator[None]:
 
 @contextmanager
 def downloading(spec: str) -> Iterator[None]:
-    """Turn whatever goes wrong with pretrained weights into a ``SourceError`` of one line."""
+    """Turn any error from loading pretrained weights into a ``SourceError`` of one line."""
     try:
         yield
     except Exception as error:  # every network library has errors of its own
@@ -110,7 +163,7 @@ def downloading(spec: str) -> Iterator[None]:
 
 
 def outlined(build: Callable[[], nn.Module]) -> nn.Module:
-    """Build a model without memory for its weights, or with some where its constructor computes with them."""
+    """Build a model without memory for its weights, or with it if the constructor computes with them."""
     try:
         with weightless():
             return build()
@@ -119,14 +172,14 @@ def outlined(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def number_of_classes(model: nn.Module, head: str) -> int:
-    """Give the number of rows of the last layer's weight."""
+    """Return the number of rows of the last layer's weight."""
     return int(model.get_parameter(f"{head}.weight").shape[0])
 
 
 def package(name: str, asked: str, extra: str = "zoo") -> Any:
-    """Import an optional package, which an extra of ours installs. ``MissingPackageError``: it is not installed."""
+    """Import an optional package that one of pellucid's extras installs. ``MissingPackageError``: it is missing."""
     try:
-        # One of them silences all warnings of the process as it is imported.
+        # One of these packages silences all warnings of the process when it is imported.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(name)

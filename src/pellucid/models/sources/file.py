@@ -1,4 +1,4 @@
-"""``path/to/file.py:factory``: the user's own model, made by a function in the user's own file."""
+"""``path/to/file.py:factory``: the user's own model, returned by a function in the user's own file."""
 
 from __future__ import annotations
 
@@ -27,10 +27,15 @@ class FileSource:
     """
 
     prefix = "file"
+    path_form = "path/to/file.py:factory"
     brings_weights = True
 
+    def takes_path(self, spec: str) -> bool:
+        """Whether a specification names a Python file."""
+        return spec.endswith(".py") or spec.rpartition(":")[0].endswith(".py")
+
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the model as the factory makes it unasked. ``SourceError``: no file, no such function."""
+        """Return the model as the factory makes it without arguments. ``SourceError``: no file, no such function."""
         return _run(request.name, {})
 
     def build(self, request: ModelRequest) -> nn.Module:
@@ -38,7 +43,7 @@ class FileSource:
         return _run(request.name, {"num_classes": request.num_classes, "in_channels": request.in_channels})
 
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give what the model's own attributes say."""
+        """Return what the model's own attributes state."""
         classes, head = getattr(model, "classes", None), getattr(model, "head", None)
         if isinstance(head, str) and head not in HEADS:
             raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
@@ -56,10 +61,12 @@ def _preprocessing(request: ModelRequest, model: nn.Module) -> Preprocessing | N
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
     path, _, function = name.rpartition(":")
+    if name.endswith(".py") or not path:
+        raise SourceError(f"{name!r} names no function; name the one that returns the model, as in {name}:build")
     file = Path(path)
     if not file.is_file():
         raise SourceError(f"{name}: no file {path}; give path/to/file.py:factory")
-    # What the file prints is not the command's answer.
+    # What the file prints must not get into the command's output.
     with _errors_of(name), _importable(file.resolve().parent), redirect_stdout(sys.stderr):
         factory = _load(file, function)
         model = factory(**_accepted(factory, sizes))
@@ -73,7 +80,7 @@ def _load(file: Path, function: str) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise SourceError(f"{file}: a Python file was expected; give path/to/file.py:factory")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickling look it up there
+    sys.modules[spec.name] = module  # dataclasses and pickle look it up there
     spec.loader.exec_module(module)
     found = vars(module).get(function)
     if not callable(found):
@@ -88,18 +95,18 @@ def _accepted(factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict
 
 
 def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
-    """Say what a model's own ``preprocessing`` says: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``.
+    """Read a model's own ``preprocessing``: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``.
 
-    ``SourceError``: an unknown key, or a value that is no number or row of numbers.
+    ``SourceError``: an unknown key, or a value that is no number or sequence of numbers.
     """
     unknown = set(given) - {"mean", "std", "size", "crop"}
     if unknown:
         raise SourceError(f"{source}: preprocessing takes mean, std, size and crop, got {sorted(unknown)}")
     try:
-        mean, std = (_row(given.get(key)) for key in ("mean", "std"))
+        mean, std = (_numbers(given.get(key)) for key in ("mean", "std"))
         size, crop = (_size(given.get(key)) for key in ("size", "crop"))
     except (TypeError, ValueError) as error:
-        raise SourceError(f"{source}: preprocessing takes numbers or rows of them, got {given}") from error
+        raise SourceError(f"{source}: preprocessing takes numbers or sequences of them, got {given}") from error
     sides = [side for entry in (size, crop) if entry is not None for side in np.atleast_1d(entry).tolist()]
     if min(sides, default=1) < 1 or min(std or (1.0,)) <= 0 or len(mean or ()) not in (0, len(std or mean or ())):
         raise SourceError(
@@ -109,7 +116,7 @@ def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
     return Preprocessing(size, (crop, crop) if isinstance(crop, int) else crop, mean, std, "bilinear", channels, source)
 
 
-def _row(values: Any) -> tuple[float, ...] | None:
+def _numbers(values: Any) -> tuple[float, ...] | None:
     if values is None:
         return None
     return tuple(float(v) for v in values) if isinstance(values, Sequence) else (float(values),)
@@ -136,7 +143,7 @@ def _errors_of(name: str) -> Iterator[None]:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let the file import its neighbours, as it could if it were run."""
+    """Let the file import modules beside it, as if it were run as a script."""
     sys.path.insert(0, str(folder))
     try:
         yield

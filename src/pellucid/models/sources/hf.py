@@ -22,7 +22,7 @@ _WITHOUT = "DISABLE_SAFETENSORS_CONVERSION"
 
 
 class HuggingFaceSource:
-    """A checkpoint of the hub (``owner/name``) or in a folder, or a type of model with its default configuration.
+    """A checkpoint of the hub (``owner/name``) or in a folder, or a model type with its default configuration.
 
     Weights are read from safetensors files only, and no code of the checkpoint's is run.
     """
@@ -31,7 +31,7 @@ class HuggingFaceSource:
     brings_weights = False
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        """Build the architecture, if possible without memory for its weights. ``SourceError``: no such name."""
         config = _config(request)
         return outlined(lambda: _from_config(request, config))
 
@@ -41,11 +41,11 @@ class HuggingFaceSource:
         return _from_pretrained(request, config) if request.pretrained else _from_config(request, config)
 
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give what the configuration says, and what the image processor beside the weights does."""
+        """Return what the configuration states, and the preprocessing of the image processor beside the weights."""
         return replace(from_config(model.config), preprocessing=_preprocessing(request))
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
-        """Give a file's weights by the model's own names: since version 5 transformers saves others."""
+        """Return a file's weights under the model's own names: since version 5 transformers saves other names."""
         try:
             revert = package("transformers.core_model_loading", "hf").revert_weight_conversion
         except (MissingPackageError, AttributeError):
@@ -57,7 +57,7 @@ class HuggingFaceSource:
 
 
 def _config(request: ModelRequest) -> Any:
-    """Give the configuration, of the sizes that are asked for."""
+    """Return the configuration with the requested sizes."""
     transformers = package("transformers", f"hf:{request.name}")
     sizes = {} if request.num_classes is None else {"num_labels": request.num_classes}
     if request.name in _types():
@@ -80,7 +80,7 @@ def _config(request: ModelRequest) -> Any:
     for each in parts:
         if request.in_channels is not None and hasattr(each, "num_channels"):
             each.num_channels = request.in_channels
-    config.architectures = config.architectures or []  # transformers looks through it
+    config.architectures = config.architectures or []  # transformers iterates over it
     return config
 
 
@@ -89,7 +89,7 @@ def _types() -> Any:
 
 
 def _check(name: str, config: Any) -> None:
-    """Refuse what classifies no images, or takes more than them."""
+    """Refuse a model that does not classify images, or that needs more inputs than images."""
     known = package(NAMES, "hf").MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
     if type(config) not in known:
         raise SourceError(
@@ -110,12 +110,12 @@ def _from_config(request: ModelRequest, config: Any) -> nn.Module:
     transformers = package("transformers", f"hf:{request.name}")
     try:
         model: nn.Module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
-    except ImportError as error:  # the packages of single models
+    except ImportError as error:  # some models need packages of their own
         raise MissingPackageError(f"hf:{request.name}: {message_of(error)}") from None
-    except Exception as error:  # whatever its values are that make no model
+    except Exception as error:  # values in the configuration that make no model
         text = f"{type(error).__name__}: {message_of(error)}"
         raise SourceError(
-            f"hf:{request.name}: no model can be made of its configuration ({text}); correct it"
+            f"hf:{request.name}: no model can be made from its configuration ({text}); correct it"
         ) from error
     return model.float()
 
@@ -144,7 +144,7 @@ def _from_pretrained(request: ModelRequest, config: Any) -> nn.Module:
 
 @contextmanager
 def _as_they_are() -> Iterator[None]:
-    """Keep transformers from asking a public service to convert weights that are no safetensors."""
+    """Keep transformers from asking a public service to convert weights that are not safetensors."""
     before = os.environ.get(_WITHOUT)
     os.environ[_WITHOUT] = "1"
     try:
@@ -166,7 +166,7 @@ def _reading(name: str) -> Iterator[None]:
 
 
 def from_config(config: Any) -> ModelInfo:
-    """Say what a configuration of transformers says of classes, head and the input's size; nothing of any other."""
+    """Return what a transformers configuration states about classes, head and input size; nothing for any other."""
     if not isinstance(getattr(config, "id2label", None), Mapping):
         return ModelInfo()
     several = getattr(config, "problem_type", None) == "multi_label_classification"
@@ -174,7 +174,7 @@ def from_config(config: Any) -> ModelInfo:
 
 
 def _input_size(config: Any) -> tuple[int, ...] | None:
-    """Give (C, H, W), where a configuration has an image's size: a number, or two."""
+    """Return (C, H, W) if a configuration has an image size: one number, or two."""
     for part in (config, getattr(config, "vision_config", None)):
         size = getattr(part, "image_size", None)
         sides = (size, size) if isinstance(size, int) else tuple(size) if isinstance(size, list | tuple) else ()
@@ -184,7 +184,7 @@ def _input_size(config: Any) -> tuple[int, ...] | None:
 
 
 def _classes(config: Any) -> tuple[str, ...] | None:
-    """Give the classes' names, unless they are transformers' stand-ins."""
+    """Return the class names, unless they are the placeholders of transformers."""
     names = [str(config.id2label[index]) for index in sorted(config.id2label)]
     real = any(name != f"LABEL_{index}" for index, name in enumerate(names))
     return tuple(names) if real and len(names) == config.num_labels else None
@@ -197,7 +197,7 @@ def _preprocessing(request: ModelRequest) -> Any:
     try:
         processor = processors.from_pretrained(request.name, trust_remote_code=False)
         found = from_transformers(processor, f"transformers image processor of {request.name}")
-    except Exception:  # no processor, or none that makes one tensor of a picture: nothing is known then
+    except Exception:  # no processor, or none that makes one tensor from an image: nothing is known then
         return None
     return found and found.for_channels(request.in_channels or found.channels)
 

@@ -1,4 +1,4 @@
-"""Make the model that a specification names, with the weights that are asked for."""
+"""``load_model`` makes a model from its specification or weights file; ``model_info`` returns what is known of one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from pellucid.errors import OptionError, SourceError
+from pellucid.errors import OptionError, SourceError, warn
 from pellucid.models.checkpoints import (
     Checkpoint,
     describe,
@@ -22,7 +22,16 @@ from pellucid.models.checkpoints import (
 )
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
 from pellucid.models.preprocessing import from_timm
-from pellucid.models.sources.base import ModelInfo, ModelRequest, Naming, Source, seeded, sources
+from pellucid.models.sources.base import (
+    ModelInfo,
+    ModelRequest,
+    Naming,
+    PathSource,
+    Source,
+    failure_of,
+    seeded,
+    sources,
+)
 from pellucid.models.sources.hf import from_config
 
 WEIGHTS = ("none", "default")
@@ -37,12 +46,19 @@ def load_model(
 ) -> nn.Module:
     """Make a model, in eval mode.
 
-    ``spec`` is ``torchvision:resnet50``, ``timm:vit_base_patch16_224``, ``hf:google/vit-base-patch16-224``,
-    ``xrv:densenet121-res224-all``, ``monai:densenet121-3d``, ``path/to/model.onnx`` or
-    ``path/to/file.py:factory`` (which runs that file: your own code). Left out, the architecture is what the
-    checkpoint states or what its weights are recognised as. ``weights="default"`` downloads pretrained ones;
-    "none" without a checkpoint gives random ones, the same every time. The numbers of classes and input channels
-    are the checkpoint's. ``SourceError``: nothing of that name. ``CheckpointError``: unsafe, broken, or does not fit.
+    Args:
+        spec: a source's prefix and the model's name, as ``timm:vit_base_patch16_224``, or a path, as
+            ``path/to/model.onnx`` or ``path/to/file.py:factory`` (which runs that file: your own code). If it is left
+            out, the architecture is the one that the checkpoint states or that its weights are recognised as.
+        checkpoint: a weights file. The numbers of classes and of input channels are the checkpoint's.
+        weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
+            same every time.
+        num_classes: the number of classes; None keeps the architecture's own.
+
+    Raises:
+        SourceError: the specification names no model.
+        CheckpointError: the weights file is unsafe, broken, or does not fit.
+        OptionError: another argument has a value that is not possible.
     """
     _check(spec, checkpoint, weights, num_classes)
     spec = None if spec is None else os.fspath(spec)
@@ -52,15 +68,15 @@ def load_model(
     request = ModelRequest(name, weights == "default", num_classes)
     with seeded():
         model = source.build(request)
-    drawn = None if source.brings_weights else "random"  # of those a model brings it is not known what they are
+    drawn = None if source.brings_weights else "random"  # what a model brings along is not known
     return _remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
 
 
 def model_info(model: nn.Module) -> ModelInfo:
-    """Say what is known of a model: all of it for one that ``load_model`` made, also inside a wrapper.
+    """Return what is known about a model; everything for one that ``load_model`` made, also inside a wrapper.
 
-    Of any other, timm's ``pretrained_cfg`` is read, for the preprocessing, and the ``config`` of transformers, for the
-    classes and the head.
+    For any other, the preprocessing is read from timm's ``pretrained_cfg``, and classes and head from the ``config`` of
+    transformers.
     """
     for name in ("module", "_orig_mod"):
         inner = getattr(model, name, None)
@@ -76,20 +92,25 @@ def model_info(model: nn.Module) -> ModelInfo:
 
 
 def find(spec: str) -> tuple[Source, str]:
-    """Give the source that a specification belongs to, and the name there. ``SourceError``: there is none."""
+    """Return the source of a specification, and the model's name there. ``SourceError``: there is none."""
     known = sources()
     prefix, _, name = spec.partition(":")
-    # The file comes first: a Windows path has a colon of its own.
-    if spec.rpartition(":")[0].endswith(".py"):
-        return known["file"], spec
-    if name and prefix in known and prefix != "file":
+    failure = failure_of(prefix)
+    if failure:
+        warn(failure)
+    if name and prefix in known:
         return known[prefix], name
-    if spec.endswith(".onnx"):
-        return known["onnx"], spec
-    if spec.endswith(".py"):
-        raise SourceError(f"{spec!r} names a file; name the function in it that returns the model, as in {spec}:build")
-    prefixes = ", ".join(f"{each}:…" for each in sorted(known) if each != "file")
-    raise SourceError(f"{spec!r} names no model; give one of {prefixes} or path/to/file.py:factory")
+    for source in known.values():
+        if isinstance(source, PathSource) and source.takes_path(spec):
+            return source, spec
+    raise SourceError(f"{spec!r} names no model; give one of {', '.join(forms())}")
+
+
+def forms() -> list[str]:
+    """How the sources' models are named: ``timm:…`` for a prefix, then the paths."""
+    known = sources()
+    paths = {prefix: source.path_form for prefix, source in known.items() if isinstance(source, PathSource)}
+    return [*(f"{prefix}:…" for prefix in sorted(known.keys() - paths.keys())), *sorted(paths.values())]
 
 
 def _check(spec: object, checkpoint: object, weights: str, num_classes: object) -> None:
@@ -100,7 +121,7 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
     if weights == "default" and checkpoint is not None:
         raise OptionError("weights='default' and a checkpoint were both given; leave one of them out")
     if not isinstance(spec, (str, os.PathLike, type(None))):
-        raise OptionError(f"a model's specification must be a text such as torchvision:resnet50, got {spec!r}")
+        raise OptionError(f"a model's specification must be a string such as torchvision:resnet50, got {spec!r}")
     if num_classes is None:
         return
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
@@ -122,7 +143,7 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
 
 
 def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[ModelRequest, dict[str, Tensor]]:
-    """Give the order for a model of the weights' own sizes, and the weights by the architecture's names."""
+    """Return the request for a model of the weights' sizes, and the weights by the architecture's names."""
     outline = source.outline(ModelRequest(name))
     reference = describe(name, outline)
     state = renamed(source.named(state, outline) if isinstance(source, Naming) else state, reference)
@@ -131,13 +152,13 @@ def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[ModelR
 
 
 def _stated(checkpoint: Checkpoint) -> str | None:
-    """Give the specification of the architecture that a file states, if the weights fit it."""
+    """Return the specification of the architecture that a file states, if the weights fit it."""
     stated = checkpoint.architecture or ""
     return next((spec for spec in _specs(stated) if _fits(spec, checkpoint.state)), None)
 
 
 def _specs(stated: str) -> Sequence[str]:
-    # Never a path: what a weights file says must not choose code to run.
+    # Only names of these two libraries, never a path: a weights file must not choose code to run.
     bare = stated.isidentifier() or stated.replace(".", "_").replace("-", "_").isidentifier()
     prefix, _, name = stated.partition(":")
     if prefix in ("torchvision", "timm") and name:
@@ -161,7 +182,7 @@ def _remember(model: nn.Module, source: Source, request: ModelRequest, known: Mo
 
 
 def _sized(info: ModelInfo) -> ModelInfo:
-    """The same with the input's size, where only the preprocessing says it."""
+    """The same with the input's size, where only the preprocessing states it."""
     known = info.preprocessing
     if info.input_size or known is None or known.crop is None:
         return info

@@ -24,10 +24,10 @@ VIT_HEAD = "classification_head."
 
 
 class MonaiSource:
-    """MONAI's classification networks by their names, in two dimensions, or in three with ``-3d`` behind.
+    """MONAI's classification networks by their names, in two dimensions, or in three with ``-3d`` at the end.
 
-    One input channel and two classes, unless a checkpoint or ``num_classes`` says otherwise. The ViT takes
-    224² pixels or 96³ voxels in patches of 16, and answers with its logits: the tanh that MONAI puts after
+    One input channel and two classes, unless a checkpoint or ``num_classes`` states others. The ViT takes
+    224² pixels or 96³ voxels in patches of 16, and returns its logits: the tanh that MONAI puts after
     them is left out.
     """
 
@@ -35,11 +35,11 @@ class MonaiSource:
     brings_weights = False
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        """Build the architecture, if possible without memory for its weights. ``SourceError``: no such name."""
         return outlined(lambda: _create(request))
 
     def build(self, request: ModelRequest) -> nn.Module:
-        """Build the model. ``SourceError``: no such name, or pretrained weights are asked for."""
+        """Build the model. ``SourceError``: no such name, or pretrained weights are requested."""
         if request.pretrained:
             _parsed(request.name)
             raise SourceError(
@@ -49,13 +49,13 @@ class MonaiSource:
         return _create(request)
 
     def info(self, request: ModelRequest, _model: nn.Module) -> ModelInfo:
-        """Give the size that a ViT takes; MONAI knows no classes, and no preprocessing."""
+        """Return the input size of a ViT; MONAI states no classes and no preprocessing."""
         name, rank = _parsed(request.name)
         size = (request.in_channels or 1, *(VIT_SIDES[rank],) * rank)
         return ModelInfo(input_size=size if name == "vit" else None)
 
     def named(self, state: dict[str, Tensor], outline: nn.Module) -> dict[str, Tensor]:
-        """Give a ViT's weights as they are called without its tanh, and without those that no pass has used."""
+        """Return a ViT's weights under the names that they have without its tanh, without those that no pass uses."""
         if not hasattr(outline, "classification_head"):
             return state
         kept = {key: value for key, value in state.items() if ".cross_attn." not in key}
@@ -63,7 +63,7 @@ class MonaiSource:
 
 
 def _parsed(name: str) -> tuple[str, int]:
-    """Give the network's name and the number of dimensions. ``SourceError``: no such name."""
+    """Return the network's name and the number of dimensions. ``SourceError``: no such name."""
     bare, _, ending = name.lower().rpartition("-")
     known, rank = (bare, int(ending[0])) if ending in ("2d", "3d") else (name.lower(), 2)
     if known not in CLASSES:
@@ -94,7 +94,7 @@ def _create(request: ModelRequest) -> nn.Module:
         options |= {**sizes, "classification": True, "post_activation": "none"}
     try:
         model: nn.Module = getattr(nets, CLASSES[name])(**options)
-    except ImportError:  # the ViT's; MONAI names it in many lines
+    except ImportError:  # the ViT needs it; MONAI's message has many lines
         raise MissingPackageError(
             f"monai:{request.name} needs einops, which is not installed: pip install einops"
         ) from None

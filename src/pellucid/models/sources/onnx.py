@@ -1,4 +1,4 @@
-"""``model.onnx`` or ``onnx:model.onnx``: a graph that onnxruntime computes, for the methods that need scores alone."""
+"""``model.onnx`` or ``onnx:model.onnx``: a graph that onnxruntime runs, for the methods that need only scores."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pellucid.errors import ShapeError, SourceError, message_of
 from pellucid.models.sources.base import ModelInfo, ModelRequest, package
 
 LARGEST = 2**31
-"""Bytes that a file may have: what its format allows."""
+"""The most bytes that a file may have: its format's own limit."""
 _ELSEWHERE = b"\x0a\x08location\x12"
-"""How a tensor in the file names another file that it lies in: the key of an entry, in protobuf."""
+"""The protobuf key with which a tensor refers to another file that holds its data."""
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
 
 
 class OnnxModel(nn.Module):
-    """A graph with one input, the images: (B, C, *space) → its outputs by name. It has no layers, and no gradients."""
+    """A graph with one input, the images: (B, C, *space) → its outputs by name. It has no layers and no gradients."""
 
     def __init__(self, session: Any) -> None:
         super().__init__()
@@ -29,44 +29,49 @@ class OnnxModel(nn.Module):
 
     @property
     def size(self) -> tuple[int | None, ...]:
-        """The input's shape, its batch in front; None where it may be anything. Empty where nothing is stated."""
+        """The input's shape with its batch axis; None for a free size. Empty if the graph states no shape."""
         return tuple(side if isinstance(side, int) else None for side in self._input.shape or ())
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Run the graph, in parts where it takes a fixed number of images. ``ShapeError``: it does not take these."""
+        """Run the graph, in chunks if its batch size is fixed. ``ShapeError``: it does not take these images."""
         step = (self.size[0] if self.size else None) or len(images)
         parts = [self._run(images[start : start + step], step) for start in range(0, len(images), step)]
         return {name: torch.cat([part[name] for part in parts]).to(images.device) for name in self._outputs}
 
     def _run(self, images: Tensor, count: int) -> dict[str, Tensor]:
-        """The outputs of a part, filled up to ``count`` images by its last one."""
+        """The outputs of a chunk, which is filled up to ``count`` images with its last one."""
         filled = torch.cat([images, images[-1:].expand(count - len(images), *images.shape[1:])])
         given = filled.detach().to("cpu", _TYPES[self._input.type]).numpy()
         try:
             answers = self._session.run(self._outputs, {self._input.name: given})
-        except Exception as error:  # of the kinds that onnxruntime defines
+        except Exception as error:  # onnxruntime has error classes of its own
             raise ShapeError(
                 f"images {tuple(images.shape)} were given; the ONNX graph does not take them: {message_of(error)}"
             ) from None
-        # A graph that sums up a whole batch answers with one number.
+        # A graph that sums over the batch returns one number.
         found = {name: torch.from_numpy(answer) for name, answer in zip(self._outputs, answers, strict=True)}
         return {name: (answer if answer.ndim else answer[None])[: len(images)] for name, answer in found.items()}
 
 
 class OnnxSource:
-    """A file in the ONNX format, with its weights inside. Nothing but the graph's own operators is run."""
+    """A file in the ONNX format that contains its weights. Only the graph's own operators run."""
 
     prefix = "onnx"
+    path_form = "path/to/model.onnx"
     brings_weights = True
+
+    def takes_path(self, spec: str) -> bool:
+        """Whether a specification names a file in the ONNX format."""
+        return spec.endswith(".onnx")
 
     def outline(self, request: ModelRequest) -> nn.Module:
         """Refuse: there is nothing to load weights into."""
-        raise SourceError(f"{request.name}: an ONNX file has its weights inside; leave out the checkpoint")
+        raise SourceError(f"{request.name}: an ONNX file contains its weights; leave out the checkpoint")
 
     def build(self, request: ModelRequest) -> nn.Module:
         """Load the graph. ``SourceError``: no such file, it cannot be read, or it takes more than images."""
         if request.num_classes is not None:
-            raise SourceError(f"{request.name}: an ONNX file's classes are what they are; leave out num_classes")
+            raise SourceError(f"{request.name}: an ONNX file's number of classes is fixed; leave out num_classes")
         session = _session(Path(request.name))
         inputs = session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES:
@@ -75,11 +80,11 @@ class OnnxSource:
         model = OnnxModel(session)
         if not model._outputs:
             kinds = ", ".join(output.type for output in session.get_outputs())
-            raise SourceError(f"{request.name}: a graph that answers with a tensor of floats is needed, got {kinds}")
+            raise SourceError(f"{request.name}: a graph that returns a tensor of floats is needed, got {kinds}")
         return model
 
     def info(self, _request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give the input's size, where the graph states it."""
+        """Return the input size, if the graph states it."""
         size = model.size[1:] if isinstance(model, OnnxModel) else ()
         sides = tuple(side for side in size if side is not None)
         return ModelInfo(input_size=sides if size and len(sides) == len(size) else None)
@@ -93,12 +98,12 @@ def _session(path: Path) -> Any:
         raise SourceError(f"onnx:{path}: larger than {LARGEST} bytes, which no ONNX file is")
     graph = path.read_bytes()
     if _ELSEWHERE in graph:
-        raise SourceError(f"onnx:{path}: it has parts in other files, which are not read; write it as one file")
+        raise SourceError(f"onnx:{path}: it refers to other files, which are not read; write it as one file")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # of the kinds that onnxruntime defines
+    except Exception as error:  # onnxruntime has error classes of its own
         raise SourceError(f"onnx:{path}: it is broken ({message_of(error)})") from None
 
 

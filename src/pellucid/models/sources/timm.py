@@ -19,7 +19,7 @@ class TimmSource:
     brings_weights = False
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture, without memory where possible. ``SourceError``: no such name."""
+        """Build the architecture, if possible without memory for its weights. ``SourceError``: no such name."""
         return outlined(lambda: _create(request.name))
 
     def build(self, request: ModelRequest) -> nn.Module:
@@ -27,7 +27,7 @@ class TimmSource:
         return _create(request.name, request.pretrained, request.num_classes, request.in_channels)
 
     def info(self, _: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give ImageNet's names where there are 1000 classes, and the preprocessing."""
+        """Return the preprocessing, and ImageNet's class names if there are 1000 classes."""
         classes = _imagenet(getattr(model, "num_classes", None))
         return ModelInfo(classes=classes, preprocessing=from_timm(model))
 
@@ -37,7 +37,7 @@ def _create(
 ) -> nn.Module:
     import timm
 
-    # Only registered names: "hf-hub:…" would fetch whatever the name says.
+    # Only registered names: "hf-hub:…" would download whatever it names.
     if ":" in name or not timm.is_model(name):
         raise SourceError(
             f"timm:{name} is no timm model{did_you_mean(name, timm.list_models())}; timm.list_models() names them"

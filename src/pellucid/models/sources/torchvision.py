@@ -1,4 +1,4 @@
-"""``torchvision:resnet50``, ``torchvision:r3d_18``: torchvision's classification models, of videos too."""
+"""``torchvision:resnet50``, ``torchvision:r3d_18``: torchvision's classification models, for images and videos."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ AUXILIARY = ("googlenet", "inception_v3")
 
 
 class TorchvisionSource:
-    """torchvision's classification models by their names; those of videos take (B, C, T, H, W)."""
+    """torchvision's classification models by their names; those for videos take (B, C, T, H, W)."""
 
     prefix = "torchvision"
     brings_weights = False
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture without memory for its weights. ``SourceError``: no such name."""
+        """Build the architecture without memory for its weights. ``SourceError``: no such name."""
         with weightless():
             return _get_model(request.name, None, None, None)
 
@@ -41,28 +41,28 @@ class TorchvisionSource:
         return model
 
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give the default weights' classes and preprocessing; nothing is downloaded."""
+        """Return the default weights' classes and preprocessing; nothing is downloaded."""
         weights = _default_weights(request.name)
         categories = tuple(weights.meta["categories"])
         count = number_of_classes(model, describe("", model).heads[0])
-        pictures = request.name not in _names(video=True)
+        images = request.name not in _names(video=True)
         channels = request.in_channels or 3
         return ModelInfo(
             classes=categories if len(categories) == count else None,
-            preprocessing=_preprocessing(weights, channels, model) if pictures else None,
-            input_size=None if pictures else (channels, *_video_size(weights)),
+            preprocessing=_preprocessing(weights, channels, model) if images else None,
+            input_size=None if images else (channels, *_video_size(weights)),
         )
 
 
 def _preprocessing(weights: Any, channels: int, model: nn.Module) -> Preprocessing:
-    """Give what the weights were trained with; of a ViT of another size than theirs, brought to its own."""
+    """Return the preprocessing that the weights were trained with; adapted for a ViT of another input size."""
     known = from_torchvision(weights, channels)
     side = getattr(model, "image_size", None)
     return known.for_side(side) if isinstance(side, int) else known
 
 
 def _video_size(weights: Any) -> tuple[int, ...]:
-    """Give (frames, H, W) that the weights were made for; of networks that take any number of frames, a few."""
+    """Return the (frames, H, W) of the weights; a few frames for networks that take any number."""
     frames = max(weights.meta.get("min_temporal_size", 1), FEW_FRAMES)
     return (frames, *weights.transforms().crop_size)
 
@@ -86,7 +86,7 @@ def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool
         )
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if name in AUXILIARY and not weights:
-        # A checkpoint, which says about the auxiliary heads, replaces what is slow to draw.
+        # A checkpoint states the auxiliary heads, and replaces weights that are slow to initialise.
         options |= {"init_weights": auxiliary is None, "aux_logits": auxiliary is not False}
     with downloading(f"torchvision:{name}") if weights else nullcontext():
         model: nn.Module = torchvision.models.get_model(name, weights=weights, **options)
@@ -100,7 +100,7 @@ def _default_weights(name: str) -> Any:
 
 
 def _replace(model: nn.Module, name: str, out: int | None = None, channels: int | None = None) -> None:
-    """Put a layer of another size in a layer's place, with new weights."""
+    """Replace a layer by one of another size, with new weights."""
     old = model.get_submodule(name)
     if channels is not None and channels == vars(old)["in_channels"]:
         return

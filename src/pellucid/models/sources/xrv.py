@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints import load_into
 from pellucid.models.checkpoints.layouts import find_state
-from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _zip_room
+from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _storage_sizes
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler, safe_pickle
 from pellucid.models.preprocessing import Preprocessing
@@ -31,7 +31,7 @@ FINDINGS = 18
 class XRVSource:
     """torchxrayvision's classifiers by the names of their weights, or bare ``densenet121`` and ``resnet50``.
 
-    The model answers with the logits: torchxrayvision's own sigmoid, and its scaling by operating points, come
+    The model returns the logits: torchxrayvision's own sigmoid, and its scaling by operating points, come
     after them and are left out. Its weights are pickled; they are read without running anything in them.
     """
 
@@ -39,7 +39,7 @@ class XRVSource:
     brings_weights = False
 
     def outline(self, request: ModelRequest) -> nn.Module:
-        """Give the architecture without memory for its weights. ``SourceError``: no such name."""
+        """Build the architecture without memory for its weights. ``SourceError``: no such name."""
         with weightless():
             return _bare(_known(request.name), FINDINGS, 1)
 
@@ -55,14 +55,14 @@ class XRVSource:
         return model
 
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Give the findings that the weights are for, and the preprocessing."""
+        """Return the findings that the weights were trained on, and the preprocessing."""
         kind = _known(request.name)
         labels = [] if request.name == kind else _library().models.model_urls[request.name]["labels"]
-        # A finding that the weights' data lack has an empty name.
+        # A finding that the training data lacks has an empty name.
         names = tuple(label or f"class {index}" for index, label in enumerate(labels))
         fitting = len(names) == number_of_classes(model, HEADS[kind])
         side = SIDES[kind]
-        # Pixels in [0, 1] come to [-1024, 1024].
+        # Pixels in [0, 1] are mapped to [-1024, 1024].
         scaled = Preprocessing(side, (side, side), (0.5,), (1 / 2048,), "bilinear", 1, "torchxrayvision")
         return ModelInfo(
             classes=names if fitting else None,
@@ -71,7 +71,7 @@ class XRVSource:
         )
 
     def named(self, state: dict[str, Tensor], _: nn.Module) -> dict[str, Tensor]:
-        """Give the weights without the operating points, and without the wrapper around the ResNet."""
+        """Return the weights without the operating points, and without the wrapper around the ResNet."""
         rest = {key: value for key, value in state.items() if key != "op_threshs"}
         wrapped = all(key.startswith("model.") for key in rest)
         return {key.removeprefix("model."): value for key, value in rest.items()} if wrapped else rest
@@ -82,7 +82,7 @@ def _library() -> Any:
 
 
 def _known(name: str) -> str:
-    """Give the architecture that a name is of. ``SourceError``: no such name."""
+    """Return the architecture of a name. ``SourceError``: no such name."""
     urls = _library().models.model_urls
     names = [*BARE, *(each for each in urls if each.startswith(tuple(f"{kind}-" for kind in BARE)))]
     if name not in names:
@@ -93,7 +93,7 @@ def _known(name: str) -> str:
 
 
 def _bare(kind: str, classes: int, channels: int) -> nn.Module:
-    """Build the network that answers with logits."""
+    """Build the network, without the sigmoid after its logits."""
     if kind == "densenet121":
         dense: nn.Module = _library().models.DenseNet(num_classes=classes, in_channels=channels)
         return dense
@@ -111,18 +111,18 @@ def _load(model: nn.Module, name: str) -> None:
             f"xrv:{'densenet121-res224-all' if name == 'densenet121' else 'resnet50-res512-all'}"
         )
     with downloading(f"xrv:{name}"):
-        with redirect_stdout(sys.stderr):  # its progress is not the command's answer
+        with redirect_stdout(sys.stderr):  # its progress must not get into the command's output
             path = Path(_library().models.get_weights(name))
         load_into(model, SOURCE.named(_read(path), model), path)
 
 
 class _Keeping(SafeUnpickler):
-    """Runs nothing either, and keeps what a stand-in is given as its state: in a pickled module, its weights."""
+    """Runs nothing, and keeps the state that a stand-in is given: for a pickled module, its weights."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(SafeUnpickler.dispatch)
 
     def load_build(self) -> None:
-        """Put the state beside the stand-in, which does not change."""
+        """Keep the state beside the stand-in, which does not change."""
         state = self.stack.pop()
         if isinstance(self.stack[-1], Inert) and isinstance(state, dict):
             vars(self.stack[-1])["kept"] = state
@@ -132,24 +132,24 @@ _Keeping.dispatch[pickle.BUILD[0]] = _Keeping.load_build
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Give the weights in a file that holds a whole pickled module, or plain ones."""
+    """Return the weights in a file that contains a whole pickled module, or plain weights."""
     total = path.stat().st_size
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         packed = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
         file.seek(0)
-        room = _zip_room(file, path, total) if packed else None
+        sizes = _storage_sizes(file, path, total) if packed else None
         if not packed:
             _refuse_tar(file, path)
         file.seek(0)
-        reader = safe_pickle(room, total)
-        reader.Unpickler = type("Keeping", (_Keeping,), {"room": room, "total": total})
+        reader = safe_pickle(sizes, total)
+        reader.Unpickler = type("Keeping", (_Keeping,), {"room": sizes, "total": total})
         content = torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=reader)
     return dict(_weights(content, set())) if isinstance(content, Inert) else find_state(content, path)
 
 
 def _weights(module: Inert, seen: set[int], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Give the parameters and buffers of a pickled module and of the modules in it, each module once."""
+    """Yield the parameters and buffers of a pickled module and of its submodules, each module once."""
     seen.add(id(module))
     kept = vars(module).get("kept", {})
     parts = {place: kept.get(place) for place in ("_parameters", "_buffers", "_modules")}
