@@ -23,7 +23,7 @@ from pellucid.core.image import Image
 from pellucid.errors import ExportError
 from pellucid.export import Case, exported, find
 from pellucid.export.dicom_result import fit
-from pellucid.export.sr import outline
+from pellucid.export.formats.sr import outline
 from pellucid.models.preprocessing import Preprocessing
 from tests.export.dicom import CLASSES, IN_THE_PATIENT, MODEL, SHIPPED, SOURCES, case, errors, image, series
 from tests.io.test_dicom import write
@@ -217,13 +217,13 @@ def test_pictures_that_are_no_dicom_have_none() -> None:
     files, refused = exported(Case("scan", prepared, explanation), ["npz", *KINDS])
     assert list(files) == ["scan_explanation.npz"]
     assert len(refused) == 4
-    assert all("no DICOM file" in str(error) and "\n" not in str(error) for error in refused)
+    assert all("not from a DICOM file" in str(error) and "\n" not in str(error) for error in refused)
 
 
 def test_a_source_that_does_not_say_what_it_is_is_refused_without_its_words() -> None:
     one = case("ct")
     del one.image.original.instances[0].header.StudyInstanceUID
-    with pytest.raises(ExportError, match="does not say its StudyInstanceUID"):
+    with pytest.raises(ExportError, match="does not state its StudyInstanceUID"):
         find("seg")(one)
     two = case("ct")
     two.image.original.instances[0].header.Rows = 7

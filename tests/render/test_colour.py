@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from PIL import Image as Pillow
 
 from pellucid.errors import OptionError, ShapeError
-from pellucid.render import blend, colourise, heatmap_picture, with_colour_bar
+from pellucid.render import blend, colourise, heatmap_image, with_colour_bar
 
 RAMP = torch.linspace(0, 1, 256).reshape(1, 256)
 
@@ -46,7 +46,7 @@ def test_a_heatmap_is_two_dimensional() -> None:
         with pytest.raises(ShapeError, match=r"\(H, W\)"):
             colourise(torch.zeros(shape))
         with pytest.raises(ShapeError, match=r"\(H, W\)"):
-            heatmap_picture(torch.zeros(shape))
+            heatmap_image(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("alpha", [0, 0.3, 0.5, 1])
@@ -81,8 +81,8 @@ def test_maps_that_need_a_gradient_are_drawn() -> None:
     blend(torch.zeros(1, 2, 2), torch.zeros(2, 2, requires_grad=True))
 
 
-def test_the_heatmap_picture_is_white_where_evidence_is() -> None:
-    picture = heatmap_picture(torch.tensor([[0, 0.5, 1]]))
+def test_the_heatmap_image_is_white_where_evidence_is() -> None:
+    picture = heatmap_image(torch.tensor([[0, 0.5, 1]]))
     assert picture.mode == "L"
     assert np.asarray(picture).tolist() == [[0, 128, 255]]
 
