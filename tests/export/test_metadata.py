@@ -15,8 +15,7 @@ from PIL import Image as Pillow
 import pellucid
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import OptionError
-from pellucid.export import Case, exporters, find
+from pellucid.export import Case, find
 from pellucid.export.metadata import finite, metadata
 from tests.networks import TinyCNN, images, seeded
 
@@ -98,10 +97,16 @@ def test_only_what_json_can_hold() -> None:
     assert (finite(1), finite(torch.tensor(0.5)), finite(math.inf), finite(math.nan)) == (1.0, 0.5, None, None)
 
 
-def test_formats() -> None:
-    assert exporters() == ["nifti", "npz", "overlay", "pm", "png", "sc", "seg", "sr"]
-    with pytest.raises(OptionError, match="did you mean pm, png"):
-        find("pmg")
+def test_each_map_names_the_files_that_were_written_of_it() -> None:
+    one = case(targets=torch.tensor([[0, 1, 2]]), classes=["a", "a_b", "c", "d"])
+    own = {one_map.name: f"{one_map.name}_montage.png" for one_map in one.each()}
+    files = dict.fromkeys([*own.values(), "scan_a_heatmap.nii.gz", "scan_sr.dcm"], b"")
+    found = {name: json.loads(content)["files"] for name, content in metadata(one, "in/scan.png", files).items()}
+    assert found == {
+        "scan_a_metadata.json": ["scan_a_montage.png", "scan_a_heatmap.nii.gz", "scan_sr.dcm"],
+        "scan_a_b_metadata.json": ["scan_a_b_montage.png", "scan_sr.dcm"],
+        "scan_c_metadata.json": ["scan_c_montage.png", "scan_sr.dcm"],
+    }
 
 
 def test_png_is_of_the_original_size() -> None:

@@ -47,7 +47,7 @@ def find(name: str) -> Exporter:
         known = exporters()
         raise OptionError(f"export {name!r} was asked for; there are {', '.join(known)}{did_you_mean(name, known)}")
     if len(entries) > 1:
-        packages = " and ".join(_package(entry) for entry in entries)
+        packages = " and ".join(sorted(_package(entry) for entry in entries))
         raise OptionError(f"export {name!r} was asked for; the packages {packages} both provide it: uninstall one")
     return _loaded(entries[0])
 
