@@ -74,7 +74,7 @@ def test_the_affine_leads_to_the_patient(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("places", "words"),
-    [([0, 3, 9], "is a slice missing"), ([0, 3, 3, 6], "at the same place"), ([0, 3, 4, 7], "is a slice missing")],
+    [([0, 3, 9], "a slice is missing"), ([0, 3, 3, 6], "have the same position"), ([0, 3, 4, 7], "a slice is missing")],
 )
 def test_gaps_and_doubles_are_refused_by_name(tmp_path: Path, places: list[float], words: str) -> None:
     message = refusal(slices(tmp_path / "s", places))
@@ -96,9 +96,9 @@ def changed(folder: Path, name: str, **attributes: object) -> None:
     ("attributes", "words"),
     [
         ({"SeriesInstanceUID": generate_uid()}, "2 series"),
-        ({"ImagePositionPatient": None}, "does not say where it lies"),
-        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "another direction"),
-        ({"PixelSpacing": [0.5, 0.5]}, "another spacing"),
+        ({"ImagePositionPatient": None}, "does not state its position"),
+        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "another orientation"),
+        ({"PixelSpacing": [0.5, 0.5]}, "orientation or spacing"),
         ({"Columns": 6}, "2 widths"),
     ],
 )
@@ -116,7 +116,7 @@ def test_folders_without_slices_are_refused(tmp_path: Path) -> None:
     assert "no DICOM slices" in refusal(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     assert "no DICOM slices" in refusal(tmp_path)
-    assert "it is none" in refusal(tmp_path / "a.txt")
+    assert "it is not a folder" in refusal(tmp_path / "a.txt")
 
 
 def test_a_window_holds_for_all_slices(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_presets_are_of_ct_and_windows_of_what_was_measured(tmp_path: Path) -> N
     PIL.Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="no measured values"):
         read_image(tmp_path / "a.png", window="40,400")
-    with pytest.raises(ImageError, match="it holds one picture"):
+    with pytest.raises(ImageError, match="it holds one image"):
         read_image(tmp_path / "a.png", frame=2)
 
 
