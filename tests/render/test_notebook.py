@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import pickle
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 import pellucid
+from pellucid.core import display
 from pellucid.core.explanation import Explanation
 from pellucid.render.colour import colourise
 from tests.networks import TinyCNN, images, seeded
@@ -191,3 +196,20 @@ def test_maps_that_need_gradients_are_drawn() -> None:
     found = explained()
     seen = page(with_heatmaps(found, found.heatmaps.clone().requires_grad_()))
     np.testing.assert_array_equal(seen.pictures[0], page(found).pictures[0])
+
+
+def test_the_formatter_that_was_registered_last_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "_formatters", [])
+    assert display.html(3) is None
+    display.register_html(lambda shown: f"<i>{shown}</i>")
+    display.register_html(lambda shown: f"<b>{shown}</b>")
+    assert display.html(3) == "<b>3</b>"
+
+
+def test_an_explanation_from_another_process_is_shown(tmp_path: Path) -> None:
+    """Unpickling imports only ``pellucid`` and core; nothing has imported the renderer before."""
+    (tmp_path / "one.pickle").write_bytes(pickle.dumps(explained()))
+    script = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb'))._repr_html_())"
+    command = [sys.executable, "-c", script, str(tmp_path / "one.pickle")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert Page(printed.strip()).text.startswith("gradcam at features.4")
