@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 import pellucid
 from pellucid.errors import OptionError
 from pellucid.export import exporters, find
+from pellucid.io import FORMATS
 
 SOURCE = Path(pellucid.__file__).parent
 
@@ -199,3 +201,11 @@ def test_an_unknown_name_is_refused_with_those_that_exist() -> None:
     with pytest.raises(OptionError, match=r"export 'pgn' was asked for; there are .*; did you mean png") as caught:
         find("pgn")
     assert all(name in str(caught.value) for name in exporters())
+
+
+def test_the_documentation_has_every_format() -> None:
+    page = (SOURCE.parents[1] / "docs/medical.md").read_text(encoding="utf-8")
+    written, read = (page.partition("## Writing")[index] for index in (2, 0))
+    assert sorted(re.findall(r"^\| `(\w+)` \|", written, re.MULTILINE)) == exporters()
+    table = " ".join(re.findall(r"^\| ([A-Z][^|]*) \|", read, re.MULTILINE))
+    assert set(re.findall(r"\w+", table)) - {"grey", "colour"} == set(FORMATS)
