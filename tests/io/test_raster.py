@@ -90,6 +90,12 @@ def test_a_deep_white_is_zero_tiff_is_inverted(tmp_path: Path) -> None:
     assert image.provenance["inverted"]
 
 
+def test_big_tiff_is_read(tmp_path: Path) -> None:
+    Pillow.fromarray(RAMP).save(tmp_path / "a.tif", big_tiff=True)
+    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    assert torch.equal(read_image(tmp_path / "a.tif").pixels[0], torch.from_numpy(RAMP / 255).float())
+
+
 def test_one_bit(tmp_path: Path) -> None:
     image = read_image(save(tmp_path, np.array([[0, 255]], np.uint8), mode="1"))
     assert image.pixels.flatten().tolist() == [0, 1]

@@ -37,7 +37,7 @@ def is_image_file(path: Path) -> bool:
         return False
 
 
-is_picture = is_image_file
+is_picture = is_image_file  # the name that pellucid.run imports
 
 
 def read_image(

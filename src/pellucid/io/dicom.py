@@ -40,7 +40,7 @@ def is_dicom_file(path: Path) -> bool:
         return is_dicom(file.read(132))
 
 
-says_dicom = is_dicom_file
+says_dicom = is_dicom_file  # the name that pellucid.pacs imports
 
 
 @dataclass(frozen=True)

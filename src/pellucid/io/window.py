@@ -102,13 +102,13 @@ def asked_window(window: str | tuple[float, float], modality: str) -> Window:
         return Window(*PRESETS[str(window)])
     try:
         centre, width = window.split(",") if isinstance(window, str) else window
-        made = Window(float(centre), float(width))
+        parsed = Window(float(centre), float(width))
     except (TypeError, ValueError):
         known = f"; presets are {', '.join(PRESETS)}{did_you_mean(str(window), PRESETS)}"
         raise OptionError(f"window {window!r} was asked for; give centre and width, such as 40,400{known}") from None
-    if not made.usable:
+    if not parsed.usable:
         raise OptionError(f"window {window!r} was asked for; its width must be at least 1")
-    return made
+    return parsed
 
 
 def stored_window(dataset: Dataset) -> Window | None:

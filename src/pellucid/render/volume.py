@@ -57,10 +57,10 @@ class Drawing:
 def drawing(image: Image, heat: Tensor, alpha: float, colormap: str) -> Drawing:
     """A prepared volume and its heatmap (D, H, W) on the grid of the original volume, ready to be drawn."""
     original = image.original
-    made = Drawing(original.pixels, heat, image.geometry.inside(), alpha=alpha, colormap=colormap)
+    plain = Drawing(original.pixels, heat, image.geometry.inside(), alpha=alpha, colormap=colormap)
     if original.spacing is not None:
-        made = replace(made, spacing=original.spacing)
-    return made if original.affine is None else replace(made, flipped=_flipped(original.affine))
+        plain = replace(plain, spacing=original.spacing)
+    return plain if original.affine is None else replace(plain, flipped=_flipped(original.affine))
 
 
 def _flipped(affine: Tensor) -> tuple[bool, ...]:
