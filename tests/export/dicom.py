@@ -1,4 +1,4 @@
-"""DICOM sources for the tests of what is made of them, and the verifier."""
+"""DICOM sources for the tests of exporters, and the verifier."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOURCES = {
 }
 """Files of pydicom's, and the frame of those that hold several."""
 IN_THE_PATIENT = ("ct", "mr")
-"""Those that say where their pixels lie."""
+"""Those that state where their pixels are in the patient."""
 CLASSES = ("nodule", "effusion", "Zähne/ß", "nothing")
 MODEL = {"spec": "torchvision:resnet18", "weights": "random", "checkpoint_sha256": None, "weights_sha256": "ab" * 32}
 _VERIFIER = Path(sys.executable).with_name("dciodvfy")
@@ -42,12 +42,12 @@ _VERIFIER = Path(sys.executable).with_name("dciodvfy")
 def image(name: str) -> pellucid.Image:
     file, frame = SOURCES[name]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what pydicom thinks of its own files
+        warnings.simplefilter("ignore")  # pydicom warns of its own files
         return read(SHIPPED[file], frame=frame)
 
 
 def case(name: str, explanation: Explanation | None = None, classes: int = 2) -> Case:
-    """A source, and two classes explained, or what is given."""
+    """A source with an explanation of two classes, or the given one."""
     prepared = Preprocessing(resize=(48, 40))(image(name))
     found = explanation or pellucid.explain(
         seeded(TinyCNN).eval(),
@@ -60,10 +60,10 @@ def case(name: str, explanation: Explanation | None = None, classes: int = 2) ->
 
 
 def errors(path: Path) -> list[str]:
-    """What the verifier finds wrong with a file (David Clunie's dciodvfy, of dicom3tools)."""
+    """The errors that the verifier finds in a file (David Clunie's dciodvfy, of dicom3tools)."""
     done = subprocess.run([_VERIFIER, path], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).splitlines()
-    assert any(not line.startswith(("Error", "Warning")) for line in lines), "it says what the object is"
+    assert any(not line.startswith(("Error", "Warning")) for line in lines), "the verifier recognises the object"
     return [line for line in lines if line.startswith("Error")]
 
 
@@ -74,11 +74,11 @@ def series(folder: Path, name: str, count: int = 4) -> Path:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             made = pydicom.dcmread(SHIPPED[SOURCES[name][0]])
-            place = [float(one) for one in made.ImagePositionPatient]
+            position = [float(one) for one in made.ImagePositionPatient]
             cosines = [float(one) for one in made.ImageOrientationPatient]
             normal = torch.linalg.cross(torch.tensor(cosines[:3]), torch.tensor(cosines[3:])).tolist()
             made.ImagePositionPatient = [
-                round(at + 5 * index * step, 4) for at, step in zip(place, normal, strict=True)
+                round(at + 5 * index * step, 4) for at, step in zip(position, normal, strict=True)
             ]
             made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{index}"
             made.InstanceNumber = index + 1

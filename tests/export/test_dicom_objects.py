@@ -1,4 +1,4 @@
-"""DICOM objects: valid, the same numbers when read back, of the right patient, and of nobody else."""
+"""DICOM results: valid, with the same numbers when read back, and with the data of the right patient only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pellucid.core.image import Image
 from pellucid.errors import ExportError
 from pellucid.export import Case, exported, find
 from pellucid.export.dicom_result import fit
-from pellucid.export.sr import outline
+from pellucid.export.formats.sr import outline
 from pellucid.models.preprocessing import Preprocessing
 from tests.export.dicom import CLASSES, IN_THE_PATIENT, MODEL, SHIPPED, SOURCES, case, errors, image, series
 from tests.io.test_dicom import write
@@ -64,12 +64,12 @@ def test_names_of_any_language_are_kept(kind: str, tmp_path: Path) -> None:
         assert ("Zähne/ß" in str(parsed(content))) == of_it
 
 
-def test_texts_that_would_part_values_are_fitted() -> None:
+def test_control_characters_and_backslashes_are_removed() -> None:
     assert fit("a\\b\nc") == "a b c"
     assert len(fit("x" * 100)) == 64
 
 
-def test_the_verifier_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_the_verifier_finds_errors(tmp_path: Path) -> None:
     made = parsed(objects("sc", case("ct"))["scan_nodule_sc.dcm"])
     del made.PatientOrientation
     made.save_as(tmp_path / "wrong.dcm")
@@ -96,7 +96,7 @@ def test_a_segmentation_holds_the_maps(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IN_THE_PATIENT)
-def test_a_parametric_map_holds_the_maps_where_they_are(name: str) -> None:
+def test_a_parametric_map_holds_the_maps_at_their_position(name: str) -> None:
     one, source = case(name), image(name).instances[0].header
     ((_, content),) = objects("pm", one).items()
     made = hd.imread(io.BytesIO(content))
@@ -109,7 +109,7 @@ def test_a_parametric_map_holds_the_maps_where_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_secondary_capture_is_the_picture_with_its_words(name: str) -> None:
+def test_a_secondary_capture_is_the_overlay_with_a_caption(name: str) -> None:
     one = case(name)
     made = parsed(objects("sc", one)["scan_effusion_sc.dcm"])
     height, width = one.image.original.size
@@ -120,7 +120,7 @@ def test_a_secondary_capture_is_the_picture_with_its_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_report_holds_probabilities_and_places(name: str) -> None:
+def test_a_report_holds_probabilities_and_regions(name: str) -> None:
     one = case(name)
     ((_, content),) = objects("sr", one).items()
     report = hd.sr.srread(io.BytesIO(content)).content
@@ -139,7 +139,7 @@ def test_a_report_holds_probabilities_and_places(name: str) -> None:
     assert report.get_planar_roi_measurement_groups()
 
 
-def test_the_outline_is_where_the_map_falls_to_half() -> None:
+def test_the_outline_is_at_half_of_the_maximum() -> None:
     heat = torch.zeros(40, 60)
     heat[10:20, 30:45] = 1
     heat[30:33, 5:9] = 0.9
@@ -151,7 +151,7 @@ def test_the_outline_is_where_the_map_falls_to_half() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_object_belongs_to_its_patient_and_study_and_names_its_maker(kind: str) -> None:
+def test_an_object_belongs_to_its_patient_and_study_and_names_the_model(kind: str) -> None:
     one = case("mr")
     source = image("mr").instances[0].header
     series = set()
@@ -178,7 +178,7 @@ def test_frames_are_referred_to_by_number() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_uids_are_those_of_the_input_and_the_settings(kind: str) -> None:
+def test_uids_depend_on_the_input_and_the_settings(kind: str) -> None:
     def uids(one: Case) -> list[tuple[str, str]]:
         made = [parsed(content) for content in objects(kind, one).values()]
         return [(one.SOPInstanceUID, one.SeriesInstanceUID) for one in made]
@@ -192,14 +192,14 @@ def test_uids_are_those_of_the_input_and_the_settings(kind: str) -> None:
     assert all(len(uid) <= 64 for pair in first for uid in pair)
 
 
-def test_what_was_read_stays_as_it_was() -> None:
+def test_the_source_is_not_changed() -> None:
     one = case("us of the eighties")
     kept = copy.deepcopy(one.image.original.instances[0].header)
     exported(one, ["sc", "seg", "sr"])
     assert one.image.original.instances[0].header == kept
 
 
-def test_what_is_wrong_in_a_source_is_put_right() -> None:
+def test_invalid_attributes_of_a_source_are_corrected() -> None:
     one = case("ct")
     header = one.image.original.instances[0].header
     del header.AccessionNumber
@@ -210,20 +210,20 @@ def test_what_is_wrong_in_a_source_is_put_right() -> None:
     assert (made.PatientAge, made.PatientSex, made.StudyTime, made.AccessionNumber) == ("062Y", "", "140438", "")
 
 
-def test_pictures_that_are_no_dicom_have_none() -> None:
-    picture = torch.rand(3, 48, 40)
-    prepared = Image(picture, picture, Geometry.identity((48, 40)))
-    explanation = pellucid.explain(seeded(TinyCNN).eval(), picture[None])
+def test_images_that_are_not_dicom_have_no_objects() -> None:
+    pixels = torch.rand(3, 48, 40)
+    prepared = Image(pixels, pixels, Geometry.identity((48, 40)))
+    explanation = pellucid.explain(seeded(TinyCNN).eval(), pixels[None])
     files, refused = exported(Case("scan", prepared, explanation), ["npz", *KINDS])
     assert list(files) == ["scan_explanation.npz"]
     assert len(refused) == 4
-    assert all("no DICOM file" in str(error) and "\n" not in str(error) for error in refused)
+    assert all("not from a DICOM file" in str(error) and "\n" not in str(error) for error in refused)
 
 
-def test_a_source_that_does_not_say_what_it_is_is_refused_without_its_words() -> None:
+def test_a_source_without_an_identity_is_refused_without_quoting_it() -> None:
     one = case("ct")
     del one.image.original.instances[0].header.StudyInstanceUID
-    with pytest.raises(ExportError, match="does not say its StudyInstanceUID"):
+    with pytest.raises(ExportError, match="does not state its StudyInstanceUID"):
         find("seg")(one)
     two = case("ct")
     two.image.original.instances[0].header.Rows = 7
@@ -232,7 +232,7 @@ def test_a_source_that_does_not_say_what_it_is_is_refused_without_its_words() ->
     assert "Compressed" not in str(caught.value)
 
 
-def test_headers_are_not_shown() -> None:
+def test_headers_are_not_in_the_repr() -> None:
     header = image("mr").instances[0].header
     assert str(header.PatientName) not in repr(image("mr"))
     assert str(header.PatientID) not in json.dumps(dict(image("mr").provenance))
@@ -277,8 +277,8 @@ def test_objects_of_a_series(name: str, tmp_path: Path) -> None:
         assert np.abs(read - heat).max() <= 0.5 / 255 + 1e-6
     found = {}
     for number, frame in enumerate(mapped.PerFrameFunctionalGroupsSequence, 1):
-        place = tuple(frame.PlanePositionSequence[0].ImagePositionPatient)
-        found.setdefault(place, []).append(mapped.get_frame(number, apply_real_world_transform=True))
+        position = tuple(frame.PlanePositionSequence[0].ImagePositionPatient)
+        found.setdefault(position, []).append(mapped.get_frame(number, apply_real_world_transform=True))
     for index, instance in enumerate(one.image.original.instances):
         own = found[tuple(instance.header.ImagePositionPatient)]
         pairs = [min(np.abs(frame - heat[index]).max() for heat in heats) for frame in own]
@@ -291,7 +291,7 @@ def test_objects_of_a_series(name: str, tmp_path: Path) -> None:
     assert set(referred) & set(peaks)
 
 
-def test_heatmaps_as_nifti_lie_where_the_source_does(tmp_path: Path) -> None:
+def test_nifti_heatmaps_have_the_position_of_the_source(tmp_path: Path) -> None:
     one = volume(tmp_path / "in", "ct")
     files = find("nifti")(one)
     (tmp_path / "a.nii.gz").write_bytes(files["scan_nodule_heatmap.nii.gz"])
@@ -318,14 +318,14 @@ def test_frames_of_a_volume_are_referred_to_each_by_its_number(tmp_path: Path) -
         assert uid == source.SOPInstanceUID
     for kind in ("pm", "seg"):
         frames = parsed(files[f"scan_{kind}.dcm"]).PerFrameFunctionalGroupsSequence
-        places = [float(frame.PlanePositionSequence[0].ImagePositionPatient[2]) for frame in frames]
+        positions = [float(frame.PlanePositionSequence[0].ImagePositionPatient[2]) for frame in frames]
         numbers = [frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber for frame in frames]
-        assert [2 * (number - 1) for number in numbers] == places
+        assert [2 * (number - 1) for number in numbers] == positions
     made = parsed(files["scan_seg.dcm"])
     assert len(made.ReferencedSeriesSequence[0].ReferencedInstanceSequence) == 1
 
 
-def test_several_frames_without_places_are_no_segmentation() -> None:
+def test_several_frames_without_positions_give_no_segmentation() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cine = pellucid.read_image(SHIPPED["examples_ybr_color.dcm"])
@@ -339,7 +339,7 @@ def test_several_frames_without_places_are_no_segmentation() -> None:
     ("attributes", "refused"),
     [({"PatientBirthDate": "00000000"}, []), ({"StudyDate": "20261399"}, []), ({"SliceThickness": None}, ["take pm"])],
 )
-def test_sources_of_the_usual_kind_have_their_objects(
+def test_sources_with_common_faults_have_objects(
     attributes: dict[str, object], refused: list[str], tmp_path: Path
 ) -> None:
     one = case("ct")
@@ -358,7 +358,7 @@ def test_sources_of_the_usual_kind_have_their_objects(
         assert errors(tmp_path / file) == [], file
 
 
-def test_uids_differ_where_what_is_said_or_shown_differs() -> None:
+def test_uids_differ_where_names_or_pixels_differ() -> None:
     one = case("ct")
     named = replace(one, explanation=replace(one.explanation, classes=("x", "y", "z", "w")))
     shown = replace(one, image=replace(one.image, provenance={**one.image.provenance, "window": [1, 2]}))

@@ -1,4 +1,4 @@
-"""Metadata and the formats beside it."""
+"""The metadata of a map, and the formats png and npz."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from PIL import Image as Pillow
 import pellucid
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import OptionError
-from pellucid.export import Case, exporters, find
+from pellucid.export import Case, find
 from pellucid.export.metadata import finite, metadata
 from tests.networks import TinyCNN, images, seeded
 
 
 def case(**more: object) -> Case:
-    """A picture of 64 × 48, halved, explained at 32 × 24."""
+    """An image of 64 × 48, resized to 32 × 24 and explained."""
     pixels, facts = torch.rand(3, 64, 48), {"format": "PNG"}
     source = Image(pixels, pixels, Geometry.identity((64, 48)), facts, digest="ab" * 32)
     values = images(1, side=(32, 24))[0]
@@ -38,7 +37,7 @@ def read(one: Case, files: dict[str, bytes] | None = None) -> dict[str, object]:
     return json.loads(content)
 
 
-def test_what_is_said() -> None:
+def test_the_facts_of_a_map() -> None:
     one = case()
     found = read(one, {"scan_heatmap.png": b"", "scan_overlay.png": b"", "scan_explanation.npz": b""})
     assert found["image"] == "in/scan.png"
@@ -66,7 +65,7 @@ def test_the_peak_is_a_pixel_of_the_original() -> None:
     assert heat[found["peak"]["row"], found["peak"]["column"]] == heat.max() > 0
 
 
-def test_a_map_that_shows_nothing_has_no_peak() -> None:
+def test_an_empty_map_has_no_peak() -> None:
     one = case()
     empty = replace(
         one.explanation,
@@ -89,7 +88,7 @@ def test_only_the_first_five_of_many_classes() -> None:
     assert read(replace(one, explanation=many))["prediction"]["top_k_classes"] == [8, 7, 6, 5, 4]
 
 
-def test_only_what_json_can_hold() -> None:
+def test_values_that_json_cannot_hold_are_replaced() -> None:
     one = case()
     bad = replace(one.explanation, logits=torch.full((1, 4), math.nan))
     content = metadata(replace(one, explanation=bad), "\udcff.png", {})["scan_metadata.json"]
@@ -98,10 +97,16 @@ def test_only_what_json_can_hold() -> None:
     assert (finite(1), finite(torch.tensor(0.5)), finite(math.inf), finite(math.nan)) == (1.0, 0.5, None, None)
 
 
-def test_formats() -> None:
-    assert exporters() == ["nifti", "npz", "overlay", "pm", "png", "sc", "seg", "sr"]
-    with pytest.raises(OptionError, match="did you mean pm, png"):
-        find("pmg")
+def test_each_map_lists_the_files_that_were_written_of_it() -> None:
+    one = case(targets=torch.tensor([[0, 1, 2]]), classes=["a", "a_b", "c", "d"])
+    own = {one_map.name: f"{one_map.name}_montage.png" for one_map in one.each()}
+    files = dict.fromkeys([*own.values(), "scan_a_heatmap.nii.gz", "scan_sr.dcm"], b"")
+    found = {name: json.loads(content)["files"] for name, content in metadata(one, "in/scan.png", files).items()}
+    assert found == {
+        "scan_a_metadata.json": ["scan_a_montage.png", "scan_a_heatmap.nii.gz", "scan_sr.dcm"],
+        "scan_a_b_metadata.json": ["scan_a_b_montage.png", "scan_sr.dcm"],
+        "scan_c_metadata.json": ["scan_c_montage.png", "scan_sr.dcm"],
+    }
 
 
 def test_png_is_of_the_original_size() -> None:

@@ -22,7 +22,7 @@ def test_files_are_written_into_a_new_folder(tmp_path: Path) -> None:
     assert content(tmp_path / "deep" / "er") == FILES
 
 
-def test_nothing_is_replaced_unasked(tmp_path: Path) -> None:
+def test_nothing_is_replaced_without_overwrite(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_bytes(b"mine")
     with pytest.raises(OutputExistsError, match=r"c\.json is already there"):
         write(tmp_path, FILES, overwrite=False)
@@ -50,7 +50,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("done", [False, True])  # an interrupt is raised when the system's call returns
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
-def test_what_comes_between_takes_back_what_is_new(
+def test_an_error_or_interrupt_removes_new_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, done: bool
 ) -> None:
     replace = Path.replace
@@ -69,7 +69,7 @@ def test_what_comes_between_takes_back_what_is_new(
     assert set(content(tmp_path)) == {"a.png"}  # never less than there was
 
 
-def test_places_that_cannot_be(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"mine")
     (tmp_path / "a.png").mkdir()
     for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path):

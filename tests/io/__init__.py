@@ -1,1 +1,1 @@
-# ruff: noqa: A005 — a folder of tests; the library's io room is pellucid.io
+# ruff: noqa: A005 — a folder of tests; the library's package is pellucid.io

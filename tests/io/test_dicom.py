@@ -128,7 +128,7 @@ def test_the_first_of_several_windows_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [0, -5, 0.5])
-def test_a_window_that_the_standard_forbids_is_left_out(tmp_path: Path, width: float) -> None:
+def test_a_stored_window_that_the_standard_forbids_is_ignored(tmp_path: Path, width: float) -> None:
     image = read_image(write(tmp_path, dataset(RAMP, WindowCenter=10, WindowWidth=width)))
     assert image.provenance["window"] is None
     assert image.pixels.flatten()[-1] == 1
@@ -152,7 +152,7 @@ def test_signed_pixels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, -1990])
-def test_padding_does_not_stretch_the_range(tmp_path: Path, limit: int | None) -> None:
+def test_padding_does_not_affect_the_range(tmp_path: Path, limit: int | None) -> None:
     signed = np.linspace(0, 100, 64, dtype=np.int16).reshape(8, 8).copy()
     signed[0, :2] = [-2000, -2000 if limit is None else -1995]
     made = dataset(signed, RescaleSlope=1, RescaleIntercept=-50)
@@ -212,7 +212,7 @@ def test_ybr_and_palette_become_rgb() -> None:
         ("MR_truncated.dcm", "less than expected"),
     ],
 )
-def test_what_is_no_single_picture_is_named(name: str, words: str) -> None:
+def test_a_file_without_an_image_is_refused_by_the_name_of_its_class(name: str, words: str) -> None:
     assert words in refusal(shipped(name))
 
 
@@ -249,11 +249,11 @@ def test_a_deflated_bomb_behind_a_wrong_group_length_is_refused(
     assert "inflates" in refusal(path)
 
 
-def larger(name: str, marker: bytes, places: dict[int, bytes]) -> bytes:
+def larger(name: str, marker: bytes, offsets: dict[int, bytes]) -> bytes:
     """A shipped file whose first codestream states another size after ``marker``."""
     content = bytearray(shipped(name).read_bytes())
     at = content.index(marker, content.index(b"\xff\xd8" if marker[1:2] != b"\x4f" else marker))
-    for offset, stated in places.items():
+    for offset, stated in offsets.items():
         content[at + offset : at + offset + len(stated)] = stated
     return bytes(content)
 
@@ -270,13 +270,13 @@ CODESTREAMS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "marker", "places"), CODESTREAMS)
+@pytest.mark.parametrize(("name", "marker", "offsets"), CODESTREAMS)
 def test_a_codestream_larger_than_the_attributes_is_refused_before_decoding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, marker: bytes, places: dict[int, bytes]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, marker: bytes, offsets: dict[int, bytes]
 ) -> None:
-    (tmp_path / "a.dcm").write_bytes(larger(name, marker, places))
+    (tmp_path / "a.dcm").write_bytes(larger(name, marker, offsets))
     monkeypatch.setattr("pellucid.io.dicom.pixel_array", lambda _: pytest.fail("it was decoded"))
-    assert "say that they are" in refusal(tmp_path / "a.dcm")
+    assert "state the size" in refusal(tmp_path / "a.dcm")
 
 
 def test_a_box_without_a_length_is_refused(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_missing_attributes_are_refused(tmp_path: Path, missing: str) -> None:
     refusal(write(tmp_path, made))
 
 
-def test_a_transfer_syntax_that_is_not_so_is_refused(tmp_path: Path) -> None:
+def test_a_wrong_transfer_syntax_is_refused(tmp_path: Path) -> None:
     assert "JPEG 2000" in refusal(write(tmp_path, encapsulated(), syntax=JPEG2000Lossless))
     path = write(tmp_path, dataset(RAMP))
     path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0"))
@@ -349,8 +349,8 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "damaged.dcm"
     for _ in range(150):
         damaged = bytearray(whole)
-        for place in generator.integers(132, len(whole), 4):
-            damaged[place] = generator.integers(256)
+        for offset in generator.integers(132, len(whole), 4):
+            damaged[offset] = generator.integers(256)
         path.write_bytes(damaged)
         try:
             assert read_image(path).pixels.isfinite().all()
@@ -378,7 +378,7 @@ def test_a_decoder_that_panics_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     assert "index out of bounds" in refusal(path)
 
 
-def test_an_interrupt_is_no_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_not_reported_as_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
@@ -392,7 +392,7 @@ REFUSED = ("RTDose", "Segmentation")
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_what_pydicom_decodes_is_read(path: Path) -> None:
+def test_every_file_that_pydicom_decodes_is_read(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

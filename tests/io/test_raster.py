@@ -1,4 +1,4 @@
-"""Raster pictures: what is read, what is recorded, and how hostile files are refused."""
+"""Raster images: what is read, what is recorded, and how hostile files are refused."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ from PIL import Image as Pillow
 
 from pellucid.core.geometry import Geometry
 from pellucid.errors import ImageError, PellucidWarning
-from pellucid.io import SUFFIXES, read_image
+from pellucid.io import FORMATS, SUFFIXES, read_image
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 
 
-def save(
-    folder: Path, array: np.ndarray, name: str = "picture.png", mode: str | None = None, **options: object
-) -> Path:
+def save(folder: Path, array: np.ndarray, name: str = "drawn.png", mode: str | None = None, **options: object) -> Path:
     path = folder / name
-    picture = Pillow.fromarray(array)
-    (picture if mode is None else picture.convert(mode)).save(path, **options)
+    drawn = Pillow.fromarray(array)
+    (drawn if mode is None else drawn.convert(mode)).save(path, **options)
     return path
 
 
@@ -73,7 +71,7 @@ def test_sixteen_bits_are_divided_by_65535(tmp_path: Path, name: str) -> None:
     assert image.provenance["bits"] == 16
 
 
-def test_twelve_bits_in_sixteen_are_warned_of(tmp_path: Path) -> None:
+def test_twelve_bits_in_sixteen_cause_a_warning(tmp_path: Path) -> None:
     path = save(tmp_path, np.array([[0, 4095]], np.uint16))
     with pytest.warns(PellucidWarning, match="12 bits") as caught:
         image = read_image(path)
@@ -81,15 +79,21 @@ def test_twelve_bits_in_sixteen_are_warned_of(tmp_path: Path) -> None:
     assert image.pixels.max() == pytest.approx(4095 / 65535)
 
 
-def test_a_black_sixteen_bit_picture_is_not(tmp_path: Path) -> None:
+def test_a_black_sixteen_bit_image_causes_no_warning(tmp_path: Path) -> None:
     assert read_image(save(tmp_path, np.zeros((4, 4), np.uint16))).pixels.max() == 0
 
 
-def test_a_deep_tiff_that_counts_from_white_is_turned_round(tmp_path: Path) -> None:
+def test_a_deep_white_is_zero_tiff_is_inverted(tmp_path: Path) -> None:
     path = save(tmp_path, np.array([[0, 65535]], np.uint16), "a.tif", tiffinfo={262: 0})
     image = read_image(path)
     assert image.pixels.flatten().tolist() == [1, 0]
     assert image.provenance["inverted"]
+
+
+def test_big_tiff_is_read(tmp_path: Path) -> None:
+    Pillow.fromarray(RAMP).save(tmp_path / "a.tif", big_tiff=True)
+    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    assert torch.equal(read_image(tmp_path / "a.tif").pixels[0], torch.from_numpy(RAMP / 255).float())
 
 
 def test_one_bit(tmp_path: Path) -> None:
@@ -98,19 +102,19 @@ def test_one_bit(tmp_path: Path) -> None:
     assert image.provenance["bits"] == 1
 
 
-def test_whole_numbers_are_stretched_and_that_is_recorded(tmp_path: Path) -> None:
+def test_integers_are_scaled_and_that_is_recorded(tmp_path: Path) -> None:
     image = read_image(save(tmp_path, np.array([[-1000, 0, 1000]], np.int32), "a.tif"))
     assert image.pixels.flatten().tolist() == [0, 0.5, 1]
     assert image.provenance["stretched"] == [-1000, 1000]
 
 
-def test_floats_in_range_are_taken_as_they_are(tmp_path: Path) -> None:
+def test_floats_in_range_are_unchanged(tmp_path: Path) -> None:
     image = read_image(save(tmp_path, np.array([[0.25, 0.5]], np.float32), "a.tif"))
     assert image.pixels.flatten().tolist() == [0.25, 0.5]
     assert image.provenance["stretched"] is None
 
 
-def test_floats_out_of_range_are_stretched(tmp_path: Path) -> None:
+def test_floats_out_of_range_are_scaled(tmp_path: Path) -> None:
     assert read_image(save(tmp_path, np.array([[-3, 5]], np.float32), "a.tif")).pixels.flatten().tolist() == [
         0,
         1,
@@ -128,9 +132,9 @@ def test_other_colour_modes_become_rgb(tmp_path: Path, mode: str, name: str) -> 
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_is_laid_on_black(tmp_path: Path, mode: str) -> None:
-    picture = Pillow.new(mode, (4, 2), (200, 51) if mode == "LA" else (200, 200, 200, 51))
-    picture.save(tmp_path / "a.png")
+def test_transparency_is_blended_with_black(tmp_path: Path, mode: str) -> None:
+    drawn = Pillow.new(mode, (4, 2), (200, 51) if mode == "LA" else (200, 200, 200, 51))
+    drawn.save(tmp_path / "a.png")
     image = read_image(tmp_path / "a.png")
     assert image.pixels.shape[0] == (1 if mode == "LA" else 3)
     assert torch.allclose(image.pixels, torch.tensor(200 / 255 * 0.2))
@@ -138,7 +142,7 @@ def test_transparency_is_laid_on_black(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
-def test_transparent_colours_are_laid_on_black(tmp_path: Path, mode: str) -> None:
+def test_transparent_colours_are_blended_with_black(tmp_path: Path, mode: str) -> None:
     white = Pillow.new(mode, (3, 3), "white")
     key = (255, 255, 255) if mode == "RGB" else white.getpixel((0, 0))
     white.save(tmp_path / "a.png", transparency=key)
@@ -167,7 +171,7 @@ def test_orientation_is_applied(tmp_path: Path, orientation: int, name: str) -> 
 
 
 @pytest.mark.parametrize(("name", "noun"), [("a.tif", "pages"), ("a.webp", "frames"), ("a.png", "frames")])
-def test_several_pictures_in_one_file_are_refused(tmp_path: Path, name: str, noun: str) -> None:
+def test_several_images_in_one_file_are_refused(tmp_path: Path, name: str, noun: str) -> None:
     pages = [Pillow.fromarray(RAMP), Pillow.fromarray(255 - RAMP)]
     pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:])
     assert f"2 {noun}" in refusal(tmp_path / name)
@@ -202,8 +206,8 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"damaged_{name}"
     for _ in range(150):
         damaged = bytearray(whole)
-        for place in generator.integers(0, min(len(whole), 400), 3):
-            damaged[place] = generator.integers(256)
+        for position in generator.integers(0, min(len(whole), 400), 3):
+            damaged[position] = generator.integers(256)
         path.write_bytes(damaged)
         try:
             pixels = read_image(path).pixels
@@ -215,12 +219,12 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path, name: str) -> None:
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
-    text.write_text("this is no picture\n" * 50)
-    assert "not of a kind" in refusal(text)
+    text.write_text("this is not an image\n" * 50)
+    assert "not in a format that is read" in refusal(text)
     archive = tmp_path / "archive.png"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a", "b" * 500)
-    assert "not of a kind" in refusal(archive)
+    assert "not in a format that is read" in refusal(archive)
     empty = tmp_path / "empty.png"
     empty.touch()
     assert "empty" in refusal(empty)
@@ -229,7 +233,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     refusal(tmp_path / "null\0byte.png")
     gif = tmp_path / "a.png"
     Pillow.fromarray(RAMP).save(gif, format="GIF")
-    assert "PNG, JPEG, TIFF, BMP, WEBP, DICOM" in refusal(gif)
+    assert f"({', '.join(FORMATS)})" in refusal(gif)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")
@@ -238,7 +242,7 @@ def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
     assert "regular" in refusal(tmp_path / "pipe.png")
 
 
-def test_missing_permission_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_permission_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 

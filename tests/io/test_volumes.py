@@ -1,4 +1,4 @@
-"""Series, multi-frame objects and NIfTI: volumes whose places in the patient are kept."""
+"""Series, multi-frame objects and NIfTI: volumes with their position in the patient."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ SERIES = generate_uid()
 LEVELS = np.random.default_rng(5).integers(0, 1000, (6, 10, 12), dtype=np.int16)
 
 
-def slices(folder: Path, places: list[float], **attributes: object) -> Path:
+def slices(folder: Path, positions: list[float], **attributes: object) -> Path:
     """Slices of a tilted series, named against their order."""
     folder.mkdir()
-    for index, place in enumerate(places):
+    for index, position in enumerate(positions):
         made = dataset(LEVELS[index % len(LEVELS)], **attributes)
         made.SeriesInstanceUID, made.StudyInstanceUID, made.FrameOfReferenceUID = SERIES, SERIES, SERIES
         made.PixelSpacing, made.SliceThickness = [0.5, 0.75], 3
         made.ImageOrientationPatient = [1, 0, 0, 0, 0.8, 0.6]
-        made.ImagePositionPatient = [10.0, 20 - 0.6 * place, 30 + 0.8 * place]
+        made.ImagePositionPatient = [10.0, 20 - 0.6 * position, 30 + 0.8 * position]
         made.RescaleSlope, made.RescaleIntercept = 1 + index, -1000
         write(folder, made, f"{99 - index}.dcm")
     return folder
@@ -46,38 +46,38 @@ def refusal(folder: Path) -> str:
     return message
 
 
-def test_slices_become_a_volume_in_the_order_of_their_places(tmp_path: Path) -> None:
+def test_slices_become_a_volume_in_the_order_of_their_positions(tmp_path: Path) -> None:
     image = read_series(slices(tmp_path / "s", [6, 0, 3, 9]))
     assert image.pixels.shape == image.values.shape == (1, 4, 10, 12)
     order = [1, 2, 0, 3]
-    for place, index in enumerate(order):
+    for position, index in enumerate(order):
         expected = torch.from_numpy(LEVELS[index] * float(1 + index) - 1000).float()
-        assert torch.equal(image.values[0, place], expected)
+        assert torch.equal(image.values[0, position], expected)
     assert image.spacing == pytest.approx((3, 0.5, 0.75))
     assert [str(one.header.InstanceNumber) for one in image.instances if "InstanceNumber" in one.header] == []
     assert len(image.instances) == 4
     assert image.digest == read_series(tmp_path / "s").digest
 
 
-def test_the_affine_leads_to_the_patient(tmp_path: Path) -> None:
+def test_the_affine_gives_positions_in_the_patient(tmp_path: Path) -> None:
     image = read_series(slices(tmp_path / "s", [0, 3, 6]))
     for index, instance in enumerate(image.instances):
         header = instance.header
         column, row = 7, 4
         cosines = np.array(header.ImageOrientationPatient, dtype=float)
-        place = (
+        position = (
             np.array(header.ImagePositionPatient, dtype=float) + cosines[:3] * 0.75 * column + cosines[3:] * 0.5 * row
         )
         found = image.affine @ torch.tensor([column, row, index, 1], dtype=torch.float64)
-        assert found[:3].tolist() == pytest.approx([-place[0], -place[1], place[2]])
+        assert found[:3].tolist() == pytest.approx([-position[0], -position[1], position[2]])
 
 
 @pytest.mark.parametrize(
-    ("places", "words"),
-    [([0, 3, 9], "is a slice missing"), ([0, 3, 3, 6], "at the same place"), ([0, 3, 4, 7], "is a slice missing")],
+    ("positions", "words"),
+    [([0, 3, 9], "a slice is missing"), ([0, 3, 3, 6], "have the same position"), ([0, 3, 4, 7], "a slice is missing")],
 )
-def test_gaps_and_doubles_are_refused_by_name(tmp_path: Path, places: list[float], words: str) -> None:
-    message = refusal(slices(tmp_path / "s", places))
+def test_gaps_and_duplicates_are_refused_by_name(tmp_path: Path, positions: list[float], words: str) -> None:
+    message = refusal(slices(tmp_path / "s", positions))
     assert words in message
     assert re.search(r"\d\d\.dcm and \d\d\.dcm", message)
 
@@ -96,15 +96,13 @@ def changed(folder: Path, name: str, **attributes: object) -> None:
     ("attributes", "words"),
     [
         ({"SeriesInstanceUID": generate_uid()}, "2 series"),
-        ({"ImagePositionPatient": None}, "does not say where it lies"),
-        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "another direction"),
-        ({"PixelSpacing": [0.5, 0.5]}, "another spacing"),
+        ({"ImagePositionPatient": None}, "does not state its position"),
+        ({"ImageOrientationPatient": [0, 1, 0, 1, 0, 0]}, "another orientation"),
+        ({"PixelSpacing": [0.5, 0.5]}, "orientation or spacing"),
         ({"Columns": 6}, "2 widths"),
     ],
 )
-def test_slices_that_do_not_belong_are_refused_by_name(
-    tmp_path: Path, attributes: dict[str, object], words: str
-) -> None:
+def test_slices_that_do_not_fit_are_refused_by_name(tmp_path: Path, attributes: dict[str, object], words: str) -> None:
     folder = slices(tmp_path / "s", [0, 3, 6])
     changed(folder, "98.dcm", **attributes)
     message = refusal(folder)
@@ -116,7 +114,7 @@ def test_folders_without_slices_are_refused(tmp_path: Path) -> None:
     assert "no DICOM slices" in refusal(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     assert "no DICOM slices" in refusal(tmp_path)
-    assert "it is none" in refusal(tmp_path / "a.txt")
+    assert "it is not a folder" in refusal(tmp_path / "a.txt")
 
 
 def test_a_window_holds_for_all_slices(tmp_path: Path) -> None:
@@ -129,19 +127,19 @@ def test_a_window_holds_for_all_slices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("window", "centre"), [("lung", -600), ("40,400", 40), ((40, 400), 40)])
-def test_windows_that_are_asked_for(window: str | tuple[float, float], centre: float) -> None:
+def test_a_requested_window_is_used(window: str | tuple[float, float], centre: float) -> None:
     image = read_image(shipped("CT_small.dcm"), window=window)
     assert image.provenance["window"][0] == centre
 
 
 @pytest.mark.parametrize("window", ["lugn", "40", "a,b", "40,0", (1, 2, 3), "40,nan"])
-def test_windows_that_are_none(window: str) -> None:
+def test_invalid_windows_are_refused(window: str) -> None:
     with pytest.raises(OptionError) as caught:
         read_image(shipped("CT_small.dcm"), window=window)
     assert "\n" not in str(caught.value)
 
 
-def test_presets_are_of_ct_and_windows_of_what_was_measured(tmp_path: Path) -> None:
+def test_presets_need_ct_and_windows_need_measured_values(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="Hounsfield"):
         read_image(shipped("MR_small.dcm"), window="lung")
     with pytest.raises(ImageError, match="in colour"):
@@ -151,7 +149,7 @@ def test_presets_are_of_ct_and_windows_of_what_was_measured(tmp_path: Path) -> N
     PIL.Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="no measured values"):
         read_image(tmp_path / "a.png", window="40,400")
-    with pytest.raises(ImageError, match="it holds one picture"):
+    with pytest.raises(ImageError, match="it holds one image"):
         read_image(tmp_path / "a.png", frame=2)
 
 
@@ -167,7 +165,7 @@ def test_frames() -> None:
 
 
 def enhanced() -> Dataset:
-    """A multi-frame CT object, whose frames have rescales and places of their own."""
+    """A multi-frame CT object, whose frames each have a rescale and a position."""
     made = dataset(LEVELS[0])
     made.SOPClassUID, made.NumberOfFrames = EnhancedCTImageStorage, 3
     made.PixelData = LEVELS[:3].tobytes()
@@ -177,10 +175,10 @@ def enhanced() -> Dataset:
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     made.SharedFunctionalGroupsSequence, made.PerFrameFunctionalGroupsSequence = [shared], []
     for index in range(3):
-        frame, place, rescale = Dataset(), Dataset(), Dataset()
-        place.ImagePositionPatient = [0, 0, 2 * index]
+        frame, position, rescale = Dataset(), Dataset(), Dataset()
+        position.ImagePositionPatient = [0, 0, 2 * index]
         rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = index + 1, -5, "HU"
-        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [place], [rescale]
+        frame.PlanePositionSequence, frame.PixelValueTransformationSequence = [position], [rescale]
         made.PerFrameFunctionalGroupsSequence.append(frame)
     return made
 
@@ -214,8 +212,8 @@ def test_nifti(tmp_path: Path, name: str) -> None:
     assert image.pixels.max() == 1
     one = read_image(path, frame=3)
     assert torch.equal(one.values, image.values[:, 2])
-    place = torch.tensor([4, 5, 0, 1], dtype=torch.float64)
-    assert torch.allclose(one.affine @ place, image.affine @ (place + torch.tensor([0, 0, 2, 0])))
+    position = torch.tensor([4, 5, 0, 1], dtype=torch.float64)
+    assert torch.allclose(one.affine @ position, image.affine @ (position + torch.tensor([0, 0, 2, 0])))
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 400, b"\x1f\x8b" + b"x" * 100])
@@ -229,7 +227,7 @@ def test_broken_nifti_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_nifti_that_is_no_volume_is_refused(tmp_path: Path) -> None:
+def test_nifti_that_is_not_one_volume_is_refused(tmp_path: Path) -> None:
     four = nifti(tmp_path, np.zeros((2, 3, 4, 5), np.float32))
     with pytest.raises(ImageError, match="one volume"):
         read_image(four)
@@ -245,7 +243,7 @@ def test_nifti_that_is_no_volume_is_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "huge.nii")
 
 
-def test_a_bright_box_is_found_again_through_the_preprocessing() -> None:
+def test_a_bright_box_is_mapped_back_through_the_preprocessing() -> None:
     from pellucid.core.geometry import Geometry
     from pellucid.models.preprocessing import Preprocessing
 
@@ -265,7 +263,7 @@ def test_a_bright_box_is_found_again_through_the_preprocessing() -> None:
     assert ((centre - torch.tensor([13.0, 43.5, 11.5])).abs() <= cell).all()
 
 
-def test_slices_of_a_volume_are_prepared_as_pictures_are() -> None:
+def test_slices_of_a_volume_are_prepared_as_images_are() -> None:
     from pellucid.core.geometry import Geometry
     from pellucid.models.preprocessing import Preprocessing
 
@@ -284,7 +282,7 @@ def test_a_series_of_one_slice_is_a_volume(tmp_path: Path) -> None:
     assert image.spacing == pytest.approx((3, 0.5, 0.75))
 
 
-def test_axes_that_are_not_at_right_angles_have_no_place(tmp_path: Path) -> None:
+def test_axes_that_are_not_orthogonal_give_no_affine(tmp_path: Path) -> None:
     for down in (0.7071, -0.7071):
         made = dataset(LEVELS[0], PixelSpacing=[1, 1], SliceThickness=1)
         made.ImagePositionPatient, made.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, down, 0.7071, 0]
@@ -298,7 +296,7 @@ def test_a_deflated_bomb_among_slices_is_refused(tmp_path: Path, monkeypatch: py
     assert "inflates" in refusal(tmp_path)
 
 
-def test_values_that_begin_far_behind_the_header_are_not_looked_for(tmp_path: Path) -> None:
+def test_values_that_begin_far_behind_the_header_are_refused(tmp_path: Path) -> None:
     path = nifti(tmp_path, LEVELS, "a.nii")
     content = bytearray(path.read_bytes())
     for offset in (1e9, float("nan")):
@@ -308,7 +306,7 @@ def test_values_that_begin_far_behind_the_header_are_not_looked_for(tmp_path: Pa
             read_image(path)
 
 
-def test_each_slice_is_shown_by_its_own_table(tmp_path: Path) -> None:
+def test_each_slice_is_mapped_by_its_own_table(tmp_path: Path) -> None:
     folder = slices(tmp_path / "s", [0, 3], RescaleIntercept=0)
     for name, top in (("99.dcm", 4095), ("98.dcm", 2047)):
         made = pydicom.dcmread(folder / name)

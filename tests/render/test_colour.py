@@ -9,13 +9,13 @@ from matplotlib import colormaps
 from PIL import Image as Pillow
 
 from pellucid.errors import OptionError, ShapeError
-from pellucid.render import blend, colourise, heatmap_picture, with_colour_bar
+from pellucid.render import blend, colourise, heatmap_image, with_colour_bar
 
 RAMP = torch.linspace(0, 1, 256).reshape(1, 256)
 
 
 @pytest.mark.parametrize("colormap", ["jet", "viridis", "magma_r"])
-def test_colours_are_matplotlib_s(colormap: str) -> None:
+def test_colours_equal_those_of_matplotlib(colormap: str) -> None:
     colours = colourise(RAMP, colormap)
     assert colours.shape == (1, 256, 3)
     assert colours.dtype == np.uint8
@@ -23,14 +23,14 @@ def test_colours_are_matplotlib_s(colormap: str) -> None:
     assert np.abs(colours[0].astype(int) - expected).max() <= 6  # a ramp in float32 may fall one step beside
 
 
-def test_hot_is_evidence() -> None:
-    (none, half, strongest) = colourise(torch.tensor([[0, 0.5, 1.0]]))[0].astype(int)
-    assert none[2] > 100 > none[0]
+def test_warm_colours_are_strong_evidence() -> None:
+    (lowest, half, strongest) = colourise(torch.tensor([[0, 0.5, 1.0]]))[0].astype(int)
+    assert lowest[2] > 100 > lowest[0]
     assert half[1] > 200
     assert strongest[0] > 100 > strongest[2]
 
 
-def test_what_is_no_share_is_brought_into_range() -> None:
+def test_values_outside_the_range_are_clamped() -> None:
     odd = torch.tensor([[float("nan"), -1, 2, float("inf")]])
     assert np.array_equal(colourise(odd), colourise(torch.tensor([[0.0, 0, 1, 0]])))
 
@@ -46,7 +46,7 @@ def test_a_heatmap_is_two_dimensional() -> None:
         with pytest.raises(ShapeError, match=r"\(H, W\)"):
             colourise(torch.zeros(shape))
         with pytest.raises(ShapeError, match=r"\(H, W\)"):
-            heatmap_picture(torch.zeros(shape))
+            heatmap_image(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("alpha", [0, 0.3, 0.5, 1])
@@ -66,13 +66,13 @@ def test_blending_pixel_by_pixel(alpha: float, channels: int) -> None:
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan")])
-def test_alpha_is_a_share(alpha: float) -> None:
+def test_alpha_must_be_between_0_and_1(alpha: float) -> None:
     with pytest.raises(OptionError, match="between 0 and 1"):
         blend(torch.zeros(1, 2, 2), torch.zeros(2, 2), alpha)
 
 
 @pytest.mark.parametrize("shape", [(2, 4, 4), (4, 4), (3, 4, 5)])
-def test_a_picture_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_image_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="expected"):
         blend(torch.zeros(shape), torch.zeros(4, 4))
 
@@ -81,14 +81,14 @@ def test_maps_that_need_a_gradient_are_drawn() -> None:
     blend(torch.zeros(1, 2, 2), torch.zeros(2, 2, requires_grad=True))
 
 
-def test_the_heatmap_picture_is_white_where_evidence_is() -> None:
-    picture = heatmap_picture(torch.tensor([[0, 0.5, 1]]))
-    assert picture.mode == "L"
-    assert np.asarray(picture).tolist() == [[0, 128, 255]]
+def test_the_heatmap_image_is_white_where_evidence_is() -> None:
+    image = heatmap_image(torch.tensor([[0, 0.5, 1]]))
+    assert image.mode == "L"
+    assert np.asarray(image).tolist() == [[0, 128, 255]]
 
 
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (300, 40), (224, 224), (64, 513), (1024, 1024), (8, 4096)])
-def test_the_bar_leaves_the_picture_alone(width: int, height: int) -> None:
+def test_the_bar_leaves_the_image_unchanged(width: int, height: int) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     drawn = np.asarray(with_colour_bar(Pillow.fromarray(noise)))
     top = (drawn.shape[0] - height) // 2
@@ -98,7 +98,7 @@ def test_the_bar_leaves_the_picture_alone(width: int, height: int) -> None:
     assert (drawn[:, -1] == 255).all()
 
 
-def test_the_bar_is_hot_at_the_top() -> None:
+def test_the_bar_has_its_maximum_at_the_top() -> None:
     drawn = np.asarray(with_colour_bar(Pillow.new("L", (224, 224)))).astype(int)
     unit = 10
     bar = drawn[:, 224 + unit + 5]

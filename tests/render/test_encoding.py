@@ -19,17 +19,17 @@ SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(), 
 
 
 def read(content: bytes) -> Pillow.Image:
-    with Pillow.open(io.BytesIO(content)) as picture:
-        picture.load()
-        assert picture.format == "PNG"
-        return picture.copy()
+    with Pillow.open(io.BytesIO(content)) as image:
+        image.load()
+        assert image.format == "PNG"
+        return image.copy()
 
 
 @given(SHAPES.flatmap(lambda shape: arrays(np.uint8, shape)))
-def test_what_was_written_is_read(levels: np.ndarray) -> None:
-    picture = Pillow.fromarray(levels)
-    found = read(png(picture))
-    assert found.mode == picture.mode
+def test_encoded_files_are_read_back(levels: np.ndarray) -> None:
+    image = Pillow.fromarray(levels)
+    found = read(png(image))
+    assert found.mode == image.mode
     assert np.array_equal(np.asarray(found), levels)
 
 
@@ -41,11 +41,11 @@ def test_every_byte_is_checked() -> None:
 
 
 @pytest.mark.parametrize("channels", [(), (3,)])
-def test_files_are_about_as_large_as_other_ones(channels: tuple[int, ...]) -> None:
+def test_files_are_about_as_large_as_those_of_pillow(channels: tuple[int, ...]) -> None:
     y, x = np.mgrid[:300, :400]
     smooth = (127 + 60 * np.sin(x / 40) * np.cos(y / 30)).astype(np.uint8)
     noise = np.random.default_rng(0).integers(0, 8, (300, 400, *channels), dtype=np.uint8)
-    picture = Pillow.fromarray(smooth.reshape(300, 400, *(1,) * len(channels)) + noise)
+    image = Pillow.fromarray(smooth.reshape(300, 400, *(1,) * len(channels)) + noise)
     other = io.BytesIO()
-    picture.save(other, "PNG", compress_level=1)
-    assert len(png(picture)) < 1.1 * len(other.getvalue())
+    image.save(other, "PNG", compress_level=1)
+    assert len(png(image)) < 1.1 * len(other.getvalue())

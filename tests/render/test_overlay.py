@@ -1,4 +1,4 @@
-"""Overlays: every kind of picture, sizes, order, and the way back to the original."""
+"""Overlays: every type of image, sizes, order, and the way back to the original."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def same(a: Pillow.Image, b: Pillow.Image, slack: int = 0) -> bool:
     return bool(np.abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max() <= slack)
 
 
-def test_red_is_evidence_and_blue_is_none() -> None:
+def test_red_is_evidence_and_blue_is_its_absence() -> None:
     heat = torch.zeros(1, 1, 4, 4)
     heat[..., 1, 2] = 1
     drawn = np.asarray(overlay(SimpleNamespace(heatmaps=heat), torch.zeros(1, 1, 4, 4))[0]).astype(int)
@@ -33,14 +33,14 @@ def test_red_is_evidence_and_blue_is_none() -> None:
     assert drawn[0, 0, 2] > 50 > drawn[0, 0, 0]
 
 
-def test_one_picture_an_image_and_map_in_order() -> None:
+def test_one_overlay_per_image_and_map_in_order() -> None:
     explanation, images = explained(2, 3), torch.rand(2, 3, 6, 8)
     drawn = overlay(explanation, images, alpha=0.4, colormap="viridis")
     expected = [blend(images[b], explanation.heatmaps[b, k], 0.4, "viridis") for b in range(2) for k in range(3)]
-    assert [picture.tobytes() for picture in drawn] == [picture.tobytes() for picture in expected]
+    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
 
 
-def test_all_kinds_of_pictures_give_the_same() -> None:
+def test_all_image_types_give_the_same_overlay() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
     pixels = torch.from_numpy(levels / 255).float().permute(2, 0, 1)
     image = Image(pixels, pixels, Geometry.identity((6, 8)))
@@ -62,7 +62,7 @@ def test_all_kinds_of_pictures_give_the_same() -> None:
         assert same(overlay(explanation, [single])[0], expected)
 
 
-def test_grey_pictures() -> None:
+def test_grey_images() -> None:
     levels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     explanation = explained()
     (expected,) = overlay(explanation, torch.from_numpy(levels / 255)[None])
@@ -76,7 +76,7 @@ def test_a_mixed_list() -> None:
     assert len(overlay(explained(3), [levels, Pillow.fromarray(levels), torch.rand(3, 6, 8)])) == 3
 
 
-def test_a_normalised_input_is_stretched_per_image() -> None:
+def test_a_normalised_input_is_scaled_per_image() -> None:
     pixels = torch.rand(2, 3, 6, 8, generator=torch.Generator().manual_seed(1))
     flat = pixels.flatten(1)
     pixels = ((flat - flat.amin(1, True)) / (flat.amax(1, True) - flat.amin(1, True))).view_as(pixels)
@@ -86,7 +86,7 @@ def test_a_normalised_input_is_stretched_per_image() -> None:
         assert same(drawn, expected, slack=1)
 
 
-def test_a_picture_with_holes_is_drawn() -> None:
+def test_an_image_with_nan_is_drawn() -> None:
     broken = torch.full((1, 6, 8), float("nan"))
     assert len(overlay(explained(), broken)) == 1
     assert len(overlay(explained(), torch.full((1, 6, 8), -7.0))) == 1
@@ -106,7 +106,7 @@ def test_the_map_is_drawn_on_the_original() -> None:
     assert np.abs(red.max(0) - [19, 39]).max() <= 1
 
 
-def test_another_size_is_refused_with_both() -> None:
+def test_another_size_is_refused_and_both_are_named() -> None:
     with pytest.raises(ShapeError, match=r"6 × 8.*5 × 8"):
         overlay(explained(), torch.zeros(1, 1, 5, 8))
     pixels = torch.zeros(1, 9, 9)
@@ -131,10 +131,10 @@ def test_volumes_are_refused() -> None:
         overlay(explained(size=(4, 6, 8)), torch.zeros(1, 1, 4, 6, 8))
 
 
-@pytest.mark.parametrize("picture", ["a.png", None, 7])
-def test_other_things_are_refused(picture: Any) -> None:
+@pytest.mark.parametrize("given", ["a.png", None, 7])
+def test_other_types_are_refused(given: Any) -> None:
     with pytest.raises(OptionError, match="expected to draw on"):
-        overlay(explained(), picture)
+        overlay(explained(), given)
 
 
 def test_options_are_checked() -> None:

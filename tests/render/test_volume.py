@@ -1,4 +1,4 @@
-"""Volumes for the eye: the right slices, at the right scale, the right way round."""
+"""Views of volumes: slices, scale and orientation."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ def volume(heat_at: tuple[int, int, int], size: tuple[int, int, int] = (10, 40, 
     return Drawing(pixels, heat, torch.ones(size, dtype=torch.bool), (2.0, 0.5, 1.0), alpha=1.0, colormap="gray")
 
 
-def brightest(picture: np.ndarray) -> tuple[float, float]:
-    """Where the light lies, as shares of height and width."""
-    rows, columns = np.nonzero(picture.max(axis=-1) > 0.5 * picture.max())
-    return (rows.mean() + 0.5) / picture.shape[0], (columns.mean() + 0.5) / picture.shape[1]
+def brightest(image: np.ndarray) -> tuple[float, float]:
+    """The position of the bright pixels, as shares of height and width."""
+    rows, columns = np.nonzero(image.max(axis=-1) > 0.5 * image.max())
+    return (rows.mean() + 0.5) / image.shape[0], (columns.mean() + 0.5) / image.shape[1]
 
 
-def test_planes_are_of_equal_scale() -> None:
+def test_planes_have_square_pixels() -> None:
     drawn = volume((5, 10, 15))
     assert drawn.plane(0, 5, 200).size == (200, 200)  # 40 rows of 0.5 mm, 20 columns of 1
     assert drawn.plane(1, 10, 200).size == (200, 200)  # 10 slices of 2 mm, 20 columns
     assert drawn.plane(2, 15, 200).size == (200, 200)
 
 
-def test_planes_show_the_peak_where_it_is() -> None:
+def test_planes_show_the_peak_at_its_position() -> None:
     drawn = volume((2, 30, 15))
     for axis, shares in ((0, (30.5 / 40, 15.5 / 20)), (1, (2.5 / 10, 15.5 / 20)), (2, (2.5 / 10, 30.5 / 40))):
         found = brightest(np.asarray(drawn.plane(axis, (2, 30, 15)[axis], 400)))
         assert np.allclose(found, shares, atol=0.03)
 
 
-def test_axes_are_turned_to_how_patients_are_looked_at() -> None:
+def test_axes_are_mirrored_by_the_radiological_convention() -> None:
     size = (10, 40, 20)
     pixels, heat = torch.zeros(1, *size), torch.zeros(size)
     heat[2, 30, 15] = 1
@@ -47,14 +47,14 @@ def test_axes_are_turned_to_how_patients_are_looked_at() -> None:
     assert drawn.flipped == (True, True, True)
     found = brightest(np.asarray(drawn.plane(0, 2, 400)))
     assert np.allclose(found, (1 - 30.5 / 40, 1 - 15.5 / 20), atol=0.03)
-    # As DICOM's axial slices lie: columns to the left, rows to the back.
+    # The orientation of DICOM's axial slices: columns to the left, rows to the back.
     affine = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
     other = drawing(Image(pixels, pixels, Geometry.identity(size), affine=affine), heat, 1.0, "gray")
     assert other.flipped == (True, False, False)
     assert drawing(Image(pixels, pixels, Geometry.identity(size)), heat, 1.0, "gray").flipped == (False, False, False)
 
 
-def test_pictures_of_all() -> None:
+def test_views_and_montages_of_every_shape() -> None:
     drawn = volume((5, 10, 15))
     assert orthogonal(drawn).width > 3 * 300
     few = montage(drawn)
@@ -63,11 +63,11 @@ def test_pictures_of_all() -> None:
     assert many.width < 2000
 
 
-def test_a_caption_leaves_the_picture_as_it_is() -> None:
+def test_a_caption_leaves_the_image_unchanged() -> None:
     from PIL import Image as Pillow
 
-    picture = Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8))
-    drawn = with_caption(picture, "a line that is far too long for so small a picture, and goes on")
+    image = Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (30, 60, 3), np.uint8))
+    drawn = with_caption(image, "a line that is far too long for such a small image, and goes on")
     assert drawn.width == 60
-    assert np.array_equal(np.asarray(drawn)[:30], np.asarray(picture))
+    assert np.array_equal(np.asarray(drawn)[:30], np.asarray(image))
     assert (np.asarray(drawn)[30:] < 128).any()

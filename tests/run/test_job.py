@@ -141,15 +141,14 @@ def test_reading_warns_at_the_caller_and_leaves_the_filters_alone(tmp_path: Path
 def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, read = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), io.read_raster
+    files, digest = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), io.digest
 
-    def leaving(path: Path) -> pellucid.Image:
-        image = read(path)
+    def leaving(path: Path) -> str:
         if path.name == "01.png":
             path.unlink()
-        return image
+        return digest(path)
 
-    monkeypatch.setattr(io, "read_raster", leaving)
+    monkeypatch.setattr(io, "digest", leaving)
     errors = [outcome.error for outcome in made(tmp_path / "out", batch_size=2).outcomes(files)]
     assert [error is not None for error in errors] == [False, True, False]
     assert "No such file" in str(errors[1])

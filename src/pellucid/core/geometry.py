@@ -1,8 +1,8 @@
-"""Where a pixel of the network's input lies in the original picture: resize, crop and pad, invertible.
+"""Maps pixel positions between the original image and the network's input, through resize, crop and pad.
 
-Every step stretches and shifts each axis on its own, so any chain of them is one scale and one offset an
-axis. With pixel centres at half integers (``align_corners=False``), a source position ``x`` (in pixels,
-0 at the outer edge of the first one) lies at ``scale · x + offset`` of the result.
+Every step scales and shifts each axis independently, so any chain of steps is one scale and one offset per
+axis, and can be inverted. With pixel centres at half integers (``align_corners=False``), a source position ``x``
+(in pixels, 0 at the outer edge of the first one) becomes ``scale · x + offset`` in the result.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Geometry:
 
     @classmethod
     def identity(cls, size: Sequence[int]) -> Geometry:
-        """The geometry of a picture that nothing has been done to."""
+        """The geometry of an image that was not changed."""
         return cls(tuple(size), tuple(size), (1.0,) * len(size), (0.0,) * len(size))
 
     def resize(self, size: Sequence[int]) -> Geometry:
-        """Stretch the whole target grid to ``size``."""
+        """The geometry after the whole target grid is resized to ``size``."""
         factor = [new / old for new, old in zip(size, self.target, strict=True)]
         return Geometry(
             self.source,
@@ -43,12 +43,12 @@ class Geometry:
         )
 
     def crop(self, start: Sequence[int], size: Sequence[int]) -> Geometry:
-        """Cut ``size`` out at ``start``. A negative start, or a size that reaches beyond, pads."""
+        """The geometry after ``size`` pixels are cut out at ``start``; beyond the edges, the target is padded."""
         offset = tuple(o - s for o, s in zip(self.offset, start, strict=True))
         return Geometry(self.source, tuple(size), self.scale, offset)
 
     def centre_crop(self, size: Sequence[int]) -> Geometry:
-        """Cut ``size`` out of the middle, padding where the target is smaller (as torchvision does)."""
+        """The geometry after a centre crop of ``size``, padded where the target is smaller, as torchvision does."""
         start = [
             -((new - old) // 2) if new > old else round((old - new) / 2)
             for old, new in zip(self.target, size, strict=True)
@@ -56,37 +56,40 @@ class Geometry:
         return self.crop(start, size)
 
     def pad(self, before: Sequence[int], after: Sequence[int]) -> Geometry:
-        """Add ``before`` and ``after`` pixels around the target."""
+        """The geometry after ``before`` and ``after`` pixels are added around the target."""
         size = [b + t + a for b, t, a in zip(before, self.target, after, strict=True)]
         return self.crop([-b for b in before], size)
 
     def point(self, position: Sequence[float]) -> tuple[float, ...]:
-        """Where a source position lies in the target."""
+        """The target position of a source position."""
         return tuple(s * x + o for s, x, o in zip(self.scale, position, self.offset, strict=True))
 
     def source_point(self, position: Sequence[float]) -> tuple[float, ...]:
-        """Where a target position lies in the source: the inverse of ``point``."""
+        """The source position of a target position: the inverse of ``point``."""
         return tuple((x - o) / s for s, x, o in zip(self.scale, position, self.offset, strict=True))
 
     def restore(self, maps: Tensor) -> Tensor:
-        """Bring maps (B, K, *target) back onto the source grid, (B, K, *source).
+        """Resample maps (B, K, *target) to the source grid, (B, K, *source), by linear interpolation.
 
-        Linear between pixels. What was cropped away was never seen by the network and comes back as 0.
+        Pixels that were cropped away never reached the network, and become 0.
+
+        Raises:
+            ShapeError: the maps are not on the target grid.
         """
         if tuple(maps.shape[2:]) != self.target:
-            asked = " × ".join(map(str, self.target))
-            raise ShapeError(f"maps on a grid of {asked} were expected, got {tuple(maps.shape)}")
+            expected = " × ".join(map(str, self.target))
+            raise ShapeError(f"maps on a grid of {expected} were expected, got {tuple(maps.shape)}")
         if self == Geometry.identity(self.source):
             return maps
         mesh = self._mesh(maps)
         grid = torch.stack(mesh[::-1], dim=-1).expand(maps.shape[0], *self.source, len(self.source))
         back = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return back * self.seen().to(maps.device)
+        return back * self.inside().to(maps.device)
 
-    def seen(self) -> Tensor:
-        """Which source pixels lie within the target, (*source) bool: the others were cropped away."""
-        inside = [self._axis(i, torch.zeros(())).abs() <= 1 for i in range(len(self.source))]
-        return reduce(lambda seen, axis: seen[..., None] & axis, inside)
+    def inside(self) -> Tensor:
+        """Which source pixels are within the target, (*source) bool; the others were cropped away."""
+        axes = [self._axis(i, torch.zeros(())).abs() <= 1 for i in range(len(self.source))]
+        return reduce(lambda inside, axis: inside[..., None] & axis, axes)
 
     def _mesh(self, like: Tensor) -> tuple[Tensor, ...]:
         axes = [self._axis(i, like) for i in range(len(self.source))]

@@ -1,4 +1,4 @@
-"""A picture as it was read, or as it was prepared for a network."""
+"""An image or volume with its origin: as it was read from a file, or as it was prepared for a network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pellucid.core.geometry import Geometry
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A DICOM object that a picture, or a slice of a volume, comes from; ``frame`` is its number in the object, from 1.
+    """The DICOM object that an image, or one slice of a volume, was read from.
 
-    ``header`` is a pydicom ``Dataset``: its attributes without the pixels, those of the frame at its root. It names the
-    patient: nothing of it goes anywhere but into DICOM objects.
+    ``header`` is a pydicom ``Dataset``: the attributes without the pixels, those of the frame at its root. It names the
+    patient, so only DICOM results may contain any of it. ``frame`` is the number of the frame in a multi-frame object,
+    from 1.
     """
 
     header: Any = field(repr=False)
@@ -25,17 +26,18 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """One picture or volume.
+    """One image (*space is (H, W)) or volume (*space is (D, H, W)).
 
-    ``pixels`` (C, *space) float32 in [0, 1], ready to show (windowed, not inverted; C is 1 or 3).
-    ``values`` (C, *space) float32: after the modality LUT (Hounsfield units for CT), or the pixels
-    themselves for a photograph; of a prepared image, what the network is given (without the batch axis).
-    ``geometry`` maps the picture as it was read to this one. ``original`` is the picture as it was read.
-    ``provenance`` says how it came about, in plain values that JSON can hold, and never who the patient is.
+    ``pixels`` (C, *space) float32 in [0, 1] are ready for display (windowed, not inverted; C is 1 or 3).
+    ``values`` (C, *space) float32 are the values after the modality LUT (Hounsfield units for CT), or the pixels
+    themselves for a photograph; of a prepared image, the network's input without the batch axis.
+    ``geometry`` maps the original image to this one; ``source`` is the original image, None if this is it.
+    ``provenance`` records how the image was read and prepared, in values that JSON can hold, without patient data.
 
-    Of a picture as it was read: ``spacing`` between pixels in mm, in the order of the axes, where the file states it
-    of the patient's plane; ``affine`` (4, 4) from (column, row, slice) to the patient's coordinates in mm, in NIfTI's
-    orientation (right, anterior, superior); ``digest``, the file's SHA-256; ``instances``, a DICOM object a slice.
+    Only of an original image: ``spacing`` between pixels in mm, in the order of the axes, where the file states it
+    for the patient's plane; ``affine`` (4, 4) from (column, row, slice) to the patient's coordinates in mm, in NIfTI's
+    orientation (right, anterior, superior); ``digest``, the SHA-256 of the file; ``instances``, one DICOM object per
+    slice.
     """
 
     pixels: Tensor
@@ -50,7 +52,7 @@ class Image:
 
     @property
     def original(self) -> Image:
-        """The picture as it was read: itself, where nothing was done to it."""
+        """The image as it was read; the image itself if it was not prepared."""
         return self.source if self.source is not None else self
 
     @property

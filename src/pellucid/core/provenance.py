@@ -1,4 +1,4 @@
-"""Where an explanation comes from: versions, and digests of models."""
+"""Records what an explanation was made with: package versions, and digests of model weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _own_version() -> str:
 def digest(model: nn.Module) -> str:
     """SHA-256 over the names, types, shapes and values of a model's parameters and buffers, as hexadecimal.
 
-    Two models with the same digest have the same weights, wherever they are stored or run.
+    Models with the same digest have the same weights, whatever their file or device.
     """
     whole = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

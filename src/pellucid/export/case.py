@@ -1,30 +1,30 @@
-"""What an exporter is given, and how it is registered."""
+"""The input of an exporter: one image, its explanation by one method, and how the maps are drawn."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:  # listing the formats, as the command line's help does, must not load torch
+    from torch import Tensor
 
-from pellucid.core.explanation import Explanation
-from pellucid.core.image import Image
-from pellucid.errors import ExportError, OptionError, did_you_mean
+    from pellucid.core.explanation import Explanation
+    from pellucid.core.image import Image
 
 Files = dict[str, bytes]
-"""What is to be written, by file name."""
-_LONGEST_LABEL = 60
+"""The contents of files by file name. A name is the name of a case, an underscore, and what the file shows."""
+_MAX_LABEL = 60
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image's maps by one method, and how they are drawn.
+    """The maps of one image by one method, and how they are drawn.
 
-    ``name`` begins the names of all its files; ``explanation`` is of one image; ``model`` says where the model came
-    from. ``keep_identity``: the metadata say whom a DICOM file shows.
+    ``name`` is the prefix of all file names; ``explanation`` is of this image alone; ``model`` describes the model
+    (its specification and weights). ``keep_identity``: the metadata name the patient of a DICOM file.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Case:
     keep_identity: bool = False
 
     def each(self) -> Sequence[Case]:
-        """A case for each map, with its class in the name where there are several."""
+        """One case per map; with several maps, the class is appended to the name."""
         return self._each
 
     @cached_property
@@ -44,14 +44,14 @@ class Case:
         count = self.explanation.targets.shape[1]
         if count == 1:
             return [self]
-        labels = _distinct([_fit_for_a_name(self.explanation.label(0, column)) for column in range(count)])
+        labels = _distinct([_file_label(self.explanation.label(0, column)) for column in range(count)])
         return [
             replace(self, name=f"{self.name}_{label}", explanation=self.explanation.one(0, column))
             for column, label in enumerate(labels)
         ]
 
     def heat(self) -> Tensor:
-        """The first heatmap, (H, W) or (D, H, W), on the picture's own grid, as it was read."""
+        """The first heatmap, (H, W) or (D, H, W), on the grid of the original image."""
         return self._heat
 
     @cached_property
@@ -59,52 +59,12 @@ class Case:
         return self.image.geometry.restore(self.explanation.heatmaps[:, :1].detach().cpu())[0, 0]
 
 
-Exporter = Callable[[Case], Files]
-_EXPORTERS: dict[str, Exporter] = {}
-
-
-def exporter(name: str) -> Callable[[Exporter], Exporter]:
-    """Register an exporter under the name that ``--export`` takes."""
-
-    def register(function: Exporter) -> Exporter:
-        _EXPORTERS[name] = function
-        return function
-
-    return register
-
-
-def exporters() -> list[str]:
-    """The names of all formats, sorted."""
-    return sorted(_EXPORTERS)
-
-
-def find(name: str) -> Exporter:
-    """The exporter of a format, or an error that says which there are."""
-    if name not in _EXPORTERS:
-        raise OptionError(
-            f"export {name!r} was asked for; there are {', '.join(exporters())}{did_you_mean(name, _EXPORTERS)}"
-        )
-    return _EXPORTERS[name]
-
-
-def exported(case: Case, formats: Sequence[str]) -> tuple[Files, list[ExportError]]:
-    """The files of all formats, and why there are none of some."""
-    files: Files = {}
-    refused: list[ExportError] = []
-    for name in formats:
-        try:
-            files |= find(name)(case)
-        except ExportError as error:
-            refused.append(error)
-    return files, refused
-
-
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of which no two are alike where case is ignored: their places are added where they would be."""
+    """Names that differ also where case is ignored: equal ones get their index as a prefix."""
     counts = Counter(name.casefold() for name in names)
     return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
 
 
-def _fit_for_a_name(text: str) -> str:
-    """A class's name as a part of a file's name."""
-    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_LONGEST_LABEL]
+def _file_label(text: str) -> str:
+    """A class name as a part of a file name."""
+    return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_MAX_LABEL]

@@ -1,4 +1,4 @@
-"""The DICOM objects that a result refers to, as highdicom takes them: copies, put right where they are wrong."""
+"""Prepares the source objects of a DICOM result: corrected copies of their headers, in the form highdicom takes."""
 
 from __future__ import annotations
 
@@ -29,27 +29,30 @@ _EMPTY_IF_ABSENT = (
     "StudyID",
     "StudyTime",
 )
-"""Attributes of type 2: they have to be there, and may be empty."""
-_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+"""Attributes of type 2: they must be present, and may be empty."""
+_REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 _NAMES = ("PatientName", "ReferringPhysicianName")
-"""highdicom warns of names that it doubts, and says them. It gets none; they are copied afterwards."""
-_OF_A_PLANE = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SliceThickness")
-_OF_OBJECTS = ("ReferencedInstanceSequence", "ReferencedSOPSequence")
-_OF_FRAMES = ("FrameIncrementPointer", "NumberOfFrames")
-_HOW_REMOVED = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+"""highdicom warns of names that it finds malformed, and quotes them. It gets empty ones; the names are copied later."""
+_PLANE_ATTRIBUTES = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "SliceThickness")
+_OBJECT_SEQUENCES = ("ReferencedInstanceSequence", "ReferencedSOPSequence")
+_FRAME_ATTRIBUTES = ("FrameIncrementPointer", "NumberOfFrames")
+_DEIDENTIFICATION = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
 _AGE = re.compile(r"\d{3}[DWMY]")
-_FORMS = {
+_PATTERNS = {
     "StudyDate": re.compile(r"\d{8}"),
     "StudyTime": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
     "PatientBirthDate": re.compile(r"\d{8}"),
     "PatientSex": re.compile("[FMO]"),
 }
-"""What attributes that are copied into every result look like, if they are not empty."""
+"""The valid forms of attributes that are copied into every result, if they are not empty."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a picture comes from. ``headers`` are copies that highdicom takes; ``changed`` says what was put right."""
+    """The DICOM objects of an image, one per slice.
+
+    ``headers`` are the corrected copies that highdicom takes; ``changed`` lists the corrections.
+    """
 
     instances: tuple[Instance, ...]
     headers: tuple[Dataset, ...]
@@ -57,16 +60,16 @@ class Source:
 
     @property
     def first(self) -> Dataset:
-        """The picture's own attributes, or the first slice's, put right."""
+        """The corrected attributes of the image, or of a volume's first slice."""
         return self.headers[0]
 
     @property
     def has_planes(self) -> bool:
-        """Whether the source says where its pixels lie in the patient."""
+        """Whether the source states where its pixels are in the patient."""
         return _has_planes(self.instances)
 
     def references(self) -> list[Dataset]:
-        """Items of a SourceImageSequence (PS3.3 C.7.6.1.1.4), an object each."""
+        """Items of a SourceImageSequence (PS3.3 C.7.6.1.1.4), one per object."""
         from highdicom.sr import CodedConcept
         from pydicom.sr.codedict import codes
 
@@ -80,53 +83,53 @@ class Source:
             items.append(item)
         return items
 
-    def complete(self, made: Dataset, oriented: bool) -> None:
-        """Give a result what highdicom was not given: names, orientation, and references to the objects as they are.
+    def complete(self, result: Dataset, oriented: bool) -> None:
+        """Add to a result what was withheld from highdicom: names, orientation, and references to the actual objects.
 
-        ``oriented``: it lies as its source does, and not as several views of one.
+        ``oriented``: the result has the orientation of its source, and is not a page of several views.
         """
         header = self.instances[0].header
         for name in _NAMES:
-            _anew(made, name, header.get(name, ""))
-        if not self.has_planes or "PatientOrientation" in made:
-            _anew(made, "PatientOrientation", (header.get("PatientOrientation") if oriented else None) or "")
-        if made.Modality == "OT":  # of series with this modality, the verifier wants to know
-            _anew(made, "Laterality", header.get("Laterality") or "")
+            _set(result, name, header.get(name, ""))
+        if not self.has_planes or "PatientOrientation" in result:
+            _set(result, "PatientOrientation", (header.get("PatientOrientation") if oriented else None) or "")
+        if result.Modality == "OT":  # required of a series with this modality
+            _set(result, "Laterality", header.get("Laterality") or "")
         if not self.has_planes:
-            _without_measures(made)
-        known = {str(own.SOPInstanceUID): one for own, one in zip(self.headers, self.instances, strict=True)}
-        _refer(made, known)
+            _remove_pixel_measures(result)
+        pairs = zip(self.headers, self.instances, strict=True)
+        _restore_references(result, {str(header.SOPInstanceUID): instance for header, instance in pairs})
 
 
 def source_of(case: Case, what: str) -> Source:
-    """The objects that an image comes from; ``what`` is to refer to them.
+    """The objects that an image was read from; ``what`` names the result that refers to them.
 
     Raises:
-        ExportError: there are none, or they do not say what every object must.
+        ExportError: there are none, or they lack an attribute that every object must have.
     """
     instances = case.image.original.instances
     if not instances:
         raise ExportError(
-            f"{what} was asked for; the picture is from no DICOM file, so there is no study that one could belong to: "
-            f"take png or npz"
+            f"{what} was asked for; the image is not from a DICOM file, so there is no study that the result could "
+            f"belong to: take png or npz"
         )
-    for name in _NEEDED:
+    for name in _REQUIRED:
         if not all(instance.header.get(name) for instance in instances):
-            raise ExportError(f"{what} was asked for; the source does not say its {name}: take png or npz")
+            raise ExportError(f"{what} was asked for; the source does not state its {name}: take png or npz")
     return _source(instances)
 
 
 def changes(case: Case) -> tuple[str, ...]:
-    """What was put right in the results, of what the source says against the standard."""
+    """The corrections that the results contain, where the source's attributes violate the standard."""
     return _source(case.image.original.instances).changed
 
 
-@lru_cache(maxsize=16)  # several objects are made of one picture, and several pictures at a time
+@lru_cache(maxsize=16)  # several objects are made of one image, and several images at a time
 def _source(instances: tuple[Instance, ...]) -> Source:
     changed: dict[str, None] = {}
-    headers = [_put_right(instance.header, changed) for instance in instances]
+    headers = [_corrected(instance.header, changed) for instance in instances]
     for header, instance in zip(headers, instances, strict=True):
-        _single(header, _has_planes(instances), instance.frame)
+        _make_single_frame(header, _has_planes(instances), instance.frame)
     return Source(instances, tuple(headers), tuple(changed))
 
 
@@ -134,15 +137,15 @@ def _has_planes(instances: Sequence[Instance]) -> bool:
     return all(one.header.get("FrameOfReferenceUID") and plane(one.header) is not None for one in instances)
 
 
-def _put_right(given: Dataset, changed: dict[str, None]) -> Dataset:
+def _corrected(given: Dataset, changed: dict[str, None]) -> Dataset:
     header = copy.deepcopy(given)
     for name in _EMPTY_IF_ABSENT:
         if name not in header:
             setattr(header, name, "")
             changed[f"{name} was absent, and is empty"] = None
     if "SliceThickness" not in header:
-        header.SliceThickness = None  # highdicom asks for it, and takes that it is not known
-    for name, form in _FORMS.items():
+        header.SliceThickness = None  # highdicom needs the attribute, and accepts an unknown value
+    for name, form in _PATTERNS.items():
         text = str(header.get(name) or "").strip()
         plain = re.sub(r"[:.]", "", text) if name.endswith("Date") else text.replace(":", "")
         allowed = form.fullmatch(plain) is not None and (not name.endswith("Date") or _is_date(plain))
@@ -155,7 +158,7 @@ def _put_right(given: Dataset, changed: dict[str, None]) -> Dataset:
         if age.isdecimal() and len(age) <= 3:
             header.PatientAge = f"{int(age):03}Y"
         changed[f"PatientAge was invalid, and is {'in years' if 'PatientAge' in header else 'left out'}"] = None
-    if header.get("PatientIdentityRemoved") and not any(name in header for name in _HOW_REMOVED):
+    if header.get("PatientIdentityRemoved") and not any(name in header for name in _DEIDENTIFICATION):
         del header.PatientIdentityRemoved
         changed["PatientIdentityRemoved was without a method, and is left out"] = None
     return header
@@ -168,42 +171,42 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _single(header: Dataset, has_planes: bool, frame: int | None) -> None:
-    """Make a header that of a single-frame object, which highdicom takes; without planes, of a kind that needs none.
+def _make_single_frame(header: Dataset, has_planes: bool, frame: int | None) -> None:
+    """Turn a header into that of a single-frame object, as highdicom needs; without planes, of a class without them.
 
-    A frame goes by a UID of its own, until what was made of it is told which object's it is.
+    A frame gets a temporary UID of its own, which ``_restore_references`` replaces in the result.
     """
     if frame is not None:
         own = hashlib.sha256(f"{header.SOPInstanceUID} {frame}".encode()).digest()
         header.SOPInstanceUID = f"2.25.{int.from_bytes(own[:16], 'big')}"
     for name in _NAMES:
         setattr(header, name, "")
-    for name in _OF_FRAMES if has_planes else (*_OF_FRAMES, *_OF_A_PLANE, "FrameOfReferenceUID"):
+    for name in _FRAME_ATTRIBUTES if has_planes else (*_FRAME_ATTRIBUTES, *_PLANE_ATTRIBUTES, "FrameOfReferenceUID"):
         if name in header:
             delattr(header, name)
     header.SOPClassUID = CTImageStorage if has_planes else SecondaryCaptureImageStorage
 
 
-def _anew(made: Dataset, name: str, value: object) -> None:
-    """Set an attribute that highdicom may share between what it is given and what it makes."""
-    if name in made:
-        delattr(made, name)
-    setattr(made, name, value)
+def _set(result: Dataset, name: str, value: object) -> None:
+    """Set an attribute by a new element: highdicom may share the old one between its input and its result."""
+    if name in result:
+        delattr(result, name)
+    setattr(result, name, value)
 
 
-def _without_measures(made: Dataset) -> None:
-    for group in made.get("SharedFunctionalGroupsSequence") or ():
+def _remove_pixel_measures(result: Dataset) -> None:
+    for group in result.get("SharedFunctionalGroupsSequence") or ():
         if "PixelMeasuresSequence" in group:
             del group.PixelMeasuresSequence
 
 
-def _refer(dataset: Dataset, known: dict[str, Instance], within: str = "") -> None:
-    """Put right references to objects and frames that highdicom took for others."""
+def _restore_references(dataset: Dataset, known: dict[str, Instance], within: str = "") -> None:
+    """Replace references to the temporary single-frame objects by references to the actual objects and frames."""
     for element in list(dataset):
         for item in element.value if element.VR == "SQ" else ():
-            _refer(item, known, element.keyword)
-        if element.VR == "SQ" and element.keyword in _OF_OBJECTS:
-            element.value = _each_once(element.value)
+            _restore_references(item, known, element.keyword)
+        if element.VR == "SQ" and element.keyword in _OBJECT_SEQUENCES:
+            element.value = _distinct(element.value)
     instance = known.get(str(dataset.get("ReferencedSOPInstanceUID") or ""))
     if instance is not None:
         dataset.ReferencedSOPInstanceUID = instance.header.SOPInstanceUID
@@ -212,6 +215,6 @@ def _refer(dataset: Dataset, known: dict[str, Instance], within: str = "") -> No
             dataset.ReferencedFrameNumber = instance.frame
 
 
-def _each_once(items: Sequence[Dataset]) -> list[Dataset]:
-    """References without those that are there already: frames of one object came as several."""
+def _distinct(items: Sequence[Dataset]) -> list[Dataset]:
+    """References without repetitions: several frames belong to one object."""
     return list({str(item.get("ReferencedSOPInstanceUID") or id(item)): item for item in items}.values())

@@ -1,4 +1,4 @@
-"""What belongs to every map: which image, which prediction, which settings, as JSON."""
+"""Writes the facts behind each map as JSON: the image, the prediction, the settings and the files that belong to it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
 
 _TOP = 5
+"""Number of most probable classes that are listed."""
 _IDENTITY = (
     "PatientName",
     "PatientID",
@@ -26,24 +27,26 @@ _IDENTITY = (
     "StudyDate",
     "StudyTime",
 )
-"""What ``keep_identity`` keeps."""
+"""Attributes that ``keep_identity`` keeps."""
 
 
 def metadata(case: Case, path: str, files: Files) -> Files:
-    """``…_metadata.json`` of each map: one object, plain values only; no patient data, unless the case asks for it.
+    """``…_metadata.json`` of each map: one JSON object, without patient data unless the case asks for it.
 
-    ``path`` is the input file's, ``files`` are what else is written.
+    ``path`` is the input file; ``files`` are the results that the exporters made of the case.
     """
     more: dict[str, Any] = {"identity": _identity(case)} if case.keep_identity else {}
     if any(name.endswith(".dcm") for name in files):
         more["source_changes"] = list(changes(case))
+    names = [one.name for one in case.each()]
     return {
-        f"{one.name}_metadata.json": _encoded(_facts(one, path, _own(files, one, case)) | more) for one in case.each()
+        f"{one.name}_metadata.json": _encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)
+        for one in case.each()
     }
 
 
 def _identity(case: Case) -> dict[str, str]:
-    """Whom and what a picture shows, of a DICOM file's."""
+    """The patient and the study, as the DICOM file names them."""
     headers = [instance.header for instance in case.image.original.instances[:1]]
     return {name: str(header.get(name)) for header in headers for name in _IDENTITY if header.get(name)}
 
@@ -61,10 +64,11 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "prediction": _prediction(case),
         "degenerate": one.why_degenerate[0][0],
         "peak": _peak(case),
-        "heatmap": _named(files, "_heatmap.png"),
-        "overlay": _named(files, "_overlay.png"),
-        "explanation": _named(files, "_explanation.npz"),
+        "heatmap": _first_with(files, "_heatmap.png"),
+        "overlay": _first_with(files, "_overlay.png"),
+        "explanation": _first_with(files, "_explanation.npz"),
         "objects": [name for name in files if name.endswith(".dcm")],
+        "files": list(files),
         "model": dict(case.model),
         "image_provenance": dict(case.image.provenance),
         "provenance": dict(one.provenance),
@@ -72,19 +76,19 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
 
 
 def finite(value: Tensor | float) -> float | None:
-    """A number as JSON can hold it; None for NaN and infinities."""
+    """A number that JSON can hold; None for NaN and infinities."""
     return float(value) if math.isfinite(value) else None
 
 
 def _encoded(facts: Mapping[str, Any]) -> bytes:
-    # A file's name may hold bytes that are no text; written as \udc…, which JSON reads back.
+    # Bytes of a file name that are not valid text are written as \udc…, which JSON reads back.
     return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def _prediction(case: Case) -> dict[str, Any]:
     one = case.explanation
-    chances = one.probabilities[0]
-    top = chances.topk(min(_TOP, len(chances)))
+    probabilities = one.probabilities[0]
+    top = probabilities.topk(min(_TOP, len(probabilities)))
     classes = top.indices.tolist()
     return {
         "predicted_class": classes[0],
@@ -98,18 +102,24 @@ def _prediction(case: Case) -> dict[str, Any]:
 
 
 def _peak(case: Case) -> dict[str, int] | None:
-    """Where the map is strongest, in pixels of the original picture; None of a map that shows nothing."""
+    """The position of the map's maximum, in pixels of the original image; None of an empty map."""
     if case.explanation.degenerate.all():
         return None
     heat = case.heat()
-    places = torch.unravel_index(heat.argmax(), heat.shape)
-    return dict(zip(("slice", "row", "column")[-heat.ndim :], map(int, places), strict=True))
+    position = torch.unravel_index(heat.argmax(), heat.shape)
+    return dict(zip(("slice", "row", "column")[-heat.ndim :], map(int, position), strict=True))
 
 
-def _own(files: Files, one: Case, case: Case) -> list[str]:
-    """The names of the files that are a map's own, or of all the image's maps."""
-    return [name for name in files if name.rpartition("_")[0] in (one.name, case.name)]
+def _files_of(own: str, whole: str, maps: Sequence[str], files: Files) -> list[str]:
+    """The names of the files of one map, and of those that hold all maps of the image.
+
+    A file belongs to the map whose name is its longest prefix, and to the whole case if no map's name is one.
+    """
+    owners = {
+        file: max((name for name in maps if file.startswith(f"{name}_")), key=len, default=whole) for file in files
+    }
+    return [file for file, owner in owners.items() if owner in (own, whole)]
 
 
-def _named(files: Sequence[str], ending: str) -> str | None:
+def _first_with(files: Sequence[str], ending: str) -> str | None:
     return next((name for name in files if name.endswith(ending)), None)

@@ -1,4 +1,4 @@
-"""Writing several files as one: all of them come to be, or none."""
+"""Writes several files into a folder as one unit: either all of them are there afterwards, or none."""
 
 from __future__ import annotations
 
@@ -13,39 +13,45 @@ from pellucid.errors import OutputExistsError, WriteError
 
 
 def check_writable(folder: Path) -> None:
-    """Raise ``WriteError`` where a folder cannot be, before any work is done; nothing is made yet."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise WriteError(f"{folder}: cannot be a folder, {there} is a file: choose another --output")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise WriteError(f"{folder}: cannot be written to, {there} does not allow it: choose another --output")
+    """Check that a folder exists or can be made, before any work is done. Nothing is created.
+
+    Raises:
+        WriteError: a file is in the way, or the permission to write is missing.
+    """
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise WriteError(f"{folder}: cannot be a folder, {existing} is a file: choose another --output")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise WriteError(f"{folder}: cannot be written to, {existing} does not allow it: choose another --output")
 
 
 def write(folder: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
-    """Write files into a folder, which is made. Nothing half-written is left, and nothing replaced unasked.
+    """Write files (contents by name) into a folder, which is created. No partial file is ever visible.
 
-    ``OutputExistsError`` names what is already there; ``WriteError`` what the system said.
+    Raises:
+        OutputExistsError: a file is already there and ``overwrite`` is false; nothing is written.
+        WriteError: the system refuses to write.
     """
-    there = [name for name in files if os.path.lexists(folder / name)]
-    if there and not overwrite:
-        raise OutputExistsError(f"{folder / there[0]} is already there: remove it, or replace it with --overwrite")
-    placed: list[Path] = []
+    existing = [name for name in files if os.path.lexists(folder / name)]
+    if existing and not overwrite:
+        raise OutputExistsError(f"{folder / existing[0]} is already there: remove it, or replace it with --overwrite")
+    created: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A folder of a name that nobody can foretell: no link can be waiting there.
+        # The name of the temporary folder is random, so that no prepared link can redirect a write.
         with TemporaryDirectory(prefix=".part-", dir=folder) as drafts:
             for index, content in enumerate(files.values()):
                 (Path(drafts) / str(index)).write_bytes(content)
             for index, name in enumerate(files):
-                # Noted before it is done: an interrupt is raised when the system's call returns.
-                placed += [] if name in there else [folder / name]
+                # Recorded before the move: an interrupt may be raised just after it.
+                created += [] if name in existing else [folder / name]
                 (Path(drafts) / str(index)).replace(folder / name)
-            placed = []
+            created = []
     except OSError as error:
         cure = "give the file a shorter name" if error.errno == errno.ENAMETOOLONG else "choose another --output"
         raise WriteError(f"{folder}: cannot be written to ({error.strerror or error}): {cure}") from None
     finally:
-        # Where something came in between, also an interrupt, what was already put in place goes again.
-        for path in placed:
+        # After an error or an interrupt, files that were already moved are removed again.
+        for path in created:
             with suppress(OSError):
                 path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Pictures and volumes from files: DICOM, NIfTI, PNG, JPEG, TIFF, BMP and WebP."""
+"""Reads images and volumes from files: DICOM objects and series, NIfTI, photographs and exported images."""
 
 from __future__ import annotations
 
@@ -9,46 +9,55 @@ from pathlib import Path
 
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, PellucidWarning
-from pellucid.io.dicom import is_dicom, read_dicom, says_dicom
-from pellucid.io.nifti import ENDINGS, is_nifti, read_nifti
-from pellucid.io.raster import is_raster, read_raster
+from pellucid.io import dicom, nifti, raster
+from pellucid.io.dicom import is_dicom_file
+from pellucid.io.reader import Reader
 from pellucid.io.refusal import digest, refused
 from pellucid.io.series import read_series
 
-__all__ = ["SUFFIXES", "is_picture", "read", "read_image", "read_series"]
+__all__ = ["FORMATS", "SUFFIXES", "is_image_file", "is_picture", "read", "read_image", "read_series"]
 
-_DICOM_SUFFIXES = (".dcm", ".dicom")
+_READERS = (dicom.READER, dicom.BARE_READER, nifti.READER, raster.READER)
+"""The first reader that accepts a file reads it."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", *_DICOM_SUFFIXES, *ENDINGS)
-"""The file name endings, in lower case, that a search through a folder takes."""
+FORMATS = tuple(dict.fromkeys(name for reader in _READERS for name in reader.formats))
+"""The names of all formats that are read."""
+
+SUFFIXES = tuple(dict.fromkeys(ending for reader in _READERS for ending in reader.endings))
+"""The lower-case file name endings that a search through a folder takes."""
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a search through a folder takes a file: by its name, or one without an ending that says it is DICOM."""
+def is_image_file(path: Path) -> bool:
+    """Whether a search through a folder takes a file: by its ending, or without one, if its content is DICOM."""
     if path.suffix:
         return path.name.lower().endswith(SUFFIXES)
     try:
-        return path.name != "DICOMDIR" and says_dicom(path)
+        return path.name != "DICOMDIR" and is_dicom_file(path)
     except OSError:
         return False
+
+
+is_picture = is_image_file  # the name that pellucid.run imports
 
 
 def read_image(
     path: str | os.PathLike[str], window: str | tuple[float, float] | None = None, frame: int | None = None
 ) -> Image:
-    """Read one picture, whose kind is told by its content and not by its name.
+    """Read one image or volume. The format is recognised by the content of the file (NIfTI by its name).
 
-    Returns the picture as it is to be shown in ``pixels``, (1, H, W) or (3, H, W) float32 in [0, 1], and what
-    was measured in ``values``: after the modality LUT for DICOM, else the same as ``pixels``. A DICOM object of
-    several frames, or a volume of NIfTI, is (C, F, H, W).
+    Returns an image whose ``pixels``, (1, H, W) or (3, H, W) float32 in [0, 1], are ready for display, and whose
+    ``values`` are what was measured: after the modality LUT for DICOM, else the same as ``pixels``. A multi-frame
+    DICOM object, or a NIfTI volume, is (C, F, H, W).
 
-    ``window``, for what was measured: (centre, width), as text "40,400", or for CT a preset such as "lung"; None takes
-    what the file stores. ``frame``: the number of the one to read, from 1.
+    ``window``, for measured values: (centre, width), as text "40,400", or for CT a preset such as "lung"; None takes
+    the one stored in the file. ``frame``: the number of the frame to read, from 1; None reads all.
 
     Raises:
-        ImageError: the file is missing, unreadable, broken, too large, or holds no picture; or none to look at through
-            a window: it is in colour, or was not measured, or the window is a preset of CT.
-        OptionError: the window is none.
+        ImageError: the file is missing, unreadable, broken, too large, or not an image; or the window cannot be
+            applied: the image is in colour or holds no measured values, or a preset was given for an image that is not
+            CT.
+        MissingPackageError: the format needs an optional package that is not installed; the message names it.
+        OptionError: the window is invalid.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
@@ -60,36 +69,21 @@ def read_image(
 
 
 def read(path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None) -> Image:
-    """The same, for threads: what the decoders warn of is left to the filters, which are the whole process's."""
-    head = _head(path)
-    if is_dicom(head):
-        image = read_dicom(path, window, frame)
-    elif path.suffix.lower() in _DICOM_SUFFIXES and not is_raster(head):
-        image = read_dicom(path, window, frame, bare=True)
-    elif is_nifti(path):
-        image = read_nifti(path, window, frame)
-    else:
-        _check_single(path, frame)
-        _check_plain(path, window)
-        image = read_raster(path)
+    """As ``read_image``, for use in threads: warning filters, which belong to the whole process, are not touched."""
+    image = _reader_of(path).read(path, window, frame)
     return replace(image, digest=digest(path))
 
 
-def _check_single(path: Path, frame: int | None) -> None:
-    if frame not in (None, 1):
-        raise refused(path, f"frame {frame} was asked for; it holds one picture")
-
-
-def _check_plain(path: Path, window: object) -> None:
-    """Refuse what only files of measured values can give."""
-    if window is not None:
-        raise refused(
-            path, f"window {window!r} was asked for; it is neither DICOM nor NIfTI: it holds no measured values"
-        )
+def _reader_of(path: Path) -> Reader:
+    head = _head(path)
+    for reader in _READERS:
+        if reader.accepts(path, head):
+            return reader
+    raise refused(path, f"it is broken, or not in a format that is read ({', '.join(FORMATS)})")
 
 
 def _head(path: Path) -> bytes:
-    """Read the first bytes of a file, enough to tell its kind."""
+    """The first bytes of a file, enough to recognise its format."""
     try:
         if path.is_dir():
             raise refused(path, "it is a folder; name a file in it")

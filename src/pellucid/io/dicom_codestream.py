@@ -1,4 +1,4 @@
-"""What a compressed picture says of its own size, which its decoder makes room for before anyone can ask."""
+"""Checks the size that a JPEG codestream in a DICOM file states, before a decoder allocates memory for it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTr
 
 from pellucid.io.refusal import refused
 
-_HTJ2K = "1.2.840.10008.1.2.4.20"  # and one more digit; pydicom has no list of them
+_HTJ2K = "1.2.840.10008.1.2.4.20"  # followed by one more digit; pydicom has no list of these
 _JPEG = b"\xff\xd8"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
-_JP2 = b"\0\0\0\x0cjP  "  # a file of boxes around a JPEG 2000 codestream
-_FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # SOF markers; the last is that of JPEG-LS
-_BARE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
-_SCAN = 0xDA
+_JP2 = b"\0\0\0\x0cjP  "  # a JPEG 2000 codestream within a file of boxes
+_SOF_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start of frame; 0xF7 is that of JPEG-LS
+_MARKERS_WITHOUT_SEGMENT = {0x01, *range(0xD0, 0xD9)}
+_SOS_MARKER = 0xDA
 
 
 def check_codestreams(path: Path, dataset: FileDataset) -> None:
-    """Refuse a picture whose codestream is larger than the file's attributes say.
+    """Check that no codestream states a larger size than the file's attributes.
 
     Raises:
-        ImageError: it is, or it does not say how large it is.
+        ImageError: one does, or its size cannot be determined.
     """
     if not _is_jpeg(str(dataset.file_meta.TransferSyntaxUID)) or "PixelData" not in dataset:
         return
@@ -35,9 +35,9 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
         dataset.PixelData,
         number_of_frames=options.get("number_of_frames", 1),
         extended_offsets=options.get("extended_offsets"),
-    )  # as pydicom takes them, and decodes those in excess as well
+    )  # the frames as pydicom finds them; it also decodes surplus ones
     for frame in frames:
-        if _stops_in_its_boxes(frame):
+        if _has_endless_box(frame):
             raise refused(path, f"its pixels ({dataset.file_meta.TransferSyntaxUID.name}) hold a box without a length")
         sizes = list(sizes_in(frame)) or [(0, 0, 0)]
         for height, width, depth in sizes:
@@ -45,13 +45,13 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
                 name = dataset.file_meta.TransferSyntaxUID.name
                 raise refused(
                     path,
-                    f"its pixels ({name}) say that they are {height} × {width} × {depth}, and its attributes that "
-                    f"they are {rows} × {columns} × {samples}",
+                    f"its pixels ({name}) state the size {height} × {width} × {depth}, and its attributes "
+                    f"{rows} × {columns} × {samples}",
                 )
 
 
-def _stops_in_its_boxes(frame: bytes) -> bool:
-    """Whether a JP2 file holds a box that says it has no length, before its codestream: pydicom waits there forever."""
+def _has_endless_box(frame: bytes) -> bool:
+    """Whether a JP2 file holds a box of length 0 before its codestream, in which pydicom loops forever."""
     if not frame.startswith(_JP2):
         return False
     at = len(_JP2) + 4
@@ -69,36 +69,36 @@ def _is_jpeg(syntax: str) -> bool:
 
 
 def sizes_in(frame: bytes) -> Iterator[tuple[int, int, int]]:
-    """Give every height, width and number of components that a codestream may be decoded with."""
+    """Every height, width and number of components that a decoder may find in a codestream."""
     if frame.startswith(_JPEG_2000):
         yield _jpeg_2000(frame, 0)
     elif frame.startswith(_JP2):
         at = -1
-        while (at := frame.find(_JPEG_2000, at + 1)) >= 0:  # any of them may be the one in the right box
+        while (at := frame.find(_JPEG_2000, at + 1)) >= 0:  # any of these may be in the box that is decoded
             yield _jpeg_2000(frame, at)
     elif frame.startswith(_JPEG):
         yield from _jpeg(frame)
 
 
 def _jpeg_2000(frame: bytes, at: int) -> tuple[int, int, int]:
-    """Read a SIZ segment: its grid less the offset of the picture on it."""
+    """The size in a SIZ segment: its grid minus the offset of the image on it."""
     width, height, left, top = (int.from_bytes(frame[at + i : at + i + 4]) for i in (8, 12, 16, 20))
     return height - top, width - left, int.from_bytes(frame[at + 40 : at + 42])
 
 
 def _jpeg(frame: bytes) -> Iterator[tuple[int, int, int]]:
-    """Read the frame headers before the first scan."""
+    """The sizes in the frame headers before the first scan."""
     at = 0
     while (at := frame.find(b"\xff", at)) >= 0 and at + 1 < len(frame):
         marker = frame[at + 1]
-        if marker == _SCAN:
+        if marker == _SOS_MARKER:
             return
-        if marker in _FRAMES:
+        if marker in _SOF_MARKERS:
             height, width = (int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7))
             yield height, width, frame[at + 9]
         if marker == 0xFF:
             at += 1
-        elif marker in _BARE or marker == 0:
+        elif marker in _MARKERS_WITHOUT_SEGMENT or marker == 0:
             at += 2
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))

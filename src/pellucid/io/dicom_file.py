@@ -1,4 +1,4 @@
-"""A DICOM file's attributes, and whether it is a picture at all; nothing is decoded here."""
+"""Opens DICOM files and checks, without decoding, that they hold an image of acceptable size."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ from pellucid.io.window import first
 
 _MAX_BYTES = 4 * MAX_PIXELS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-NO_PICTURES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
-"""How the names of objects begin whose pixels are not a picture of a patient: doses, masks, measured maps."""
+NON_IMAGES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
+"""Prefixes of the names of SOP classes whose pixels are not an image of a patient: doses, masks, parametric maps."""
+NO_PICTURES = NON_IMAGES  # the name that pellucid.pacs imports
 
 
 def open_dicom(path: Path, bare: bool) -> FileDataset:
-    """Read a file's attributes, and add the transfer syntax where the file leaves it out."""
+    """Read the attributes of a file. A missing transfer syntax is added.
+
+    Raises:
+        ImageError: the file is broken, too large, or not DICOM.
+    """
     try:
         if not bare:
             check_inflated(path)
@@ -36,21 +41,25 @@ def open_dicom(path: Path, bare: bool) -> FileDataset:
             dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
     except ImageError:
         raise
-    except Exception as error:  # the same: hostile bytes
+    except Exception as error:  # hostile bytes raise errors of every kind
         raise refused(path, f"it is a broken DICOM file ({type(error).__name__})") from error
     if bare and not known:
-        raise refused(path, "it is no DICOM file: it has neither a preamble nor pixels nor a SOP class")
+        raise refused(path, "it is not a DICOM file: it has neither a preamble nor pixels nor a SOP class")
     return dataset
 
 
 def check_inflated(path: Path) -> None:
-    """Refuse a deflated file that is a bomb, before pydicom reads any of it."""
+    """Refuse a deflated file that inflates beyond the limit, before pydicom inflates it.
+
+    Raises:
+        ImageError: it does.
+    """
     if _inflated_size_exceeds(path, _MAX_BYTES):
         raise refused(path, f"it inflates to more than {_MAX_BYTES:,} bytes")
 
 
 def _guessed_syntax(dataset: FileDataset) -> UID:
-    """Name the transfer syntax that pydicom read a file with that names none."""
+    """The transfer syntax by which pydicom read a file that states none."""
     implicit, little = dataset.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -58,10 +67,10 @@ def _guessed_syntax(dataset: FileDataset) -> UID:
 
 
 def _inflated_size_exceeds(path: Path, limit: int) -> bool:
-    """Whether a deflated file is a bomb; pydicom would inflate it in one go."""
+    """Whether a deflated file inflates to more than a limit; pydicom would inflate all of it at once."""
     with path.open("rb") as file:
         read_preamble(file, False)
-        # The file is inflated from where its meta elements end, whatever their group length says.
+        # pydicom inflates from the actual end of the meta elements, whatever group length they state.
         if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return False
         engine, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
@@ -73,27 +82,30 @@ def _inflated_size_exceeds(path: Path, limit: int) -> bool:
 
 
 def kind_of(dataset: FileDataset) -> str:
-    """Name what a file is, in the standard's words."""
+    """The name of a file's SOP class, from the standard."""
     uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
-    return UID(uid).name if uid else "DICOM object of no stated kind"
+    return UID(uid).name if uid else "DICOM object of unknown SOP class"
 
 
 def check(path: Path, dataset: FileDataset, frame: int | None) -> tuple[range, int]:
-    """Refuse what is no picture, or too large a one, before its pixels are decoded.
+    """Check, before decoding, that a file holds an image of acceptable size.
 
-    Returns the numbers of the frames to read, from 1, and how many there are.
+    Returns the numbers of the frames to read, from 1, and the number of frames in the file.
+
+    Raises:
+        ImageError: it does not, or it does not have the frame that was asked for.
     """
     kind = kind_of(dataset)
     if not any(name in dataset for name in _PIXELS):
         raise refused(path, f"it holds '{kind}' and has no pixels to show")
-    if UID(str(dataset.get("SOPClassUID") or "")).keyword.startswith(NO_PICTURES):
+    if UID(str(dataset.get("SOPClassUID") or "")).keyword.startswith(NON_IMAGES):
         raise refused(path, f"it holds '{kind}', which is not an image")
     missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
     if missing:
-        raise refused(path, f"it holds '{kind}' and does not say its {' and '.join(missing)}")
+        raise refused(path, f"it holds '{kind}' and does not state its {' and '.join(missing)}")
     count = int(first(dataset.get("NumberOfFrames")) or 1)
     if count < 1:
-        raise refused(path, f"it says that it has {count} frames")
+        raise refused(path, f"its header states {count} frames")
     if frame is not None and not 1 <= frame <= count:
         raise refused(path, f"frame {frame} was asked for; it has {count}, counted from 1")
     frames = range(1, count + 1) if frame is None else range(frame, frame + 1)

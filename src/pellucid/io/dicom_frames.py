@@ -1,4 +1,4 @@
-"""The frames of a multi-frame object, each as if it were an object of its own; and where a slice lies."""
+"""Splits the header of a multi-frame object into one per frame, and computes where slices are in the patient."""
 
 from __future__ import annotations
 
@@ -20,42 +20,43 @@ _GROUPS = (
     "PlaneOrientationSequence",
     "PlanePositionSequence",
 )
-"""The functional groups (PS3.3 C.7.6.16) whose attributes a single-frame object has at its root."""
+"""The functional groups (PS3.3 C.7.6.16) whose attributes are at the root of a single-frame object."""
 _TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
-_HEAVY = {0x5000, 0x5400, 0x6000, 0x7F00}
-"""Curves, waveforms, overlays, pixels: groups that a header is kept without."""
+_OMITTED_GROUPS = {0x5000, 0x5400, 0x6000, 0x7F00}
+"""Curves, waveforms, overlays and pixels: large groups that a header does not need."""
 
 
 def header_of(dataset: Dataset) -> Dataset:
-    """A file's attributes without its pixels, to be added to and taken from, which a ``copy.copy`` would share."""
+    """An independent copy of a file's attributes without its pixels; a ``copy.copy`` would share its elements."""
     header = Dataset()
-    tags = dataset.keys()  # iterating over the dataset itself would decode each
-    header.update({tag: dataset.get_item(tag) for tag in tags if tag.group & 0xFF00 not in _HEAVY})
+    tags = dataset.keys()  # iterating over the dataset itself would decode every element
+    header.update({tag: dataset.get_item(tag) for tag in tags if tag.group & 0xFF00 not in _OMITTED_GROUPS})
     implicit, little = dataset.original_encoding
     header.set_original_encoding(implicit, little, dataset.original_character_set)
     return header
 
 
-def views(header: Dataset, frames: Sequence[int]) -> list[Dataset]:
-    """A header for each of these frames, by their numbers from 1; one for all where the object tells nothing apart."""
+def frame_headers(header: Dataset, frames: Sequence[int]) -> list[Dataset]:
+    """One header per frame, by number from 1; the same one for all if the object has no functional groups."""
     shared = _first(header.get("SharedFunctionalGroupsSequence"))
-    each = header.get("PerFrameFunctionalGroupsSequence") or []
-    if shared is None and not each:
+    per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
+    if shared is None and not per_frame:
         return [header] * len(frames)
     plain = header_of(header)
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         if name in plain:
             delattr(plain, name)
-    return [_view(plain, [shared, each[frame - 1] if frame <= len(each) else None]) for frame in frames]
+    return [_merged(plain, [shared, per_frame[frame - 1] if frame <= len(per_frame) else None]) for frame in frames]
 
 
-def _view(plain: Dataset, groups: Sequence[Dataset | None]) -> Dataset:
-    view = header_of(plain)
+def _merged(plain: Dataset, groups: Sequence[Dataset | None]) -> Dataset:
+    """A header with the attributes of functional groups at its root."""
+    merged = header_of(plain)
     for group in filter(None, groups):
         for name in _GROUPS:
             for element in _first(group.get(name)) or ():
-                view[element.tag] = element
-    return view
+                merged[element.tag] = element
+    return merged
 
 
 def _first(sequence: Any) -> Dataset | None:
@@ -63,15 +64,15 @@ def _first(sequence: Any) -> Dataset | None:
 
 
 def instances(headers: Sequence[Dataset], frames: Sequence[int], count: int) -> tuple[Instance, ...]:
-    """The headers with their frames' numbers, of an object of ``count`` frames."""
+    """The headers with the numbers of their frames, which an object of ``count`` = 1 frame does not need."""
     return tuple(Instance(header, frame if count > 1 else None) for header, frame in zip(headers, frames, strict=True))
 
 
 def plane(header: Dataset) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Where a slice lies: its first pixel, and the steps along its columns and rows, each (3,) in mm.
+    """The position of a slice's first pixel, and the steps to the next column and the next row, each (3,) in mm.
 
-    In DICOM's orientation (left, posterior, superior). None where the file does not say all of it, or what it says
-    cannot be.
+    Coordinates are DICOM's (left, posterior, superior). None if the header does not state all of this, or states
+    vectors that are not orthonormal.
     """
     position, cosines = _numbers(header, "ImagePositionPatient", 3), _numbers(header, "ImageOrientationPatient", 6)
     between = spacing(header)
@@ -85,13 +86,13 @@ def plane(header: Dataset) -> tuple[Tensor, Tensor, Tensor] | None:
 
 
 def spacing(header: Dataset) -> tuple[float, float] | None:
-    """The distance between rows and between columns in mm, where the file states it of the patient."""
+    """The spacing of rows and of columns in mm, if the file states it for the patient's plane."""
     found = _numbers(header, "PixelSpacing", 2)
     return None if found is None or not bool((found > 0).all()) else (float(found[0]), float(found[1]))
 
 
-def placed(headers: Sequence[Dataset], volume: bool) -> tuple[tuple[float, ...] | None, Tensor | None]:
-    """The spacing in the order of the axes, (H, W) or (F, H, W), and the affine; None each where it is not stated."""
+def spacing_and_affine(headers: Sequence[Dataset], volume: bool) -> tuple[tuple[float, ...] | None, Tensor | None]:
+    """The spacing in the order of the axes, (H, W) or (F, H, W), and the affine; each is None if it is not stated."""
     within, affine = spacing(headers[0]), affine_of(headers)
     if not volume:
         return within, affine
@@ -99,10 +100,10 @@ def placed(headers: Sequence[Dataset], volume: bool) -> tuple[tuple[float, ...] 
 
 
 def affine_of(headers: Sequence[Dataset]) -> Tensor | None:
-    """(4, 4) float64 from (column, row, slice) to (right, anterior, superior) in mm, of slices in order.
+    """The affine (4, 4) float64 from (column, row, slice) to (right, anterior, superior) in mm, of ordered slices.
 
-    None where a slice does not say where it lies, or they do not lie evenly; of one slice, where it does not say how
-    thick it is.
+    None if a slice does not state its position, or the slices are not parallel and equally spaced; of a single slice,
+    if it does not state its thickness.
     """
     planes = [plane(header) for header in headers]
     first, last = planes[0], planes[-1]
@@ -129,7 +130,7 @@ def affine_of(headers: Sequence[Dataset]) -> Tensor | None:
 
 
 def _numbers(header: Dataset, name: str, count: int) -> Tensor | None:
-    """An attribute of so many numbers; None where it holds anything else."""
+    """An attribute that holds ``count`` finite numbers; None if it holds anything else."""
     value = header.get(name)
     try:
         found = [float(one) for one in (value if count > 1 else [value])]

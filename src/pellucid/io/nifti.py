@@ -1,4 +1,4 @@
-"""NIfTI volumes and slices, read by nibabel."""
+"""Reads NIfTI volumes and slices with nibabel."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from torch import Tensor
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, MissingPackageError, message_of
+from pellucid.errors import ImageError, message_of
+from pellucid.io.optional import NIBABEL
+from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import MAX_PIXELS, refused
 from pellucid.io.window import NoWindowError, Window, asked_window, whole_range
 
-ENDINGS = (".nii", ".nii.gz")
-_MOST_BEFORE = 2**24
-"""Bytes of extensions before the values."""
+_ENDINGS = (".nii", ".nii.gz")
+_MAX_OFFSET = 2**24
+"""Maximum number of bytes, header and extensions, before the values."""
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether a file's name says that it is NIfTI: what its first bytes are depends on how it is packed."""
-    return path.name.lower().endswith(ENDINGS)
+    """Whether a file name is that of a NIfTI file. The content of a compressed one would show only that it is gzip."""
+    return path.name.lower().endswith(_ENDINGS)
 
 
-def read_nifti(path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None) -> Image:
-    """Read a NIfTI file: a volume (1, D, H, W), or (1, H, W) of one slice; ``frame``, from 1, is the one to read.
+def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None) -> Image:
+    """Read a NIfTI file: a volume (1, D, H, W), or a slice (1, H, W); ``frame``, from 1, is the slice to read.
 
-    The axes are the file's, last first: slices, rows, columns; none is turned. ``values`` are scaled as the file says;
-    ``pixels`` are these through the ``window``, else from their minimum to their maximum. ``affine`` maps (column, row,
-    slice) to the patient, as the file does.
+    The axes are the file's in reversed order: slices, rows, columns; none is flipped. ``values`` are scaled by the
+    file's slope and intercept; ``pixels`` are the values through the ``window``, else scaled from their minimum to
+    their maximum. ``affine`` is the file's: it maps (column, row, slice) to the patient.
 
     Raises:
         ImageError: the file is broken or too large, or holds more than one volume, or colours.
         MissingPackageError: nibabel is not installed.
-        OptionError: the window is none.
+        OptionError: the window is invalid.
     """
     values, affine, zooms = _read(path)
     if frame is not None:
@@ -45,8 +47,9 @@ def read_nifti(path: Path, window: str | tuple[float, float] | None = None, fram
     values = torch.where(values.isfinite(), values, 0)
     shown: dict[str, Any] = {"voi": "range", "window": None}
     if window is not None:
-        by = _window(path, window)
-        pixels, shown = by(values), {"voi": by.function, "window": [by.centre, by.width]}
+        applied = _window(path, window)
+        shown = {"voi": applied.function, "window": [applied.centre, applied.width]}
+        pixels = applied(values)
     else:
         pixels = whole_range(values, torch.ones_like(values, dtype=torch.bool))
     facts = {"format": "NIfTI", "inverted": False, **shown}
@@ -54,23 +57,25 @@ def read_nifti(path: Path, window: str | tuple[float, float] | None = None, fram
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
-    """Values (1, *space), affine, and distances between pixels."""
-    nibabel = _nibabel()
+    """The values (1, *space), the affine, and the spacing."""
+    nibabel = NIBABEL.load("NIfTI")
     try:
         _check_offset(path)
         file = nibabel.load(path)
         shape = tuple(int(length) for length in file.shape)
         if len(shape) not in (2, 3) or file.get_data_dtype().kind not in "iuf":
-            raise refused(path, f"it holds {shape} values of {file.get_data_dtype()}; one volume of numbers is read")
+            raise refused(
+                path, f"it holds {shape} values of {file.get_data_dtype()}; one volume of numbers is expected"
+            )
         if min(shape) < 1 or int(np.prod(shape, dtype=np.int64)) > MAX_PIXELS:
-            raise refused(path, f"it says that it is {shape}; at most {MAX_PIXELS:,} values are read")
+            raise refused(path, f"its header states {shape} values; at most {MAX_PIXELS:,} are read")
         shape = shape[:2] if shape[2:] == (1,) else shape
         array = np.asarray(file.dataobj, dtype=np.float32).reshape(shape, order="F")
         affine = torch.from_numpy(np.asarray(file.affine, dtype=np.float64))
         zooms = tuple(float(zoom) for zoom in file.header.get_zooms()[: len(shape)])[::-1]
     except (ImageError, MemoryError):
         raise
-    except Exception as error:  # of hostile bytes: of every kind
+    except Exception as error:  # hostile bytes raise errors of every kind
         raise refused(path, f"it is a broken NIfTI file ({message_of(error)})") from error
     return torch.from_numpy(array.T.copy())[None], affine, zooms
 
@@ -83,20 +88,21 @@ def _window(path: Path, window: str | tuple[float, float]) -> Window:
 
 
 def _check_offset(path: Path) -> None:
-    """Refuse a file whose values begin far behind its header: what lies between would be read whole."""
+    """Refuse a file whose values begin far behind its header: nibabel would read everything in between."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         head = file.read(540)
     for order in ("<", ">"):
-        for size, place, kind in ((348, 108, "f"), (540, 168, "q")):
-            if len(head) >= place + 8 and struct.unpack_from(f"{order}i", head)[0] == size:
-                offset = struct.unpack_from(f"{order}{kind}", head, place)[0]
-                if not 0 <= offset <= _MOST_BEFORE:
-                    raise refused(path, f"its values begin at byte {offset:.0f}; at most {_MOST_BEFORE:,} is read")
+        for size, position, kind in ((348, 108, "f"), (540, 168, "q")):
+            if len(head) >= position + 8 and struct.unpack_from(f"{order}i", head)[0] == size:
+                offset = struct.unpack_from(f"{order}{kind}", head, position)[0]
+                if not 0 <= offset <= _MAX_OFFSET:
+                    raise refused(path, f"its values begin at byte {offset:.0f}; at most {_MAX_OFFSET:,} is allowed")
 
 
 def _one_slice(
     path: Path, values: Tensor, affine: Tensor, zooms: tuple[float, ...], frame: int
 ) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+    """The values, the affine and the spacing of one slice, by its number from 1."""
     slices = values if values.ndim == 4 else values[:, None]
     if not 1 <= frame <= slices.shape[1]:
         raise refused(path, f"slice {frame} was asked for; it has {slices.shape[1]}, counted from 1")
@@ -105,11 +111,4 @@ def _one_slice(
     return slices[:, frame - 1], moved, zooms[-2:]
 
 
-def _nibabel() -> Any:
-    try:
-        import nibabel
-    except ImportError:
-        raise MissingPackageError(
-            "NIfTI was asked for; nibabel is not installed: pip install 'pellucid[nifti]'"
-        ) from None
-    return nibabel
+READER = Reader(("NIfTI",), _ENDINGS, accepts=lambda path, _: is_nifti(path), read=read_nifti)

@@ -1,4 +1,4 @@
-"""What every reader shares: the bound on a picture's size, a file's digest, and how it is refused."""
+"""Shared by all readers: the size limit, the digest of a file, and the error for a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from pathlib import Path
 from pellucid.errors import ImageError
 
 MAX_PIXELS = 2**27
-"""A picture of more pixels is refused from its header: 134 million, some 11,585 × 11,585."""
+"""Maximum number of pixels, 134 million (11,585 × 11,585). A larger image is refused before it is decoded."""
 
-_LONGEST = 240
+_MAX_LENGTH = 240
 
 
 def one_line(text: object) -> str:
-    """``text`` without line breaks, cut where it rambles."""
+    """``text`` without line breaks, cut to 240 characters."""
     line = " ".join(str(text).split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 1]}…"
 
 
 def refused(path: str | os.PathLike[str], reason: object) -> ImageError:
-    """Make the error, in one line, that says which file cannot be read and why."""
+    """The error, in one line, that names the file that cannot be read and the reason."""
     name = " ".join(os.fspath(path).splitlines())
     return ImageError(f"cannot read {name}: {one_line(reason)}")
 
 
 def check_size(path: str | os.PathLike[str], height: int, width: int, depth: int = 1) -> None:
-    """Refuse a picture without pixels, and one of more than MAX_PIXELS, before anything is decoded.
+    """Check, before anything is decoded, that an image has at least one pixel and at most MAX_PIXELS.
 
     Raises:
-        ImageError: the size is not one that is read.
+        ImageError: it has not.
     """
     if min(height, width, depth) < 1:
-        raise refused(path, f"it says that it is {height} × {width} pixels; a picture has at least one")
+        raise refused(path, f"its header states {height} × {width} pixels; an image has at least one")
     if height * width * depth > MAX_PIXELS:
         size = f"{depth} × {height} × {width}" if depth > 1 else f"{height} × {width}"
-        raise refused(path, f"it says that it is {size} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
+        raise refused(path, f"its header states {size} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal."""
+    """The SHA-256 of a file, as hexadecimal."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:  # it was there when its pixels were read
+    except OSError as error:  # the file was removed after its pixels were read
         raise refused(path, error.strerror or error) from error

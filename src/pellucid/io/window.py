@@ -1,4 +1,4 @@
-"""From what a DICOM file measured to what is shown: window, VOI table, or the whole range."""
+"""Maps measured values to pixels for display: by a window, a VOI table, or the range of the values."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PRESETS = {
     "stroke": (40, 40),
     "subdural": (75, 215),
 }
-"""Centres and widths that CT is read with, in Hounsfield units."""
+"""Common windows for CT: (centre, width) in Hounsfield units."""
 
 
 class NoWindowError(Exception):
-    """A picture that the window which was asked for is none of; readers say of which file."""
+    """The requested window cannot be applied to this image; readers add the name of the file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Window:
     def __call__(self, values: Tensor) -> Tensor:
         """Map values to [0, 1].
 
-        LINEAR: (x − (c − ½)) / (w − 1) + ½; LINEAR_EXACT: (x − c) / w + ½; both cut to [0, 1].
+        LINEAR: (x − (c − ½)) / (w − 1) + ½; LINEAR_EXACT: (x − c) / w + ½; both clamped to [0, 1].
         SIGMOID: 1 / (1 + exp(−4 (x − c) / w)).
         """
         if self.function == "SIGMOID":
@@ -62,23 +62,24 @@ class Window:
         return ((values - (self.centre - 0.5)) / (self.width - 1) + 0.5).clamp(0, 1)
 
 
-def shown_as(
+def to_pixels(
     values: Tensor, padding: Tensor, headers: Sequence[Dataset], window: str | tuple[float, float] | None
 ) -> tuple[Tensor, dict[str, Any]]:
-    """Values (1, F, H, W) as pixels in [0, 1], and how: by the window that is asked for, else as the file says.
+    """Values (1, F, H, W) as pixels in [0, 1], and how they were mapped, for the provenance.
 
-    Frames of several windows are shown by the range of all: what is of one value stays of one level.
+    The mapping is the ``window`` that was asked for, else the VOI table or the window that the file states. Frames with
+    different windows are scaled by the range of all frames, so that equal values have equal levels.
     """
     shown: dict[str, Any] = {"voi": "range", "window": None, "padding_excluded": False}
     stored = [stored_window(header) for header in headers] if window is None else []
-    by = asked_window(window, str(headers[0].get("Modality") or "")) if window is not None else stored[0]
+    applied = asked_window(window, str(headers[0].get("Modality") or "")) if window is not None else stored[0]
     if window is None and all(header.get("VOILUTSequence") for header in headers):
-        each = (voi_table(values[:, index], header) for index, header in enumerate(headers))
-        pixels = torch.stack(list(each), dim=1)
+        per_frame = (voi_table(values[:, index], header) for index, header in enumerate(headers))
+        pixels = torch.stack(list(per_frame), dim=1)
         shown["voi"] = "table"
-    elif by is not None and len(set(stored)) <= 1:
-        pixels = by(values)
-        shown |= {"voi": by.function, "window": [by.centre, by.width]}
+    elif applied is not None and len(set(stored)) <= 1:
+        pixels = applied(values)
+        shown |= {"voi": applied.function, "window": [applied.centre, applied.width]}
     else:
         pixels = whole_range(values, ~padding)
         shown["padding_excluded"] = bool(padding.any())
@@ -86,32 +87,32 @@ def shown_as(
 
 
 def asked_window(window: str | tuple[float, float], modality: str) -> Window:
-    """The window that a user names: (centre, width), "centre,width", or for CT a preset.
+    """The window that a user asks for: (centre, width), "centre,width", or for CT a preset.
 
     Raises:
-        OptionError: it is none of these, or the standard does not allow it.
-        NoWindowError: it is a preset, and this is no CT.
+        OptionError: it is none of these, or the standard does not allow its width.
+        NoWindowError: it is a preset, and the modality is not CT.
     """
     if window in PRESETS:
         if modality != "CT":
             raise NoWindowError(
-                f"window {window!r} was asked for; presets are in Hounsfield units, of CT, which this is not: give "
+                f"window {window!r} was asked for; presets are in Hounsfield units, and this is not a CT: give "
                 f"centre and width, such as 40,400"
             )
         return Window(*PRESETS[str(window)])
     try:
         centre, width = window.split(",") if isinstance(window, str) else window
-        made = Window(float(centre), float(width))
+        parsed = Window(float(centre), float(width))
     except (TypeError, ValueError):
         known = f"; presets are {', '.join(PRESETS)}{did_you_mean(str(window), PRESETS)}"
         raise OptionError(f"window {window!r} was asked for; give centre and width, such as 40,400{known}") from None
-    if not made.usable:
+    if not parsed.usable:
         raise OptionError(f"window {window!r} was asked for; its width must be at least 1")
-    return made
+    return parsed
 
 
 def stored_window(dataset: Dataset) -> Window | None:
-    """Take the first window that the file holds, or None where it holds none the standard allows."""
+    """The first window stored in the file; None if there is none, or the standard does not allow it."""
     centre, width = first(dataset.get("WindowCenter")), first(dataset.get("WindowWidth"))
     if centre is None or width is None:
         return None
@@ -120,7 +121,7 @@ def stored_window(dataset: Dataset) -> Window | None:
 
 
 def first(value: Any) -> Any:
-    """Take the first of several values, or the only one; None where there is none."""
+    """The first of several values, or the only one; None if there is none."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return value if value not in ("", b"") else None
     return next(iter(value), None)
@@ -129,19 +130,19 @@ def first(value: Any) -> Any:
 def voi_table(values: Tensor, dataset: Dataset) -> Tensor:
     """Map values to [0, 1] through the first table of the file's VOI LUT Sequence.
 
-    pydicom's ``apply_voi`` indexes with the type of the table's entries, so that a table of 8-bit entries
-    for 12-bit pixels wraps around; this one does not.
+    pydicom's ``apply_voi`` computes the index in the type of the table's entries, so a table of 8-bit entries for
+    12-bit pixels wraps around. This function does not.
     """
     item = dataset.VOILUTSequence[0]
     entries, start, bits = (int(number) for number in item.LUTDescriptor)
     levels = torch.from_numpy(_levels(item.LUTData, entries or 2**16, dataset))
-    places = (values - start).round().clamp(0, len(levels) - 1).to(torch.int64)
-    pixels: Tensor = (levels[places] / (2**bits - 1)).clamp(0, 1)
+    indices = (values - start).round().clamp(0, len(levels) - 1).to(torch.int64)
+    pixels: Tensor = (levels[indices] / (2**bits - 1)).clamp(0, 1)
     return pixels
 
 
 def _levels(stored: Any, entries: int, dataset: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Unpack the entries of a table: 16-bit words or, where only as many bytes are there, bytes."""
+    """The entries of a table: 16-bit words, or bytes where there are only as many bytes as entries."""
     if not isinstance(stored, bytes):
         return np.asarray(stored, dtype=np.float64).reshape(-1)
     order = "<" if dataset.original_encoding[1] is not False else ">"
@@ -150,19 +151,19 @@ def _levels(stored: Any, entries: int, dataset: Dataset) -> np.ndarray[Any, np.d
 
 
 def whole_range(values: Tensor, counted: Tensor) -> Tensor:
-    """Stretch values to [0, 1] from the minimum to the maximum of those that are ``counted``.
+    """Scale values to [0, 1] from the minimum to the maximum of those where ``counted`` is true.
 
-    A constant picture is black.
+    A constant image becomes black.
     """
-    seen = counted & values.isfinite()
-    low, high = torch.where(seen, values, torch.inf).min(), torch.where(seen, values, -torch.inf).max()
-    if high <= low:  # also where none is seen
+    used = counted & values.isfinite()
+    low, high = torch.where(used, values, torch.inf).min(), torch.where(used, values, -torch.inf).max()
+    if high <= low:  # also if none is used
         return torch.zeros_like(values)
     return ((values - low) / (high - low)).clamp(0, 1)
 
 
 def is_padding(dataset: Dataset, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which stored pixels are padding: PixelPaddingValue, or all up to PixelPaddingRangeLimit."""
+    """Which stored pixels are padding: PixelPaddingValue, or the range up to PixelPaddingRangeLimit."""
     value = first(dataset.get("PixelPaddingValue"))
     if value is None:
         return np.zeros(stored.shape, dtype=np.bool_)
@@ -172,7 +173,7 @@ def is_padding(dataset: Dataset, stored: np.ndarray[Any, Any]) -> np.ndarray[Any
 
 
 def _as_stored(dataset: Dataset, number: Any) -> int:
-    """Bring a padding value to the sign of the pixels; some files write −2000 as 63536."""
+    """A padding value with the signedness of the pixels; some files write −2000 as 63536."""
     bits, signed = int(dataset.get("BitsAllocated") or 16), bool(dataset.get("PixelRepresentation"))
     value = int(number) % (1 << bits)
     return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value

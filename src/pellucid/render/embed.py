@@ -1,4 +1,4 @@
-"""Pictures that a page holds itself."""
+"""Embeds images in an HTML page: as data URIs, and as SVG outlines of masks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 
-def data_uri(picture: Pillow.Image) -> str:
-    """A picture as the text that an ``src`` or ``href`` takes; a PNG, without loss."""
+def data_uri(image: Pillow.Image) -> str:
+    """An image as a lossless PNG data URI, for the attributes ``src`` and ``href``."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""PNG files, written fast."""
+"""Encodes PNG files faster than Pillow does, at the cost of slightly larger files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from PIL import Image as Pillow
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _KINDS = {"L": 0, "RGB": 2}
 _UP = 2
-"""The filter "Up": of each byte the one above it is taken away (PNG specification, 9.2)."""
+"""The filter "Up": the byte above is subtracted from each byte (PNG specification, 9.2)."""
 
 
-def png(picture: Pillow.Image) -> bytes:
-    """A picture (mode "L" or "RGB") as a PNG file: every row by the same filter, and runs of equal bytes shortened.
+def png(image: Pillow.Image) -> bytes:
+    """An image (mode "L" or "RGB") as a PNG file, with one filter for all rows and compression of runs only.
 
-    Pillow tries five filters on every row and looks for longer repetitions. On the overlay of a radiograph that takes
-    2.5 times as long, more than half the time of a ResNet-50, for a file that is a tenth larger.
+    Pillow tries five filters on every row and searches for longer repetitions. For the overlay of a radiograph that
+    takes 2.5 times as long, more than half the time of a ResNet-50, and the file becomes a tenth smaller.
     """
-    levels = np.asarray(picture)
+    levels = np.asarray(image)
     rows = levels.reshape(len(levels), -1)
     filtered = np.empty((rows.shape[0], 1 + rows.shape[1]), np.uint8)
     filtered[:, 0] = _UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", picture.width, picture.height, 8, _KINDS[picture.mode], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", image.width, image.height, 8, _KINDS[image.mode], 0, 0, 0)
     packer = zlib.compressobj(level=1, strategy=zlib.Z_RLE)
     chunks = {b"IHDR": header, b"IDAT": packer.compress(filtered.data) + packer.flush(), b"IEND": b""}
     return _SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks.items())

@@ -1,4 +1,4 @@
-"""The explanation on the picture that was explained."""
+"""Draws the heatmaps of an explanation on the images that were explained."""
 
 from __future__ import annotations
 
@@ -18,90 +18,90 @@ from pellucid.render.colour import blend
 if TYPE_CHECKING:
     from pellucid.core.explanation import Explanation
 
-Picture = Tensor | npt.NDArray[Any] | Pillow.Image | Image
-Pictures = Picture | Sequence[Picture]
+ImageLike = Tensor | npt.NDArray[Any] | Pillow.Image | Image
+ImagesLike = ImageLike | Sequence[ImageLike]
 
 
 def overlay(
-    explanation: Explanation, images: Pictures, alpha: float = 0.5, colormap: str = "jet"
+    explanation: Explanation, images: ImagesLike, alpha: float = 0.5, colormap: str = "jet"
 ) -> list[Pillow.Image]:
-    """Draw every heatmap on its picture: image 0 with map 0, image 0 with map 1, …, image 1 with map 0, ….
+    """Draw every heatmap on its image: image 0 with map 0, image 0 with map 1, …, image 1 with map 0, ….
 
-    ``images`` are what was explained, B of them: a tensor or array (B, C, H, W), or (C, H, W) for one; an
-    array (B, H, W, 3), (H, W, 3) or (H, W); a PIL image; a ``pellucid.Image``; or a list of these. Whole
-    numbers of 8 bits are divided by 255; other values that leave [0, 1], as a network's normalised input
-    does, are stretched per image from their minimum to their maximum. On a ``pellucid.Image`` the map is
-    brought back through its geometry and drawn on the original picture.
+    ``images`` are the B images that were explained: a tensor or array (B, C, H, W), or (C, H, W) for one; an
+    array (B, H, W, 3), (H, W, 3) or (H, W); a PIL image; a ``pellucid.Image``; or a list of these. 8-bit
+    integers are divided by 255; other values outside [0, 1], such as a network's normalised input, are scaled per
+    image from their minimum to their maximum. On a ``pellucid.Image`` the map is mapped back through its geometry
+    and drawn on the original image.
 
     Raises:
-        ShapeError: the number, the channels or the size of the pictures do not fit; volumes are not drawn.
+        ShapeError: the number, the channels or the size of the images do not fit; volumes are not drawn.
         OptionError: alpha is not between 0 and 1, there is no such colour map, or something else is given.
     """
     heatmaps = explanation.heatmaps
     if heatmaps.ndim != 4:
-        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W) so far, got {tuple(heatmaps.shape)}")
-    pictures = _listed(images)
-    if len(pictures) != heatmaps.shape[0]:
-        raise ShapeError(f"{heatmaps.shape[0]} images were explained, {len(pictures)} were given to draw on")
+        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {tuple(heatmaps.shape)}")
+    listed = _listed(images)
+    if len(listed) != heatmaps.shape[0]:
+        raise ShapeError(f"{heatmaps.shape[0]} images were explained, {len(listed)} were given to draw on")
     drawn: list[Pillow.Image] = []
-    for picture, maps in zip(pictures, heatmaps.detach().float().cpu(), strict=True):
-        pixels, fitted = _fitted(picture, maps)
-        seen = picture.geometry.seen() if isinstance(picture, Image) else None
-        drawn += [blend(pixels, heat, alpha, colormap, seen) for heat in fitted]
+    for image, maps in zip(listed, heatmaps.detach().float().cpu(), strict=True):
+        pixels, restored = _restored(image, maps)
+        inside = image.geometry.inside() if isinstance(image, Image) else None
+        drawn += [blend(pixels, heat, alpha, colormap, inside) for heat in restored]
     return drawn
 
 
-def _listed(images: Pictures) -> list[Picture]:
-    """Take a batch apart into single pictures."""
+def _listed(images: ImagesLike) -> list[ImageLike]:
+    """A batch as a list of single images."""
     if isinstance(images, list | tuple):
         return list(images)
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
         return list(images)
-    return [images]  # type: ignore[list-item]  # a sequence of another kind is refused by _pixels
+    return [images]  # type: ignore[list-item]  # _pixels refuses a sequence of another kind
 
 
-def _fitted(picture: Picture, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a picture (C, H, W) in [0, 1] and its maps (K, H, W) on the same grid."""
-    if isinstance(picture, Image):
-        _check_sizes(maps, picture.size)
-        return picture.original.pixels.cpu(), picture.geometry.restore(maps[None])[0]
-    pixels = _pixels(picture)
+def _restored(image: ImageLike, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """The original image (C, H, W) in [0, 1], and its maps (K, H, W) on the same grid."""
+    if isinstance(image, Image):
+        _check_sizes(maps, image.size)
+        return image.original.pixels.cpu(), image.geometry.restore(maps[None])[0]
+    pixels = _pixels(image)
     _check_sizes(maps, tuple(pixels.shape[1:]))
     return pixels, maps
 
 
 def _check_sizes(maps: Tensor, size: tuple[int, ...]) -> None:
-    """Refuse maps of another size than the picture's."""
+    """Refuse maps of another size than the image's."""
     if tuple(maps.shape[1:]) != size:
-        heat, picture = (" × ".join(map(str, numbers)) for numbers in (maps.shape[1:], size))
+        heat, image = (" × ".join(map(str, numbers)) for numbers in (maps.shape[1:], size))
         cure = "give the images that were explained, or pellucid.Image objects"
-        raise ShapeError(f"the heatmaps are {heat} pixels and the picture is {picture}; {cure}")
+        raise ShapeError(f"the heatmaps are {heat} pixels and the image is {image}; {cure}")
 
 
-def _pixels(picture: Picture) -> Tensor:
-    """Return one picture of any kind as (C, H, W) in [0, 1]."""
-    if isinstance(picture, Pillow.Image):
-        picture = _array(picture)
-    if isinstance(picture, np.ndarray):
-        picture = _channels_first(picture)
-    if not isinstance(picture, Tensor):
+def _pixels(image: ImageLike) -> Tensor:
+    """An image of any type as (C, H, W) in [0, 1]."""
+    if isinstance(image, Pillow.Image):
+        image = _array(image)
+    if isinstance(image, np.ndarray):
+        image = _channels_first(image)
+    if not isinstance(image, Tensor):
         kinds = "a tensor, an array, a PIL image or a pellucid.Image"
-        raise OptionError(f"{kinds} was expected to draw on, got {type(picture).__name__}")
-    if picture.ndim != 3 or picture.shape[0] not in (1, 3):
-        shape = tuple(picture.shape)
-        raise ShapeError(f"a picture of 1 or 3 channels, (C, H, W), was expected to draw on, got {shape}")
-    return _in_range(picture.detach().cpu())
+        raise OptionError(f"{kinds} was expected to draw on, got {type(image).__name__}")
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        shape = tuple(image.shape)
+        raise ShapeError(f"an image of 1 or 3 channels, (C, H, W), was expected to draw on, got {shape}")
+    return _in_range(image.detach().cpu())
 
 
-def _array(picture: Pillow.Image) -> npt.NDArray[Any]:
-    """Return a PIL image as an array: grey of any depth as it is, all else as RGB."""
-    if picture.mode.startswith("I;16"):
-        return np.asarray(picture).astype(np.float32) / 65535
-    return np.asarray(picture if picture.mode in ("L", "I", "F") else picture.convert("RGB"))
+def _array(image: Pillow.Image) -> npt.NDArray[Any]:
+    """A PIL image as an array: grey of any depth unchanged, all other modes as RGB."""
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.float32) / 65535
+    return np.asarray(image if image.mode in ("L", "I", "F") else image.convert("RGB"))
 
 
 def _channels_first(array: npt.NDArray[Any]) -> Tensor:
-    """Return an array (H, W), (H, W, 3) or (C, H, W) as a tensor (C, H, W)."""
+    """An array (H, W), (H, W, 3) or (C, H, W) as a tensor (C, H, W)."""
     if array.ndim == 2:
         array = array[None]
     elif array.ndim == 3 and array.shape[-1] == 3 and (array.dtype == np.uint8 or array.shape[0] not in (1, 3)):
@@ -110,12 +110,12 @@ def _channels_first(array: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(wide.copy())
 
 
-def _in_range(picture: Tensor) -> Tensor:
-    """Bring a picture's levels to [0, 1]; what is not finite becomes black."""
-    if picture.dtype == torch.uint8:
-        return picture.float() / 255
-    levels = picture.float()
-    seen = levels[levels.isfinite()]
-    if seen.numel() and (seen.min() < 0 or seen.max() > 1):
-        levels = (levels - seen.min()) / (seen.max() - seen.min()).clamp(min=torch.finfo(torch.float32).tiny)
+def _in_range(image: Tensor) -> Tensor:
+    """Scale the levels of an image to [0, 1]; values that are not finite become black."""
+    if image.dtype == torch.uint8:
+        return image.float() / 255
+    levels = image.float()
+    finite = levels[levels.isfinite()]
+    if finite.numel() and (finite.min() < 0 or finite.max() > 1):
+        levels = (levels - finite.min()) / (finite.max() - finite.min()).clamp(min=torch.finfo(torch.float32).tiny)
     return levels.nan_to_num(0, 0, 0).clamp(0, 1)

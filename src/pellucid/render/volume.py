@@ -1,4 +1,4 @@
-"""A volume's heatmap for the eye: through its peak in three directions, and slice by slice."""
+"""Draws the heatmap of a volume on its slices: three orthogonal ones through the peak, or a montage."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from pellucid.render.colour import blend
 _GAP = 4
 _BACKGROUND = (0, 0, 0)
 _LINE = (255, 255, 255)
-_SHOWN = 20
-"""Slices of a montage at most."""
+_MAX_SLICES = 20
+"""Maximum number of slices in a montage."""
 _SIDE = 220
-"""Pixels of a montage's slice, on its longer side."""
+"""Length in pixels of the longer side of a slice in a montage."""
 _VIEW = 360
-"""Pixels of one of the three views, on its longer side."""
+"""Length in pixels of the longer side of an orthogonal view."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A volume (C, D, H, W) and its heatmap (D, H, W), in [0, 1], as they are to be drawn.
+    """A volume (C, D, H, W) and its heatmap (D, H, W), both in [0, 1], and how they are drawn.
 
-    ``spacing`` between slices, rows and columns; ``flipped``: axes that run against how patients are looked at.
+    ``inside`` (D, H, W) bool: pixels that were not cropped away. ``spacing`` is between slices, rows and columns;
+    ``flipped``: axes that are mirrored, so that the view follows the radiological convention.
     """
 
     pixels: Tensor
     heat: Tensor
-    seen: Tensor
+    inside: Tensor
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
     flipped: tuple[bool, ...] = (False, False, False)
     alpha: float = 0.5
     colormap: str = "jet"
 
     def plane(self, axis: int, index: int, side: int) -> Pillow.Image:
-        """The slice at an index along an axis, of equal scale in both directions, its longer side so many pixels."""
+        """The slice at an index of an axis, with square pixels; ``side`` is the length of its longer side."""
         pixels, heat = self.pixels.select(axis + 1, index), self.heat.select(axis, index)
-        drawn = blend(pixels, heat, self.alpha, self.colormap, self.seen.select(axis, index))
+        drawn = blend(pixels, heat, self.alpha, self.colormap, self.inside.select(axis, index))
         down, across = (one for one in range(3) if one != axis)
         lengths = [heat.shape[i] * self.spacing[one] for i, one in enumerate((down, across))]
         height, width = (max(1, round(side * length / max(lengths))) for length in lengths)
@@ -54,40 +55,40 @@ class Drawing:
 
 
 def drawing(image: Image, heat: Tensor, alpha: float, colormap: str) -> Drawing:
-    """A prepared volume's heatmap on the grid of its original, to be drawn on it."""
+    """A prepared volume and its heatmap (D, H, W) on the grid of the original volume, ready to be drawn."""
     original = image.original
-    made = Drawing(original.pixels, heat, image.geometry.seen(), alpha=alpha, colormap=colormap)
+    plain = Drawing(original.pixels, heat, image.geometry.inside(), alpha=alpha, colormap=colormap)
     if original.spacing is not None:
-        made = replace(made, spacing=original.spacing)
-    return made if original.affine is None else replace(made, flipped=_flipped(original.affine))
+        plain = replace(plain, spacing=original.spacing)
+    return plain if original.affine is None else replace(plain, flipped=_flipped(original.affine))
 
 
 def _flipped(affine: Tensor) -> tuple[bool, ...]:
-    """Which axes (slice, row, column) are turned so that the patient's right, front and head are left and up."""
+    """Which axes (slice, row, column) are mirrored, so that right is on the left, and front and head are at the top."""
     steps = [affine[:3, column] for column in (2, 1, 0)]
     return tuple(float(step[int(step.abs().argmax())]) > 0 for step in steps)
 
 
 def orthogonal(volume: Drawing) -> Pillow.Image:
-    """Three slices through the peak, at right angles, with lines where the others cut."""
-    peak = [int(place) for place in torch.unravel_index(volume.heat.argmax(), volume.heat.shape)]
-    views = [_crossed(volume, axis, peak) for axis in range(3)]
+    """Three orthogonal slices through the peak, side by side; lines mark where the other two are."""
+    peak = [int(index) for index in torch.unravel_index(volume.heat.argmax(), volume.heat.shape)]
+    views = [_with_crosshair(volume, axis, peak) for axis in range(3)]
     names = ("slice", "row", "column")
     lines = [f"{names[axis]} {peak[axis] + 1} of {volume.heat.shape[axis]}" for axis in range(3)]
     return _tiled(views, lines, 3)
 
 
 def montage(volume: Drawing) -> Pillow.Image:
-    """Slices at equal distances, all where they are few; each with its number."""
+    """Up to 20 slices at equal distances, each with its number."""
     count = volume.heat.shape[0]
-    shown = min(count, _SHOWN)
+    shown = min(count, _MAX_SLICES)
     indices = [round(i * (count - 1) / max(1, shown - 1)) for i in range(shown)]
     columns = math.ceil(math.sqrt(shown * 1.25))
     views = [volume.plane(0, index, _SIDE) for index in indices]
     return _tiled(views, [f"{index + 1} of {count}" for index in indices], columns)
 
 
-def _crossed(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.Image:
+def _with_crosshair(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.Image:
     view = volume.plane(axis, peak[axis], _VIEW)
     down, across = (one for one in range(3) if one != axis)
     share = [
@@ -98,7 +99,7 @@ def _crossed(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.Image:
     ]
     draw = ImageDraw.Draw(view)
     y, x = round(share[0] * view.height - 0.5), round(share[1] * view.width - 0.5)
-    reach = max(4, _VIEW // 24)  # around the peak they would hide it
+    reach = max(4, _VIEW // 24)  # lines through the peak itself would hide it
     for line in (
         (0, y, x - reach, y),
         (x + reach, y, view.width, y),
@@ -111,7 +112,7 @@ def _crossed(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.Image:
 
 
 def _tiled(views: Sequence[Pillow.Image], lines: Sequence[str], columns: int) -> Pillow.Image:
-    """Pictures in rows on black, each with a line of text below."""
+    """Images in rows on black, each with a line of text below it."""
     font = ImageFont.load_default(size=13)
     text = 20
     width, height = max(view.width for view in views), max(view.height for view in views)

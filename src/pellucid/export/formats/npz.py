@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 
-from pellucid.export.case import Case, Files, exporter
+from pellucid.export.case import Case, Files
 
 
-@exporter("npz")
-def npz(case: Case) -> Files:
+def export(case: Case) -> Files:
     """``…_explanation.npz`` of each map, without pickle."""
     return {f"{one.name}_explanation.npz": _packed(one) for one in case.each()}
 

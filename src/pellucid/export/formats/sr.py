@@ -1,4 +1,4 @@
-"""DICOM Structured Report (TID 1500): what the model says of each class, and where its evidence is strongest."""
+"""DICOM Structured Report (TID 1500): the probability of each class, and the region of its strongest evidence."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from contourpy import contour_generator
 from matplotlib.path import Path
 from torch import Tensor
 
-from pellucid.export.case import Case, Files, exporter
+from pellucid.export.case import Case, Files
 from pellucid.export.dicom_result import Result, fit
-from pellucid.export.seg import THRESHOLD
+from pellucid.export.formats.seg import THRESHOLD
 
 if TYPE_CHECKING:
     from highdicom.sr import AlgorithmIdentification, ImageRegion, ObservationContext
     from pydicom import Dataset
 
 _SCHEME = "99PELLUCID"
-_POINTS = 200
-"""Of an outline, at most: what it says is no finer than the layer's grid."""
+_MAX_POINTS = 200
+"""Points of an outline. More would add nothing: the layer's grid is coarser."""
 
 
-@exporter("sr")
-def sr(case: Case) -> Files:
-    """``…_sr.dcm``: each class with its probability, and the outline of where the map is strong, around its peak."""
-    result = Result(case, "sr", "a Structured Report")
-    return result.written(lambda: _made(result), "sr")
+def export(case: Case) -> Files:
+    """``…_sr.dcm``: each class with its probability, and the outline of the region around the map's peak."""
+    result = Result(case, "sr", "a Structured Report", series_number=9004)
+    return result.encoded(lambda: _report(result), "sr")
 
 
-def _made(result: Result) -> Dataset:
+def _report(result: Result) -> Dataset:
     from highdicom.sr import CodedConcept, ComprehensiveSR, MeasurementReport
     from pydicom.sr.codedict import codes
 
@@ -40,14 +39,14 @@ def _made(result: Result) -> Dataset:
         procedure_reported=CodedConcept.from_code(codes.SCT.ImagingProcedure),
         imaging_measurements=[_finding(result, one, index) for index, one in enumerate(result.case.each())],
     )
-    made: Dataset = ComprehensiveSR(
+    dataset: Dataset = ComprehensiveSR(
         evidence=result.source.headers,
         content=report[0],
         is_complete=True,
         is_final=False,
         **result.common(),
     )
-    return made
+    return dataset
 
 
 def _observer(result: Result) -> ObservationContext:
@@ -63,7 +62,7 @@ def _observer(result: Result) -> ObservationContext:
 
 
 def _finding(result: Result, one: Case, index: int) -> Any:
-    """A class: its probability, and the region where there is one."""
+    """The measurement group of one class: its probability, and its region where the map is not empty."""
     from highdicom.sr import (
         CodedConcept,
         Measurement,
@@ -75,66 +74,63 @@ def _finding(result: Result, one: Case, index: int) -> Any:
 
     explanation = one.explanation
     target, label = int(explanation.targets[0, 0]), fit(explanation.label(0))
-    told: dict[str, Any] = {
+    content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(uid=result.uid("finding", str(index)), identifier=label),
         "finding_type": CodedConcept(str(target), _SCHEME, label),
         "algorithm_id": _algorithm(result),
     }
-    chance = float(explanation.probabilities[0, target]) if target >= 0 else math.nan  # a callable has none
-    if math.isfinite(chance):
-        told["measurements"] = [Measurement(name=codes.DCM.Probability, value=chance, unit=codes.UCUM.NoUnits)]
+    probability = float(explanation.probabilities[0, target]) if target >= 0 else math.nan  # a callable has none
+    if math.isfinite(probability):
+        measured = Measurement(name=codes.DCM.Probability, value=probability, unit=codes.UCUM.NoUnits)
+        content["measurements"] = [measured]
     region = _region(result, one)
     if region is None:
-        return MeasurementsAndQualitativeEvaluations(**told)
-    return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **told)
+        return MeasurementsAndQualitativeEvaluations(**content)
+    return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **content)
 
 
 def _algorithm(result: Result) -> AlgorithmIdentification:
     from highdicom.sr import AlgorithmIdentification, CodedConcept
     from pydicom.sr.codedict import codes
 
-    told = [f"model weights SHA-256: {result.model_digest or 'unknown'}", result.described()]
     return AlgorithmIdentification(
         name=result.model_name,
         version=result.model_weights,
-        parameters=told,
+        parameters=[f"model weights SHA-256: {result.model_digest or 'unknown'}", result.description()],
         family=CodedConcept.from_code(codes.DCM.ArtificialIntelligence),
     )
 
 
 def _region(result: Result, one: Case) -> ImageRegion | None:
-    """The outline on the slice of the peak; None of a map that shows nothing."""
+    """The outline on the slice that holds the peak; None of an empty map."""
     from highdicom.sr import ImageRegion, SourceImageForRegion
 
     if one.explanation.degenerate.all():
         return None
     heat = one.heat()
-    slice_ = 0 if heat.ndim == 2 else int(heat.argmax()) // (heat.shape[1] * heat.shape[2])
-    instance = result.source.instances[slice_]
-    header = result.source.headers[slice_]
-    image = SourceImageForRegion(
-        header.SOPClassUID,
-        header.SOPInstanceUID,
-        None if instance.frame is None else [instance.frame],
-    )
-    points = outline(heat if heat.ndim == 2 else heat[slice_])
+    index = 0 if heat.ndim == 2 else int(heat.argmax()) // (heat.shape[1] * heat.shape[2])
+    instance, header = result.source.instances[index], result.source.headers[index]
+    frames = None if instance.frame is None else [instance.frame]
+    image = SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID, frames)
+    points = outline(heat if heat.ndim == 2 else heat[index])
     return ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=image)
 
 
 def outline(heat: Tensor) -> npt.NDArray[np.float64]:
-    """The closed line (N, 2) around a heatmap's peak (H, W) where it falls to half: columns and rows.
+    """The closed line (N, 2) of (column, row) at half of the maximum of a heatmap (H, W), around its peak.
 
-    They count from the upper left corner of the first pixel, as DICOM's spatial coordinates do.
+    Coordinates are in pixels from the upper left corner of the first pixel, as in DICOM's spatial coordinates.
     """
     row, column = divmod(int(heat.argmax()), heat.shape[1])
     padded = np.pad(heat.numpy().astype(np.float64), 1)  # so that every line closes
     lines: list[Any] = list(contour_generator(z=padded).lines(THRESHOLD * float(heat.max())))
     around: list[npt.NDArray[np.float64]] = [line for line in lines if Path(line).contains_point((column + 1, row + 1))]
-    points = min(around, key=_area) - 0.5  # from centres in the padded grid to corners in the picture's
-    points = np.vstack([points[: -1 : math.ceil(len(points) / _POINTS)], points[:1]])
+    points = min(around, key=_area) - 0.5  # from pixel centres of the padded grid to pixel corners of the image
+    points = np.vstack([points[: -1 : math.ceil(len(points) / _MAX_POINTS)], points[:1]])
     return np.clip(points, 0, (heat.shape[1], heat.shape[0]))
 
 
 def _area(line: npt.NDArray[np.float64]) -> float:
+    """The area inside a closed line (N, 2), by the shoelace formula."""
     x, y = line[:-1].T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
