@@ -108,7 +108,7 @@ def test_the_folder_of_the_pictures_is_no_output(explain: Explain, tmp_path: Pat
     save(tmp_path / "in" / "a.png")
     result = explain(tmp_path / "in", output=tmp_path / "in")
     assert result.exit_code == 2
-    one_line(result, "the pictures are in it")
+    one_line(result, "it is also an input")
     assert written(tmp_path / "in") == ["a.png"]
 
 
@@ -322,7 +322,7 @@ def test_classes_that_do_not_fit(explain: Explain, tmp_path: Path) -> None:
     picture, names = save(tmp_path / "a.png"), tmp_path / "names.txt"
     for content, part in {
         b"w\nx\n": "2 names were given; the model has 4",
-        b"[1, 2": "no JSON list",
+        b"[1, 2": "not a JSON list",
         b"\xff": "not a text file",
     }.items():
         names.write_bytes(content)
@@ -415,7 +415,7 @@ def test_an_empty_folder(explain: Explain, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     result = explain(tmp_path / "in")
     assert result.exit_code == 3
-    one_line(result, str(tmp_path / "in"), "no picture was found")
+    one_line(result, str(tmp_path / "in"), "no image file was found")
 
 
 def test_one_bad_file_does_not_stop_the_rest(explain: Explain, tmp_path: Path) -> None:
@@ -460,9 +460,9 @@ def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypa
     from pellucid.run import job
 
     good, volume = save(tmp_path / "a.png"), save(tmp_path / "v.png")
-    opened, values = job.opened, torch.rand(1, 4, 8, 8)
+    opened, values = job.open_input, torch.rand(1, 4, 8, 8)
     made = library.Image(values, values, Geometry.identity((4, 8, 8)))
-    monkeypatch.setattr(job, "opened", lambda file, *how: made if file.path == volume else opened(file, *how))
+    monkeypatch.setattr(job, "open_input", lambda file, *how: made if file.path == volume else opened(file, *how))
     result = explain(volume, good, "-q")
     assert result.exit_code == 1
     one_line(result, "v.png", "slices")
@@ -686,7 +686,7 @@ def test_an_interrupt_in_this_process(explain: Explain, tmp_path: Path, monkeypa
     files = [save(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     result = explain(*files, "--batch-size", "1")
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "interrupted: the files that were finished stay"
+    assert result.stderr.splitlines()[-1] == "interrupted: finished files are kept"
     assert written(tmp_path / "out") == three("a")  # b's overlay was in place, and went again
 
 
@@ -709,7 +709,7 @@ def test_what_no_file_can_have_ends_the_run_with_one_line(explain: Explain, tmp_
 
 
 def test_a_long_table_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.cli.explain._ROWS", 2)
+    monkeypatch.setattr("pellucid.cli.explain._MAX_ROWS", 2)
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
     result = explain(tmp_path / "in")

@@ -114,7 +114,7 @@ def test_a_name_that_is_too_long_says_so(run: Callable[..., Result], tmp_path: P
 def test_large_pictures_go_through_in_smaller_batches(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.run.job._MOST_NUMBERS", 1)
+    monkeypatch.setattr("pellucid.run.job._MAX_VALUES", 1)
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
     seen = []

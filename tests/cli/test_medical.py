@@ -124,9 +124,9 @@ def test_series_are_told_apart(explain: Explain, model: Model, tmp_path: Path) -
         "ct-2_explanation.npz",
     ]
     alone = explain(folder / "99.dcm", "--as", "files", spec=model("deep"), output=tmp_path / "alone")
-    one_line(alone, "99.dcm", "it is a picture, and the model takes volumes")
+    one_line(alone, "99.dcm", "it is a 2-D image, and the model takes volumes")
     flat = explain(folder, "--as", "volume", output=tmp_path / "flat")
-    assert flat.stderr.count("it is a volume of 3 slices, and the model takes pictures: give --as files") == 2
+    assert flat.stderr.count("it is a volume of 3 slices, and the model takes 2-D images: give --as files") == 2
 
 
 def test_slices_without_endings_are_found(explain: Explain, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_network_that_fails_is_told_of_in_one_line(pellucid: Command, tmp_path
     )
     result = pellucid("tune", spec, "--seconds", 0)
     assert result.exit_code == 3
-    one_line(result, "the model failed on pictures of shape (3, 8, 8)", "preprocessing")
+    one_line(result, "the model failed on images of shape (3, 8, 8)", "preprocessing")
 
 
 def test_pictures_that_differ_in_size_are_refused(pellucid: Command, tmp_path: Path) -> None:

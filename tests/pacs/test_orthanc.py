@@ -22,7 +22,8 @@ from pydicom.uid import generate_uid
 from typer.testing import Result
 
 from pellucid.io import read_image
-from pellucid.pacs.dicomweb import Access, place
+from pellucid.pacs.access import ServerAccess
+from pellucid.pacs.dicomweb import parse_resource
 from tests.cli.conftest import one_line, written
 from tests.export.dicom import SHIPPED
 from tests.test_docs import ROOT, blocks, lines_of
@@ -146,7 +147,7 @@ def _check_as_stored(address: str, results: Path) -> None:
     for ending, read in (("seg", highdicom.seg.segread), ("pm", highdicom.imread)):
         sent = read(results / "series-1" / f"0001_{ending}.dcm")
         series, instance = str(sent.SeriesInstanceUID), str(sent.SOPInstanceUID)
-        back = place(address, Access()).retrieve(series, instance)
+        back = parse_resource(address, ServerAccess()).retrieve(series, instance)
         assert back.PixelData == sent.PixelData
         assert back.PatientName == sent.PatientName
 

@@ -21,7 +21,7 @@ def touch(folder: Path, *names: str) -> list[Path]:
 
 
 def places(*paths: Path, output: Path = Path("/nowhere")) -> dict[str, str]:
-    return {str(one.path): one.place.as_posix() for one in inputs(paths, output)}
+    return {str(one.path): one.stem.as_posix() for one in inputs(paths, output)}
 
 
 def test_a_folder_is_searched_and_mirrored(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_an_output_above_the_folder_hides_nothing(tmp_path: Path) -> None:
 def test_the_folder_itself_is_no_output(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png")
     for output in (tmp_path / "in", tmp_path / "in" / ".." / "in"):
-        with pytest.raises(OptionError, match="name a folder of its own") as caught:
+        with pytest.raises(OptionError, match="choose another folder") as caught:
             inputs([tmp_path / "in"], output)
         assert "\n" not in str(caught.value)
 
@@ -105,7 +105,7 @@ def test_the_folder_itself_is_no_output(tmp_path: Path) -> None:
 def test_nothing_found(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
     for paths in ([tmp_path], [tmp_path, tmp_path]):
-        with pytest.raises(ImageError, match="no picture was found") as caught:
+        with pytest.raises(ImageError, match="no image file was found") as caught:
             inputs(paths, tmp_path / "out")
         assert ".dcm" in str(caught.value)
 
@@ -115,4 +115,4 @@ def test_files_on_different_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(module, "_one_drive", lambda paths: False)
     paths = touch(tmp_path, "a/x.png", "b/x.png")
-    assert [one.place for one in inputs(paths, tmp_path / "out")] == [PurePath(*path.parts[1:]) for path in paths]
+    assert [one.stem for one in inputs(paths, tmp_path / "out")] == [PurePath(*path.parts[1:]) for path in paths]

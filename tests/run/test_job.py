@@ -47,7 +47,7 @@ def made(output: Path, batch_size: int = 1) -> Job:
 
 def test_the_next_picture_is_read_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out")
-    second, opened = threading.Event(), job.opened
+    second, opened = threading.Event(), job.open_input
     explain = pellucid.Explainer.__call__
 
     def noted(file: Input, *how: object) -> pellucid.Image:
@@ -59,7 +59,7 @@ def test_the_next_picture_is_read_while_the_model_works(tmp_path: Path, monkeypa
         assert second.wait(PATIENCE)
         return explain(explainer, batch, targets)
 
-    monkeypatch.setattr(job, "opened", noted)
+    monkeypatch.setattr(job, "open_input", noted)
     monkeypatch.setattr(pellucid.Explainer, "__call__", waiting)
     outcomes = list(made(tmp_path / "out").outcomes(files))
     assert [outcome.path.name for outcome in outcomes] == ["00.png", "01.png", "02.png"]
@@ -88,16 +88,16 @@ def test_pictures_are_written_while_the_model_works(tmp_path: Path, monkeypatch:
 
 
 def test_few_large_pictures_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_MOST_NUMBERS", 1)
+    monkeypatch.setattr(job, "_MAX_VALUES", 1)
     files = inputs([pictures(tmp_path / "in", 30)], tmp_path / "out")
-    lock, held, most, read, write = threading.Lock(), [0], [0], job.opened, Results.write
+    lock, held, most, read, write = threading.Lock(), [0], [0], job.open_input, Results.write
 
     def count(change: int) -> None:
         with lock:
             held[0] += change
             most[0] = max(most[0], held[0])
 
-    monkeypatch.setattr(job, "opened", lambda *arguments: count(1) or read(*arguments))
+    monkeypatch.setattr(job, "open_input", lambda *arguments: count(1) or read(*arguments))
     monkeypatch.setattr(Results, "write", lambda *arguments: (write(*arguments), count(-1))[0])
     outcomes = list(made(tmp_path / "out", batch_size=16).outcomes(files))
     assert len(outcomes) == 30

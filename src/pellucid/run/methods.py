@@ -1,8 +1,8 @@
-"""``available_methods``: what ``explain(method=…)`` takes."""
+"""``available_methods``: the names that ``explain(method=…)`` accepts."""
 
 from __future__ import annotations
 
-import pellucid.methods  # noqa: F401  # so that the catalogue knows them
+import pellucid.methods  # noqa: F401  # importing the package registers the methods
 from pellucid.core import catalogue
 
 
