@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Write a page that explains drawn radiographs, a photograph and a DICOM file, and measures the explanations.
 
-    Needs neither a network connection nor a model. The photograph needs pellucid[demo].
+    Needs neither a network connection nor a model. The photograph needs the extra "demo" of the package.
     """
     with guarded():
         from rich.console import Console

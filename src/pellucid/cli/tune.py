@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 def tune(  # a command's options are its parameters
     spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[INPUT]…", help="Images to measure with (default: drawn ones).")
+        list[Path] | None, typer.Argument(metavar="INPUT", help="Images to measure with (default: drawn ones).")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
     weights: Annotated[str, typer.Option(help=WEIGHTS)] = "none",
     method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this time.")] = 60,
+    seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this many seconds.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
 ) -> None:
     """Measure precisions, memory formats and compilation on this machine, and store the fastest settings.
