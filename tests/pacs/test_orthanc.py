@@ -106,8 +106,8 @@ def at(url: str, study: str) -> str:
 
 def kinds(url: str, study: str) -> list[str]:
     """The modalities of what the archive holds of a study."""
-    with urllib.request.urlopen(f"{url}/studies/{study}/instances?includefield=Modality", timeout=PATIENCE) as answer:
-        found = json.loads(answer.read())
+    with urllib.request.urlopen(f"{url}/studies/{study}/instances?includefield=Modality", timeout=PATIENCE) as response:
+        found = json.loads(response.read())
     return sorted(one["00080060"]["Value"][0] for one in found)
 
 
@@ -215,7 +215,7 @@ def test_what_is_not_there(orthanc: str, pellucid: Command, model: Callable[...,
     address = at(orthanc, "1.2.3")
     result = pellucid("explain", address, "--model", model("make"), "-o", tmp_path / "out")
     assert result.exit_code == 3
-    assert "1.2.3" not in one_line(result, "no picture there")
+    assert "1.2.3" not in one_line(result, "no image was found at this address")
 
 
 @pytest.mark.parametrize("tool", ["dcmdump"])
