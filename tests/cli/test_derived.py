@@ -22,7 +22,7 @@ from pellucid.models.sources.loading import WEIGHTS
 from pellucid.run.assembly import FUSIONS
 
 Command = Callable[..., Result]
-COMMANDS = ("demo", "explain", "layers", "methods", "push", "tune")
+COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,9 @@ def test_explain_help_lists_formats_and_sources(pellucid: Command) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_placeholder_is_left(pellucid: Command, command: str) -> None:
     text = pellucid(command, "--help").output
+    assert "Usage" in text
     for name in derived.LISTS:
         assert f"{{{name}}}" not in text
-
-
-def test_every_command_is_tested() -> None:
-    assert sorted(one.callback.__name__ for one in app.registered_commands) == sorted(COMMANDS)
 
 
 def test_paragraphs_are_unwrapped() -> None:

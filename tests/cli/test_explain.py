@@ -637,7 +637,7 @@ HELP = """
 import sys
 from typer.testing import CliRunner
 from pellucid.cli.main import app
-for command in ([], ["explain"], ["layers"], ["methods"]):
+for command in ([], *([command.callback.__name__] for command in app.registered_commands)):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0 and "Usage" in result.output, result.output
 print(sorted({"torch", "timm", "torchvision", "numpy", "matplotlib", "pydicom"} & set(sys.modules)))
