@@ -16,7 +16,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
     images.add_argument("--image-dir", help="folder of image or DICOM files")
     parser.add_argument("--output", required=True, help="folder to write the results to")
     parser.add_argument("--method", default="gradcam", choices=["gradcam", "gradcam++"])
-    parser.add_argument("--target-layer", help="layer, such as layer4 (default: found by itself)")
+    parser.add_argument("--target-layer", help="layer, such as layer4 (default: found automatically)")
     parser.add_argument("--class-idx", type=int, help="index of the class to explain (default: the predicted class)")
     parser.add_argument("--alpha", type=float, default=0.5, help="overlay opacity, 0 to 1")
     parser.add_argument("--batch-size", type=int, default=16)

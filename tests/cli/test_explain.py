@@ -170,6 +170,15 @@ def test_images_are_of_the_original_size(explain: Explain, tmp_path: Path) -> No
         assert np.argwhere(warm)[:, 0].mean() < np.argwhere(cold)[:, 0].mean()
 
 
+def test_the_style_reaches_the_overlay(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    drawn = set()
+    for style in ([], ["--colormap", "viridis"], ["--alpha", "0.9"]):
+        assert explain(image, *style, "--overwrite").exit_code == 0
+        drawn.add((tmp_path / "out" / "a_overlay.png").read_bytes())
+    assert len(drawn) == 3
+
+
 def test_metadata_has_the_published_keys(explain: Explain, model: Model, tmp_path: Path) -> None:
     explain(save(tmp_path / "a.png"), "--target", "nodule")
     found = facts(tmp_path / "out", "a")

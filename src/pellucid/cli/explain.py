@@ -96,7 +96,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            help="Layer to explain, such as layer4 (default: found by itself). Repeat for several.",
+            help="Layer to explain, such as layer4 (default: found automatically). Repeat for several.",
             rich_help_panel=METHOD_PANEL,
         ),
     ] = None,
