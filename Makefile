@@ -1,4 +1,4 @@
-# pellucid: `make help` says what there is. Everything works on a fresh machine with Python 3.11+ and make.
+# pellucid: `make help` lists the targets. They all work on a fresh machine with Python 3.11+ and make.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -9,7 +9,7 @@ COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-release test-pacs lint format docs bench mutate clean
 
-help:  ## show this list
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 $(READY): pyproject.toml constraints.txt
@@ -17,40 +17,40 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-install: $(READY)  ## make the environment (.venv, about 6 GB: PyTorch is most of it)
+install: $(READY)  ## create the environment (.venv, about 6 GB, most of it PyTorch)
 
-demo: $(READY)  ## make a page that explains images whose truth is known; it is in demo-output
+demo: $(READY)  ## write a page of explanations of images whose findings are known, into demo-output
 	$(BIN)/pellucid demo --output demo-output
 
-test: $(READY)  ## run all tests with coverage, on two cores in under 10 minutes
+test: $(READY)  ## run all tests with coverage (under 10 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
 
 test-release: $(READY)  ## run the tests that take minutes, before a release
 	$(BIN)/python -m pytest -n 2 -m release --durations=10
 
-test-pacs: $(READY)  ## run the tests that need an archive (Orthanc; installed where apt-get may)
+test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-get installs)
 	scripts/test_pacs.sh
 
-lint: $(READY)  ## check style (ruff), types (mypy) and who imports whom (import-linter)
+lint: $(READY)  ## check style (ruff), types (mypy) and imports between packages (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY)  ## let ruff put the code in shape
+format: $(READY)  ## fix style and format the code (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: $(READY)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, into docs/performance (45 minutes)
+bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, for docs/performance (45 minutes)
 	$(BENCH)/bin/python -W ignore -m benchmarks.speed
 	$(BENCH)/bin/python -W ignore -m benchmarks.folder
 	$(BENCH)/bin/python -W ignore -m benchmarks.medical
 
-# The peers in an environment of their own, which sees the project's own packages behind them.
+# An environment with the other libraries, in which the packages of .venv are importable, too.
 $(BENCH)/.ready: $(READY)
 	$(PYTHON) -m venv $(BENCH)
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
@@ -59,9 +59,9 @@ $(BENCH)/.ready: $(READY)
 	$(BENCH)/bin/python -m pip install --quiet --no-deps grad-cam ttach torchcam
 	@touch $@
 
-mutate: $(READY)  ## change the methods' code line by line: which changes does no replica notice? (30 minutes)
+mutate: $(READY)  ## mutation testing: list the changes to the methods that no replica detects (30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run
 	$(BIN)/mutmut results
 
-clean:  ## remove everything that was made, the environment too
+clean:  ## remove everything that make created, including the environment
 	rm -rf $(VENV) $(BENCH) demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""The published command line for Grad-CAM, over ``pellucid explain``, which is what is taught."""
+"""The published command line for Grad-CAM, as an adapter over ``pellucid explain``."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 
 
 def arguments(given: list[str]) -> argparse.Namespace:
-    """Read the published options."""
+    """Parse the published options."""
     parser = argparse.ArgumentParser(description="Grad-CAM heatmaps and overlays of a checkpoint's predictions.")
-    parser.add_argument("--checkpoint", required=True, help="a weights file; its architecture is recognised")
+    parser.add_argument("--checkpoint", required=True, help="weights file; the architecture is recognised")
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument("--image", help="a picture or DICOM file")
-    images.add_argument("--image-dir", help="a folder of them")
-    parser.add_argument("--output", required=True, help="the folder to write to")
+    images.add_argument("--image", help="image or DICOM file")
+    images.add_argument("--image-dir", help="folder of image or DICOM files")
+    parser.add_argument("--output", required=True, help="folder to write the results to")
     parser.add_argument("--method", default="gradcam", choices=["gradcam", "gradcam++"])
-    parser.add_argument("--target-layer", help="dotted name; found by itself otherwise")
-    parser.add_argument("--class-idx", type=int, help="class to explain; the predicted one otherwise")
-    parser.add_argument("--alpha", type=float, default=0.5, help="how much of the colours is seen, 0 to 1")
+    parser.add_argument("--target-layer", help="layer, such as layer4 (default: found automatically)")
+    parser.add_argument("--class-idx", type=int, help="index of the class to explain (default: the predicted class)")
+    parser.add_argument("--alpha", type=float, default=0.5, help="overlay opacity, 0 to 1")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--no-cuda", action="store_true", help="stay on the CPU")
-    parser.add_argument("--verbose", action="store_true", help="progress and a table")
+    parser.add_argument("--no-cuda", action="store_true", help="compute on the CPU")
+    parser.add_argument("--verbose", action="store_true", help="show a progress bar and a table")
     return parser.parse_args(given)
 
 
 def translated(options: argparse.Namespace) -> list[str]:
-    """The same for ``pellucid``."""
+    """Translate the published options into arguments of ``pellucid``."""
     command = ["explain", "--output", options.output]
     command += ["--checkpoint", options.checkpoint, "--method", options.method]
     command += ["--alpha", str(options.alpha), "--batch-size", str(options.batch_size)]

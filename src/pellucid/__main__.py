@@ -1,4 +1,4 @@
-"""``python -m pellucid``."""
+"""Run the command line with ``python -m pellucid``."""
 
 from pellucid.cli.main import run
 

@@ -1,4 +1,4 @@
-"""A user's own model, pictures, and the command line, in this process or in one of its own."""
+"""A user's own model, images, and the command line, in this process or in one of its own."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def slow():
 
 
 def save(path: Path, size: tuple[int, int] = (40, 28), seed: int = 0) -> Path:
-    """A picture of (width, height) with something to see in it."""
+    """A image of (width, height) of random pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     Pillow.fromarray(levels).save(path)

@@ -1,4 +1,4 @@
-"""``pellucid explain``: what it writes, what it says, and how it ends."""
+"""``pellucid explain``: the files it writes, its messages, and its exit codes."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def dicom(path: Path) -> Path:
     return path
 
 
-# Where results go.
+# Paths of results.
 
 
 def test_a_folder_is_searched_and_mirrored(explain: Explain, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
     save(tmp_path / "in" / "deep" / "er" / "b.jpg")
     save(tmp_path / "in" / ".hidden" / "c.png")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "in" / "notes.txt").write_text("no image")
     result = explain(tmp_path / "in")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -90,7 +90,7 @@ def test_equal_names_keep_their_folders(explain: Explain, tmp_path: Path) -> Non
     assert written(tmp_path / "out") == three("a/x.png", "b/x.png")
 
 
-def test_results_among_the_pictures_are_not_explained_again(explain: Explain, tmp_path: Path) -> None:
+def test_results_among_the_images_are_not_explained_again(explain: Explain, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
     output = tmp_path / "in" / "results"
     for _ in range(2):
@@ -98,30 +98,30 @@ def test_results_among_the_pictures_are_not_explained_again(explain: Explain, tm
     assert written(output) == three("a")
 
 
-def test_results_may_go_above_the_pictures(explain: Explain, tmp_path: Path) -> None:
+def test_results_may_go_above_the_images(explain: Explain, tmp_path: Path) -> None:
     save(tmp_path / "work" / "in" / "a.png")
     assert explain(tmp_path / "work" / "in", output=tmp_path / "work").exit_code == 0
     assert written(tmp_path / "work") == sorted([*three("a"), "in/a.png"])
 
 
-def test_the_folder_of_the_pictures_is_no_output(explain: Explain, tmp_path: Path) -> None:
+def test_the_folder_of_the_images_is_no_output(explain: Explain, tmp_path: Path) -> None:
     save(tmp_path / "in" / "a.png")
     result = explain(tmp_path / "in", output=tmp_path / "in")
     assert result.exit_code == 2
-    one_line(result, "the pictures are in it")
+    one_line(result, "it is also an input")
     assert written(tmp_path / "in") == ["a.png"]
 
 
-def test_nothing_is_replaced_unasked(explain: Explain, tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png")
-    assert explain(picture).exit_code == 0
+def test_existing_results_are_not_replaced(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    assert explain(image).exit_code == 0
     before = {name: (tmp_path / "out" / name).read_bytes() for name in three("a")}
     (tmp_path / "out" / "a_overlay.png").write_bytes(b"mine")
-    result = explain(picture, "--quiet")
+    result = explain(image, "--quiet")
     assert result.exit_code == 3
     one_line(result, "is already there", "--overwrite")
     assert (tmp_path / "out" / "a_overlay.png").read_bytes() == b"mine"
-    assert explain(picture, "--overwrite").exit_code == 0
+    assert explain(image, "--overwrite").exit_code == 0
     assert {name: (tmp_path / "out" / name).read_bytes() for name in three("a")} == before
 
 
@@ -151,16 +151,16 @@ def test_a_name_with_a_line_break_is_told_of_in_one_line(explain: Explain, tmp_p
     assert "b:cat:.png" in one_line(result)
 
 
-# What is written.
+# Contents of results.
 
 
-def test_pictures_are_of_the_original_size(explain: Explain, tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png", (200, 150))
-    assert explain(picture, "--alpha", "0").exit_code == 0
+def test_images_are_of_the_original_size(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png", (200, 150))
+    assert explain(image, "--alpha", "0").exit_code == 0
     with Pillow.open(tmp_path / "out" / "a_heatmap.png") as heat:
         assert (heat.size, heat.mode) == ((200, 150), "L")
         assert heat.getextrema()[1] >= 250
-    with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(picture) as original:
+    with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(image) as original:
         assert drawn.height == 150
         assert drawn.width > 200  # the colour bar
         left = np.asarray(drawn.crop((0, 0, 200, 150)))
@@ -168,6 +168,15 @@ def test_pictures_are_of_the_original_size(explain: Explain, tmp_path: Path) -> 
         bar = np.asarray(drawn)[:, 200:].astype(int)
         warm, cold = bar[..., 0] - bar[..., 2] > 100, bar[..., 2] - bar[..., 0] > 100
         assert np.argwhere(warm)[:, 0].mean() < np.argwhere(cold)[:, 0].mean()
+
+
+def test_the_style_reaches_the_overlay(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    drawn = set()
+    for style in ([], ["--colormap", "viridis"], ["--alpha", "0.9"]):
+        assert explain(image, *style, "--overwrite").exit_code == 0
+        drawn.add((tmp_path / "out" / "a_overlay.png").read_bytes())
+    assert len(drawn) == 3
 
 
 def test_metadata_has_the_published_keys(explain: Explain, model: Model, tmp_path: Path) -> None:
@@ -227,14 +236,14 @@ def test_methods_can_be_repeated(explain: Explain, tmp_path: Path) -> None:
 
 
 def test_options_of_methods(explain: Explain, pellucid: Explain, tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png")
+    image = save(tmp_path / "a.png")
     vit = tmp_path / "vit.py"
     vit.write_text(
         "import timm\ndef make():\n"
         "    m = timm.create_model('vit_tiny_patch16_224', img_size=32, num_classes=3, depth=2)\n"
         "    m.preprocessing = {'size': (32, 32)}\n    return m\n"
     )
-    rollout = [picture, "--method", "rollout", "--method", "gradcam", "--set"]
+    rollout = [image, "--method", "rollout", "--method", "gradcam", "--set"]
     result = explain(*rollout, "head_fusion=max", spec=f"{vit}:make")
     assert result.exit_code == 0, result.stderr
     done = facts(tmp_path / "out", "a_rollout")
@@ -294,47 +303,47 @@ def test_targets_that_are_not_there(explain: Explain, tmp_path: Path, target: st
 
 
 def test_layers_by_name(explain: Explain, tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png")
-    result = explain(picture, "--layer", "features.8")
+    image = save(tmp_path / "a.png")
+    result = explain(image, "--layer", "features.8")
     assert result.exit_code == 2
     one_line(result, "features.8", "did you mean", "features.0")
     fused = ["--layer", "features.3", "--layer", "features.1", "--fuse"]
-    assert explain(picture, *fused, "max").exit_code == 0
+    assert explain(image, *fused, "max").exit_code == 0
     assert facts(tmp_path / "out", "a")["layers"] == ["features.1", "features.3"]
     assert facts(tmp_path / "out", "a")["provenance"]["fuse"] == "max"
-    result = explain(picture, *fused, "median", "--overwrite")
+    result = explain(image, *fused, "median", "--overwrite")
     assert result.exit_code == 2
     one_line(result, "mean, max, weighted")
 
 
 def test_classes_from_a_file(explain: Explain, model: Model, tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png")
+    image = save(tmp_path / "a.png")
     names = tmp_path / "names.txt"
     for text in ("w\nx\n\n y \nz\n", '["w", "x", "y", "z"]', "\ufeffw\nx\ny\nz"):
         names.write_text(text, encoding="utf-8")
-        result = explain(picture, "--classes", names, "--target", "y", "--overwrite", spec=model("plain"))
+        result = explain(image, "--classes", names, "--target", "y", "--overwrite", spec=model("plain"))
         assert result.exit_code == 0, result.stderr
         assert facts(tmp_path / "out", "a")["target_class"] == 2
         assert sorted(facts(tmp_path / "out", "a")["prediction"]["top_k_names"]) == ["w", "x", "y", "z"]
 
 
 def test_classes_that_do_not_fit(explain: Explain, tmp_path: Path) -> None:
-    picture, names = save(tmp_path / "a.png"), tmp_path / "names.txt"
+    image, names = save(tmp_path / "a.png"), tmp_path / "names.txt"
     for content, part in {
         b"w\nx\n": "2 names were given; the model has 4",
-        b"[1, 2": "no JSON list",
+        b"[1, 2": "not a JSON list",
         b"\xff": "not a text file",
     }.items():
         names.write_bytes(content)
-        result = explain(picture, "--classes", names)
+        result = explain(image, "--classes", names)
         assert result.exit_code == 2
         one_line(result, part)
-    result = explain(picture, "--classes", tmp_path / "none.txt")
+    result = explain(image, "--classes", tmp_path / "none.txt")
     assert result.exit_code == 2
     one_line(result, "No such file")
 
 
-# What is said.
+# Messages.
 
 
 def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
@@ -356,7 +365,7 @@ def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
     }
     assert one["layers"] == {"gradcam": ["features.3"]}
     assert all(Path(path).is_file() for path in one["files"])
-    assert set(other) == {"image", "error"}  # in the pictures' own order
+    assert set(other) == {"image", "error"}  # in the images' own order
     assert last["image"].endswith("ü.png")
     one_line(result, "b.png")
 
@@ -372,12 +381,12 @@ def test_json_stays_json_where_the_model_gives_no_numbers(explain: Explain, mode
     assert json.loads(text, parse_constant=refuse)["prediction"]["confidence"] is None
 
 
-def test_quiet_says_nothing(explain: Explain, tmp_path: Path) -> None:
+def test_quiet_prints_nothing(explain: Explain, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"), "--quiet")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_the_table_says_what_was_predicted(explain: Explain, tmp_path: Path) -> None:
+def test_the_table_shows_the_prediction(explain: Explain, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"))
     predicted = facts(tmp_path / "out", "a")["prediction"]
     assert f"{predicted['predicted_name']} ({predicted['predicted_class']})" in result.stdout
@@ -408,14 +417,14 @@ def test_a_model_without_preprocessing_is_warned_of(explain: Explain, model: Mod
     assert facts(tmp_path / "out", "a")["image_provenance"]["preprocessing"]["resize"] == [224, 224]
 
 
-# What goes wrong.
+# Errors.
 
 
 def test_an_empty_folder(explain: Explain, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     result = explain(tmp_path / "in")
     assert result.exit_code == 3
-    one_line(result, str(tmp_path / "in"), "no picture was found")
+    one_line(result, str(tmp_path / "in"), "no image file was found")
 
 
 def test_one_bad_file_does_not_stop_the_rest(explain: Explain, tmp_path: Path) -> None:
@@ -436,7 +445,7 @@ def test_one_bad_file_does_not_stop_the_rest(explain: Explain, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("make", ["text", "bomb", "missing", "empty"])
-def test_files_that_are_no_pictures(explain: Explain, tmp_path: Path, make: str) -> None:
+def test_files_that_are_no_images(explain: Explain, tmp_path: Path, make: str) -> None:
     path = tmp_path / "a.png"
     if make == "bomb":
         bomb(path)
@@ -449,7 +458,7 @@ def test_files_that_are_no_pictures(explain: Explain, tmp_path: Path, make: str)
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_that_the_model_does_not_take(explain: Explain, model: Model, tmp_path: Path) -> None:
+def test_images_that_the_model_does_not_take(explain: Explain, model: Model, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"), "-q", "--layer", "features.0", spec=model("grey"))
     assert result.exit_code == 3
     one_line(result, "a.png", "(3, 32, 32)", "check its preprocessing")
@@ -460,9 +469,9 @@ def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypa
     from pellucid.run import job
 
     good, volume = save(tmp_path / "a.png"), save(tmp_path / "v.png")
-    opened, values = job.opened, torch.rand(1, 4, 8, 8)
+    opened, values = job.open_input, torch.rand(1, 4, 8, 8)
     made = library.Image(values, values, Geometry.identity((4, 8, 8)))
-    monkeypatch.setattr(job, "opened", lambda file, *how: made if file.path == volume else opened(file, *how))
+    monkeypatch.setattr(job, "open_input", lambda file, *how: made if file.path == volume else opened(file, *how))
     result = explain(volume, good, "-q")
     assert result.exit_code == 1
     one_line(result, "v.png", "slices")
@@ -470,12 +479,12 @@ def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypa
 
 
 def test_a_checkpoint_that_fits_no_architecture(pellucid: Explain, model: Model, tmp_path: Path) -> None:
-    picture, file = save(tmp_path / "a.png"), tmp_path / "w.pth"
+    image, file = save(tmp_path / "a.png"), tmp_path / "w.pth"
     torch.save({"some.weight": torch.zeros(3, 5), "some.bias": torch.zeros(3)}, file)
-    result = pellucid("explain", picture, "--checkpoint", file, "-o", tmp_path / "out")
+    result = pellucid("explain", image, "--checkpoint", file, "-o", tmp_path / "out")
     assert result.exit_code == 3
     one_line(result, "some.weight", "--model")
-    result = pellucid("explain", picture, "--checkpoint", file, "--model", model(), "-o", tmp_path / "out")
+    result = pellucid("explain", image, "--checkpoint", file, "--model", model(), "-o", tmp_path / "out")
     assert result.exit_code == 3
     one_line(result, "w.pth")
 
@@ -527,8 +536,8 @@ def test_no_model_at_all(pellucid: Explain, tmp_path: Path) -> None:
 def test_an_output_that_is_a_file(explain: Explain, tmp_path: Path) -> None:
     output = tmp_path / "taken"
     output.write_text("mine")
-    for place in (output, output / "below"):
-        result = explain(save(tmp_path / "a.png"), "-q", output=place)
+    for folder in (output, output / "below"):
+        result = explain(save(tmp_path / "a.png"), "-q", output=folder)
         assert result.exit_code == 3
         one_line(result, str(output), f"cannot be a folder, {output} is a file: choose another --output")
     assert output.read_text() == "mine"
@@ -618,8 +627,8 @@ def test_an_interrupt_leaves_what_is_finished(model: Model, tmp_path: Path) -> N
     assert found == three(*stems)  # whole sets, and no .part
     for name in found:
         if name.endswith(".png"):
-            with Pillow.open(out / name) as picture:
-                picture.load()
+            with Pillow.open(out / name) as image:
+                image.load()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
@@ -637,7 +646,7 @@ HELP = """
 import sys
 from typer.testing import CliRunner
 from pellucid.cli.main import app
-for command in ([], ["explain"], ["layers"], ["methods"]):
+for command in ([], *([command.callback.__name__] for command in app.registered_commands)):
     result = CliRunner().invoke(app, [*command, "--help"])
     assert result.exit_code == 0 and "Usage" in result.output, result.output
 print(sorted({"torch", "timm", "torchvision", "numpy", "matplotlib", "pydicom"} & set(sys.modules)))
@@ -686,8 +695,8 @@ def test_an_interrupt_in_this_process(explain: Explain, tmp_path: Path, monkeypa
     files = [save(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
     result = explain(*files, "--batch-size", "1")
     assert result.exit_code == 130
-    assert result.stderr.splitlines()[-1] == "interrupted: the files that were finished stay"
-    assert written(tmp_path / "out") == three("a")  # b's overlay was in place, and went again
+    assert result.stderr.splitlines()[-1] == "interrupted: finished files are kept"
+    assert written(tmp_path / "out") == three("a")  # b's overlay was in place, and was removed
 
 
 def test_random_weights_are_warned_of(tmp_path: Path) -> None:
@@ -709,7 +718,7 @@ def test_what_no_file_can_have_ends_the_run_with_one_line(explain: Explain, tmp_
 
 
 def test_a_long_table_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.cli.explain._ROWS", 2)
+    monkeypatch.setattr("pellucid.cli.explain._MAX_ROWS", 2)
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
     result = explain(tmp_path / "in")

@@ -34,17 +34,17 @@ def build():
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Result]:
-    def call(*options: str, before: str = "pass", after: str = "pass", picture: Path | None = None) -> Result:
+    def call(*options: str, before: str = "pass", after: str = "pass", image: Path | None = None) -> Result:
         (tmp_path / "own.py").write_text(FACTORY.format(before=before, after=after))
-        picture = picture or save(tmp_path / "a.png")
-        fixed = ["explain", str(picture), "--model", f"{tmp_path / 'own.py'}:build", "-o", str(tmp_path / "out")]
+        image = image or save(tmp_path / "a.png")
+        fixed = ["explain", str(image), "--model", f"{tmp_path / 'own.py'}:build", "-o", str(tmp_path / "out")]
         return CliRunner().invoke(app, [*fixed, *options])
 
     return call
 
 
 @pytest.mark.parametrize(
-    ("after", "says"),
+    ("after", "message"),
     [
         ("model.head = 'softmx'", "head is 'softmx'; it may be softmax, sigmoid, binary"),
         ("model.preprocessing['std'] = [0, 0, 0]", "std above 0"),
@@ -54,10 +54,10 @@ def run(tmp_path: Path) -> Callable[..., Result]:
         ("sys.exit(5)", "SystemExit: 5"),
     ],
 )
-def test_what_a_factory_says_of_its_model_is_checked(run: Callable[..., Result], after: str, says: str) -> None:
+def test_attributes_of_a_model_are_checked(run: Callable[..., Result], after: str, message: str) -> None:
     result = run(after=after)
     assert result.exit_code == 2
-    one_line(result, says)
+    one_line(result, message)
 
 
 def test_what_a_factory_prints_is_not_the_answer(run: Callable[..., Result]) -> None:
@@ -72,10 +72,10 @@ def test_a_file_without_a_function(tmp_path: Path) -> None:
 
 
 def test_names_do_not_steer_the_terminal(run: Callable[..., Result], tmp_path: Path) -> None:
-    result = run(picture=save(tmp_path / "\x1b[31mred.png"))
+    result = run(image=save(tmp_path / "\x1b[31mred.png"))
     assert result.exit_code == 0
     assert "\x1b" not in result.stdout + result.stderr
-    missing = run(picture=tmp_path / "\x1b]0;gone.png")
+    missing = run(image=tmp_path / "\x1b]0;gone.png")
     assert "\x1b" not in missing.stdout + missing.stderr
 
 
@@ -106,22 +106,22 @@ def test_a_link_that_waits_is_not_written_through(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_too_long_says_so(run: Callable[..., Result], tmp_path: Path) -> None:
-    result = run(picture=save(tmp_path / ("n" * 245 + ".png")))
+    result = run(image=save(tmp_path / ("n" * 245 + ".png")))
     assert result.exit_code == 3
     one_line(result, "shorter name")
 
 
-def test_large_pictures_go_through_in_smaller_batches(
+def test_large_images_go_through_in_smaller_batches(
     run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pellucid.run.job._MOST_NUMBERS", 1)
+    monkeypatch.setattr("pellucid.run.job._MAX_VALUES", 1)
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
-    seen = []
+    sizes = []
     batch = pellucid.Explainer.__call__
-    monkeypatch.setattr(pellucid.Explainer, "__call__", lambda self, x, t: seen.append(len(x)) or batch(self, x, t))
-    assert run(picture=tmp_path / "in").exit_code == 0
-    assert seen == [1, 1, 1]
+    monkeypatch.setattr(pellucid.Explainer, "__call__", lambda self, x, t: sizes.append(len(x)) or batch(self, x, t))
+    assert run(image=tmp_path / "in").exit_code == 0
+    assert sizes == [1, 1, 1]
 
 
 def test_what_the_network_did_not_see_is_not_coloured(tmp_path: Path) -> None:

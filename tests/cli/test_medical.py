@@ -49,7 +49,7 @@ def ct(folder: Path) -> Path:
     return Path(shutil.copy(shipped("CT_small.dcm"), folder / "scan.dcm"))
 
 
-def test_objects_are_written_beside_pictures(explain: Explain, tmp_path: Path) -> None:
+def test_objects_are_written_beside_images(explain: Explain, tmp_path: Path) -> None:
     result = explain(ct(tmp_path / "in"), "--export", "png,pm,sc,seg,sr,nifti", "--target", "all")
     assert result.exit_code == 0, result.stderr
     found = written(tmp_path / "out")
@@ -70,8 +70,8 @@ def test_objects_are_written_beside_pictures(explain: Explain, tmp_path: Path) -
 
 def test_what_a_source_does_not_allow_is_an_error_of_that_object(explain: Explain, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    picture = Path(shutil.copy(shipped("examples_rgb_color.dcm"), tmp_path / "in" / "us.dcm"))
-    result = explain(picture, "--export", "pm,sc,seg", "--json")
+    image = Path(shutil.copy(shipped("examples_rgb_color.dcm"), tmp_path / "in" / "us.dcm"))
+    result = explain(image, "--export", "pm,sc,seg", "--json")
     assert result.exit_code == 1
     assert "us_pm.dcm" not in written(tmp_path / "out")
     assert {"us_sc.dcm", "us_seg.dcm"} <= set(written(tmp_path / "out"))
@@ -107,8 +107,8 @@ def test_a_series_is_a_volume_for_a_model_of_volumes(explain: Explain, model: Mo
     assert np.allclose(heat.affine, volume.affine.numpy())
     assert pydicom.dcmread(tmp_path / "out" / "ct_pm.dcm").NumberOfFrames == 5
     peak = json.loads((tmp_path / "out" / "ct_metadata.json").read_text())["peak"]
-    place = np.unravel_index(heat.get_fdata().argmax(), heat.shape)
-    assert (peak["column"], peak["row"], peak["slice"]) == tuple(int(one) for one in place)
+    peak_index = np.unravel_index(heat.get_fdata().argmax(), heat.shape)
+    assert (peak["column"], peak["row"], peak["slice"]) == tuple(int(one) for one in peak_index)
 
 
 def test_series_are_told_apart(explain: Explain, model: Model, tmp_path: Path) -> None:
@@ -124,16 +124,16 @@ def test_series_are_told_apart(explain: Explain, model: Model, tmp_path: Path) -
         "ct-2_explanation.npz",
     ]
     alone = explain(folder / "99.dcm", "--as", "files", spec=model("deep"), output=tmp_path / "alone")
-    one_line(alone, "99.dcm", "it is a picture, and the model takes volumes")
+    one_line(alone, "99.dcm", "it is a 2-D image, and the model takes volumes")
     flat = explain(folder, "--as", "volume", output=tmp_path / "flat")
-    assert flat.stderr.count("it is a volume of 3 slices, and the model takes pictures: give --as files") == 2
+    assert flat.stderr.count("it is a volume of 3 slices, and the model takes 2-D images: give --as files") == 2
 
 
 def test_slices_without_endings_are_found(explain: Explain, tmp_path: Path) -> None:
     folder = slices(tmp_path / "ct", [0, 3])
     for path in list(folder.iterdir()):
         path.rename(folder / path.stem)
-    (folder / "README").write_text("no picture")
+    (folder / "README").write_text("no image")
     assert explain(folder).exit_code == 0
     assert len(written(tmp_path / "out")) == 6
 

@@ -49,8 +49,8 @@ def test_what_was_measured_is_shown(pellucid: Command, model: Command, weights: 
 
 
 def test_json_is_all_there_is(pellucid: Command, model: Command, weights: tuple[str, ...], tmp_path: Path) -> None:
-    picture = save(tmp_path / "a.png")
-    found = json.loads(tune(pellucid, model(), picture, *weights, "--seconds", 1, "--json").stdout)
+    image = save(tmp_path / "a.png")
+    found = json.loads(tune(pellucid, model(), image, *weights, "--seconds", 1, "--json").stdout)
     assert found[0]["precision"] == "float32"
     assert sum(trial["kept"] for trial in found) == 1
     assert {"time", "forward", "agreement", "channels_last", "compile", "error"} <= set(found[0])
@@ -62,8 +62,8 @@ def test_fast_uses_what_was_kept(
     tune(pellucid, model(), *weights, "--seconds", 0)
     (file,) = kept.rglob("*.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bfloat16", "agreement": 0.9999}))
-    picture = save(tmp_path / "b.png")
-    result = explain(picture, *weights, "--fast")
+    image = save(tmp_path / "b.png")
+    result = explain(image, *weights, "--fast")
     assert (result.exit_code, result.stderr) == (0, "")
     facts = json.loads((tmp_path / "out" / "b_metadata.json").read_text())
     assert facts["provenance"]["runtime"]["precision"] == "bfloat16"
@@ -125,17 +125,17 @@ def test_a_network_that_fails_is_told_of_in_one_line(pellucid: Command, tmp_path
     )
     result = pellucid("tune", spec, "--seconds", 0)
     assert result.exit_code == 3
-    one_line(result, "the model failed on pictures of shape (3, 8, 8)", "preprocessing")
+    one_line(result, "the model failed on images of shape (3, 8, 8)", "preprocessing")
 
 
-def test_pictures_that_differ_in_size_are_refused(pellucid: Command, tmp_path: Path) -> None:
+def test_images_that_differ_in_size_are_refused(pellucid: Command, tmp_path: Path) -> None:
     spec = failing(
         tmp_path,
         "        super().__init__()\n        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))\n"
         "        self.preprocessing = {'mean': [0.5] * 3, 'std': [0.5] * 3}\n"
         "    def forward(self, x):\n        return self.net(x).flatten(1)",
     )
-    pictures = [save(tmp_path / "a.png", (40, 28)), save(tmp_path / "b.png", (30, 30))]
-    result = pellucid("tune", spec, *pictures, "--seconds", 0)
+    images = [save(tmp_path / "a.png", (40, 28)), save(tmp_path / "b.png", (30, 30))]
+    result = pellucid("tune", spec, *images, "--seconds", 0)
     assert result.exit_code == 2
     one_line(result, "differ in size")

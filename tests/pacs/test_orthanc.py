@@ -22,7 +22,8 @@ from pydicom.uid import generate_uid
 from typer.testing import Result
 
 from pellucid.io import read_image
-from pellucid.pacs.dicomweb import Access, place
+from pellucid.pacs.access import ServerAccess
+from pellucid.pacs.dicomweb import parse_resource
 from tests.cli.conftest import one_line, written
 from tests.export.dicom import SHIPPED
 from tests.test_docs import ROOT, blocks, lines_of
@@ -105,8 +106,8 @@ def at(url: str, study: str) -> str:
 
 def kinds(url: str, study: str) -> list[str]:
     """The modalities of what the archive holds of a study."""
-    with urllib.request.urlopen(f"{url}/studies/{study}/instances?includefield=Modality", timeout=PATIENCE) as answer:
-        found = json.loads(answer.read())
+    with urllib.request.urlopen(f"{url}/studies/{study}/instances?includefield=Modality", timeout=PATIENCE) as response:
+        found = json.loads(response.read())
     return sorted(one["00080060"]["Value"][0] for one in found)
 
 
@@ -146,7 +147,7 @@ def _check_as_stored(address: str, results: Path) -> None:
     for ending, read in (("seg", highdicom.seg.segread), ("pm", highdicom.imread)):
         sent = read(results / "series-1" / f"0001_{ending}.dcm")
         series, instance = str(sent.SeriesInstanceUID), str(sent.SOPInstanceUID)
-        back = place(address, Access()).retrieve(series, instance)
+        back = parse_resource(address, ServerAccess()).retrieve(series, instance)
         assert back.PixelData == sent.PixelData
         assert back.PatientName == sent.PatientName
 
@@ -214,7 +215,7 @@ def test_what_is_not_there(orthanc: str, pellucid: Command, model: Callable[...,
     address = at(orthanc, "1.2.3")
     result = pellucid("explain", address, "--model", model("make"), "-o", tmp_path / "out")
     assert result.exit_code == 3
-    assert "1.2.3" not in one_line(result, "no picture there")
+    assert "1.2.3" not in one_line(result, "no image was found at this address")
 
 
 @pytest.mark.parametrize("tool", ["dcmdump"])

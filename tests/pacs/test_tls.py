@@ -1,4 +1,4 @@
-"""Encrypted, and to whom it should be: certificates are verified unless plain HTTP is asked for."""
+"""TLS: certificates are verified in both directions, for DICOMweb and DIMSE."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 
 from pellucid.errors import TransferError
-from pellucid.pacs.dicomweb import Access, Server
+from pellucid.pacs.access import ServerAccess
+from pellucid.pacs.dicomweb import Server
 from pellucid.pacs.dimse import Node
 from tests.io.test_dicom import shipped
-from tests.pacs.test_transfer import Answering
+from tests.pacs.test_transfer import Responding
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
@@ -44,7 +45,7 @@ def context(certificate: tuple[Path, Path], asks: bool) -> ssl.SSLContext:
 
 
 class Quiet(ThreadingHTTPServer):
-    """One that says nothing of clients that it turns away."""
+    """A server that logs nothing of the clients that it rejects."""
 
     def handle_error(self, *arguments: object) -> None:
         pass
@@ -52,8 +53,8 @@ class Quiet(ThreadingHTTPServer):
 
 @pytest.fixture(params=[False, True], ids=["any client", "known clients"])
 def server(certificate: tuple[Path, Path], request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
-    made = Quiet(("127.0.0.1", 0), Answering)
-    made.asked, made.answers = [], [(200, b"{}")] * 3
+    made = Quiet(("127.0.0.1", 0), Responding)
+    made.requests, made.responses = [], [(200, b"{}")] * 3
     made.socket = context(certificate, request.param).wrap_socket(made.socket, server_side=True)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield f"https://localhost:{made.server_address[1]}/dicom-web", request.param
@@ -61,35 +62,35 @@ def server(certificate: tuple[Path, Path], request: pytest.FixtureRequest) -> It
     made.server_close()
 
 
-def test_who_is_not_known_gets_nothing(server: tuple[str, bool]) -> None:
-    with pytest.raises(TransferError, match="give --ca"):
+def test_an_untrusted_server_gets_nothing(server: tuple[str, bool]) -> None:
+    with pytest.raises(TransferError, match="with --ca"):
         Server(server[0]).store(shipped("CT_small.dcm"))
 
 
-def test_who_is_known_gets_it(server: tuple[str, bool], certificate: tuple[Path, Path]) -> None:
+def test_trusted_certificates_are_accepted(server: tuple[str, bool], certificate: tuple[Path, Path]) -> None:
     url, asks = server
     made, key = certificate
-    Server(url, Access(certificate=made, key=key, ca=made)).store(shipped("CT_small.dcm"))
+    Server(url, ServerAccess(certificate=made, key=key, ca=made)).store(shipped("CT_small.dcm"))
     if asks:
         with pytest.raises(TransferError):
-            Server(url, Access(ca=made)).store(shipped("CT_small.dcm"))
+            Server(url, ServerAccess(ca=made)).store(shipped("CT_small.dcm"))
 
 
 def test_nodes_are_verified_too(certificate: tuple[Path, Path]) -> None:
-    entity, taken = AE("ARCHIVE"), []
+    entity, accepted = AE("ARCHIVE"), []
     entity.add_supported_context(CTImageStorage)
-    handlers = [(evt.EVT_C_STORE, lambda event: taken.append(1) or 0)]
+    handlers = [(evt.EVT_C_STORE, lambda event: accepted.append(1) or 0)]
     running = entity.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=handlers, ssl_context=context(certificate, False)
     )
     port, paths = running.server_address[1], [shipped("CT_small.dcm")]
     try:
-        known = Node("localhost", port, called="ARCHIVE", tls=True, access=Access(ca=certificate[0]))
-        with known.storing(paths) as sender:
+        known = Node("localhost", port, called="ARCHIVE", tls=True, access=ServerAccess(ca=certificate[0]))
+        with known.sender(paths) as sender:
             sender.store(paths[0])
         unknown = Node("localhost", port, called="ARCHIVE", tls=True)
-        with pytest.raises(TransferError, match="cannot be reached"), unknown.storing(paths):
+        with pytest.raises(TransferError, match="cannot be reached"), unknown.sender(paths):
             pass
     finally:
         running.shutdown()
-    assert taken == [1]
+    assert accepted == [1]

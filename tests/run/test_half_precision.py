@@ -45,7 +45,7 @@ def test_maps_are_close_to_those_of_float32(name: str, kind: type[nn.Module], pr
 
 @HALVES
 @pytest.mark.parametrize("name", sorted(PERTURBING))
-def test_perturbed_pictures_give_finite_maps(name: str, precision: str) -> None:
+def test_perturbed_images_give_finite_maps(name: str, precision: str) -> None:
     found = explained(seeded(TinyCNN).eval(), name, precision, images(2))
     assert found.attributions.isfinite().all()
     assert not found.degenerate.any()
@@ -65,7 +65,7 @@ def test_a_half_precision_model_may_be_explained_in_float32(dtype: torch.dtype, 
 
 
 @HALVES
-def test_half_precision_pictures_are_taken_by_a_float32_model(precision: str) -> None:
+def test_half_precision_images_are_taken_by_a_float32_model(precision: str) -> None:
     model, batch = seeded(TinyCNN).eval(), images(2).to(getattr(torch, precision))
     found = explained(model, "gradcam", None, batch)
     torch.testing.assert_close(found.attributions, explained(model, "gradcam", None, batch.float()).attributions)

@@ -20,48 +20,48 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return paths
 
 
-def places(*paths: Path, output: Path = Path("/nowhere")) -> dict[str, str]:
-    return {str(one.path): one.place.as_posix() for one in inputs(paths, output)}
+def stems(*paths: Path, output: Path = Path("/nowhere")) -> dict[str, str]:
+    return {str(one.path): one.stem.as_posix() for one in inputs(paths, output)}
 
 
 def test_a_folder_is_searched_and_mirrored(tmp_path: Path) -> None:
     touch(tmp_path, "b.PNG", "a.dcm", "deep/er/c.tif", ".hidden.png", ".git/d.png", "notes.txt", "deep/model.pth")
-    assert list(places(tmp_path).values()) == ["a", "b", "deep/er/c"]
+    assert list(stems(tmp_path).values()) == ["a", "b", "deep/er/c"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_suffix_is_found(tmp_path: Path, suffix: str) -> None:
     touch(tmp_path, f"a{suffix}")
-    assert list(places(tmp_path).values()) == ["a"]
+    assert list(stems(tmp_path).values()) == ["a"]
 
 
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     paths = touch(tmp_path, "IM000001", ".hidden.png", "1.2.840.1", "1.2.840.2")
-    assert list(places(*paths).values()) == ["IM000001", ".hidden", "1.2.840.1", "1.2.840.2"]
+    assert list(stems(*paths).values()) == ["IM000001", ".hidden", "1.2.840.1", "1.2.840.2"]
 
 
 def test_equal_stems_keep_their_ending(tmp_path: Path) -> None:
     touch(tmp_path, "a.png", "a.jpg", "b.png", "sub/a.png")
-    assert list(places(tmp_path).values()) == ["a.jpg", "a.png", "b", "sub/a"]
+    assert list(stems(tmp_path).values()) == ["a.jpg", "a.png", "b", "sub/a"]
 
 
 def test_case_alone_does_not_tell_names_apart(tmp_path: Path) -> None:
     paths = touch(tmp_path, "x/Scan.png", "y/scan.png", "x/other.png")
-    assert list(places(*paths).values()) == ["x/Scan.png", "y/scan.png", "other"]
+    assert list(stems(*paths).values()) == ["x/Scan.png", "y/scan.png", "other"]
 
 
 def test_equal_names_keep_their_folders(tmp_path: Path) -> None:
     paths = touch(tmp_path, "a/x.png", "b/x.png", "b/y.png")
-    assert list(places(*paths).values()) == ["a/x.png", "b/x.png", "y"]
+    assert list(stems(*paths).values()) == ["a/x.png", "b/x.png", "y"]
     one, other = touch(tmp_path, "p/in/z.png", "q/in/z.png")
-    assert list(places(one.parent, other.parent).values()) == ["p/in/z.png", "q/in/z.png"]
+    assert list(stems(one.parent, other.parent).values()) == ["p/in/z.png", "q/in/z.png"]
 
 
-def test_no_two_places_are_alike(tmp_path: Path) -> None:
+def test_stems_are_distinct(tmp_path: Path) -> None:
     paths = touch(tmp_path, "a.png", "a.jpg", "a.png.tif", "s/a.png", "s/a.jpg", "t/a.png", "t/A.PNG.bmp")
-    found = list(places(*paths).values())
-    assert len({place.casefold() for place in found}) == len(paths)
-    assert not any(PurePath(place).is_absolute() or ".." in PurePath(place).parts for place in found)
+    found = list(stems(*paths).values())
+    assert len({stem.casefold() for stem in found}) == len(paths)
+    assert not any(PurePath(stem).is_absolute() or ".." in PurePath(stem).parts for stem in found)
 
 
 def test_a_file_given_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,28 +76,28 @@ def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
     (tmp_path / "b.png").symlink_to(path)
     (tmp_path / "broken.png").symlink_to(tmp_path / "gone.png")
     (tmp_path / "round").symlink_to(tmp_path)
-    assert list(places(tmp_path).values()) == ["a"]
+    assert list(stems(tmp_path).values()) == ["a"]
 
 
 def test_results_below_the_folder_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = touch(tmp_path, "a.png", "out/a_overlay.png", "out/deep/b_overlay.png", "outer/c.png")
-    assert list(places(tmp_path, output=tmp_path / "out").values()) == ["a", "outer/c"]
+    assert list(stems(tmp_path, output=tmp_path / "out").values()) == ["a", "outer/c"]
     monkeypatch.chdir(tmp_path)
-    assert list(places(Path(), output=Path("out")).values()) == ["a", "outer/c"]
+    assert list(stems(Path(), output=Path("out")).values()) == ["a", "outer/c"]
     # Named by itself, a file there is meant.
-    assert list(places(paths[1], output=tmp_path / "out").values()) == ["a_overlay"]
+    assert list(stems(paths[1], output=tmp_path / "out").values()) == ["a_overlay"]
 
 
 def test_an_output_above_the_folder_hides_nothing(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png")
     for output in (tmp_path, tmp_path.parent):
-        assert list(places(tmp_path / "in", output=output).values()) == ["a"]
+        assert list(stems(tmp_path / "in", output=output).values()) == ["a"]
 
 
 def test_the_folder_itself_is_no_output(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.png")
     for output in (tmp_path / "in", tmp_path / "in" / ".." / "in"):
-        with pytest.raises(OptionError, match="name a folder of its own") as caught:
+        with pytest.raises(OptionError, match="choose another folder") as caught:
             inputs([tmp_path / "in"], output)
         assert "\n" not in str(caught.value)
 
@@ -105,7 +105,7 @@ def test_the_folder_itself_is_no_output(tmp_path: Path) -> None:
 def test_nothing_found(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
     for paths in ([tmp_path], [tmp_path, tmp_path]):
-        with pytest.raises(ImageError, match="no picture was found") as caught:
+        with pytest.raises(ImageError, match="no image file was found") as caught:
             inputs(paths, tmp_path / "out")
         assert ".dcm" in str(caught.value)
 
@@ -115,4 +115,4 @@ def test_files_on_different_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(module, "_one_drive", lambda paths: False)
     paths = touch(tmp_path, "a/x.png", "b/x.png")
-    assert [one.place for one in inputs(paths, tmp_path / "out")] == [PurePath(*path.parts[1:]) for path in paths]
+    assert [one.stem for one in inputs(paths, tmp_path / "out")] == [PurePath(*path.parts[1:]) for path in paths]

@@ -1,4 +1,4 @@
-"""Explaining files: pictures are read while the model works, few are held, and the readers leave warnings alone."""
+"""Explaining files: images are read while the model works, few are held, and the readers leave warnings alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PATIENCE = 60
 """Seconds until a test that waits for another thread fails."""
 
 
-def pictures(folder: Path, count: int, side: int = 24) -> Path:
+def save_images(folder: Path, count: int, side: int = 24) -> Path:
     folder.mkdir()
     for index in range(count):
         levels = np.random.default_rng(index).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -45,9 +45,9 @@ def made(output: Path, batch_size: int = 1) -> Job:
     )
 
 
-def test_the_next_picture_is_read_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out")
-    second, opened = threading.Event(), job.opened
+def test_the_next_image_is_read_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = inputs([save_images(tmp_path / "in", 3)], tmp_path / "out")
+    second, opened = threading.Event(), job.open_input
     explain = pellucid.Explainer.__call__
 
     def noted(file: Input, *how: object) -> pellucid.Image:
@@ -59,15 +59,15 @@ def test_the_next_picture_is_read_while_the_model_works(tmp_path: Path, monkeypa
         assert second.wait(PATIENCE)
         return explain(explainer, batch, targets)
 
-    monkeypatch.setattr(job, "opened", noted)
+    monkeypatch.setattr(job, "open_input", noted)
     monkeypatch.setattr(pellucid.Explainer, "__call__", waiting)
     outcomes = list(made(tmp_path / "out").outcomes(files))
     assert [outcome.path.name for outcome in outcomes] == ["00.png", "01.png", "02.png"]
     assert all(path.is_file() for outcome in outcomes for path in outcome.files)
 
 
-def test_pictures_are_written_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = inputs([pictures(tmp_path / "in", 2)], tmp_path / "out")
+def test_images_are_written_while_the_model_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = inputs([save_images(tmp_path / "in", 2)], tmp_path / "out")
     explain, write = pellucid.Explainer.__call__, Results.write
     working = threading.Event()
     calls = []
@@ -79,7 +79,7 @@ def test_pictures_are_written_while_the_model_works(tmp_path: Path, monkeypatch:
         return explain(explainer, batch, targets)
 
     def writing(results: Results, *arguments):
-        assert working.wait(PATIENCE)  # the first picture is written after the model began with the second
+        assert working.wait(PATIENCE)  # the first image is written after the model began with the second
         return write(results, *arguments)
 
     monkeypatch.setattr(pellucid.Explainer, "__call__", explaining)
@@ -87,17 +87,17 @@ def test_pictures_are_written_while_the_model_works(tmp_path: Path, monkeypatch:
     assert [outcome.error for outcome in made(tmp_path / "out").outcomes(files)] == [None, None]
 
 
-def test_few_large_pictures_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_MOST_NUMBERS", 1)
-    files = inputs([pictures(tmp_path / "in", 30)], tmp_path / "out")
-    lock, held, most, read, write = threading.Lock(), [0], [0], job.opened, Results.write
+def test_few_large_images_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_MAX_VALUES", 1)
+    files = inputs([save_images(tmp_path / "in", 30)], tmp_path / "out")
+    lock, held, most, read, write = threading.Lock(), [0], [0], job.open_input, Results.write
 
     def count(change: int) -> None:
         with lock:
             held[0] += change
             most[0] = max(most[0], held[0])
 
-    monkeypatch.setattr(job, "opened", lambda *arguments: count(1) or read(*arguments))
+    monkeypatch.setattr(job, "open_input", lambda *arguments: count(1) or read(*arguments))
     monkeypatch.setattr(Results, "write", lambda *arguments: (write(*arguments), count(-1))[0])
     outcomes = list(made(tmp_path / "out", batch_size=16).outcomes(files))
     assert len(outcomes) == 30
@@ -106,8 +106,8 @@ def test_few_large_pictures_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_order_is_kept_where_sizes_and_errors_mix(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "in", 6)
-    (folder / "02.png").write_text("no picture")
+    folder = save_images(tmp_path / "in", 6)
+    (folder / "02.png").write_text("no image")
     files = inputs([folder], tmp_path / "out")
     mixed = Preprocessing()  # each of its own size
     Pillow.new("RGB", (40, 20), "red").save(folder / "03.png")
@@ -118,7 +118,7 @@ def test_order_is_kept_where_sizes_and_errors_mix(tmp_path: Path) -> None:
 
 
 def test_who_stops_asking_ends_the_work(tmp_path: Path) -> None:
-    files = inputs([pictures(tmp_path / "in", 20)], tmp_path / "out")
+    files = inputs([save_images(tmp_path / "in", 20)], tmp_path / "out")
     outcomes = made(tmp_path / "out").outcomes(files)
     next(outcomes)
     before = threading.active_count()
@@ -141,7 +141,7 @@ def test_reading_warns_at_the_caller_and_leaves_the_filters_alone(tmp_path: Path
 def test_a_file_that_goes_away_while_it_is_read_costs_its_own_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files, digest = inputs([pictures(tmp_path / "in", 3)], tmp_path / "out"), io.digest
+    files, digest = inputs([save_images(tmp_path / "in", 3)], tmp_path / "out"), io.digest
 
     def leaving(path: Path) -> str:
         if path.name == "01.png":
@@ -159,7 +159,7 @@ def test_what_was_written_is_released(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         job, "Prefetcher", lambda *arguments: made_ahead.append(Prefetcher(*arguments)) or made_ahead[0]
     )
-    folder = pictures(tmp_path / "in", 5)
-    (folder / "02.png").write_text("no picture")
+    folder = save_images(tmp_path / "in", 5)
+    (folder / "02.png").write_text("no image")
     list(made(tmp_path / "out", batch_size=2).outcomes(inputs([folder], tmp_path / "out")))
     assert made_ahead[0]._weight == 0

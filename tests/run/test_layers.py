@@ -22,7 +22,7 @@ TABLE = {
     "vgg16": "features.30",
     "mobilenet_v2": "features.18",
 }
-# Name: (side of the picture, options).
+# Name: (side of the image, options).
 OTHERS = {
     "alexnet": (96, {}),
     "squeezenet1_1": (96, {}),

@@ -14,7 +14,7 @@ COUNT = 3
 
 
 class Patient(nn.Module):
-    """A picture, an age that decides how the picture is read, a lesion's flags as whole numbers, and a second view."""
+    """An image, an age that decides how the image is used, a lesion's flags as whole numbers, and a second view."""
 
     def __init__(self, kind: type[nn.Module] = TinyCNN) -> None:
         super().__init__()
@@ -34,12 +34,12 @@ def model(name: str) -> nn.Module:
 
 
 def inputs() -> dict[str, Tensor]:
-    pictures = images(2 * COUNT)
+    inputs = images(2 * COUNT)
     return {
-        "image": pictures[:COUNT],
+        "image": inputs[:COUNT],
         "age": torch.tensor([[-1.0], [0.2], [1.5]]),
         "flags": torch.tensor([[0, 1], [2, 2], [1, 0]]),
-        "view": pictures[COUNT:],
+        "view": inputs[COUNT:],
     }
 
 

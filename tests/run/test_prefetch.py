@@ -1,4 +1,4 @@
-"""Work ahead of time: its order, how far ahead it goes, and what comes of errors."""
+"""Prefetching: the order of the results, its bounds, and errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pellucid.run.prefetch import Bounds, Prefetcher
 
 
 class ByHand(Executor):
-    """Works on what was submitted when it is told to."""
+    """An executor that runs what was submitted when ``work`` is called."""
 
     def __init__(self) -> None:
         self.queue: deque[tuple[Future, Callable, tuple]] = deque()
@@ -36,54 +36,54 @@ def ahead(pool: Executor, items, begun: list, bounds: Bounds) -> Prefetcher:
     return Prefetcher(pool, lambda item: begun.append(item) or item, items, lambda item: item, bounds)
 
 
-def taken(pool: ByHand, pictures: Prefetcher) -> int:
-    """The next answer, and then all that may be begun."""
-    if not pictures._waiting:
-        pictures._begin()
+def taken(pool: ByHand, results: Prefetcher) -> int:
+    """Take the next result, then run all that may be begun."""
+    if not results._waiting:
+        results._begin()
     pool.work()
-    answer = next(pictures)
+    result = next(results)
     pool.work()
-    return answer
+    return result
 
 
-def test_answers_come_in_order() -> None:
+def test_results_come_in_order() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(ahead(pool, range(200), [], Bounds(8, 4, 10**6))) == list(range(200))
 
 
-def test_so_many_wait_and_no_more() -> None:
+def test_waiting_results_are_bounded() -> None:
     pool, begun = ByHand(), []
-    pictures = ahead(pool, [0] * 20, begun, Bounds(waiting=3, working=2, weight=1))
-    first = taken(pool, pictures)
+    results = ahead(pool, [0] * 20, begun, Bounds(waiting=3, working=2, weight=1))
+    first = taken(pool, results)
     assert first == 0
     assert len(begun) == 1 + 3
-    taken(pool, pictures)
+    taken(pool, results)
     assert len(begun) == 2 + 3
 
 
-def test_so_many_are_worked_on_at_a_time() -> None:
+def test_items_in_work_are_bounded() -> None:
     pool = ByHand()
-    pictures = ahead(pool, [0] * 20, [], Bounds(waiting=10, working=2, weight=1))
-    pictures._fill()
+    results = ahead(pool, [0] * 20, [], Bounds(waiting=10, working=2, weight=1))
+    results._fill()
     assert len(pool.queue) == 2
 
 
 def test_nothing_is_begun_beyond_the_weight_until_something_is_released() -> None:
     pool, begun = ByHand(), []
-    pictures = ahead(pool, [5] * 20, begun, Bounds(waiting=10, working=1, weight=12))
-    one = taken(pool, pictures)
+    results = ahead(pool, [5] * 20, begun, Bounds(waiting=10, working=1, weight=12))
+    one = taken(pool, results)
     assert len(begun) == 3  # 5, 10, and 15, which is not less than 12
-    pictures.release(one)
+    results.release(one)
     pool.work()
     assert len(begun) == 4
 
 
-def test_who_asks_is_never_left_waiting() -> None:
+def test_next_never_waits_forever() -> None:
     pool, begun = ByHand(), []
-    pictures = ahead(pool, [100] * 5, begun, Bounds(waiting=10, working=1, weight=1))
-    assert [taken(pool, pictures) for _ in range(5)] == [100] * 5  # none released
+    results = ahead(pool, [100] * 5, begun, Bounds(waiting=10, working=1, weight=1))
+    assert [taken(pool, results) for _ in range(5)] == [100] * 5  # none released
     with pytest.raises(StopIteration):
-        next(pictures)
+        next(results)
 
 
 def test_an_error_is_raised_in_its_place() -> None:
@@ -93,8 +93,8 @@ def test_an_error_is_raised_in_its_place() -> None:
         return item
 
     with ThreadPoolExecutor(2) as pool:
-        answers = Prefetcher(pool, work, range(4), lambda item: item, Bounds(2, 2, 100))
-        assert [next(answers), next(answers)] == [0, 1]
+        results = Prefetcher(pool, work, range(4), lambda item: item, Bounds(2, 2, 100))
+        assert [next(results), next(results)] == [0, 1]
         with pytest.raises(ValueError, match="two"):
-            next(answers)
-        assert next(answers) == 3
+            next(results)
+        assert next(results) == 3

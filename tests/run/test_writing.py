@@ -30,8 +30,8 @@ def test_files_of_one_image(tmp_path: Path) -> None:
 def test_files_of_several_images(tmp_path: Path) -> None:
     batch = images(2)
     explanation = pellucid.explain(seeded(TinyCNN).eval(), batch)
-    pictures = [pellucid.Image(one, one, Geometry.identity(one.shape[1:])) for one in batch]
-    paths = pellucid.write(explanation, pictures, tmp_path)
+    prepared = [pellucid.Image(one, one, Geometry.identity(one.shape[1:])) for one in batch]
+    paths = pellucid.write(explanation, prepared, tmp_path)
     assert [path.name for path in paths] == [
         f"image-{index}_{what}.png" for index in (0, 1) for what in ("overlay", "heatmap")
     ]

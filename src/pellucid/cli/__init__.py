@@ -1,1 +1,1 @@
-"""The command line: one file a command. Importing it loads neither torch nor timm."""
+"""The command line, one file per command. Importing it loads neither torch nor timm, so that --help is fast."""

@@ -1,33 +1,45 @@
-"""What commands that speak to servers share: how they are allowed in."""
+"""The options of commands that access a server, as one ``ServerAccess``."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from pellucid.cli.console import SERVER_PANEL
 from pellucid.errors import OptionError
-
-if TYPE_CHECKING:
-    from pellucid.pacs.dicomweb import Access
+from pellucid.pacs.access import ServerAccess
 
 TOKEN = "PELLUCID_TOKEN"  # noqa: S105  # the variable's name
+RETRIES = ServerAccess.retries
 TokenFile = Annotated[
-    Path | None, typer.Option(help=f"A file with a bearer token for a DICOMweb server; or the variable {TOKEN}.")
+    Path | None,
+    typer.Option(
+        help=f"File with a bearer token for DICOMweb (default: the variable {TOKEN}).", rich_help_panel=SERVER_PANEL
+    ),
 ]
-Certificate = Annotated[Path | None, typer.Option(help="A certificate (PEM) that the server knows us by.")]
-Key = Annotated[Path | None, typer.Option(help="Its key, if that is in a file of its own.")]
-Authority = Annotated[Path | None, typer.Option("--ca", help="Certificates (PEM) that the server's is signed by.")]
-Retries = Annotated[int, typer.Option(min=0, help="How often a server that is busy or away is asked again.")]
-RETRIES = 4
+Certificate = Annotated[
+    Path | None, typer.Option(help="Client certificate (PEM) to authenticate with.", rich_help_panel=SERVER_PANEL)
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(help="Private key (PEM), if the certificate's file has none.", rich_help_panel=SERVER_PANEL),
+]
+Authority = Annotated[
+    Path | None, typer.Option("--ca", help="CA bundle (PEM) to verify the server with.", rich_help_panel=SERVER_PANEL)
+]
+Retries = Annotated[
+    int,
+    typer.Option(min=0, help="How often to retry while a server is busy or unreachable.", rich_help_panel=SERVER_PANEL),
+]
 
 
-def access_by(token_file: Path | None, certificate: Path | None, key: Path | None, ca: Path | None) -> Access:
-    """What a server asks for; a token is not an option itself, which all users of the machine would see."""
-    from pellucid.pacs.dicomweb import Access
-
+def server_access(
+    token_file: Path | None, certificate: Path | None, key: Path | None, ca: Path | None, retries: int
+) -> ServerAccess:
+    """Combine the options; the token comes from a file or the environment, as all users of a machine see options."""
     token = os.environ.get(TOKEN) or None
     if token_file is not None:
         try:
@@ -36,5 +48,5 @@ def access_by(token_file: Path | None, certificate: Path | None, key: Path | Non
             reason = error.strerror if isinstance(error, OSError) else "not a text file"
             raise OptionError(f"--token-file {token_file} was given; it cannot be read ({reason})") from None
     if token is not None and (not token.isascii() or not token.isprintable()):
-        raise OptionError("a token was given; it is one line of plain characters")
-    return Access(token, certificate, key, ca)
+        raise OptionError("a token was given; it must be one line of printable ASCII characters")
+    return ServerAccess(token, certificate, key, ca, retries)

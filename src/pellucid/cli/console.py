@@ -1,4 +1,4 @@
-"""What all commands share: how they speak, and how they end."""
+"""What all commands share: messages on standard error, and exit codes."""
 
 from __future__ import annotations
 
@@ -14,49 +14,58 @@ from rich.console import Console
 
 from pellucid.errors import PellucidError, PellucidWarning
 
-SPEC = "torchvision:, timm:, hf:, xrv: or monai: and a NAME, path/to/file.py:factory, or path/to/model.onnx."
-"""What commands say of a model's specification."""
+MODEL_PANEL = "Model"
+OUTPUT_PANEL = "Output"
+SERVER_PANEL = "Access to a server"
+SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
+"""The help text of a model's specification."""
+CHECKPOINT = "Weights file to load."
+WEIGHTS = (
+    "Weights, if no checkpoint is given: {weights}. `default` downloads pretrained ones, `none` draws random ones."
+)
+DEVICE = "Device to compute on: auto, cpu, cuda or another device of torch."
+BATCH_SIZE = "Batch size (default: 8 on CPU, 32 on GPU)."
 SOME_FAILED = 1
 NOTHING_DONE = 3
 INTERRUPTED = 130
 
 
 def complain(text: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(printable(text), markup=False)
 
 
 def printable(text: str) -> str:
-    """A text in one line and without control characters: a file's name must not steer the terminal."""
+    """The text in one line and without control characters: a file's name must not control the terminal."""
     line = " ".join(text.splitlines()).encode("utf-8", "replace").decode()
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Turn errors into one line and an exit code, warnings into one line, and an interrupt into 130."""
+    """Report errors in one line and an exit code, warnings in one line, and end with 130 after an interrupt."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", PellucidWarning)
             warnings.showwarning = _show
-            # It says of each machine without a GPU that it has none.
+            # It logs on every machine without a GPU that there is none.
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             for name in ("dicomweb_client", "highdicom", "pydicom", "pynetdicom", "retrying"):
-                # What they say may hold what the files and addresses do: patients and studies.
+                # Their messages may quote files and addresses, which can identify patients and studies.
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
             yield
     except PellucidError as error:
         complain(f"error: {error}")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        complain("interrupted: the files that were finished stay")
+        complain("interrupted: finished files are kept")
         raise typer.Exit(INTERRUPTED) from None
 
 
 def _show(
     message: Warning | str,
-    category: type[Warning],  # noqa: ARG001  # the signature is Python's
+    category: type[Warning],  # noqa: ARG001  # Python defines the signature
     filename: str,  # noqa: ARG001
     lineno: int,  # noqa: ARG001
     file: TextIO | None = None,  # noqa: ARG001
@@ -66,5 +75,5 @@ def _show(
 
 
 def print_json(text: str) -> None:
-    """JSON on standard output, as it is."""
+    """Print JSON on standard output, unformatted."""
     sys.stdout.write(text + "\n")

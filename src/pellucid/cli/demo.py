@@ -1,4 +1,4 @@
-"""``pellucid demo``: one page that shows what the tool does, on images whose truth is known."""
+"""``pellucid demo``: write a page of explanations of images whose findings are known."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pellucid.cli.console import guarded
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for the page.")] = Path("demo-output"),
-    images: Annotated[int, typer.Option(min=1, help="On how many drawn images the hit rates are measured.")] = 60,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the page to.")] = Path("demo-output"),
+    images: Annotated[int, typer.Option(min=1, help="Number of drawn images to measure hit rates on.")] = 60,
 ) -> None:
-    """Make a page that explains drawn radiographs, a photograph and a DICOM file, and measures the explanations.
+    """Write a page that explains drawn radiographs, a photograph and a DICOM file, and measures the explanations.
 
-    Needs no network and no model. The photograph needs pellucid[demo]; without it the page says so.
+    Needs neither a network connection nor a model. The photograph needs the extra "demo" of the package.
     """
     with guarded():
         from rich.console import Console
@@ -24,6 +24,6 @@ def demo(
         from pellucid.demo import write_demo
 
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.quiet = not console.is_terminal  # who reads a log wants no progress
+        console.quiet = not console.is_terminal  # progress messages would clutter a log
         page = write_demo(output, images, lambda text: console.print(f"… {text}", markup=False))
         typer.echo(f"{page}: open it in a browser")

@@ -1,4 +1,4 @@
-"""``pellucid explain``: pictures in, overlays out."""
+"""``pellucid explain``: explain images, and write overlays and other results."""
 
 from __future__ import annotations
 
@@ -11,90 +11,180 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, access_by
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, SPEC, complain, guarded, print_json, printable
+from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, server_access
+from pellucid.cli.console import (
+    BATCH_SIZE,
+    DEVICE,
+    MODEL_PANEL,
+    NOTHING_DONE,
+    OUTPUT_PANEL,
+    SOME_FAILED,
+    SPEC,
+    WEIGHTS,
+    complain,
+    guarded,
+    print_json,
+    printable,
+)
+from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
-    from pellucid.pacs.dicomweb import Access
+    from pellucid.pacs.access import ServerAccess
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
     from pellucid.run.results import Outcome
 
 
-class TakenAs(Enum):
-    """How the slices of a series are taken."""
+class SliceMode(Enum):
+    """How the slices of a DICOM series are explained."""
 
     auto = "auto"
     files = "files"
     volume = "volume"
 
 
-_ROWS = 20
-"""How long the table gets."""
-_WIDTH = 30
-"""How many characters of a path it shows."""
+METHOD_PANEL = "Method"
+INPUT_PANEL = "Inputs"
+RUNTIME_PANEL = "Computation"
+_MAX_ROWS = 20
+"""The most rows of the table."""
+_MAX_PATH = 30
+"""The most characters of a path in the table."""
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
     paths: Annotated[
         list[str],
         typer.Argument(
-            metavar="INPUT…",
-            help="Pictures, DICOM or NIfTI files, folders of them, or dicomweb://HOST/PATH/studies/UID.",
+            metavar="INPUT",
+            help="Image or volume files, folders of them, or studies on a server.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")],
-    model: Annotated[str | None, typer.Option(help=SPEC)] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write the results to.", rich_help_panel=OUTPUT_PANEL)
+    ],
+    model: Annotated[str | None, typer.Option(help=SPEC, rich_help_panel=MODEL_PANEL)] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A weights file; without --model its architecture is recognised.")
+        Path | None,
+        typer.Option(
+            help="Weights file to load; without --model, the architecture is recognised.", rich_help_panel=MODEL_PANEL
+        ),
     ] = None,
-    weights: Annotated[str, typer.Option(help="default (pretrained, downloaded) or none (random).")] = "none",
-    method: Annotated[list[str] | None, typer.Option(help="See `pellucid methods`; may be repeated.")] = None,
+    weights: Annotated[str, typer.Option(help=WEIGHTS, rich_help_panel=MODEL_PANEL)] = "none",
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Method (default: gradcam); see `pellucid methods`. Repeat for several.", rich_help_panel=METHOD_PANEL
+        ),
+    ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="An option of the method.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Option of the method. Repeat for several.",
+            rich_help_panel=METHOD_PANEL,
+        ),
     ] = None,
-    target: Annotated[str, typer.Option(help="predicted, all, a class's number or its name.")] = "predicted",
-    layer: Annotated[list[str] | None, typer.Option(help="Dotted name; found by itself otherwise.")] = None,
-    fuse: Annotated[str, typer.Option(help="How several layers are joined: mean, max or weighted.")] = "mean",
-    classes: Annotated[Path | None, typer.Option(help="Class names: a text file, one a line, or a JSON list.")] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Class to explain: predicted, all, or a class's index or name.", rich_help_panel=METHOD_PANEL
+        ),
+    ] = "predicted",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Layer to explain, such as layer4 (default: found automatically). Repeat for several.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
+    fuse: Annotated[
+        str, typer.Option(help="How to combine several layers: {fusions}.", rich_help_panel=METHOD_PANEL)
+    ] = "mean",
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
+    ] = None,
     export: Annotated[
-        str, typer.Option(help="Formats, by commas: png, overlay, npz; of DICOM files also pm, sc, seg, sr.")
+        str,
+        typer.Option(
+            help="Formats to write, separated by commas: {formats}. Some need DICOM inputs.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
     ] = "png",
     window: Annotated[
-        str | None, typer.Option(metavar="CENTRE,WIDTH", help="How DICOM values are shown; for CT also lung, bone, …")
+        str | None,
+        typer.Option(
+            metavar="CENTRE,WIDTH",
+            help="Window of DICOM and NIfTI values; for CT also {windows}.",
+            rich_help_panel=INPUT_PANEL,
+        ),
     ] = None,
-    frame: Annotated[int | None, typer.Option(min=1, help="Which frame of files that hold several.")] = None,
-    take_as: Annotated[
-        TakenAs, typer.Option("--as", help="Slices of a series: volume, files, or as the model takes them.")
-    ] = TakenAs.auto,
-    alpha: Annotated[float, typer.Option(help="How much of the colours is seen, 0 to 1.")] = 0.5,
-    colormap: Annotated[str, typer.Option(help="One of matplotlib's colour maps.")] = "jet",
-    precision: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="As `pellucid tune` found fastest for the model here.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Pictures a pass; if not said, 8 on a CPU and 32 elsewhere.")
+    frame: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of the frame to explain, in files with several.", rich_help_panel=INPUT_PANEL),
     ] = None,
+    slice_mode: Annotated[
+        SliceMode,
+        typer.Option(
+            "--as",
+            help="Explain the slices of a series as one volume, as files, or as fits the model.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = SliceMode.auto,
+    alpha: Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)] = Style.alpha,
+    colormap: Annotated[
+        str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
+    ] = Style.colormap,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="Precision: {precisions} (default: the model's own).", rich_help_panel=RUNTIME_PANEL),
+    ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast", help="Use the settings that `pellucid tune` measured as fastest.", rich_help_panel=RUNTIME_PANEL
+        ),
+    ] = False,
+    device: Annotated[str, typer.Option(help=DEVICE, rich_help_panel=RUNTIME_PANEL)] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help=BATCH_SIZE, rich_help_panel=RUNTIME_PANEL)] = None,
     download: Annotated[
-        Path | None, typer.Option(help="Where pictures from a server are kept, and not fetched again.")
+        Path | None,
+        typer.Option(
+            help="Folder to keep images from a server in (default: a temporary one).", rich_help_panel=INPUT_PANEL
+        ),
     ] = None,
     token_file: TokenFile = None,
     certificate: Certificate = None,
     key: Key = None,
     ca: Authority = None,
     retries: Retries = RETRIES,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")] = False,
-    keep_identity: Annotated[
-        bool, typer.Option("--keep-identity", help="Say in the metadata whom a DICOM file shows.")
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist already.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of the table.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")] = False,
+    keep_identity: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identity",
+            help="Name the patient and study of DICOM files in the metadata.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Show neither a progress bar nor the table.", rich_help_panel=OUTPUT_PANEL),
+    ] = False,
 ) -> None:
-    """Show which pixels made a model say what it says of each picture.
+    """Explain which pixels a model's prediction is based on, for each image.
 
-    Writes, for each, STEM_overlay.png (with a colour bar, at the picture's own size), STEM_heatmap.png and
-    STEM_metadata.json; the output folder mirrors the input's folders.
+    By default, each image gets an overlay with a colour bar at the image's own size (STEM_overlay.png), a heatmap
+    (STEM_heatmap.png) and the prediction and settings (STEM_metadata.json). The output folder mirrors the folders of
+    the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
         from pellucid.cli.request import Request, prepared_job
@@ -113,8 +203,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             fuse=fuse,
             classes=classes,
             formats=[name.strip() for name in export.split(",")],
-            alpha=alpha,
-            colormap=colormap,
+            style=Style(alpha, colormap),
             precision=precision,
             fast=fast,
             device=device,
@@ -128,39 +217,39 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         addresses = [path for path in paths if "://" in path]
         local = [Path(path) for path in paths if "://" not in path]
         if addresses:
-            access = access_by(token_file, certificate, key, ca)
-            local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())), retries)
+            access = server_access(token_file, certificate, key, ca, retries)
+            local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())))
         files = inputs(local, output)
         check_writable(output)
         job = prepared_job(request)
-        if take_as is TakenAs.volume or (take_as is TakenAs.auto and takes_volumes(job.model)):
+        if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
             files = as_volumes(files)
             if frame is not None and any(file.slices for file in files):
                 raise OptionError(
-                    f"--frame {frame} was given; the slices are of one volume: take --as files, or no frame"
+                    f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
-        outcomes = _worked(job, files, silent=quiet or as_json)
+        outcomes = _outcomes(job, files, silent=quiet or as_json)
         _report(outcomes, as_json, quiet, output)
         failed = sum(outcome.error is not None for outcome in outcomes)
         if failed or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
 
 
-def _fetched(addresses: list[str], access: Access, folder: Path, retries: int) -> list[Path]:
-    """The folders that pictures of servers were fetched to, an address each."""
-    from pellucid.pacs.dicomweb import place
-    from pellucid.pacs.fetching import fetched
+def _fetched(addresses: list[str], access: ServerAccess, folder: Path) -> list[Path]:
+    """Fetch the images at the addresses, and return a folder per address."""
+    from pellucid.pacs.dicomweb import parse_resource
+    from pellucid.pacs.fetching import fetch
 
-    places = [place(address, access) for address in addresses]
-    folders = [folder / str(index) if len(places) > 1 else folder for index, _ in enumerate(places, 1)]
-    for at, own in zip(places, folders, strict=True):
-        for _ in fetched(at, own, retries):
+    resources = [parse_resource(address, access) for address in addresses]
+    folders = [folder / str(index) if len(resources) > 1 else folder for index, _ in enumerate(resources, 1)]
+    for resource, own in zip(resources, folders, strict=True):
+        for _ in fetch(resource, own):
             pass
     return folders
 
 
-def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
-    """Do the work, with a progress bar; what fails is said as it happens."""
+def _outcomes(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
+    """Run the job with a progress bar; errors and warnings are reported as they occur."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -173,7 +262,7 @@ def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
             outcomes.append(outcome)
             bar.advance(task)
             if outcome.error is not None:
-                complain(f"error: {_about(outcome)}")
+                complain(f"error: {_error_text(outcome)}")
             for reason in outcome.refused:
                 complain(f"error: {outcome.path}: {reason}")
             for warning in outcome.warnings:
@@ -181,8 +270,8 @@ def _worked(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
     return outcomes
 
 
-def _about(outcome: Outcome) -> str:
-    """An error's text, which begins with the file that it is about."""
+def _error_text(outcome: Outcome) -> str:
+    """The text of an error, with the file's path in it."""
     text = str(outcome.error)
     return text if str(outcome.path) in text else f"{outcome.path}: {text}"
 
@@ -218,15 +307,15 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
 
     done = [outcome for outcome in outcomes if outcome.error is None]
     table = Table(Column("image", overflow="fold"), "predicted", "probability", "explained by")
-    for outcome in done[:_ROWS]:
+    for outcome in done[:_MAX_ROWS]:
         name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
         path, shown = (escape(printable(text)) for text in (_tail(outcome.path), name))
         table.add_row(path, shown, f"{outcome.confidence:.3f}", _layers_of(outcome))
     console = Console(emoji=False)
     if done:
         console.print(table)
-    if len(done) > _ROWS:
-        console.print(f"… and {len(done) - _ROWS} more, each with its JSON file")
+    if len(done) > _MAX_ROWS:
+        console.print(f"… and {len(done) - _MAX_ROWS} more, each with its JSON file")
     failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
     console.print(
         f"{len(done)} explained{failed}; results are in {printable(str(output))}", markup=False, highlight=False
@@ -234,9 +323,9 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
 
 
 def _tail(path: Path) -> str:
-    """The end of a long path, which tells files apart."""
+    """The end of a long path, which is the part that differs between files."""
     text = str(path)
-    return text if len(text) <= _WIDTH else f"…{text[-_WIDTH:]}"
+    return text if len(text) <= _MAX_PATH else f"…{text[-_MAX_PATH:]}"
 
 
 def _layers_of(outcome: Outcome) -> str:

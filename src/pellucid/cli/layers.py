@@ -1,4 +1,4 @@
-"""``pellucid layers``: a model's layers with their shapes, the recommended one marked."""
+"""``pellucid layers``: list a model's layers with their output shapes, and mark the recommended one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import SPEC, guarded, print_json
+from pellucid.cli.console import CHECKPOINT, SPEC, guarded, print_json
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 
 def layers(
-    spec: Annotated[str, typer.Argument(help=SPEC)],
-    checkpoint: Annotated[Path | None, typer.Option(help="A weights file to load.")] = None,
-    input_size: Annotated[str | None, typer.Option(help="C,H,W of the input; found by itself otherwise.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a tree.")] = False,
+    spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
+    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
+    input_size: Annotated[
+        str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
-    """Show a model's layers with the shapes of their outputs, and mark the one that would be explained."""
+    """List a model's layers with their output shapes, and mark the one that would be explained."""
     with guarded():
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
@@ -55,13 +57,12 @@ def _show(spec: str, profile: ModelProfile, chosen: str) -> None:
     nodes: dict[str, Tree] = {"": root}
     # Parents finish after their children; sorted by depth, then by when they finished.
     for name in sorted(filter(None, profile.shapes), key=lambda name: name.count(".")):
-        above = _parent(nodes, name)
-        nodes[name] = above.add(_line(name, profile.shapes[name][1:], name == chosen))
+        nodes[name] = _parent(nodes, name).add(_line(name, profile.shapes[name][1:], name == chosen))
     Console(emoji=False).print(root)
 
 
 def _parent(nodes: dict[str, Tree], name: str) -> Tree:
-    """The nearest module above that has a line of its own."""
+    """The nearest enclosing module that is in the tree."""
     while name:
         name = name.rpartition(".")[0]
         if name in nodes:

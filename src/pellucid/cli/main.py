@@ -1,4 +1,4 @@
-"""``pellucid``: the commands, and the version."""
+"""``pellucid``: the command line's entry point, with its commands and the version."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.demo import demo
+from pellucid.cli.derived import DerivedHelp
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
@@ -19,12 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo)
-app.command()(explain)
-app.command()(layers)
-app.command()(methods)
-app.command()(push)
-app.command()(tune)
+app.command(cls=DerivedHelp)(demo)
+app.command(cls=DerivedHelp)(explain)
+app.command(cls=DerivedHelp)(layers)
+app.command(cls=DerivedHelp)(methods)
+app.command(cls=DerivedHelp)(push)
+app.command(cls=DerivedHelp)(tune)
 
 
 def _version(asked: bool) -> None:
@@ -38,12 +39,12 @@ def _version(asked: bool) -> None:
 @app.callback()
 def pellucid(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and end.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Visual explanations of image classifiers, made for medicine: which pixels made the model say so.
+    """Visual explanations of medical image classifiers: the pixels that a prediction is based on.
 
-    Exit codes: 0 all done, 1 some inputs failed, 2 wrong usage, 3 nothing done, 130 interrupted.
+    Exit codes: 0 success, 1 some inputs failed, 2 wrong usage, 3 all inputs failed, 130 interrupted.
     """
 
 

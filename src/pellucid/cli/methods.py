@@ -1,4 +1,4 @@
-"""``pellucid methods``: what ``--method`` takes."""
+"""``pellucid methods``: list the names that ``--method`` accepts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pellucid.cli.console import guarded, print_json
 
 
 def methods(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the explanation methods, their papers and their options."""
+    """List the explanation methods with their papers and options."""
     with guarded():
         from pellucid.core import catalogue
         from pellucid.run.methods import available_methods

@@ -1,4 +1,4 @@
-"""From the options of ``pellucid explain`` to a ``Job``."""
+"""Turn the options of ``pellucid explain`` into a ``Job``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import pellucid.methods  # noqa: F401  # so that the catalogue knows them
+import pellucid.methods  # noqa: F401  # importing the package registers the methods
 from pellucid.core import catalogue
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
+from pellucid.core.style import Style
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.io.window import asked_window
@@ -29,7 +30,7 @@ from pellucid.run.tuned import remembered
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for, as text."""
+    """The options of a run, as given on the command line."""
 
     output: Path
     model: str | None
@@ -42,8 +43,7 @@ class Request:
     fuse: str
     classes: Path | None
     formats: Sequence[str]
-    alpha: float
-    colormap: str
+    style: Style
     precision: str | None
     fast: bool
     device: str
@@ -55,13 +55,11 @@ class Request:
 
 
 def prepared_job(request: Request) -> Job:
-    """Everything checked that can be before the model is loaded, then the model."""
+    """Check all options that can be checked without the model, then load the model."""
     methods = _methods(request.methods, request.options)
     for name in request.formats:
         find(name)
-    colourise(torch.zeros(1, 1), request.colormap)
-    if not 0 <= request.alpha <= 1:
-        raise OptionError(f"--alpha {request.alpha} was given; it is between 0 and 1")
+    colourise(torch.zeros(1, 1), request.style.colormap)
     if request.window is not None:
         asked_window(request.window, "CT")
     device = chosen_device(request.device)
@@ -78,8 +76,7 @@ def prepared_job(request: Request) -> Job:
         results=Results(
             request.output,
             request.formats,
-            request.alpha,
-            request.colormap,
+            request.style,
             request.overwrite,
             facts,
             request.keep_identity,
@@ -95,14 +92,14 @@ def prepared_job(request: Request) -> Job:
 
 
 def prepared_model(spec: str | None, checkpoint: Path | None, weights: str, device: str) -> nn.Module:
-    """The model, on its device; random weights are warned of."""
+    """Load the model onto the device; warn of random weights."""
     model = load_model(spec, checkpoint, weights)
-    # The model is the command's own, so it may be moved; a caller's never is.
+    # The command owns the model, so it may move it; a caller's model is never moved.
     model.to(device)
     if model_info(model).weights == "random":
         warnings.warn(
             "the weights are random: neither the predictions nor the maps mean anything; give --checkpoint, or "
-            "--weights default to download trained ones",
+            "--weights default to download pretrained ones",
             PellucidWarning,
             stacklevel=2,
         )
@@ -110,14 +107,14 @@ def prepared_model(spec: str | None, checkpoint: Path | None, weights: str, devi
 
 
 def preprocessing(model: nn.Module) -> Preprocessing:
-    """What the model's pictures should be: as it says, else as can be worked out."""
-    return model_info(model).preprocessing or _worked_out(model)
+    """The preprocessing that the model states, or else one for its input size."""
+    return model_info(model).preprocessing or _default_preprocessing(model)
 
 
 def _precision(request: Request) -> str | None:
     if request.fast and request.precision is not None:
         raise OptionError(
-            f"--fast and --precision {request.precision} were given; --fast chooses a precision: give one"
+            f"--fast and --precision {request.precision} were given; --fast chooses the precision: give one"
         )
     return AUTO if request.fast else request.precision
 
@@ -125,7 +122,7 @@ def _precision(request: Request) -> str | None:
 def _warn_of_unmeasured(model: nn.Module, method: Method, runtime: Runtime) -> None:
     if remembered(model, method, runtime) is None:
         warnings.warn(
-            f"--fast was asked for; nothing was measured for {method.name} of this model on this machine, so float32 "
+            f"--fast was given; nothing was measured for {method.name}, this model and this machine, so float32 "
             f"is used: run `pellucid tune` with the same model and method first",
             PellucidWarning,
             stacklevel=2,
@@ -133,7 +130,7 @@ def _warn_of_unmeasured(model: nn.Module, method: Method, runtime: Runtime) -> N
 
 
 def _methods(names: Sequence[str], options: Sequence[str]) -> list[Method]:
-    """The methods, each with the options that it has; an option that none of them has is an error."""
+    """The methods, each with those of the options that it has; an option that none has is an error."""
     given = dict(_pair(option) for option in options)
     classes = [catalogue.find(name) for name in dict.fromkeys(names)]
     for key in given:
@@ -160,17 +157,17 @@ def _target(text: str) -> str | int:
 
 
 def chosen_device(name: str) -> str:
-    """Where to compute: what was asked for, else a GPU where there is one."""
+    """Resolve the device "auto": to a GPU where there is one, else to the CPU."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def chosen_size(asked: int | None, device: str) -> int:
-    """Pictures a pass: on a CPU, the outputs of more are memory that the system has to give anew each time."""
+    """The batch size; small by default on a CPU, where larger activations would be allocated anew in each pass."""
     return asked if asked is not None else 8 if device == "cpu" else 32
 
 
 def _class_names(path: Path) -> list[str]:
-    """Names from a file: a JSON list, or one a line."""
+    """Read class names from a file: a JSON list, or one name per line."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -182,17 +179,17 @@ def _class_names(path: Path) -> list[str]:
         try:
             names = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise OptionError(f"--classes {path} was given; it is no JSON list ({error})") from None
+            raise OptionError(f"--classes {path} was given; it is not a JSON list ({error})") from None
         return [str(name) for name in names]
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _worked_out(model: nn.Module) -> Preprocessing:
-    """The size that the network takes; pixels in [0, 1], for want of anything said."""
+def _default_preprocessing(model: nn.Module) -> Preprocessing:
+    """Preprocessing to the network's input size with pixels in [0, 1], with a warning that this is an assumption."""
     channels, *size = input_size(model)
     warnings.warn(
-        f"the model does not say what its pictures should be: given as {' × '.join(map(str, size))} pixels in [0, 1]; "
-        f"if it was trained otherwise the map is wrong: set `preprocessing` on the model that the factory returns",
+        f"the model states no preprocessing: images of {' × '.join(map(str, size))} pixels in [0, 1] are assumed; "
+        f"if it was trained on others, the maps are wrong: set `preprocessing` on the model that the factory returns",
         PellucidWarning,
         stacklevel=2,
     )
@@ -200,7 +197,7 @@ def _worked_out(model: nn.Module) -> Preprocessing:
 
 
 def input_size(model: nn.Module) -> tuple[int, ...]:
-    """(C, *space) that the model says, or of the first input that it takes."""
+    """The input size (C, *space) that the model states, or else the first common size that it accepts."""
     stated = model_info(model).input_size
     if stated is not None:
         return stated

@@ -1,4 +1,4 @@
-"""``pellucid tune``: which precision, memory format and compiling are fastest here and leave the maps as they are."""
+"""``pellucid tune``: measure which precision, memory format and compilation explain a model fastest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import SPEC, guarded, print_json
+from pellucid.cli.console import BATCH_SIZE, CHECKPOINT, DEVICE, SPEC, WEIGHTS, guarded, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,21 +18,22 @@ if TYPE_CHECKING:
 
 
 def tune(  # a command's options are its parameters
-    spec: Annotated[str, typer.Argument(help=SPEC)],
+    spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[INPUT]…", help="Pictures to try it on; drawn ones otherwise.")
+        list[Path] | None, typer.Argument(metavar="INPUT", help="Images to measure with (default: drawn ones).")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A weights file to load.")] = None,
-    weights: Annotated[str, typer.Option(help="default (pretrained, downloaded) or none (random).")] = "none",
-    method: Annotated[str, typer.Option(help="The method whose maps are compared.")] = "gradcam",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures a pass, as for explain.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Nothing more is begun after that.")] = 60,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON list instead of the table.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
+    weights: Annotated[str, typer.Option(help=WEIGHTS)] = "none",
+    method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
+    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
+    batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this many seconds.")] = 60,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
 ) -> None:
-    """Measure precisions, memory formats and compiling on this machine, and keep the fastest for `explain --fast`.
+    """Measure precisions, memory formats and compilation on this machine, and store the fastest settings.
 
-    Kept is the fastest whose maps correlate with float32's at 0.999 or more, for this model, method and machine.
+    `pellucid explain --fast` uses them for this model and method. Settings whose heatmaps correlate with float32's
+    below 0.999 are not used.
     """
     with guarded():
         from pellucid.cli.request import chosen_device, chosen_size, prepared_model
@@ -42,10 +43,10 @@ def tune(  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
-        place = chosen_device(device)
-        runtime = Runtime(place, batch_size=chosen_size(batch_size, place))
+        resolved = chosen_device(device)
+        runtime = Runtime(resolved, batch_size=chosen_size(batch_size, resolved))
         chosen = catalogue.find(method)()
-        model = prepared_model(spec, checkpoint, weights, place)
+        model = prepared_model(spec, checkpoint, weights, resolved)
         images = _images(model, paths or [], runtime.batch_size)
         with explained_refusals(images):
             tried = list(trials(model, images, chosen, runtime, seconds))
@@ -58,7 +59,7 @@ def tune(  # a command's options are its parameters
 
 
 def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
-    """So many pictures (B, C, *space) as the model wants them: those at the paths, in turn, or drawn ones."""
+    """Images (B, C, *space), preprocessed for the model: those at the paths, repeated to ``count``, or drawn ones."""
     import torch
 
     from pellucid.cli.request import input_size, preprocessing
@@ -68,7 +69,7 @@ def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
     from pellucid.models.preprocessing import takes_volumes
     from pellucid.models.sources import model_info
     from pellucid.phantom import radiographs, volumes
-    from pellucid.run.inputs import as_volumes, inputs, opened
+    from pellucid.run.inputs import as_volumes, inputs, open_input
 
     if not paths and model_info(model).preprocessing is None:
         channels, *size = input_size(model)
@@ -76,7 +77,7 @@ def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
             return volumes(count, size).images.expand(-1, channels, -1, -1, -1).contiguous()
     if paths:
         files = inputs(paths)
-        read = [opened(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
+        read = [open_input(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
     else:
         drawn = radiographs(count, size=256).images
         read = [Image(one, one, Geometry.identity((256, 256))) for one in drawn]
@@ -84,7 +85,7 @@ def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
     each = [prepare(image).values for image in read]
     if len({one.shape for one in each}) > 1:
         raise ShapeError(
-            f"{len(each)} pictures were given to try; prepared, they differ in size: give one, or equal ones"
+            f"{len(each)} images were given; after preprocessing they differ in size: give one, or images of one size"
         )
     return torch.stack([each[index % len(each)] for index in range(count)])
 
@@ -104,17 +105,18 @@ def _show(tried: list[Trial], kept: Trial, method: str) -> None:
 
     table = Table("precision", "chan. last", "compiled", "explain", "predict", "agreement", "")
     for trial in tried:
-        how = (trial.precision, "yes" if trial.channels_last else "no", "yes" if trial.compile else "no")
+        settings = (trial.precision, "yes" if trial.channels_last else "no", "yes" if trial.compile else "no")
         if trial.error:
-            table.add_row(*how, "", "", "", trial.error)
+            table.add_row(*settings, "", "", "", trial.error)
             continue
         note = "kept" if trial is kept else "" if trial.agrees else f"below {AGREEMENT}"
-        table.add_row(*how, f"{trial.time:.2f}", f"{trial.forward:.2f}", f"{trial.agreement:.5f}", note)
+        table.add_row(*settings, f"{trial.time:.2f}", f"{trial.forward:.2f}", f"{trial.agreement:.5f}", note)
     console = Console(emoji=False)
     console.print(table)
     console.print(
-        f"Times are over float32's; agreement is the least correlation of a map with float32's. Kept for {method} of "
-        f'this model on this machine: `pellucid explain --fast`, Runtime(precision="auto").',
+        f"Times are relative to float32's; agreement is the lowest correlation of a heatmap with float32's. "
+        f"The settings kept for {method}, this model and this machine are used by `pellucid explain --fast` and "
+        f'Runtime(precision="auto").',
         markup=False,
         highlight=False,
     )

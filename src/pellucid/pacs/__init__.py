@@ -1,1 +1,1 @@
-"""Archives of medical images (PACS): what is fetched from them, and what is sent to them."""
+"""Medical image archives (PACS): fetch images from them and send results to them."""

@@ -1,4 +1,4 @@
-"""DIMSE: C-STORE to a node (PS3.4 B, PS3.7), the way of archives without DICOMweb."""
+"""DIMSE: send objects to a DICOM node with C-STORE (PS3.4 B, PS3.7), for archives without DICOMweb."""
 
 from __future__ import annotations
 
@@ -14,122 +14,128 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pellucid.errors import MissingPackageError, OptionError, TransferError
-from pellucid.pacs.dicomweb import Access
-from pellucid.pacs.pushing import patiently
+from pellucid.pacs.access import ServerAccess
 
-_SECONDS = 30
-_LONGEST_TITLE = 16
+_TIMEOUT = 30
+"""Seconds, for connecting and for each message."""
+_MAX_TITLE = 16
 _WARNING = 0xB000
-_MOST_KINDS = 128
-"""Kinds of objects that an association may be asked for (PS3.8)."""
-_PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+_MAX_CONTEXTS = 128
+"""The most presentation contexts that an association may propose (PS3.8)."""
+_UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node at a host and port, called ``called``, to which we are ``calling``. ``tls``: encrypted, and verified."""
+    """A DICOM node: host, port, and the AE titles of both sides.
+
+    ``calling`` is our AE title, ``called`` the node's. ``tls`` encrypts the connection and verifies the node.
+
+    Raises:
+        OptionError: a title is not an AE title, or certificates are given without ``tls``.
+    """
 
     host: str
     port: int
     calling: str = "PELLUCID"
     called: str = "ANY-SCP"
     tls: bool = False
-    access: Access = field(default_factory=Access)
+    access: ServerAccess = field(default_factory=ServerAccess)
 
     def __post_init__(self) -> None:
-        """Refuse titles that are none, and certificates that nobody would be shown."""
+        """Refuse invalid AE titles, and certificates that would not be used."""
         for option, title in (("--aet", self.calling), ("--aec", self.called)):
-            if not 0 < len(title.strip()) <= _LONGEST_TITLE or not title.isascii() or "\\" in title:
-                raise OptionError(f"{option} {title!r} was given; a title has 1 to 16 plain characters")
+            if not 0 < len(title.strip()) <= _MAX_TITLE or not title.isascii() or "\\" in title:
+                raise OptionError(f"{option} {title!r} was given; an AE title has 1 to {_MAX_TITLE} ASCII characters")
         if not self.tls and (self.access.certificate or self.access.ca):
-            raise OptionError("--certificate or --ca was given without --tls, which they are for: give it, too")
+            raise OptionError("--certificate or --ca was given without --tls, which alone uses them: give --tls, too")
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The node's name in messages."""
         return f"{self.called}@{self.host}:{self.port}"
 
     @contextmanager
-    def storing(self, paths: Sequence[Path], retries: int = 0) -> Iterator[Sender]:
-        """What sends files of these kinds; its association is made anew where it ended.
+    def sender(self, paths: Sequence[Path]) -> Iterator[Sender]:
+        """Associate with the node for the objects in these files; the sender associates again where that ends.
 
         Raises:
-            TransferError: the node cannot be reached, also not when asked ``retries`` times more, or does not accept.
+            TransferError: the node cannot be reached after all retries, or rejects the association.
         """
-        sender = Sender(self, sorted({kind for path in paths if (kind := _kind(path))}))
-        if sender.kinds:
-            sender.association = patiently(partial(self.associated, sender.kinds), retries)
+        sender = Sender(self, sorted({context for path in paths if (context := _context_of(path))}))
+        if sender.contexts:
+            sender.association = self.access.retried(partial(self.associate, sender.contexts))
         try:
             yield sender
         finally:
             sender.release()
 
-    def associated(self, kinds: Sequence[tuple[str, str]]) -> Any:
-        """An association for objects of these kinds.
+    def associate(self, contexts: Sequence[tuple[str, str]]) -> Any:
+        """Return an association for objects of these SOP classes and transfer syntaxes.
 
         Raises:
-            TransferError: the node cannot be reached, or does not accept.
+            TransferError: the node cannot be reached, or rejects the association.
         """
         entity = _entity()
         entity.ae_title = self.calling
-        for kind, syntax in kinds[:_MOST_KINDS]:
-            entity.add_requested_context(kind, list(dict.fromkeys([syntax, *_PLAIN])))
-        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _SECONDS
-        secured = (_context(self.access), self.host) if self.tls else None
+        for sop_class, syntax in contexts[:_MAX_CONTEXTS]:
+            entity.add_requested_context(sop_class, list(dict.fromkeys([syntax, *_UNCOMPRESSED])))
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _TIMEOUT
+        secured = (_tls_context(self.access), self.host) if self.tls else None
         try:
             association = entity.associate(self.host, self.port, ae_title=self.called, tls_args=secured)
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise TransferError(f"{self.name}: it cannot be reached ({reason})", retry=True) from None
+            raise TransferError(f"{self.name}: the node cannot be reached ({reason})", retry=True) from None
         if not association.is_established:
-            refused = association.is_rejected
-            reason = "it does not accept us: check --aet and --aec" if refused else "it cannot be reached"
-            raise TransferError(f"{self.name}: {reason}", retry=not refused)
+            rejected = association.is_rejected
+            reason = "it rejects the association: check --aet and --aec" if rejected else "the node cannot be reached"
+            raise TransferError(f"{self.name}: {reason}", retry=not rejected)
         return association
 
 
 @dataclass
 class Sender:
-    """What sends objects to a node, of these kinds (SOP classes and transfer syntaxes)."""
+    """Sends objects to a node; ``contexts`` are the SOP classes and transfer syntaxes to associate for."""
 
     node: Node
-    kinds: Sequence[tuple[str, str]]
+    contexts: Sequence[tuple[str, str]]
     association: Any = None
 
     def store(self, path: Path) -> None:
-        """Store a file's object.
+        """Store the object in a DICOM file (C-STORE).
 
         Raises:
-            TransferError: the node cannot be reached, does not take it, or is gone.
+            TransferError: the file is broken, or the node cannot be reached, rejects it or ends the association.
         """
-        if _kind(path) is None:
-            raise TransferError(f"{path.name}: it is a broken DICOM file")
+        if _context_of(path) is None:
+            raise TransferError(f"{path.name}: the DICOM file is broken")
         if self.association is None or not self.association.is_established:
-            self.association = self.node.associated(self.kinds)
+            self.association = self.node.associate(self.contexts)
         name = self.node.name
         try:
             status = self.association.send_c_store(path)
         except (RuntimeError, ValueError, AttributeError) as error:
-            gone = not self.association.is_established
-            kind = "the association ended" if gone else f"it does not take such an object ({type(error).__name__})"
-            raise TransferError(f"{name}: {path.name}: {kind}", retry=gone) from None
+            ended = not self.association.is_established
+            reason = "the association ended" if ended else f"the node rejects such objects ({type(error).__name__})"
+            raise TransferError(f"{name}: {path.name}: {reason}", retry=ended) from None
         code = status.get("Status")
         if code is None:
-            raise TransferError(f"{name}: {path.name}: it did not answer, or ended the association", retry=True)
+            raise TransferError(f"{name}: {path.name}: the node did not respond, or ended the association", retry=True)
         if code != 0 and code & 0xF000 != _WARNING:
-            raise TransferError(f"{name}: it does not take {path.name} (status {code:#06x})")
+            raise TransferError(f"{name}: the node rejects {path.name} (status {code:#06x})")
 
     def release(self) -> None:
-        """End the association, if there is one."""
+        """Release the association, if there is one."""
         if self.association is not None and self.association.is_established:
             self.association.release()
 
 
-def node(address: str, calling: str, called: str, tls: bool, access: Access) -> Node:
-    """What HOST:PORT means.
+def parse_node(address: str, calling: str, called: str, tls: bool, access: ServerAccess) -> Node:
+    """Parse HOST:PORT into a node with these AE titles.
 
     Raises:
-        OptionError: it means nothing.
+        OptionError: the address has another form.
     """
     host, colon, port = address.rpartition(":")
     if not colon or not host or not port.isdecimal() or not 0 < int(port) < 2**16:
@@ -137,23 +143,23 @@ def node(address: str, calling: str, called: str, tls: bool, access: Access) -> 
     return Node(host.strip("[]"), int(port), calling, called, tls, access)
 
 
-def _kind(path: Path) -> tuple[str, str] | None:
-    """What a file holds, and how; None of a broken one."""
+def _context_of(path: Path) -> tuple[str, str] | None:
+    """The SOP class and transfer syntax of a file; None for a broken one."""
     try:
         meta = dcmread(path, stop_before_pixels=True).file_meta
         return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-    except Exception:  # a broken file's
+    except Exception:  # a broken file may raise anything
         return None
 
 
-def _context(access: Access) -> ssl.SSLContext:
+def _tls_context(access: ServerAccess) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if access.ca is None else str(access.ca))
         if access.certificate is not None:
             context.load_cert_chain(access.certificate, access.key)
     except (OSError, ValueError):
         raise OptionError(
-            "--ca, --certificate or --key was given; it is no certificate, or no key of it (PEM)"
+            "--ca, --certificate or --key was given; it is not a certificate (PEM), or not the certificate's key"
         ) from None
     return context
 

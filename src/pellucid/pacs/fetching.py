@@ -1,4 +1,4 @@
-"""Fetching pictures to explain: a folder a series, in the order of their numbers."""
+"""Fetch images from an archive into a folder: one subfolder per series, in the order of the instance numbers."""
 
 from __future__ import annotations
 
@@ -11,54 +11,53 @@ from pydicom import Dataset, dcmread
 
 from pellucid.errors import OptionError, TransferError
 from pellucid.export.writing import write
-from pellucid.pacs.dicomweb import Place, explained
-from pellucid.pacs.pushing import patiently
+from pellucid.pacs.dicomweb import Resource, one_line_errors
 
 
-def fetched(place: Place, folder: Path, retries: int, wait: float = 1.0) -> Iterator[Path]:
-    """Fetch a place's pictures into a folder: series-1/0001.dcm, …. What is there already is not fetched again.
+def fetch(resource: Resource, folder: Path) -> Iterator[Path]:
+    """Fetch the images of a resource into a folder, and yield the files: series-1/0001.dcm, ….
+
+    A file that was already fetched is not fetched again.
 
     Raises:
-        TransferError: the server cannot be reached, or does not give one.
-        OptionError: the folder holds other pictures, which would be taken for these.
+        TransferError: the server cannot be reached, or does not return an image.
+        OptionError: the folder holds images of another study, which would be explained as if they were of this one.
     """
-    listed = patiently(place.instances, retries, wait)
-    _check_own(folder, {instance for _, instance in listed})
+    access = resource.server.access
+    listed = access.retried(resource.instances)
+    _check_no_other_study(folder, {instance for _, instance in listed})
     series: dict[str, int] = {}
     counts: dict[str, int] = {}
     for uid, instance in listed:
         number = series.setdefault(uid, len(series) + 1)
         counts[uid] = counts.get(uid, 0) + 1
         path = folder / f"series-{number}" / f"{counts[uid]:04}.dcm"
-        if not _is(path, instance):
-            made = patiently(partial(place.retrieve, uid, instance), retries, wait)
-            write(path.parent, {path.name: _packed(place, made, instance)}, overwrite=True)
+        if _instance_uid(path) != instance:
+            dataset = access.retried(partial(resource.retrieve, uid, instance))
+            write(path.parent, {path.name: _encoded(resource, dataset, instance)}, overwrite=True)
         yield path
 
 
-def _check_own(folder: Path, instances: set[str]) -> None:
-    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
-        if _instance(path) not in (None, *instances):
-            raise OptionError(f"--download {folder} was given; {path} is of another study: name a folder of its own")
+def _check_no_other_study(folder: Path, instances: set[str]) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if _instance_uid(path) not in (None, *instances):
+            raise OptionError(f"--download {folder} was given; {path} is of another study: choose another folder")
 
 
-def _is(path: Path, instance: str) -> bool:
-    """Whether a file holds an instance."""
-    return _instance(path) == instance
-
-
-def _instance(path: Path) -> str | None:
-    """Which instance a file holds; None where it is not there, or half of one."""
+def _instance_uid(path: Path) -> str | None:
+    """The SOP Instance UID of a file; None where the file does not exist or is incomplete."""
     try:
         return str(dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-    except Exception:  # of whatever was left there
+    except Exception:  # an interrupted run may have left anything
         return None
 
 
-def _packed(place: Place, made: Dataset, instance: str) -> bytes:
-    if made.get("SOPInstanceUID") != instance:
-        raise TransferError(f"{place.server.url}: it gave another object than was asked for")
+def _encoded(resource: Resource, dataset: Dataset, instance: str) -> bytes:
+    """The dataset as a DICOM file; refused where it is not the instance that was requested."""
+    url = resource.server.url
+    if dataset.get("SOPInstanceUID") != instance:
+        raise TransferError(f"{url}: it returned another object than the one requested")
     buffer = io.BytesIO()
-    with explained(place.server.url):
-        made.save_as(buffer, enforce_file_format=True)
+    with one_line_errors(url):
+        dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

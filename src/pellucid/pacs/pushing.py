@@ -1,30 +1,28 @@
-"""Sending results: each once, again where a server is busy, and from where it ended where it was interrupted."""
+"""Send results to an archive: each file once, continuing where an interrupted run stopped."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from pellucid.errors import ImageError, TransferError
 from pellucid.export.writing import write
 from pellucid.io.dicom import says_dicom
 from pellucid.io.refusal import digest
+from pellucid.pacs.access import ServerAccess
 
-Answer = TypeVar("Answer")
 LEDGER = ".pellucid-pushed.json"
-"""In the folder that is sent: what was taken by which server, by digests."""
+"""The ledger's file in the folder that is sent: the digests of what each server accepted."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one file."""
+    """The outcome for one file: sent, skipped because it was sent before, or failed."""
 
     path: Path
     skipped: bool = False
@@ -32,7 +30,7 @@ class Sent:
 
 
 def objects(folder: Path) -> list[Path]:
-    """The DICOM files below a folder, in order.
+    """The DICOM files below a folder, sorted.
 
     Raises:
         ImageError: there are none.
@@ -43,21 +41,21 @@ def objects(folder: Path) -> list[Path]:
     except OSError as error:
         raise ImageError(f"{folder}: cannot be read ({error.strerror or error})") from None
     if not found:
-        raise ImageError(f"{folder}: no DICOM object was found there: write some with --export sc,seg,pm,sr")
+        raise ImageError(f"{folder}: no DICOM object was found; write some with a DICOM format of --export, such as sc")
     return found
 
 
 @dataclass
 class Ledger:
-    """What a server has taken of a folder's files; kept in the folder, without a word of what they hold."""
+    """The files of a folder that a server accepted. The ledger is kept in the folder and holds digests only."""
 
     folder: Path
     server: str
-    taken: dict[str, list[str]] = field(default_factory=dict)
+    accepted: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, server: str) -> Ledger:
-        """What was kept; a file that is broken is as good as none."""
+        """Read a folder's ledger; a missing or broken file is an empty ledger."""
         folder = folder.parent if folder.is_file() else folder
         kept: dict[str, list[str]] = {}
         with suppress(OSError, ValueError):
@@ -66,51 +64,36 @@ class Ledger:
                 kept = found
         return cls(folder, server, kept)
 
-    def has(self, mark: str) -> bool:
-        """Whether the server has taken a file of this digest."""
-        return mark in self.taken.get(self._name, [])
+    def has(self, file_digest: str) -> bool:
+        """Whether the server accepted a file with this digest."""
+        return file_digest in self.accepted.get(self._key, [])
 
-    def add(self, mark: str) -> None:
-        """Note that it has."""
-        self.taken.setdefault(self._name, []).append(mark)
-        write(self.folder, {LEDGER: json.dumps(self.taken, indent=1).encode()}, overwrite=True)
+    def add(self, file_digest: str) -> None:
+        """Record that the server accepted a file with this digest."""
+        self.accepted.setdefault(self._key, []).append(file_digest)
+        write(self.folder, {LEDGER: json.dumps(self.accepted, indent=1).encode()}, overwrite=True)
 
     @property
-    def _name(self) -> str:
+    def _key(self) -> str:
         return hashlib.sha256(self.server.encode()).hexdigest()[:16]
 
 
-def pushed(
-    paths: Sequence[Path], store: Callable[[Path], None], ledger: Ledger, retries: int, wait: float = 1.0
-) -> Iterator[Sent]:
-    """Send files one after the other; what was sent before is left out.
+def push(paths: Sequence[Path], store: Callable[[Path], None], ledger: Ledger, access: ServerAccess) -> Iterator[Sent]:
+    """Send files one after the other with ``store``, and yield each outcome; what was sent before is skipped.
 
-    Where a server is busy or cannot be reached it is asked ``retries`` times more, after ``wait`` seconds, twice that,
-    and so on; then no more is sent.
+    Where a server stays busy or unreachable after all retries, nothing more is sent.
     """
     for path in paths:
-        mark = digest(path)
-        if ledger.has(mark):
+        file_digest = digest(path)
+        if ledger.has(file_digest):
             yield Sent(path, skipped=True)
             continue
         try:
-            patiently(partial(store, path), retries, wait)
+            access.retried(partial(store, path))
         except TransferError as error:
             yield Sent(path, error=error)
             if error.retry:
-                return  # it is away
+                return  # the server is unreachable for the other files as well
         else:
-            ledger.add(mark)
+            ledger.add(file_digest)
             yield Sent(path)
-
-
-def patiently(ask: Callable[[], Answer], retries: int, wait: float = 1.0) -> Answer:
-    """Ask, and again where waiting may help."""
-    for attempt in range(retries):
-        try:
-            return ask()
-        except TransferError as error:
-            if not error.retry:
-                raise
-        time.sleep(wait * 2**attempt)
-    return ask()

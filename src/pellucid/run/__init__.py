@@ -1,1 +1,1 @@
-"""Where a model becomes a probe: explaining, and the published attack."""
+"""Run explanations: of tensors in memory, of single images, and of whole folders of files."""

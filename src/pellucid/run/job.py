@@ -1,7 +1,7 @@
-"""Explaining files: read, prepare, explain in batches, write. One bad file is told of, and the rest go on.
+"""Explain files: read, prepare, explain in batches, write. An error in one file is reported, and the rest go on.
 
-Threads read and write while the model explains. What takes long of it (decoding, drawing, compressing) lets other
-threads run; processes would have to be started, and sent the pictures.
+Threads read and write while the model explains. Threads suffice, since the slow steps (decoding, drawing, compressing)
+release the interpreter lock; processes would have to be started and sent the images.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from pellucid.errors import (
 from pellucid.io.refusal import refused
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.run.explain import Explainer
-from pellucid.run.inputs import Input, opened
+from pellucid.run.inputs import Input, open_input
 from pellucid.run.prefetch import Bounds, Prefetcher
 from pellucid.run.refusing import explained_refusals
-from pellucid.run.results import Outcome, Picture, Results
+from pellucid.run.results import Outcome, ReadImage, Results
 
-_Read = Picture | Outcome
-"""A picture, or what became of a file that holds none."""
+_Read = ReadImage | Outcome
+"""An image, or the outcome of a file that could not be read."""
 _Task = Callable[[], Outcome]
-_MOST_NUMBERS = 2**26
-"""Numbers of a batch's pictures, 256 MiB: large ones go through in smaller batches."""
+_MAX_VALUES = 2**26
+"""The most values in a batch's images, 256 MiB: larger images go through in smaller batches."""
 _WORKERS = max(2, min(8, os.cpu_count() or 1))
 
 
@@ -62,31 +62,34 @@ class Job:
     frame: int | None = None
 
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
-        """Explain files, a batch at a time, in their order; an outcome each.
+        """Explain files in batches, and yield an outcome per file, in order.
 
-        What would be the same for every file (a class or layer that the model does not have, say) ends the run.
-        Python's filters of warnings are the whole process's: who calls this sets them, as the readers do not.
+        Errors that every file would raise (a class or layer that the model does not have) end the run. Python's
+        warning filters belong to the whole process, so the caller sets them; the reading threads do not.
+
+        Raises:
+            PellucidError: an error of the request, not of a file.
         """
         pool = ThreadPoolExecutor(_WORKERS)
         try:
-            bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MOST_NUMBERS)
-            pictures = Prefetcher(pool, self._read, files, _weight, bounds)
+            bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MAX_VALUES)
+            images = Prefetcher(pool, self._read, files, _weight, bounds)
             writing: list[Future[Outcome]] = []
-            for batch in self._batches(pictures):
+            for batch in self._batches(images):
                 tasks = self._tasks(batch)
-                # One batch's maps are held while they are written, and one's while they are computed.
-                yield from _results(writing)
+                # The maps of two batches are held at most: one is written while the next is computed.
+                yield from _finished(writing)
                 pairs = zip(batch, tasks, strict=True)
-                writing = [pool.submit(_last, task, partial(pictures.release, read)) for read, task in pairs]
-            yield from _results(writing)
+                writing = [pool.submit(_then, task, partial(images.release, read)) for read, task in pairs]
+            yield from _finished(writing)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _batches(self, pictures: Iterable[_Read]) -> Iterator[list[_Read]]:
+    def _batches(self, images: Iterable[_Read]) -> Iterator[list[_Read]]:
         batch: list[_Read] = []
-        for picture in pictures:
-            batch.append(picture)
-            if len(batch) == self.runtime.batch_size or sum(map(_weight, batch)) > _MOST_NUMBERS:
+        for image in images:
+            batch.append(image)
+            if len(batch) == self.runtime.batch_size or sum(map(_weight, batch)) > _MAX_VALUES:
                 yield batch
                 batch = []
         if batch:
@@ -94,61 +97,63 @@ class Job:
 
     def _read(self, file: Input) -> _Read:
         try:
-            image = opened(file, self.window, self.frame)
+            image = open_input(file, self.window, self.frame)
             self._check(file, image)
-            return Picture(file, self.preprocessing(image))
+            return ReadImage(file, self.preprocessing(image))
         except (ImageError, ShapeError) as error:
             return Outcome(file.path, error=error)
 
     def _check(self, file: Input, image: Image) -> None:
-        """Refuse a volume for a model of pictures, and the other way round."""
+        """Refuse a volume for a 2-D model, and a 2-D image for a model of volumes."""
         slices = image.pixels.shape[1] if image.pixels.ndim == 4 else 0
         if slices and not takes_volumes(self.model):
             cure = "give --as files" if file.slices else "give --frame"
-            raise refused(file.path, f"it is a volume of {slices} slices, and the model takes pictures: {cure}")
+            raise refused(file.path, f"it is a volume of {slices} slices, and the model takes 2-D images: {cure}")
         if not slices and takes_volumes(self.model):
-            raise refused(file.path, "it is a picture, and the model takes volumes: give a folder of slices, or NIfTI")
+            raise refused(
+                file.path, "it is a 2-D image, and the model takes volumes: give a folder of slices, or NIfTI"
+            )
 
     def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
-        """Explain a batch, pictures of one shape at a time; what is left to do for each of its files."""
-        groups: dict[torch.Size, list[Picture]] = {}
+        """Explain a batch, grouped by the images' shape; return a task per file that writes its results."""
+        groups: dict[torch.Size, list[ReadImage]] = {}
         for one in batch:
-            if isinstance(one, Picture):
+            if isinstance(one, ReadImage):
                 groups.setdefault(one.image.values.shape, []).append(one)
-        tasks = {shape: iter(self._explained(group)) for shape, group in groups.items()}
-        return [next(tasks[one.image.values.shape]) if isinstance(one, Picture) else one.itself for one in batch]
+        tasks = {shape: iter(self._group_tasks(group)) for shape, group in groups.items()}
+        return [next(tasks[one.image.values.shape]) if isinstance(one, ReadImage) else one.itself for one in batch]
 
-    def _explained(self, group: Sequence[Picture]) -> list[_Task]:
+    def _group_tasks(self, group: Sequence[ReadImage]) -> list[_Task]:
         try:
-            batch = torch.stack([picture.image.values for picture in group])
+            batch = torch.stack([read.image.values for read in group])
             with explained_refusals(batch):
                 found = [self._explainer(method)(batch, self.targets) for method in self.methods]
-        except _OF_THE_REQUEST:
+        except _REQUEST_ERRORS:
             raise
         except PellucidError as error:
-            return [partial(Outcome, picture.file.path, error=error) for picture in group]
-        return [partial(self.results.write, picture, index, found) for index, picture in enumerate(group)]
+            return [partial(Outcome, read.file.path, error=error) for read in group]
+        return [partial(self.results.write, read, index, found) for index, read in enumerate(group)]
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
         return Explainer(self.model, method, layers=layers, fuse=self.fuse, classes=self.classes, runtime=self.runtime)
 
 
-_OF_THE_REQUEST = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
+_REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
 
 
 def _weight(read: _Read) -> int:
-    """How many numbers a picture holds."""
-    return read.image.original.pixels.numel() + read.image.values.numel() if isinstance(read, Picture) else 0
+    """The number of values that an image holds; 0 for an outcome."""
+    return read.image.original.pixels.numel() + read.image.values.numel() if isinstance(read, ReadImage) else 0
 
 
-def _last(task: _Task, after: Callable[[], None]) -> Outcome:
-    """A task, and what is to be done after it."""
+def _then(task: _Task, after: Callable[[], None]) -> Outcome:
+    """Run a task, and ``after`` in any case."""
     try:
         return task()
     finally:
         after()
 
 
-def _results(writing: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
+def _finished(writing: Iterable[Future[Outcome]]) -> Iterator[Outcome]:
     return (future.result() for future in writing)

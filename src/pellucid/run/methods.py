@@ -1,4 +1,4 @@
-"""``available_methods``: the names that ``explain(method=…)`` takes."""
+"""``available_methods``: the names that ``explain(method=…)`` accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that is done before it is asked for: in threads, in order, as far ahead as memory allows."""
+"""Prefetching: process items in threads ahead of their use, in order, within a memory bound."""
 
 from __future__ import annotations
 
@@ -10,44 +10,49 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far ahead: answers that wait, pieces in work at a time, and what all that were not released may weigh."""
+    """How far ahead to work.
+
+    ``waiting``: results that nobody has taken yet. ``working``: items that are processed at a time. ``weight``: the
+    total weight of all results that were not released, beyond which no item is begun.
+    """
 
     waiting: int
     working: int
     weight: int
 
 
-class Prefetcher(Generic[Item, Answer]):
-    """What ``work`` makes of each of ``items``, in their order, worked out before it is asked for.
+class Prefetcher(Generic[Item, Result]):
+    """Iterates over ``work(item)`` for each of ``items``, in order, computed ahead of time.
 
-    For whoever asks, a piece is begun whatever the others weigh: nobody waits for what will never come. So all that
-    are held weigh at most ``bounds.weight``, what is in work, and what the asker holds.
+    ``next`` begins an item whatever the weight of the results that are held, so that it never waits forever. The
+    results that exist at a time therefore weigh at most ``bounds.weight``, plus those in work, plus those that the
+    consumer holds.
     """
 
     def __init__(
         self,
         pool: Executor,
-        work: Callable[[Item], Answer],
+        work: Callable[[Item], Result],
         items: Iterable[Item],
-        weigh: Callable[[Answer], int],
+        weigh: Callable[[Result], int],
         bounds: Bounds,
     ) -> None:
         self._pool, self._work, self._items, self._weigh, self._bounds = pool, work, iter(items), weigh, bounds
-        self._waiting: deque[Future[Answer]] = deque()
+        self._waiting: deque[Future[Result]] = deque()
         self._working = self._weight = 0
         self._lock = threading.RLock()
 
-    def __iter__(self) -> Prefetcher[Item, Answer]:
-        """Itself."""
+    def __iter__(self) -> Prefetcher[Item, Result]:
+        """The prefetcher itself."""
         return self
 
-    def __next__(self) -> Answer:
-        """The next answer; what ``work`` raised for it is raised here."""
+    def __next__(self) -> Result:
+        """The next result; an error that ``work`` raised for it is raised here."""
         with self._lock:
             if not self._waiting and not self._begin():
                 raise StopIteration
@@ -55,35 +60,35 @@ class Prefetcher(Generic[Item, Answer]):
             self._fill()
         return first.result()
 
-    def release(self, answer: Answer) -> None:
-        """Say that an answer is of no more use; from any thread."""
+    def release(self, result: Result) -> None:
+        """Release a result that is no longer needed; from any thread."""
         with self._lock:
-            self._weight -= self._weigh(answer)
+            self._weight -= self._weigh(result)
             self._fill()
 
     def _fill(self) -> None:
-        """Begin what may be begun."""
+        """Begin items until a bound is reached."""
         bounds = self._bounds
         while len(self._waiting) < bounds.waiting and self._working < bounds.working and self._weight < bounds.weight:
             if not self._begin():
                 return
 
     def _begin(self) -> bool:
-        """Begin the next piece, if one is left."""
+        """Begin the next item, and return whether there was one."""
         for item in self._items:
             self._working += 1
-            self._waiting.append(self._pool.submit(self._worked, item))
+            self._waiting.append(self._pool.submit(self._run, item))
             return True
         return False
 
-    def _worked(self, item: Item) -> Answer:
+    def _run(self, item: Item) -> Result:
         weight = 0
         try:
-            answer = self._work(item)
-            weight = self._weigh(answer)
+            result = self._work(item)
+            weight = self._weigh(result)
         finally:
             with self._lock:
                 self._working -= 1
                 self._weight += weight
                 self._fill()
-        return answer
+        return result

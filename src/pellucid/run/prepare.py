@@ -1,4 +1,4 @@
-"""``prepare``: a picture as a model wants it."""
+"""``prepare``: preprocess an image for a model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pellucid.models.sources import model_info
 
 
 def prepare(model: nn.Module, image: Image) -> Image:
-    """The picture as ``model`` was trained to see it: ``prepared.values`` (C, *space) is what to explain.
+    """Preprocess an image as in the model's training; ``prepared.values`` (C, *space) is the input to explain.
 
-    Colour, size and normalisation are what timm, torchvision or the model's own ``preprocessing`` say, and are
-    recorded in ``provenance``; ``geometry`` leads back to the original pixels, which is where
-    ``pellucid.overlay(explanation, prepared)`` draws. ``SourceError`` where nothing is known of the model:
-    then prepare the pictures as its training did.
+    Colour, size and normalisation come from timm, torchvision or the model's own ``preprocessing``, and are recorded
+    in ``provenance``. ``geometry`` maps back to the original pixels, on which
+    ``pellucid.overlay(explanation, prepared)`` draws.
+
+    Raises:
+        SourceError: the model's preprocessing is not known; preprocess the images as in its training.
     """
     preprocessing = model_info(model).preprocessing
     if preprocessing is None:
         raise SourceError(
-            "prepare(model, image) was asked for; the model does not say what its pictures should be: set its "
-            "`preprocessing` and load it with load_model, or prepare the pictures as its training did"
+            "prepare(model, image) was called; the model states no preprocessing: set its `preprocessing` and load it "
+            "with load_model, or preprocess the images as in its training"
         )
     return preprocessing(image)

@@ -1,4 +1,4 @@
-"""What a network raises on pictures that it does not take, said in one line."""
+"""Turn the errors that networks raise for unsuitable images into errors of one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
 
 @contextmanager
 def explained_refusals(batch: Tensor) -> Iterator[None]:
-    """``OutputError`` for what networks raise on pictures of a size or with channels that they do not take."""
+    """Raise ``OutputError`` for any error of a network, such as for images of an unsuitable size."""
     try:
         yield
     except PellucidError:
@@ -23,4 +23,4 @@ def explained_refusals(batch: Tensor) -> Iterator[None]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         cure = "take a smaller --batch-size" if is_out_of_memory(error) else "check its preprocessing"
         shape = tuple(batch.shape[1:])
-        raise OutputError(f"the model failed on pictures of shape {shape} ({reason}): {cure}") from error
+        raise OutputError(f"the model failed on images of shape {shape} ({reason}): {cure}") from error

@@ -1,4 +1,4 @@
-"""What is written of a picture's explanations, and what came of it."""
+"""Write the results of one image, and report the outcome."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.provenance import digest
+from pellucid.core.style import Style
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export import Case, exported
 from pellucid.export.metadata import metadata
@@ -22,8 +23,8 @@ from pellucid.run.inputs import Input
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A file as it was read and prepared."""
+class ReadImage:
+    """An input file with its image, read and preprocessed."""
 
     file: Input
     image: Image
@@ -31,76 +32,77 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file, without its maps: of a long run, only this is kept."""
+    """The outcome for one file. It holds no maps, as a long run keeps all outcomes."""
 
     path: Path
     predicted: int = -1
     name: str = ""
-    """The predicted class's name; its number where names are not known."""
+    """The name of the predicted class; its index where names are not known."""
     confidence: float = math.nan
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What each method looked at."""
+    """The layers that each method used."""
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
-    """Why objects that were asked for could not be made of this file; the others were."""
+    """Why some requested formats could not be written for this file; the others were."""
     error: PellucidError | None = None
 
     def itself(self) -> Outcome:
-        """The outcome, as a task that is done."""
+        """The outcome itself, as a task that is already done."""
         return self
 
 
 @dataclass(frozen=True)
 class Results:
-    """Where results go, and what is written and drawn.
+    """The settings for writing results.
 
-    ``facts`` are what the metadata say of the model; with ``keep_identity`` they say whom a DICOM file shows.
+    ``output`` is the folder, ``formats`` are the names of exporters. ``facts`` describe the model in the metadata.
+    With ``keep_identity`` the metadata name the patient and study of a DICOM file.
     """
 
     output: Path
     formats: Sequence[str] = ("png",)
-    alpha: float = 0.5
-    colormap: str = "jet"
+    style: Style = field(default_factory=Style)
     overwrite: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     keep_identity: bool = False
 
-    def write(self, picture: Picture, index: int, found: Sequence[Explanation]) -> Outcome:
-        """Write all results of a picture, the image ``index`` of what was ``found`` by each method, or none."""
+    def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
+        """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
         files: dict[str, bytes] = {}
         refused: list[ExportError] = []
-        for explanation in found:
-            name = "_".join([picture.file.place.name, *([explanation.method] if len(found) > 1 else [])])
+        style = self.style
+        for explanation in explanations:
+            name = "_".join([read.file.stem.name, *([explanation.method] if len(explanations) > 1 else [])])
             one = explanation.one(index)
-            case = Case(name, picture.image, one, self.alpha, self.colormap, self.facts, self.keep_identity)
+            case = Case(name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity)
             own, why = exported(case, self.formats)
-            files |= own | metadata(case, str(picture.file.path), own)
+            files |= own | metadata(case, str(read.file.path), own)
             refused += why
-        path, folder = picture.file.path, self.output / picture.file.place.parent
+        path, folder = read.file.path, self.output / read.file.stem.parent
         try:
             write(folder, files, self.overwrite)
         except PellucidError as error:
             return Outcome(path, error=error)
-        chances = found[0].probabilities[index]
-        predicted = int(chances.argmax())
+        probabilities = explanations[0].probabilities[index]
+        predicted = int(probabilities.argmax())
         return Outcome(
             path,
             predicted,
-            found[0].class_name(predicted),
-            float(chances[predicted]),
-            {explanation.method: explanation.layers for explanation in found},
+            explanations[0].class_name(predicted),
+            float(probabilities[predicted]),
+            {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
-            (*_warnings(found, index), *_burned_in(picture.image)),
+            (*_warnings(explanations, index), *_burned_in(read.image)),
             tuple(map(str, refused)),
         )
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
-    """What results say of their model: what it was asked for as, and which weights it has."""
+    """What results record of their model: its specification, and the digest of its weights."""
     info = model_info(model)
-    told = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
-    return told | {"weights_sha256": digest(model)}
+    stated = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
+    return stated | {"weights_sha256": digest(model)}
 
 
 def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
@@ -115,12 +117,12 @@ def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
 
 def _burned_in(image: Image) -> Iterator[str]:
     if any(str(one.header.get("BurnedInAnnotation") or "") == "YES" for one in image.original.instances):
-        yield "the file says that its pixels name the patient (Burned In Annotation), and so do pictures made of it"
+        yield "the file states that its pixels name the patient (Burned In Annotation); images made from it do, too"
 
 
 _REMEDIES = {
-    "all evidence negative": "nothing in the picture speaks for this class; try --target predicted; "
-    "the negative evidence itself is kept by --method hirescam --export npz",
-    "constant": "the layer does not tell places apart; try another --layer, and check that the weights were loaded",
-    "not finite": "the picture or the weights hold values that are no numbers; check both, and the precision",
+    "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
+    "--method hirescam --export npz keeps the negative evidence",
+    "constant": "the layer gives every position the same value; try another --layer, and check the weights",
+    "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }

@@ -1,4 +1,4 @@
-"""What was found to be the fastest runtime for a model, a method and a machine: kept in a file, used by "auto"."""
+"""The tuned runtime of a model, method and machine: stored in a cache file, used by ``precision="auto"``."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from pellucid.models.session.replica import Stamp, reference, stamp
 from pellucid.models.session.session import unwrapped
 
 AGREEMENT = 0.999
-"""The least correlation of each heatmap with float32's at which a runtime may be used."""
+"""The lowest correlation of each heatmap with float32's at which a runtime may be used."""
 _DIGESTS: WeakKeyDictionary[nn.Module, tuple[Stamp, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A runtime that was tried.
+    """A runtime that was measured.
 
-    ``time``: an explanation's over float32's; ``forward``: a prediction's over float32's. ``agreement``: the least
-    correlation of an image's heatmap with float32's. ``error``: why there are none of these.
+    ``time`` and ``forward`` are the times of an explanation and of a prediction, relative to float32's. ``agreement``
+    is the lowest correlation of an image's heatmap with float32's. ``error`` is the reason where nothing could be
+    measured.
     """
 
     precision: str
@@ -45,16 +46,16 @@ class Trial:
 
     @property
     def agrees(self) -> bool:
-        """Whether its maps are float32's."""
+        """Whether the heatmaps agree with float32's."""
         return self.agreement >= AGREEMENT
 
     def applied(self, runtime: Runtime) -> Runtime:
-        """A runtime with this precision, memory format and compiling."""
+        """The runtime with this trial's precision, memory format and compilation."""
         return replace(runtime, precision=self.precision, channels_last=self.channels_last, compile=self.compile)
 
 
 def resolved(model: nn.Module, method: Method, runtime: Runtime) -> tuple[Runtime, Trial | None]:
-    """A runtime whose precision is known: of "auto" what was remembered, else float32."""
+    """Resolve the precision "auto": to the stored trial and its runtime, or to float32 where nothing is stored."""
     if runtime.precision != AUTO:
         return runtime, None
     trial = remembered(model, method, runtime)
@@ -62,7 +63,7 @@ def resolved(model: nn.Module, method: Method, runtime: Runtime) -> tuple[Runtim
 
 
 def remember(model: nn.Module, method: Method, runtime: Runtime, trial: Trial) -> Path:
-    """Keep a trial for "auto": for a model of these weights, this method, and machines like this one."""
+    """Store a trial for "auto", for models with these weights, this method, and machines like this one."""
     path = _file(model, method, runtime)
     facts = asdict(trial) | {"method": method.name, "machine": machine(model, runtime)}
     write(path.parent, {path.name: json.dumps(facts, indent=2).encode()}, overwrite=True)
@@ -70,18 +71,18 @@ def remember(model: nn.Module, method: Method, runtime: Runtime, trial: Trial) -
 
 
 def remembered(model: nn.Module, method: Method, runtime: Runtime) -> Trial | None:
-    """What was kept; None where nothing was, or nothing that agrees."""
-    with suppress(OSError, ValueError, KeyError, TypeError):  # a file that is broken is as good as none
+    """The stored trial; None where there is none, or its heatmaps do not agree."""
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a broken file counts as none
         facts = json.loads(_file(model, method, runtime).read_text(encoding="utf-8"))
         time, forward, agreement = (float(facts[name]) for name in ("time", "forward", "agreement"))
-        ways = facts["channels_last"] is True, facts["compile"] is True
-        trial = Trial(facts["precision"], *ways, time, forward, agreement)
+        flags = facts["channels_last"] is True, facts["compile"] is True
+        trial = Trial(facts["precision"], *flags, time, forward, agreement)
         return trial if trial.agrees and trial.precision in PRECISIONS else None
     return None
 
 
 def machine(model: nn.Module, runtime: Runtime) -> dict[str, str]:
-    """What a figure depends on besides the model."""
+    """The properties of this machine and its software that the measured times depend on."""
     device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
     gpu = device.type == "cuda"
     return {
@@ -99,7 +100,7 @@ def _file(model: nn.Module, method: Method, runtime: Runtime) -> Path:
 
 
 def _digest(model: nn.Module) -> str:
-    """The digest of a model's weights, worked out again when they change."""
+    """The digest of a model's weights, cached until they change."""
     model = unwrapped(model)
     now = stamp(model)
     if _DIGESTS.get(model, (None, ""))[0] != now:

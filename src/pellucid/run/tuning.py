@@ -1,4 +1,4 @@
-"""Trying runtimes on this machine: how fast they are, and whether their maps are float32's."""
+"""Measure runtimes on this machine: their speed, and whether their heatmaps agree with float32's."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from pellucid.run.tuned import Trial
 
 _REPEATS = 3
 _COMPILED = 2
-"""So many of the fastest are tried compiled as well."""
+"""The number of the fastest runtimes that are also measured compiled."""
 
 
 def trials(model: nn.Module, images: Tensor, method: Method, runtime: Runtime, seconds: float) -> Iterator[Trial]:
-    """Try what there is, float32 first; none is begun after so many seconds.
+    """Measure all runtimes, float32 first; none is begun after ``seconds``.
 
-    Compiling takes longest, so it is tried last, of what is fastest without.
+    Compilation takes longest, so only the fastest runtimes are compiled, at the end.
     """
     end = time.monotonic() + seconds
-    tries = _Tries(model, images, method, runtime)
-    yield tries.first
-    done = [tries.first]
+    measure = _Measurement(model, images, method, runtime)
+    yield measure.first
+    done = [measure.first]
     device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
     precisions = ("float32", "bfloat16") if device.type == "cpu" else ("float32", "bfloat16", "float16")
     eager = [Trial(name, last, compile=False) for name, last in itertools.product(precisions, (False, True))]
     for trial in eager[1:]:
         if time.monotonic() < end:
-            done.append(tries.measured(trial))
+            done.append(measure.measured(trial))
             yield done[-1]
     for trial in sorted((trial for trial in done if trial.agrees), key=_time)[:_COMPILED]:
         if time.monotonic() < end:
-            yield tries.measured(replace(trial, compile=True))
+            yield measure.measured(replace(trial, compile=True))
 
 
 def best(tried: Sequence[Trial]) -> Trial:
-    """The fastest of those whose maps are float32's."""
+    """The fastest trial whose heatmaps agree with float32's."""
     return min((trial for trial in tried if trial.agrees), key=_time)
 
 
@@ -59,19 +59,19 @@ def _time(trial: Trial) -> float:
     return trial.time
 
 
-class _Tries:
-    """Trials beside float32 as it is written, of the classes that it predicts."""
+class _Measurement:
+    """Measures trials against uncompiled float32, for the classes that float32 predicts."""
 
     def __init__(self, model: nn.Module, images: Tensor, method: Method, runtime: Runtime) -> None:
         self._model, self._images, self._method, self._runtime = model, images, method, runtime
         plain = Trial("float32", channels_last=False, compile=False)
-        self._wanted = self._explainer(plain)(images)
-        self._targets: Request = self._wanted.targets[:, 0]
-        self._units = self._times(plain)
+        self._reference = self._explainer(plain)(images)
+        self._targets: Request = self._reference.targets[:, 0]
+        self._baseline = self._times(plain)
         self.first = replace(plain, time=1.0, forward=1.0, agreement=1.0)
 
     def measured(self, trial: Trial) -> Trial:
-        """A trial with its figures, or with why there are none."""
+        """The trial with its measurements, or with the error that prevented them."""
         try:
             found = self._explainer(trial)(self._images, self._targets)
             explaining, predicting = self._times(trial)
@@ -79,16 +79,16 @@ class _Tries:
             return replace(trial, error=(str(error).splitlines() or [type(error).__name__])[0])
         return replace(
             trial,
-            time=explaining / self._units[0],
-            forward=predicting / self._units[1],
-            agreement=agreement(found, self._wanted),
+            time=explaining / self._baseline[0],
+            forward=predicting / self._baseline[1],
+            agreement=agreement(found, self._reference),
         )
 
     def _explainer(self, trial: Trial) -> Explainer:
         return Explainer(self._model, self._method, runtime=trial.applied(self._runtime))
 
     def _times(self, trial: Trial) -> tuple[float, float]:
-        """Seconds of an explanation and of a prediction, which were made before."""
+        """Seconds of an explanation and of a prediction, after a warm-up of each."""
         explainer = self._explainer(trial)
         predicting = kept(lambda: _median(_prediction(self._model, explainer.runtime, Inputs.of(self._images))))
         return _median(lambda: explainer(self._images, self._targets)), predicting
@@ -104,19 +104,19 @@ def _prediction(model: nn.Module, runtime: Runtime, inputs: Inputs) -> Callable[
 
 
 def _median(call: Callable[[], object]) -> float:
-    """Seconds, the median of some calls after one."""
+    """The median seconds of some calls, after one warm-up call."""
     call()
-    taken = []
+    seconds = []
     for _ in range(_REPEATS):
         start = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
-def agreement(found: Explanation, wanted: Explanation) -> float:
-    """The least correlation of a heatmap with the wanted one; where one shows nothing, 1 if both do, else 0."""
-    return min(map(_correlation, found.heatmaps[:, 0], wanted.heatmaps[:, 0]))
+def agreement(found: Explanation, reference: Explanation) -> float:
+    """The lowest correlation of a heatmap with its reference; where one is constant, 1 if they are equal, else 0."""
+    return min(map(_correlation, found.heatmaps[:, 0], reference.heatmaps[:, 0]))
 
 
 def _correlation(one: Tensor, other: Tensor) -> float:

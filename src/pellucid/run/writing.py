@@ -1,4 +1,4 @@
-"""``write``: an explanation as files."""
+"""``write``: write an explanation to files."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ def write(
 ) -> list[Path]:
     """Write an explanation into a folder, and return the files.
 
-    ``image``: the prepared image that was explained (``pellucid.prepare``), or a list of them. ``formats``: "png"
-    (overlay and heatmap), "overlay", "npz"; of images read from DICOM also "sc" (Secondary Capture), "seg"
-    (Segmentation), "pm" (Parametric Map) and "sr" (Structured Report), which belong to the study of their source and
-    carry its patient. ``model`` is named in these, with its weights' SHA-256. Files are called image, or image-0,
-    image-1, … of several, with what they show.
+    ``image`` is the prepared image that was explained (``pellucid.prepare``), or a list of them. ``formats`` are names
+    of exporters, those of ``pellucid explain --export``; an unknown name is an error that lists them. DICOM objects
+    need an image that was read from DICOM, belong to its study and carry its patient; ``model`` is named in them, with
+    the SHA-256 of its weights. File names begin with image, or with image-0, image-1, … for several images.
 
     Raises:
-        ExportError: the source of an image does not allow an object; all others were written.
-        OutputExistsError, WriteError: the folder holds such a file, or cannot be written to.
-        OptionError, ShapeError: there is no such format; the images are not those that were explained.
+        ExportError: the source of an image does not allow a format; all others were written.
+        OutputExistsError: such a file exists already, and ``overwrite`` is false.
+        WriteError: the folder cannot be written to.
+        OptionError: a format is unknown, or ``image`` is not a ``pellucid.Image``.
+        ShapeError: the images are not those that were explained.
     """
     images = [image] if isinstance(image, Image) else list(image)
     names = [formats] if isinstance(formats, str) else list(formats)
@@ -47,7 +48,9 @@ def write(
     for index, one in enumerate(images):
         case = Case(f"image-{index}" if len(images) > 1 else "image", one, explanation.one(index), model=facts)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom and highdicom quote what they doubt in a patient's file
+            warnings.simplefilter(
+                "ignore"
+            )  # pydicom and highdicom quote suspect values, which may identify the patient
             own, why = exported(case, names)
         files |= own
         refused += why
@@ -64,10 +67,12 @@ def _check(explanation: Explanation, images: Sequence[Image], formats: Sequence[
         kinds = ", ".join(sorted({type(one).__name__ for one in images}))
         raise OptionError(f"pellucid.Image objects were expected, as pellucid.prepare gives them, got {kinds}")
     if len(images) != len(explanation):
-        raise ShapeError(f"{len(explanation)} images were explained, {len(images)} were given to write")
+        raise ShapeError(
+            f"{len(explanation)} images were explained, but {len(images)} were given to write: give these images"
+        )
     for one in images:
         if one.geometry.target != tuple(explanation.heatmaps.shape[2:]):
             raise ShapeError(
-                f"heatmaps of {tuple(explanation.heatmaps.shape[2:])} are to be written, the image given is "
+                f"the heatmaps have the size {tuple(explanation.heatmaps.shape[2:])}, but the image given has "
                 f"{one.geometry.target}: give it as it was prepared and explained"
             )

@@ -20,7 +20,7 @@ COMPILED = pellucid.Runtime(compile=True)
 
 
 def convnext() -> nn.Module:
-    """Layer norms over the channels, and a layer that answers channels last within its blocks."""
+    """Layer norms over the channels, and a layer that returns channels last within its blocks."""
     return timm.create_model("convnext_atto", depths=(1, 1, 1, 1), dims=(8, 12, 16, 20), num_classes=4)
 
 
