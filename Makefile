@@ -35,6 +35,7 @@ test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-g
 lint: $(READY)  ## check style (ruff), types (mypy) and imports between packages (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python hatch_build.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -10,6 +10,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pellucid.core import display as _display
+
 if TYPE_CHECKING:
     from pellucid import errors, methods, metrics, phantom
     from pellucid.core.archive import load_explanation
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pellucid.core.image import Image
     from pellucid.core.method import Method
     from pellucid.core.probe import Probe
+    from pellucid.core.rule import BackwardRule
     from pellucid.core.runtime import Runtime
     from pellucid.core.target import Region, Targets
     from pellucid.errors import PellucidError, PellucidWarning
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 # Imported on first use: `pellucid --help` must not wait for torch.
 _HOMES = {
     "Attribution": "core.attribution",
+    "BackwardRule": "core.rule",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
     "Geometry": "core.geometry",
@@ -68,6 +72,7 @@ _MODULES = ("errors", "methods", "metrics", "phantom")
 
 __all__ = [
     "Attribution",
+    "BackwardRule",
     "Explainer",
     "Explanation",
     "Geometry",
@@ -127,3 +132,13 @@ def _value(name: str) -> Any:
 def __dir__() -> list[str]:
     """The public names, imported or not."""
     return __all__
+
+
+def _html(explanation: Any) -> str:
+    """The HTML of an explanation. The renderer is imported when a notebook first asks for it."""
+    from pellucid.render.notebook import html
+
+    return html(explanation)
+
+
+_display.register_html(_html)

@@ -141,6 +141,11 @@ def test_messages_name_an_added_format(added: Path) -> None:
     assert "'count'" in names
 
 
+def test_the_help_lists_an_added_format(added: Path) -> None:
+    shown = python("-m", "pellucid", "explain", "--help", path=added)
+    assert ", ".join(sorted([*exporters(), "count"])) in " ".join(re.sub("[│┃]", " ", shown).split())
+
+
 def test_listing_imports_nothing(added: Path) -> None:
     assert python("-c", LIGHT, path=added).splitlines()[-1] == "[]"
 

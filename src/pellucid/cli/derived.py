@@ -14,6 +14,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from pellucid.export import exporters
+
 
 class DerivedHelp(TyperCommand):
     """A command whose help texts may contain the placeholders of ``LISTS``, such as ``{formats}``."""
@@ -41,11 +43,6 @@ def filled(text: str) -> str:
     return text
 
 
-def formats() -> list[str]:
-    """The names of the export formats: the arguments of the ``@exporter`` decorators in ``pellucid.export``."""
-    return sorted(_decorated("pellucid.export", "exporter"))
-
-
 def sources() -> list[str]:
     """The forms of a model's specification, one per module with a ``SOURCE`` in ``pellucid.models.sources``."""
     modules = (path for path in _files("pellucid.models.sources") if "SOURCE" in _constants(path))
@@ -63,7 +60,7 @@ def constant(module: str, name: str) -> list[str]:
 _FILES = ("file", "onnx")
 """The sources whose models are named by a path instead of a prefix."""
 LISTS: dict[str, Callable[[], list[str]]] = {
-    "formats": formats,
+    "formats": exporters,
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
     "sources": sources,
@@ -83,15 +80,6 @@ def _folder(package: str) -> Path:
 
 def _files(package: str) -> list[Path]:
     return sorted(_folder(package).glob("*.py"))
-
-
-def _decorated(package: str, decorator: str) -> Iterator[str]:
-    """The first arguments of a decorator, wherever it is used in a package."""
-    for path in _files(package):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            for used in getattr(node, "decorator_list", []):
-                if isinstance(used, ast.Call) and getattr(used.func, "id", None) == decorator:
-                    yield ast.literal_eval(used.args[0])
 
 
 def _constants(path: Path) -> dict[str, ast.expr]:

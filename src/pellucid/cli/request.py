@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import pellucid.methods  # noqa: F401  # importing the package registers the methods
 from pellucid.core import catalogue
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 import torch
 from torch import Tensor
 
+from pellucid.core import display
 from pellucid.core import head as heads
 from pellucid.core.shapes import Figures, Flags, Heatmaps, Indices, LayerMaps, Logits
 from pellucid.errors import ImageIndexError, OptionError, ShapeError
@@ -165,11 +166,9 @@ class Explanation:
         counts = f"{counted(images, 'image')} × {counted(columns, 'map')}"
         return f"Explanation({self.method}{where}: {counts}, {'×'.join(map(str, size))})"
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows."""
-        from pellucid.render.notebook import html
-
-        return html(self)
+    def _repr_html_(self) -> str | None:
+        """The HTML that a notebook displays."""
+        return display.html(self)
 
     def save(self, file: str | os.PathLike[str] | BinaryIO) -> None:
         """Write everything to one compressed .npz file, without pickle. A path appears only when it is complete."""

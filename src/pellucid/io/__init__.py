@@ -15,7 +15,7 @@ from pellucid.io.reader import Reader
 from pellucid.io.refusal import digest, refused
 from pellucid.io.series import read_series
 
-__all__ = ["FORMATS", "SUFFIXES", "is_image_file", "is_picture", "read", "read_image", "read_series"]
+__all__ = ["FORMATS", "SUFFIXES", "is_image_file", "read", "read_image", "read_series"]
 
 _READERS = (dicom.READER, dicom.BARE_READER, nifti.READER, raster.READER)
 """The first reader that accepts a file reads it."""
@@ -35,9 +35,6 @@ def is_image_file(path: Path) -> bool:
         return path.name != "DICOMDIR" and is_dicom_file(path)
     except OSError:
         return False
-
-
-is_picture = is_image_file  # the name that pellucid.run imports
 
 
 def read_image(

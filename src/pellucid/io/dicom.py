@@ -40,9 +40,6 @@ def is_dicom_file(path: Path) -> bool:
         return is_dicom(file.read(132))
 
 
-says_dicom = is_dicom_file  # the name that pellucid.pacs imports
-
-
 @dataclass(frozen=True)
 class Decoded:
     """The decoded content of a DICOM object, before it is mapped for display.

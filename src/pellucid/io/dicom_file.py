@@ -23,7 +23,6 @@ _MAX_BYTES = 4 * MAX_PIXELS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 NON_IMAGES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
 """Prefixes of the names of SOP classes whose pixels are not an image of a patient: doses, masks, parametric maps."""
-NO_PICTURES = NON_IMAGES  # the name that pellucid.pacs imports
 
 
 def open_dicom(path: Path, bare: bool) -> FileDataset:

@@ -15,7 +15,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from pellucid.errors import MissingPackageError, OptionError, TransferError
-from pellucid.io.dicom_file import NO_PICTURES
+from pellucid.io.dicom_file import NON_IMAGES
 from pellucid.pacs.access import ServerAccess
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _read(path: Path) -> Dataset:
 
 def _is_image(found: Mapping[str, Any]) -> bool:
     sop_class = UID(str(_first(found, "00080016") or "")).keyword
-    return _first(found, _ROWS) is not None and not sop_class.startswith(NO_PICTURES)
+    return _first(found, _ROWS) is not None and not sop_class.startswith(NON_IMAGES)
 
 
 def _order(found: Mapping[str, Any]) -> tuple[int, str, int, str]:

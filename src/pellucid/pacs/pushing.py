@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pellucid.errors import ImageError, TransferError
 from pellucid.export.writing import write
-from pellucid.io.dicom import says_dicom
+from pellucid.io.dicom import is_dicom_file
 from pellucid.io.refusal import digest
 from pellucid.pacs.access import ServerAccess
 
@@ -37,7 +37,7 @@ def objects(folder: Path) -> list[Path]:
     """
     paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     try:
-        found = [path for path in paths if not path.name.startswith(".") and says_dicom(path)]
+        found = [path for path in paths if not path.name.startswith(".") and is_dicom_file(path)]
     except OSError as error:
         raise ImageError(f"{folder}: cannot be read ({error.strerror or error})") from None
     if not found:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, OptionError
-from pellucid.io import SUFFIXES, is_picture, read
+from pellucid.io import SUFFIXES, is_image_file, read
 from pellucid.io.series import read_slices, series_of
 
 
@@ -126,5 +126,5 @@ def _files_at(given: Path, results: Path | None) -> Iterator[tuple[Path, PurePat
     excluded = results if results is not None and given.resolve() in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if not hidden and path.is_file() and is_picture(path) and excluded not in path.resolve().parents:
+        if not hidden and path.is_file() and is_image_file(path) and excluded not in path.resolve().parents:
             yield path, PurePath(path.relative_to(given))
