@@ -36,10 +36,17 @@ class Plugins:
             if self._is_loaded:
                 return
             self._is_loaded = True  # first: a package may ask for what is there while it is imported
-            for name, entries in self._by_name():
-                failure = self._failure(entries)
-                if failure:
-                    self.failures[name] = f"entry point {name!r} of {_packages(entries)} was left out: {failure}"
+            try:
+                self._load()
+            except BaseException:  # an interrupt: the rest is still to be imported
+                self._is_loaded = False
+                raise
+
+    def _load(self) -> None:
+        for name, entries in self._by_name():
+            failure = self._failure(entries)
+            if failure:
+                self.failures[name] = f"entry point {name!r} of {_packages(entries)} was left out: {failure}"
 
     def forget(self) -> None:
         """Import the entry points again when they are next needed: for tests that add packages."""
