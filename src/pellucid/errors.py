@@ -135,7 +135,8 @@ class PellucidWarning(UserWarning):
 def warn(message: str, category: type[Warning] = PellucidWarning) -> None:
     """Warn, pointing at the line outside of pellucid that led here."""
     level, frame = 1, sys._getframe()  # warnings.warn counts frames; from Python 3.12 it can skip a package itself
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pellucid":
+    within = ("pellucid", "abc")  # a class of a method is made by abc
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in within:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
 

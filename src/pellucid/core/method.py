@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
+from pellucid.core.images_probe import takes_images, without_images
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
@@ -26,6 +27,13 @@ class Method(ABC):
     uses_gradients: ClassVar[bool] = True
     uses_attention: ClassVar[bool] = False
     class_specific: ClassVar[bool] = True
+
+    def __init_subclass__(cls) -> None:
+        """Adapt a method of the older form."""
+        super().__init_subclass__()
+        attribute = vars(cls).get("attribute")
+        if attribute is not None and takes_images(attribute):
+            cls.attribute = without_images(cls.__name__, attribute)  # type: ignore[method-assign]
 
     @abstractmethod
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
