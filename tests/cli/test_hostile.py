@@ -67,7 +67,7 @@ def test_what_a_factory_prints_is_not_the_answer(run: Callable[..., Result]) -> 
 
 
 def test_a_file_without_a_function(tmp_path: Path) -> None:
-    with pytest.raises(pellucid.PellucidError, match=r"name the function in it .*own\.py:build"):
+    with pytest.raises(pellucid.PellucidError, match=r"names no function; name the one that returns the model, as in .*own\.py:build"):
         pellucid.load_model(str(tmp_path / "own.py"))
 
 
@@ -164,6 +164,6 @@ def test_explanations_whose_parts_do_not_fit(tmp_path: Path, change: dict[str, o
 def test_an_explanation_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pellucid.explain(seeded(TinyCNN), images(1), targets=1).save(tmp_path / "e.npz")
     assert pellucid.load_explanation(tmp_path / "e.npz").heatmaps.shape == (1, 1, 32, 32)
-    monkeypatch.setattr("pellucid.core.explanation._MOST_BYTES", 100)
+    monkeypatch.setattr("pellucid.core.archive._MOST_BYTES", 100)
     with pytest.raises(ImageError, match="more than 100 bytes"):
         pellucid.load_explanation(tmp_path / "e.npz")

@@ -315,7 +315,7 @@ def test_compressed_and_doubled_entries_are_refused(tmp_path):
         archive.writestr("archive/data.pkl", b"N.")
         with pytest.warns(UserWarning, match="Duplicate"):
             archive.writestr("archive/data.pkl", b"N.")
-    with pytest.raises(CheckpointError, match="there twice"):
+    with pytest.raises(CheckpointError, match="occurs twice"):
         read_checkpoint(tmp_path / "b.pt")
 
 

@@ -49,7 +49,9 @@ def test_the_shims_are_re_exports_of_a_few_lines(path):
 
 def test_the_wheel_holds_only_the_package():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert settings["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["src/pellucid"]}
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["src/pellucid"]
+    assert all(path.startswith("src/pellucid/") for path in wheel["artifacts"])
 
 
 def test_the_requirements_are_one_line():

@@ -20,6 +20,7 @@ from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.attention_calls import AttentionCall
 from pellucid.models.session.attention_mode import AttentionMode
 from pellucid.models.session.cache import remembered
+from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.layer_pass import reached
 from pellucid.models.session.session import Session
 
@@ -86,8 +87,10 @@ class _Asking:
             attention.begin()
             attention.changed(_noting(partial(first.setdefault, call)))
 
-        with torch.no_grad(), intercepted(self.profile.attention_calls, plan.calls, 1, take):
-            logits = without_zeros(self.session).call(self.noise)
+        filled = without_zeros(self.session)
+        mode = intercepted(self.profile.attention_calls, plan.calls, 1, take)
+        with torch.no_grad(), at_rest(filled.network), mode:
+            logits = filled.call(self.noise)
         used, chained = _gradients_arrive(logits, list(first.values()))
         pools = [call for call, is_used in zip(plan.calls, used, strict=True) if call.is_pool and not is_used]
         pairs = zip(plan.calls, plan.calls[1:], chained, strict=False)

@@ -18,7 +18,7 @@ from pellucid.core.torch_private import compiler_errors, compiling_for_gradients
 from pellucid.errors import OptionError
 from pellucid.models.discovery.profile import no_positions, one_image_layout
 from pellucid.models.session.cache import remembered
-from pellucid.models.session.hooks import first_tensor, not_run, replaced
+from pellucid.models.session.hooks import at_rest, first_tensor, not_run, replaced
 from pellucid.models.session.session import Session
 
 _Key = tuple[object, ...]
@@ -49,7 +49,7 @@ def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], gr
     program = programs[size] if size in programs else Program()
     leaves = {layer: point.zeros(given.images, count).requires_grad_(graph) for layer, point in points.items()}
     filled = {layer: _filled(leaf, points[layer].axis, size) for layer, leaf in leaves.items()}
-    with torch.set_grad_enabled(graph):
+    with torch.set_grad_enabled(graph), at_rest(session.network):
         modules = {layer: point.module for layer, point in points.items()}
         raw, outputs = program(session, given.map(lambda tensor: _filled(tensor, 0, size)), modules, filled)
         logits = session.read(raw)[:count]

@@ -23,6 +23,7 @@ from pellucid.models.engine.image_gradients import image_gradients
 from pellucid.models.engine.replay import ForwardFromLayer
 from pellucid.models.session.attention_mode import unfused
 from pellucid.models.session.derivatives import as_float, hvp
+from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.layer_pass import gradients_at, not_reached, outputs_at
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.session import Session
@@ -123,7 +124,7 @@ class Pass:
 
     def input_gradients(self, targets: Targets, rule: BackwardRule | None = None) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space), by a rule where one is given."""
-        with self._unfused():
+        with self._unfused(), self._at_rest():
             gradients, logits = image_gradients(self.session, self._prepared, targets, rule, self.is_differentiable)
         if self.record.logits is None:
             self.record.logits = logits if self.is_differentiable else logits.detach()
@@ -131,7 +132,7 @@ class Pass:
 
     def fold_attention(self, step: Step, targets: Targets | None = None, order: Order = "forward") -> Tensor:
         """Fold the attention blocks with ``step``: (B, …) forward, (B, K, …) with gradients."""
-        with self._grad_mode():
+        with self._grad_mode(), self._at_rest():
             folded, logits = _ORDERS[order](self._fold, step, targets or Targets("predicted"))
         self.record.logits = logits if self.is_differentiable else logits.detach()
         return folded
@@ -172,6 +173,10 @@ class Pass:
 
     def _unfused(self) -> AbstractContextManager[object]:
         return unfused() if self.is_differentiable else nullcontext()
+
+    def _at_rest(self) -> AbstractContextManager[object]:
+        """The parameters take no part in what is recorded, unless the results are to be differentiated."""
+        return nullcontext() if self.is_differentiable else at_rest(self.session.network)
 
     def _grad_mode(self) -> ExitStack:
         """Gradients of everything for a differentiable pass, of nothing for others."""

@@ -123,6 +123,19 @@ def _beginning(name: str, begin: Callable[[str, nn.Module, object], None]) -> Ca
 
 
 @contextmanager
+def at_rest(network: nn.Module) -> Iterator[None]:
+    """While this is open, parameters need no gradient: what is recorded is what depends on the images."""
+    needing = [parameter for parameter in network.parameters() if parameter.requires_grad and parameter.is_leaf]
+    try:
+        for parameter in needing:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in needing:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
 def recorded(network: nn.Module) -> Iterator[None]:
     """While this is open, modules record their graph, also within a ``no_grad`` of the network's own."""
 

@@ -52,10 +52,9 @@ def _replicas(model: nn.Module, place: _Place) -> dict[int, Tensor]:
 
 def _moved(model: nn.Module, place: _Place) -> dict[str, Tensor]:
     device, dtype, channels_last = place
-    copies = {id(tensor): tensor.detach().clone() for tensor in own_tensors(model) if tensor.is_inference()}
-    fresh = {key: nn.Parameter(tensor, requires_grad=False) for key, tensor in copies.items()}
-    own = aliases(own_tensors(model))
-    own |= {key: fresh[key] if isinstance(own[key], nn.Parameter) else copies[key] for key in copies}
+    tensors = own_tensors(model)
+    own = aliases(tensor for tensor in tensors if not tensor.is_inference())
+    own |= {id(tensor): _copied(tensor) for tensor in tensors if tensor.is_inference()}
     try:
         network = twin(model, own).to(device=device, dtype=dtype)
         if channels_last:
@@ -67,6 +66,11 @@ def _moved(model: nn.Module, place: _Place) -> dict[str, Tensor]:
             f"move it there yourself"
         ) from error
     return _named(network)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
 def _named(model: nn.Module) -> dict[str, Tensor]:

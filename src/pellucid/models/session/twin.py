@@ -49,10 +49,11 @@ def own_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def aliases(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Tensors that share memory with these, by the identity of these, and need no gradient.
+    """Tensors that share memory with these, by the identity of these.
 
     An alias has a version counter of its own, so that an optimizer step in another thread between a pass and its
-    gradient is no error, and a gradient flag of its own, so that nothing of the parameters is recorded.
+    gradient is no error, and a gradient flag of its own, which may be changed. The flag begins as the parameter's: by
+    it torch chooses how it multiplies, also where nothing is recorded.
     """
     return {id(tensor): _alias(tensor) for tensor in tensors}
 
@@ -60,7 +61,7 @@ def aliases(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
 def _alias(tensor: Tensor) -> Tensor:
     if type(tensor) not in (Tensor, nn.Parameter):
         return tensor  # a subclass may hold more than one tensor
-    return nn.Parameter(tensor.data, requires_grad=False) if isinstance(tensor, nn.Parameter) else tensor.data
+    return nn.Parameter(tensor.data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else tensor.data
 
 
 class _Replace:
