@@ -1,0 +1,122 @@
+"""``python -m scripts.support oldest`` or ``newest``: test one end of the promised range of versions.
+
+The command makes an environment in ``build/``, installs the package there with the oldest or newest version of every
+dependency, runs a part of the tests, and removes the environment. It writes the outcome to ``docs/results``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from scripts.support.environment import Environment, SetupError, interpreter, require_room
+from scripts.support.report import Result, Tests, write_page
+from scripts.support.requirements import BoundError, Dependency, Project
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "docs" / "results"
+TESTS = [f"tests/{name}" for name in ("contract", "replicas", "io", "export", "render", "core")]
+GIGABYTES = 20
+
+
+@dataclass(frozen=True)
+class End:
+    """One end of the range: its Python, and the requirement that pip gets for a dependency."""
+
+    python: Callable[[Project], str]
+    requirement: Callable[[Dependency], str]
+
+
+ENDS = {
+    "oldest": End(lambda project: project.oldest_python, lambda dependency: dependency.oldest()),
+    "newest": End(lambda project: project.newest_python, lambda dependency: str(dependency.requirement)),
+}
+
+
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.support", description="Test one end of the versions' range."
+    )
+    parser.add_argument("end", choices=ENDS)
+    parser.add_argument("--python", help="interpreter to use (default: one of the promised version on this machine)")
+    parser.add_argument("--keep", action="store_true", help="keep the environment, and use a kept one")
+    return parser.parse_args(given)
+
+
+def run(name: str, chosen: str | None, keep: bool) -> Result:
+    """Make the environment, run the tests in it, and remove it unless it is to be kept.
+
+    Raises
+    ------
+    SetupError
+        If the environment cannot be made.
+    """
+    project = Project.read(ROOT / "pyproject.toml")
+    environment = Environment(ROOT / "build" / f"support-{name}")
+    if not environment.python.exists():
+        require_room(ROOT, GIGABYTES)
+    try:
+        environment.create(chosen or interpreter(ENDS[name].python(project)))
+        missing = _install(environment, project.dependencies(), ENDS[name].requirement)
+        return _outcome(name, environment, project.dependencies(), missing)
+    finally:
+        if not keep:
+            environment.remove()
+
+
+def _install(
+    environment: Environment, dependencies: Sequence[Dependency], requirement: Callable[[Dependency], str]
+) -> dict[str, str]:
+    """Install the package and its dependencies; returns why each optional one that pip refuses is left out."""
+    refusals = {each.name: environment.refusal(requirement(each)) for each in dependencies if each.extra}
+    missing = {name: reason for name, reason in refusals.items() if reason}
+    wanted = [requirement(each) for each in dependencies if each.name not in missing]
+    environment.install(["--upgrade", "--upgrade-strategy", "eager", "--editable", str(ROOT), *wanted])
+    return missing
+
+
+def _outcome(
+    name: str, environment: Environment, dependencies: Sequence[Dependency], missing: dict[str, str]
+) -> Result:
+    """Run the tests and say with what they ran."""
+    with TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        environment.test(TESTS, report)
+        tests = Tests.read(report)
+    installed = json.loads(environment.installed())
+    return Result(
+        end=name,
+        date=datetime.now(UTC).date().isoformat(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=installed["python"],
+        folders=TESTS,
+        versions={each.name: installed["packages"][each.name] for each in dependencies if each.name not in missing},
+        missing=missing,
+        tests=tests,
+    )
+
+
+def main(given: Sequence[str]) -> int:
+    """Run one end, write its outcome, and return 1 if a test failed or the environment could not be made."""
+    options = arguments(given)
+    try:
+        result = run(options.end, options.python, options.keep)
+    except (BoundError, SetupError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    result.write(RESULTS)
+    write_page(RESULTS, Project.read(ROOT / "pyproject.toml").dependencies())
+    print(f"{options.end}: {result.tests.passed} passed, {result.tests.failed} failed, {result.tests.skipped} skipped")
+    return 1 if result.tests.failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
