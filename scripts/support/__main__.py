@@ -28,14 +28,20 @@ GIGABYTES = 20
 
 @dataclass(frozen=True)
 class End:
-    """One end of the range: its Python, and the requirement that pip gets for a dependency."""
+    """One end of the range: its Python, the requirement that pip gets for a dependency, and options for pytest."""
 
     python: Callable[[Project], str]
     requirement: Callable[[Dependency], str]
+    options: tuple[str, ...] = ()
 
 
 ENDS = {
-    "oldest": End(lambda project: project.oldest_python, lambda dependency: dependency.oldest()),
+    "oldest": End(
+        lambda project: project.oldest_python,
+        lambda dependency: dependency.oldest(),
+        # Old releases use what newer releases of their own dependencies deprecate: matplotlib 3.9 and pyparsing.
+        ("-W", "ignore::DeprecationWarning"),
+    ),
     "newest": End(lambda project: project.newest_python, lambda dependency: str(dependency.requirement)),
 }
 
@@ -57,7 +63,7 @@ def run(name: str, chosen: str | None, keep: bool) -> Result:
     Raises
     ------
     SetupError
-        If the environment cannot be made.
+        If the environment cannot be made, or pytest does not run in it.
     """
     project = Project.read(ROOT / "pyproject.toml")
     environment = Environment(ROOT / "build" / f"support-{name}")
@@ -89,7 +95,9 @@ def _outcome(
     """Run the tests and say with what they ran."""
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        environment.test(TESTS, report)
+        environment.test([*ENDS[name].options, *TESTS], report)
+        if not report.exists():
+            raise SetupError(f"pytest did not run with the {name} versions: its messages are above")
         tests = Tests.read(report)
     installed = json.loads(environment.installed())
     return Result(

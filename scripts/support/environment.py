@@ -72,9 +72,9 @@ class Environment:
         """JSON: the version of Python, and the version of every installed package by normalised name."""
         return _run([str(self.python), "-c", _VERSIONS]).stdout
 
-    def test(self, tests: Sequence[str], report: Path) -> None:
-        """Run the tests in one worker process with one thread, and write a JUnit report."""
-        command = [str(self.python), "-m", "pytest", "-q", "-n", "1", f"--junitxml={report}", *tests]
+    def test(self, arguments: Sequence[str], report: Path) -> None:
+        """Run pytest with these options and paths in one worker process with one thread; it writes a JUnit report."""
+        command = [str(self.python), "-m", "pytest", "-q", "-n", "1", f"--junitxml={report}", *arguments]
         _run(command, capture_output=False)
 
     def _pip(self, *arguments: str) -> subprocess.CompletedProcess[str]:
