@@ -53,11 +53,17 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("end", choices=ENDS)
     parser.add_argument("--python", help="interpreter to use (default: one of the promised version on this machine)")
+    parser.add_argument(
+        "--reports",
+        nargs="+",
+        type=Path,
+        help="JUnit reports of tests that were run by hand in a kept environment, instead of running them",
+    )
     parser.add_argument("--keep", action="store_true", help="keep the environment, and use a kept one")
     return parser.parse_args(given)
 
 
-def run(name: str, chosen: str | None, keep: bool) -> Result:
+def run(options: argparse.Namespace) -> Result:
     """Make the environment, run the tests in it, and remove it unless it is to be kept.
 
     Raises
@@ -66,15 +72,18 @@ def run(name: str, chosen: str | None, keep: bool) -> Result:
         If the environment cannot be made, or pytest does not run in it.
     """
     project = Project.read(ROOT / "pyproject.toml")
-    environment = Environment(ROOT / "build" / f"support-{name}")
+    end = ENDS[options.end]
+    environment = Environment(ROOT / "build" / f"support-{options.end}")
     if not environment.python.exists():
         require_room(ROOT, GIGABYTES)
     try:
-        environment.create(chosen or interpreter(ENDS[name].python(project)))
-        missing = _install(environment, project.dependencies(), ENDS[name].requirement)
-        return _outcome(name, environment, project.dependencies(), missing)
+        environment.create(options.python or interpreter(end.python(project)))
+        if options.reports:
+            return _result(options.end, environment, project, {}, Tests.read(options.reports))
+        missing = _install(environment, project.dependencies(), end.requirement)
+        return _result(options.end, environment, project, missing, _tested(environment, end.options))
     finally:
-        if not keep:
+        if not options.keep:
             environment.remove()
 
 
@@ -89,25 +98,28 @@ def _install(
     return missing
 
 
-def _outcome(
-    name: str, environment: Environment, dependencies: Sequence[Dependency], missing: dict[str, str]
-) -> Result:
-    """Run the tests and say with what they ran."""
+def _tested(environment: Environment, options: Sequence[str]) -> Tests:
     with TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        environment.test([*ENDS[name].options, *TESTS], report)
+        environment.test([*options, *TESTS], report)
         if not report.exists():
-            raise SetupError(f"pytest did not run with the {name} versions: its messages are above")
-        tests = Tests.read(report)
+            raise SetupError("pytest did not run in the environment: its messages are above")
+        return Tests.read([report])
+
+
+def _result(name: str, environment: Environment, project: Project, missing: dict[str, str], tests: Tests) -> Result:
+    """The outcome, with the versions that the environment holds; a package that it lacks is missing."""
     installed = json.loads(environment.installed())
+    packages: dict[str, str] = installed["packages"]
+    names = [each.name for each in project.dependencies()]
     return Result(
         end=name,
         date=datetime.now(UTC).date().isoformat(),
         system=f"{platform.system()} {platform.machine()}",
         python=installed["python"],
         folders=TESTS,
-        versions={each.name: installed["packages"][each.name] for each in dependencies if each.name not in missing},
-        missing=missing,
+        versions={each: packages[each] for each in names if each in packages},
+        missing={each: missing.get(each, "not installed") for each in names if each not in packages},
         tests=tests,
     )
 
@@ -116,7 +128,7 @@ def main(given: Sequence[str]) -> int:
     """Run one end, write its outcome, and return 1 if a test failed or the environment could not be made."""
     options = arguments(given)
     try:
-        result = run(options.end, options.python, options.keep)
+        result = run(options)
     except (BoundError, SetupError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -25,9 +25,13 @@ class Tests:
     skips: dict[str, int]
 
     @classmethod
-    def read(cls, path: Path) -> Tests:
-        """Read a JUnit report. An error outside a test, such as a failed import, counts as failed."""
-        cases = list(ElementTree.parse(path).getroot().iter("testcase"))  # noqa: S314  # pytest has just written it
+    def read(cls, paths: Sequence[Path]) -> Tests:
+        """Read JUnit reports. Of a test that is in several, the last counts.
+
+        An error outside a test, such as a failed import, counts as failed.
+        """
+        roots = [ElementTree.parse(path).getroot() for path in paths]  # noqa: S314  # pytest has written them
+        cases = list({_name(case): case for root in roots for case in root.iter("testcase")}.values())
         failures = {_name(case): _message(found) for case in cases for found in _children(case, "failure", "error")}
         skips = Counter(_message(found) for case in cases for found in _children(case, "skipped"))
         skipped = sum(skips.values())
