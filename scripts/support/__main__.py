@@ -42,7 +42,12 @@ ENDS = {
         # Old releases use what newer releases of their own dependencies deprecate: matplotlib 3.9 and pyparsing.
         ("-W", "ignore::DeprecationWarning"),
     ),
-    "newest": End(lambda project: project.newest_python, lambda dependency: str(dependency.requirement)),
+    "newest": End(
+        lambda project: project.newest_python,
+        lambda dependency: str(dependency.requirement),
+        # highdicom leaves the database in memory of each object that it makes open; Python 3.13 warns of it.
+        ("-W", "ignore:unclosed database:ResourceWarning"),
+    ),
 }
 
 
