@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from xml.etree import ElementTree
 from scripts.support.requirements import Dependency
 
 ENDS = ("oldest", "newest")
+_TEMPORARY = re.compile(r"\S*/pytest-of-\S*/")
+"""The folder of a file that a test wrote."""
 
 
 @dataclass(frozen=True)
@@ -129,4 +132,4 @@ def _children(case: ElementTree.Element, *tags: str) -> list[ElementTree.Element
 
 def _message(found: ElementTree.Element) -> str:
     lines = (found.get("message") or found.text or "no message").strip().splitlines()
-    return lines[0]
+    return _TEMPORARY.sub("", lines[0])
