@@ -4,13 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 BENCH  := .venv-bench
+# Options of test-oldest and test-newest: --keep, --python PATH.
+SUPPORT ?=
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-release test-pacs lint format docs bench mutate clean
+.PHONY: help install demo test test-release test-pacs test-oldest test-newest lint format docs bench mutate clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -31,6 +33,12 @@ test-release: $(READY)  ## run the tests that take minutes, before a release
 
 test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-get installs)
 	scripts/test_pacs.sh
+
+test-oldest: $(READY)  ## test with the oldest versions that are promised, into docs/support.md (30 minutes, 20 GB for a while)
+	$(BIN)/python -m scripts.support oldest $(SUPPORT)
+
+test-newest: $(READY)  ## test with the newest versions and Python, into docs/support.md (30 minutes, 20 GB for a while)
+	$(BIN)/python -m scripts.support newest $(SUPPORT)
 
 lint: $(READY)  ## check style (ruff), types (mypy) and imports between packages (import-linter)
 	$(BIN)/ruff check .

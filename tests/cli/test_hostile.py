@@ -67,7 +67,9 @@ def test_what_a_factory_prints_is_not_the_answer(run: Callable[..., Result]) -> 
 
 
 def test_a_file_without_a_function(tmp_path: Path) -> None:
-    with pytest.raises(pellucid.PellucidError, match=r"names no function; name the one that returns the model, as in .*own\.py:build"):
+    with pytest.raises(
+        pellucid.PellucidError, match=r"names no function; name the one that returns the model, as in .*own\.py:build"
+    ):
         pellucid.load_model(str(tmp_path / "own.py"))
 
 

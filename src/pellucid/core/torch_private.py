@@ -9,7 +9,8 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from importlib import import_module
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn, overrides
@@ -95,6 +96,15 @@ def is_checkpointed() -> bool:
     return top is not None and top(True) is not None
 
 
+def zip_records(file: IO[bytes]) -> list[str]:
+    """The entries of a file that ``torch.save`` wrote, by the reader that ``torch.load`` uses.
+
+    Without the name a checkpoint is not read: another reader of zip files may see other entries.
+    """
+    records: list[str] = torch._C.PyTorchFileReader(file).get_all_records()
+    return records
+
+
 def compiler_errors() -> tuple[type[Exception], ...]:
     """What ``torch.compile`` raises where it cannot compile; without the names, any RuntimeError counts."""
     found: list[type[Exception]] = []
@@ -118,8 +128,8 @@ def compiling_for_gradients() -> Iterator[None]:
     contiguous and the weight needs no gradient, and torch's multi-head attention took four times as long so. An older
     torch does not ask.
     """
-    config: Any = torch._functorch.config
-    home: Any = torch._decomp.decompositions
+    config: Any = import_module("torch._functorch.config")
+    home: Any = import_module("torch._decomp.decompositions")
     usual: Any = getattr(home, "should_fold", None)
     donated = config.patch(donated_buffer=False) if hasattr(config, "donated_buffer") else None
 

@@ -13,6 +13,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import find_architecture, find_state
 from pellucid.models.checkpoints.unpickling import safe_pickle
@@ -86,7 +87,7 @@ def _storage_sizes(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
     if packed or sum(entry.file_size for entry in entries) > total:
         raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
     file.seek(0)
-    records = torch._C.PyTorchFileReader(file).get_all_records()  # the reader that torch.load uses
+    records = zip_records(file)
     if "constants.pkl" in records:
         raise CheckpointError(f"{path}: a TorchScript archive is not loaded; save model.state_dict()")
     sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}

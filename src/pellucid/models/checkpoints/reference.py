@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
+from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import PellucidWarning
 from pellucid.models.checkpoints.layouts import PREFIXES, strip
 
@@ -132,9 +132,9 @@ def describe(spec: str, model: nn.Module) -> Reference:
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items() if torch.is_tensor(value)}
     named = getattr(model, "pretrained_cfg", None)
     named = named if isinstance(named, Mapping) else {}
-    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear | _ConvNd)]
+    layers = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.Linear, CONVOLUTION))]
     heads = _known(named.get("classifier"), shapes) or tuple(name for name, _ in layers[-1:])
-    convolutions = tuple(name for name, m in layers if isinstance(m, _ConvNd))
+    convolutions = tuple(name for name, m in layers if isinstance(m, CONVOLUTION))
     first = (*_known(named.get("first_conv"), shapes), *convolutions)
     children = tuple(name for name, _ in model.named_children())
     return Reference(spec, shapes, heads, first[0] if first else None, children)

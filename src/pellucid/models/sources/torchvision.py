@@ -7,8 +7,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 
+from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.preprocessing import Preprocessing, from_torchvision
@@ -115,7 +115,7 @@ def _replace(model: nn.Module, name: str, out: int | None = None, channels: int 
         if axis < len(shape):
             shape[axis] = size or 0
         setattr(new, kind, nn.Parameter(value.new_empty(shape)))
-    if isinstance(new, nn.Linear | _ConvNd):
+    if isinstance(new, (nn.Linear, CONVOLUTION)):
         new.reset_parameters()
     model.set_submodule(name, new)
 

@@ -1,0 +1,1 @@
+"""Test the package with the oldest and the newest versions of everything that it depends on."""
