@@ -6,6 +6,7 @@ import inspect
 import warnings
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.core.attribution import Attribution
 from pellucid.errors import (
     LayerError,
     MethodError,
@@ -571,3 +573,14 @@ def test_explain_explainer_and_the_command_line_have_one_order() -> None:
     shared = [name for name in options if name in signature]
     assert shared == [name for name in signature if name in shared]
     assert {"method", "targets", "layers", "fuse", "classes"} <= set(shared)
+
+
+def test_maps_of_channels_are_not_taken_for_maps_of_classes() -> None:
+    @dataclass(frozen=True)
+    class Wrong(GradCAM):
+        def attribute(self, probe, targets):
+            activations, gradients = probe.activations_and_gradients(targets)
+            return Attribution((activations * gradients).sum(dim=1))
+
+    with pytest.raises(pellucid.PellucidError, match=r"returned maps \(2, 12, 8, 8\); .* 2 images and 1 classes"):
+        pellucid.explain(seeded(TinyCNN), images(2), method=Wrong(), targets=1)

@@ -106,9 +106,15 @@ class BackwardRule(FunctionMode, ABC):
             self._hook(output, change)
 
     def through(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """The output of ``run(x)``; its gradient g goes on to x as ``change(g)``."""
+        """The output of ``run`` for x; its gradient g goes on to x as ``change(g)``.
+
+        ``run`` gets an alias of x, or a copy where it may write into it: it must not return its input. ``change`` gets
+        and returns a gradient of x's shape and type; where several classes are explained torch maps it over them.
+        """
         alias, kept = x.view_as(x), list[Tensor]()
         output = run(alias)
+        if output is alias:
+            raise ValueError("a rule's function returned its input: it writes into it, so give it x.clone()")
         if alias.requires_grad and output.requires_grad:
             self._hook(alias, lambda _: change(kept.pop()))
             self._hook(output, kept.append)

@@ -36,8 +36,10 @@ def set_modes(modes: Modes) -> None:
     for wanted, now, home in zip(modes, open_modes(), (overrides, _python_dispatch), strict=True):
         stay = next((n for n, (a, b) in enumerate(zip(wanted, now, strict=False)) if a is not b), len(wanted))
         for mode in reversed(now[stay:]):
-            # A dispatch mode has flags to put back; a function mode might leave another one than itself.
-            mode.__exit__(None, None, None) if home is _python_dispatch else _pop_function_mode()
+            if home is overrides:
+                _pop_function_mode()
+            else:
+                _leave_dispatch_mode(mode)
         for mode in wanted[min(stay, len(now)) :]:
             home._push_mode(mode)
 
@@ -57,6 +59,14 @@ class FunctionMode(overrides.TorchFunctionMode):
         elif self in functions:
             for _ in range(len(functions) - functions.index(self)):
                 _pop_function_mode()
+
+
+def _leave_dispatch_mode(mode: Any) -> None:
+    """Leave the innermost dispatch mode, which has flags to put back; an interrupt may have put back some of them."""
+    with suppress(IndexError):
+        mode.__exit__(None, None, None)
+    if open_modes()[1][-1:] == [mode]:
+        _python_dispatch._pop_mode()
 
 
 def _pop_function_mode() -> None:

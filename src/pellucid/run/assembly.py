@@ -17,7 +17,7 @@ from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap
-from pellucid.errors import OptionError, PellucidWarning
+from pellucid.errors import OptionError, PellucidWarning, ShapeError
 from pellucid.run.tuned import Trial
 
 
@@ -92,6 +92,7 @@ def _of_layer(
     lost = logits.isnan().any(dim=1)
     chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
     values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
+    _check_shape(facts.method, values, (len(logits), indices.shape[1] if facts.method.class_specific else 1))
     why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
     maps = heatmap(values, size)
     if not facts.method.class_specific:
@@ -115,6 +116,15 @@ def _of_layer(
             for name in chunks[0].checks
         },
     )
+
+
+def _check_shape(method: Method, values: Tensor, expected: tuple[int, int]) -> None:
+    """Raise unless a method's maps are one an image and class: channels would be taken for classes."""
+    if tuple(values.shape[:2]) != expected:
+        raise ShapeError(
+            f"method {method.name!r} returned maps {tuple(values.shape)}; (images, classes, *grid) with "
+            f"{expected[0]} images and {expected[1]} classes was expected: sum over the channels, dim=2"
+        )
 
 
 def _lost(values: Tensor, images: Tensor) -> Tensor:

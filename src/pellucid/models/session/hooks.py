@@ -124,8 +124,12 @@ def _beginning(name: str, begin: Callable[[str, nn.Module, object], None]) -> Ca
 
 @contextmanager
 def at_rest(network: nn.Module) -> Iterator[None]:
-    """While this is open, parameters need no gradient: what is recorded is what depends on the images."""
-    needing = [parameter for parameter in network.parameters() if parameter.requires_grad and parameter.is_leaf]
+    """While this is open, parameters need no gradient: what is recorded is what depends on the images.
+
+    Those of TorchScript and of classes of their own are the user's, and left alone.
+    """
+    own = [one for _, module in hookable(network) for one in module._parameters.values() if type(one) is nn.Parameter]
+    needing = [parameter for parameter in own if parameter.requires_grad and parameter.is_leaf]
     try:
         for parameter in needing:
             parameter.requires_grad_(False)

@@ -29,6 +29,7 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         self.count = 0
         self._seed = seed
         self._generators: dict[torch.device, torch.Generator] = {}
+        self._process = torch.initial_seed()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -40,7 +41,10 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         named = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags or not _draws(func, args, named):
             return func(*args, **named)
+        if _has_generator(func, args, named):
+            return func(*args, **named)  # the network seeds it itself
         self.count += 1
+        self._follow()
         if torch.is_grad_enabled() and is_checkpointed():
             raise GradientError(
                 "a gradient was asked for; the model draws random numbers under torch.utils.checkpoint, and would draw "
@@ -54,6 +58,13 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
             return func(*args, **named)  # it takes no generator, and draws from the process's
         given = {name: value for name, value in named.items() if name != "generator"}
         return seeded(*args, **given, generator=self.of(_device(args, named)))
+
+    def _follow(self) -> None:
+        """Begin anew with the seed that the network has set itself since, by ``torch.manual_seed``."""
+        seed = torch.initial_seed()
+        if seed != self._process:
+            self._process = self._seed = seed
+            self._generators.clear()
 
     def of(self, device: torch.device) -> torch.Generator:
         """The generator of a device."""
@@ -93,6 +104,12 @@ def _draws(func: Any, args: Any, named: Any) -> bool:
         defaults = {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
         probability = defaults.get("dropout_p", 1.0)
     return bool(probability) and given.get("train", True) is not False
+
+
+def _has_generator(func: Any, args: Any, named: Any) -> bool:
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | named
+    return given.get("generator") is not None
 
 
 @cache

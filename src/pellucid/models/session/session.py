@@ -104,10 +104,16 @@ class Session:
 
     def facts(self, inputs: Inputs) -> CallFacts | None:
         """What is known of calls with inputs like these; None before the first."""
-        return self._facts(inputs).get("facts")
+        known = self._facts(inputs)
+        return known.get(self._kind(inputs), next(iter(known.values()), None))
 
-    def _facts(self, inputs: Inputs) -> dict[str, CallFacts]:
+    def _facts(self, inputs: Inputs) -> dict[tuple[bool, bool], CallFacts]:
         return remembered(self.model, ("call", self.key(inputs)), dict)
+
+    @staticmethod
+    def _kind(inputs: Inputs) -> tuple[bool, bool]:
+        """A network may do with several images, or where gradients are recorded, what it does with none else."""
+        return len(inputs) > 1, torch.is_grad_enabled()
 
     def raw_classes(self, inputs: Inputs) -> int:
         """How many raw logits the network gives for inputs like these, which were passed before."""
@@ -124,7 +130,7 @@ class Session:
         A network that is not known to leave its input alone gets a copy. Every pass draws the same random numbers, and
         none of the process's own.
         """
-        facts = self.facts(inputs)
+        facts = self._facts(inputs).get(self._kind(inputs))
         if facts is None:
             return self._first(inputs)
         with ExitStack() as stack:
@@ -133,13 +139,13 @@ class Session:
             return self._run(inputs.cloned() if facts.writes_input else inputs)
 
     def _first(self, inputs: Inputs) -> Tensor:
-        given, draws = inputs.cloned(), self._randomness()
+        given, draws, kind = inputs.cloned(), self._randomness(), self._kind(inputs)
         with ExitStack() as stack:
             stack.enter_context(draws)
-            if not self._shares_parameters and not self.has_script:
-                stack.enter_context(OwnModules(self.model))
+            if not self.has_script:
+                stack.enter_context(OwnModules(self.model, self.network))
             raw = self._raw(given)
-        self._facts(inputs)["facts"] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0)
+        self._facts(inputs)[kind] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0)
         return self.read(raw)
 
     def _randomness(self) -> OwnRandomness | ProcessRandomness:
@@ -158,10 +164,6 @@ class Session:
     def read(self, raw: Tensor) -> Tensor:
         """Logits of the classes from a network's raw logits."""
         return class_logits(raw, self.resolved_head(raw.shape[1]))
-
-    @property
-    def _shares_parameters(self) -> bool:
-        return next(self.network.parameters(), None) is next(self.model.parameters(), None)
 
     def sharing_parameters(self) -> Session:
         """The same session, whose network computes with the model's own parameters: gradients lead back to them.
@@ -219,7 +221,15 @@ def structure_of(model: nn.Module) -> int:
     sizes = tuple(parameter.shape for parameter in model.parameters())
     # Its settings: a text tells timm's transformers what they classify by.
     settings = tuple((key, value) for key, value in vars(model).items() if isinstance(value, str))
-    return hash((modules, sizes, settings))
+    switches = tuple(_switches(module) for module in model.modules())
+    return hash((modules, sizes, settings, switches))
+
+
+def _switches(module: nn.Module) -> tuple[object, ...]:
+    """A module's settings that are true or false, but for its mode, and a ``forward`` of its own."""
+    own = vars(module)
+    flags = tuple((name, value) for name, value in own.items() if type(value) is bool and name != "training")
+    return (*flags, id(own.get("forward")))
 
 
 def _written(given: Inputs, inputs: Inputs) -> bool:

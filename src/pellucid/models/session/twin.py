@@ -11,24 +11,16 @@ import copy
 import functools
 import types
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from pellucid.core.torch_private import FunctionMode, let_run_as_written, uncompiled
 from pellucid.errors import SourceError
-
-_SHARED = (int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size, types.ModuleType, range)
-_PLAIN = frozenset((type(None), bool, int, float, str, torch.dtype, torch.device, torch.Size))
-_EMPTY = frozenset((dict, OrderedDict, list, set))
-_MOST_ITEMS = 10_000
-"""A container with more items is shared: it holds data, and no modules."""
-_MOST_OBJECTS = 2_000
-"""So many objects that are neither modules nor containers are searched for modules, and no more."""
+from pellucid.models.session.holding import EMPTY, PLAIN, Leads, bare, is_object, rebuilt, slots
 
 
 def twin(model: nn.Module, tensors: Mapping[int, Tensor] | None = None) -> nn.Module:
@@ -36,11 +28,11 @@ def twin(model: nn.Module, tensors: Mapping[int, Tensor] | None = None) -> nn.Mo
 
     ``tensors`` gives other parameters and buffers by the identity of the network's own (None: ``aliases`` of them).
     TorchScript in training mode, whose modules cannot be copied one by one, is copied with its tensors. References to
-    modules follow to the copies where they stand in containers, bound methods, partial functions, closures and objects:
-    a hook, or a ``forward`` that was set on an instance, acts on the copy.
+    modules follow to the copies where they stand in containers, bound methods, partial functions, closures, defaults
+    and objects: a hook, or a ``forward`` that was set on an instance, acts on the copy. What leads to no module and no
+    parameter is shared.
     """
-    replace = _Replace(model, aliases(own_tensors(model)) if tensors is None else tensors)
-    return replace.whole(model)
+    return _Twin(model, aliases(own_tensors(model)) if tensors is None else tensors).whole(model)
 
 
 def own_tensors(model: nn.Module) -> list[Tensor]:
@@ -61,191 +53,144 @@ def aliases(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
 def _alias(tensor: Tensor) -> Tensor:
     if type(tensor) not in (Tensor, nn.Parameter):
         return tensor  # a subclass may hold more than one tensor
-    return nn.Parameter(tensor.data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else tensor.data
+    alias = nn.Parameter(tensor.data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else tensor.data
+    alias.__dict__.update(vars(tensor))  # a quantised weight's scale, say
+    return alias
 
 
-class _Replace:
+class _Twin:
     """Values of a network's modules with modules and tensors replaced; each value once."""
 
     def __init__(self, model: nn.Module, tensors: Mapping[int, Tensor]) -> None:
         self._known: dict[int, Any] = dict(tensors)
         """Copies by the identity of what they are of: tensors, modules, and values as they come."""
-        self._modules: dict[int, nn.Module] = {}
-        self._pairs: list[tuple[nn.Module, nn.Module]] = []
-        for module in model.modules():
-            if isinstance(module, torch.jit.ScriptModule):
-                self._modules[id(module)] = _script(module)
-            else:
-                self._modules[id(module)] = object.__new__(type(module))
-                self._pairs.append((module, self._modules[id(module)]))
-        self._known.update(self._modules)
         self._kept: list[Any] = []
         """What the identities in ``_known`` are of: kept, so that no identity is used anew."""
-        self._searched = 0
+        self._pairs: list[tuple[nn.Module, nn.Module]] = []
+        for module in model.modules():
+            self._add(module)
+        self._leads = Leads(frozenset(self._known))
 
-    def whole(self, model: nn.Module) -> nn.Module:
-        """The copy of the network."""
-        for module, copied in self._pairs:
-            own = vars(module).copy()
-            for name, value in own.items():
-                kind = type(value)
-                if kind in _EMPTY and not value:  # most of a module's fields are hooks that are not there
-                    own[name] = kind()
-                elif kind not in _PLAIN:
-                    own[name] = self.of(value)
-            own["training"] = False
-            object.__setattr__(copied, "__dict__", own)
-            let_run_as_written(module, copied)
-        return self._modules[id(model)]
+    def _add(self, module: nn.Module) -> nn.Module:
+        if isinstance(module, torch.jit.ScriptModule):
+            return self._know(module, _script(module))  # type: ignore[no-any-return]  # a module
+        copied: nn.Module = self._know(module, bare(module))
+        self._pairs.append((module, copied))
+        return copied
 
-    def of(self, value: Any) -> Any:
-        """A value, or a copy of it that leads to the copies of the modules."""
-        identity = id(value)
-        if identity in self._known:
-            return self._known[identity]
-        if isinstance(value, (nn.Module, Tensor, *_SHARED)):
-            return value
-        return self._known_as(value, self._copied(value, type(value)))
-
-    def _known_as(self, value: Any, copied: Any) -> Any:
+    def _know(self, value: Any, copied: Any) -> Any:
         self._known[id(value)] = copied
         self._kept.append(value)
         return copied
 
-    def _copied(self, value: Any, kind: type) -> Any:
-        if kind in (dict, OrderedDict):
-            return self._mapping(value)
-        if kind in (list, tuple, set):
-            return self._sequence(value, kind)
-        handler = _HANDLERS.get(kind)
-        return handler(self, value) if handler is not None else self._object(value)
+    def whole(self, model: nn.Module) -> nn.Module:
+        """The copy of the network."""
+        for module, copied in self._pairs:
+            self._fill(module, copied)["training"] = False
+            let_run_as_written(module, copied)
+        whole: nn.Module = self._known[id(model)]
+        return whole
 
-    def _mapping(self, value: dict[Any, Any]) -> dict[Any, Any]:
-        if len(value) > _MOST_ITEMS:
+    def _fill(self, module: nn.Module, copied: nn.Module) -> dict[str, Any]:
+        """Give a copy of a module its fields: its own dictionaries of modules, tensors and hooks, and the others'."""
+        own = vars(module).copy()
+        for name, value in own.items():
+            kind = type(value)
+            if kind in EMPTY and name.startswith("_"):  # torch's own, and changed by torch; most are hooks, and empty
+                own[name] = self._copied(value) if value else kind()
+            elif kind not in PLAIN:
+                own[name] = self.of(value)
+        object.__setattr__(copied, "__dict__", own)
+        return own
+
+    def of(self, value: Any) -> Any:
+        """A value, or a copy of it that leads to the copies of the modules."""
+        if id(value) in self._known:
+            return self._known[id(value)]
+        if isinstance(value, Tensor) or not self._leads(value):
             return value
-        copied: dict[Any, Any] = self._known_as(value, value.copy())  # before its items: it may hold itself
-        if any(isinstance(key, nn.Module) for key in copied):
-            copied.clear()
-            copied.update((self.of(key), self.of(item)) for key, item in list(value.items()))
+        return self._copied(value)
+
+    def _copied(self, value: Any) -> Any:
+        if id(value) in self._known:
+            return self._known[id(value)]
+        if issubclass(type(value), nn.Module):  # around modules of the network, and none of them itself
+            copied: nn.Module = self._know(value, bare(value))
+            self._fill(value, copied)
             return copied
-        for key, item in copied.items():
-            if type(item) not in _PLAIN:
-                copied[key] = self.of(item)
-        return copied
-
-    def _sequence(self, value: Any, kind: type) -> Any:
-        if len(value) > _MOST_ITEMS:
-            return value
-        if kind is not list:
-            return kind(self.of(item) for item in tuple(value))
-        copied: list[Any] = self._known_as(value, [])
-        copied.extend(self.of(item) for item in tuple(value))
-        return copied
+        for kind, handler in _HANDLERS.items():
+            if isinstance(value, kind):
+                return self._know(value, handler(self, value))
+        container = rebuilt(value, self.of, functools.partial(self._know, value))
+        return self._object(value) if container is None else container
 
     def method(self, value: types.MethodType) -> Any:
         """A bound method, of the copy where it is one of a module's."""
-        owner = self.of(value.__self__)
-        return value if owner is value.__self__ else types.MethodType(value.__func__, owner)
+        return types.MethodType(value.__func__, self.of(value.__self__))
 
     def partial(self, value: functools.partial[Any]) -> Any:
         """A partial function of the copies."""
-        parts = (value.func, value.args, value.keywords)
-        function, args, named = (self.of(part) for part in parts)
-        return type(value)(function, *args, **named)
+        function, args, named = (self.of(part) for part in (value.func, value.args, value.keywords))
+        copied = type(value)(function, *args, **named)
+        vars(copied).update({name: self.of(item) for name, item in vars(value).items()})
+        return copied
 
     def function(self, value: types.FunctionType) -> Any:
-        """A function whose closure leads to modules, with a closure of the copies; any other as it is."""
+        """A function whose closure, defaults or global names lead to modules, with those of the copies."""
         original = uncompiled(value)
         if original is not None:  # compiled code ignores hooks that are set later
             return self.of(original)
-        if not value.__closure__:
-            return value
-        self._known_as(value, value)  # while its cells are looked at: it may hold itself
-        cells = [self._cell(cell) for cell in value.__closure__]
-        if all(new is old for new, old in zip(cells, value.__closure__, strict=True)):
-            return value
-        copied = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells))
-        copied.__kwdefaults__ = value.__kwdefaults__
+        cells = tuple(types.CellType() for _ in value.__closure__ or ())
+        names = {name: value.__globals__[name] for name in value.__code__.co_names if name in value.__globals__}
+        modules = {name: item for name, item in names.items() if isinstance(item, nn.Module)}
+        replaced = {name: self._known[id(item)] for name, item in modules.items() if id(item) in self._known}
+        around = {**value.__globals__, **replaced} if replaced else value.__globals__
+        copied = types.FunctionType(value.__code__, around, value.__name__, None, cells or None)
+        self._know(value, copied)  # before its closure: it may hold itself
+        for new, old in zip(cells, value.__closure__ or (), strict=True):
+            try:
+                new.cell_contents = self.of(old.cell_contents)
+            except ValueError:  # empty
+                continue
+        copied.__defaults__ = self.of(value.__defaults__)
+        copied.__kwdefaults__ = self.of(value.__kwdefaults__)
         copied.__dict__.update({name: self.of(item) for name, item in vars(value).items()})
         return copied
 
-    def _cell(self, cell: types.CellType) -> types.CellType:
-        try:
-            content = cell.cell_contents
-        except ValueError:  # empty
-            return cell
-        if isinstance(content, (dict, list, set, tuple, OrderedDict)) and not self._leads(content):
-            return cell  # what a hook collects in is the user's own
-        new = self.of(content)
-        return cell if new is content else types.CellType(new)
-
     def reference(self, value: weakref.ReferenceType[Any]) -> Any:
         """A weak reference to a module, to its copy."""
-        target = value()
-        new = self._modules.get(id(target)) if isinstance(target, nn.Module) else None
-        return value if new is None else weakref.ref(new)
+        kind = weakref.WeakMethod if isinstance(value, weakref.WeakMethod) else weakref.ref
+        return kind(self.of(value()))
+
+    def handle(self, value: RemovableHandle) -> Any:
+        """A hook's handle, which removes the hook of the copy."""
+        copied: Any = bare(value)
+        vars(copied).update(vars(value))
+        copied.hooks_dict_ref = weakref.ref(self._copied(value.hooks_dict_ref()))
+        return copied
 
     def _object(self, value: Any) -> Any:
-        """An object that leads to modules, as a copy that leads to the copies; any other as it is."""
-        if not _may_lead(value) or not self._leads(value):
+        """An object that leads to modules, as a copy that leads to the copies."""
+        if not is_object(value):
             return value
         try:
-            copied = self._known_as(value, copy.copy(value))
-        except Exception:  # a class of somebody's own that cannot be copied
+            copied = self._know(value, bare(value))
+        except TypeError:  # a class of C
             return value
-        for name, item in list(vars(value).items()):
+        for name, item in list(getattr(value, "__dict__", {}).items()):
+            vars(copied)[name] = self.of(item)
+        for name, item in slots(value):
             object.__setattr__(copied, name, self.of(item))
         return copied
 
-    def _leads(self, value: Any) -> bool:
-        """Whether a value holds one of the network's modules."""
-        seen: set[int] = set()
-        queue = [value]
-        while queue:
-            one = queue.pop()
-            if isinstance(one, nn.Module):
-                if id(one) in self._modules:
-                    return True
-                continue
-            if id(one) in seen or isinstance(one, (Tensor, *_SHARED)) or one is None:
-                continue
-            seen.add(id(one))
-            self._searched += 1
-            if self._searched > _MOST_OBJECTS:
-                return False
-            queue.extend(_parts(one))
-        return False
 
-
-_HANDLERS: dict[type, Callable[[_Replace, Any], Any]] = {
-    types.MethodType: _Replace.method,
-    types.FunctionType: _Replace.function,
-    functools.partial: _Replace.partial,
-    weakref.ReferenceType: _Replace.reference,
+_HANDLERS: dict[type, Callable[[_Twin, Any], Any]] = {
+    types.MethodType: _Twin.method,
+    types.FunctionType: _Twin.function,
+    functools.partial: _Twin.partial,
+    weakref.ReferenceType: _Twin.reference,
+    RemovableHandle: _Twin.handle,
 }
-
-
-_OTHERS = ("builtins", "torch", "numpy", "collections", "threading", "_thread")
-"""Packages whose objects hold no modules of a network."""
-
-
-def _may_lead(value: Any) -> bool:
-    """Whether an object is of a kind that may hold modules: one of a class of somebody's own."""
-    home = type(value).__module__.partition(".")[0]
-    return home not in _OTHERS and hasattr(value, "__dict__")
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    """What a value holds, as far as modules may be there."""
-    if isinstance(value, (dict, list, set, tuple)):
-        if len(value) <= _MOST_ITEMS:
-            yield from chain(value.keys(), value.values()) if isinstance(value, dict) else value
-    elif isinstance(value, types.MethodType):
-        yield value.__self__
-    elif isinstance(value, functools.partial):
-        yield from (value.func, *value.args, *value.keywords.values())
-    elif _may_lead(value):
-        yield from list(vars(value).values())
 
 
 def _script(module: torch.jit.ScriptModule) -> nn.Module:
@@ -257,17 +202,19 @@ class OwnModules(FunctionMode):
     """While this is open, a function that gets a tensor of the user's own modules is an error.
 
     The network then reaches some of its modules by a way that its twin does not follow (a global name, say): these
-    would run in the mode they are in, and unseen.
+    would run in the mode they are in, and unseen. ``network`` is the twin; what it shares with the model is its own.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, network: nn.Module) -> None:
         super().__init__()
-        self._names = {id(tensor): name for name, tensor in model.named_parameters(remove_duplicate=False)}
+        shared = set(map(id, own_tensors(network)))
+        named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+        self._names = {id(tensor): name for name, tensor in named if id(tensor) not in shared}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
         for value in (*args, *(kwargs or {}).values()):
-            if id(value) in self._names and isinstance(value, nn.Parameter):
+            if id(value) in self._names and isinstance(value, Tensor):
                 raise SourceError(
                     f"the model computes with {self._names[id(value)]!r} by a way that does not lead through the model "
                     f"(a global name, or an object of another library): make what uses it a submodule"

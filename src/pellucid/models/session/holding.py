@@ -1,0 +1,165 @@
+"""What values hold: whether they lead to a network's modules, and containers with their items replaced."""
+
+from __future__ import annotations
+
+import functools
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
+"""Kinds of values that hold nothing."""
+EMPTY = frozenset((dict, OrderedDict, list, set))
+"""Kinds of a module's own dictionaries and lists."""
+_CONTAINERS = (dict, list, tuple, set, frozenset, deque, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+_OTHERS = ("builtins", "torch", "numpy", "threading", "_thread", "weakref")
+"""Packages whose objects hold no modules of a network."""
+_MOST_OBJECTS = 20_000
+"""So many values are looked at for one attribute, and no more: it holds data, and no modules."""
+
+
+class Leads:
+    """Whether a value leads to one of the objects of these identities; what leads nowhere is remembered."""
+
+    def __init__(self, known: frozenset[int]) -> None:
+        self._known = known
+        self._dead: set[int] = set()
+        self._kept: list[Any] = []
+
+    def __call__(self, value: Any) -> bool:
+        """Search what the value holds, not deeper than it takes."""
+        seen: dict[int, Any] = {}
+        queue = [value]
+        while queue and len(seen) < _MOST_OBJECTS:
+            one = queue.pop()
+            if id(one) in self._known:
+                return True
+            if type(one) in PLAIN or isinstance(one, Tensor) or id(one) in seen or id(one) in self._dead:
+                continue
+            seen[id(one)] = one
+            queue.extend(parts(one))
+        self._dead.update(seen)
+        self._kept.extend(seen.values())  # an identity that is remembered is not to be used anew
+        return False
+
+
+def parts(value: Any) -> Iterator[Any]:
+    """What a value holds, as far as modules may be there."""
+    if is_container(value):
+        items = chain(value.keys(), value.values()) if hasattr(value, "keys") else value
+        yield from (item for item in list(items) if type(item) not in PLAIN)
+    elif isinstance(value, types.MethodType):
+        yield value.__self__
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, types.FunctionType):
+        yield from _function_parts(value)
+    elif isinstance(value, weakref.ReferenceType):
+        yield value()
+    elif isinstance(value, RemovableHandle):
+        yield value.hooks_dict_ref()
+    if isinstance(value, nn.Module) or is_object(value):
+        yield from list(getattr(value, "__dict__", {}).values())
+        yield from (item for _, item in slots(value))
+
+
+def _function_parts(value: types.FunctionType) -> Iterator[Any]:
+    for cell in value.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # empty
+            continue
+    yield value.__defaults__
+    yield value.__kwdefaults__
+    yield vars(value)
+    names = (value.__globals__.get(name) for name in value.__code__.co_names)
+    yield from (item for item in names if isinstance(item, nn.Module))
+
+
+def is_container(value: Any) -> bool:
+    """Whether a value is a container of Python's, or of a class derived from one."""
+    return isinstance(value, _CONTAINERS)
+
+
+def is_object(value: Any) -> bool:
+    """Whether a value is of a class of somebody's own, which may hold modules."""
+    return type(value).__module__.partition(".")[0] not in _OTHERS and not isinstance(value, (type, types.ModuleType))
+
+
+def slots(value: Any) -> Iterator[tuple[str, Any]]:
+    """The slots of an object that are filled."""
+    for base in type(value).__mro__:
+        names = vars(base).get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield name, getattr(value, name)
+
+
+def bare(value: Any) -> Any:
+    """A new object of a value's class with its slots, without a run of any code of the class.
+
+    It has no ``__del__``: that would give back what is the user's, such as an open file.
+    """
+    kind: Any = type(value)
+    made: Any = _undeleted(kind) if hasattr(kind, "__del__") else kind
+    try:
+        new: Any = object.__new__(made)
+    except TypeError:  # a class that is derived from one of C's
+        new = made.__new__(made)
+    for name, item in slots(value):
+        object.__setattr__(new, name, item)
+    return new
+
+
+@functools.cache
+def _undeleted(kind: type) -> type:
+    named = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__slots__": ()}
+    meta: Any = type(kind)
+    undeleted: type = meta(kind.__name__, (kind,), {**named, "__del__": lambda _self: None})
+    return undeleted
+
+
+def rebuilt(value: Any, of: Callable[[Any], Any], know: Callable[[Any], Any]) -> Any:
+    """A container of the same kind with each item replaced by ``of(item)``; None of what is no container.
+
+    ``know`` is called with the new container before its items are, where it may hold itself.
+    """
+    kind: Any = type(value)
+    if isinstance(value, tuple):
+        items = [of(item) for item in value]
+        return know(kind._make(items) if hasattr(kind, "_make") else kind(items))
+    if isinstance(value, frozenset):
+        return know(kind(of(item) for item in value))
+    if not is_container(value):
+        return None
+    new: Any = know(_empty(value))
+    if hasattr(value, "keys"):
+        new.update([(_key(key, of), of(item)) for key, item in list(value.items())])
+    else:
+        (new.update if isinstance(value, set) else new.extend)([of(item) for item in list(value)])
+    return new
+
+
+def _empty(value: Any) -> Any:
+    """A container of the same kind without items."""
+    kind: Any = type(value)
+    if isinstance(value, defaultdict):
+        return kind(value.default_factory)
+    if isinstance(value, deque):
+        return kind(maxlen=value.maxlen)
+    if isinstance(value, (weakref.WeakKeyDictionary, weakref.WeakValueDictionary)) or kind in EMPTY:
+        return kind()
+    new = kind.__new__(kind)
+    getattr(new, "__dict__", {}).update(getattr(value, "__dict__", {}))
+    return new
+
+
+def _key(key: Any, of: Callable[[Any], Any]) -> Any:
+    return key if type(key) in PLAIN else of(key)
