@@ -44,7 +44,7 @@ class AttnLRP(Method):
 
         map = Σ over the channels of x ⊙ ∂̃z/∂x
 
-    The map is (B, K, *space), on the picture's own grid, signed, in units of the logit. Biases and position
+    The map is (B, K, *space), on the image's own grid, signed, in units of the logit. Biases and position
     embeddings keep shares of their own: ``explanation.checks["completeness_gap"]`` is z less the map's sum. A pixel
     of value 0 (after normalisation, the mean grey) gets nothing.
 

@@ -23,12 +23,12 @@ class AugSmooth(Method):
 
         map = mean over f in {0.9, 1, 1.1} of ½ ( M(f x) + F M(f F x) )
 
-    The class is that of the clean picture. Further inputs of the network stay as they are. The map has the inner
+    The class is that of the clean image. Further inputs of the network stay as they are. The map has the inner
     method's grid, sign and units. Costs 6 times it.
 
     When to use it: over a coarse method, for a map that is less torn and lies more evenly on the object. Not where left
-    and right differ for the network, as with the heart in a chest film, nor where further inputs belong to the picture
-    place by place.
+    and right differ for the network, as with the heart in a chest film, nor where further inputs belong to the image
+    position by position.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -20,7 +20,7 @@ class EigenSmooth(Method):
     """A wrapper over a method that weighs channels: what its weighted channels have in common.
 
     With w and A the method's weights and activations, and v₁ the first right singular vector of the
-    (places × C) matrix X = w ⊙ A less its column means::
+    (positions × C) matrix X = w ⊙ A less its column means::
 
         map = relu( X v₁ ), its sign such that X v₁ correlates positively with the mean channel
 

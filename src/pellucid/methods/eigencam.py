@@ -18,14 +18,14 @@ from pellucid.core.target import Targets
 class EigenCAM(Method):
     """Eigen-CAM: the layer's output projected onto its first singular vector. It does not know the class.
 
-    With X the (places × C) matrix of the layer's output, not centred, and X = U Σ Vᵀ::
+    With X the (positions × C) matrix of the layer's output, not centred, and X = U Σ Vᵀ::
 
         map = X v₁, its sign such that it correlates positively with the mean over the channels (where that mean
               is flat, to 1 % of the root mean square: such that its largest magnitude is positive)
 
     The map is (B, 1, *grid), signed, in units of the activation. It needs no gradient.
 
-    When to use it: to see what stands out to the network, whatever it says of it; in detectors without a gradient. It
+    When to use it: to see what stands out to the network, whatever its score; in detectors without a gradient. It
     cannot tell one finding from another, and is no evidence for any.
 
     >>> import torch, pellucid

@@ -17,7 +17,7 @@ from pellucid.core.target import Targets
 class EigenGradCAM(Method):
     """EigenGrad-CAM: Eigen-CAM of gradient × activation, so that it depends on the class.
 
-    With X the (places × C) matrix of g ⊙ A, not centred as in Eigen-CAM, and X = U Σ Vᵀ::
+    With X the (positions × C) matrix of g ⊙ A, not centred as in Eigen-CAM, and X = U Σ Vᵀ::
 
         map = X v₁, its sign such that it correlates positively with the mean over the channels (where that mean
               is flat, to 1 % of the root mean square: such that its largest magnitude is positive)

@@ -30,12 +30,12 @@ class FullGrad(Method):
 
         map = Σ_channels ψ(x ⊙ ∂z/∂x) + Σ_layers Σ_channels upsampled ψ(b ⊙ ∂z/∂y)
 
-    ψ takes magnitudes and stretches all channels and places of one tensor to [0, 1]. The map is (B, K, *space), on the
-    picture's own grid, not negative: it tells where, not for or against. ``explanation.checks["completeness_gap"]`` is
-    z less the sum before ψ: 0 for a network of convolutions, linear layers, batch norms, ReLUs and poolings; for others
-    it says how much of the score the map does not account for. Biases behind the last places (the final linear layer's)
-    are in that sum and, having no place, not in the map; those inside torch's own MultiheadAttention are in neither.
-    Costs a recorded pass and a backward one a class.
+    ψ takes magnitudes and stretches all channels and positions of one tensor to [0, 1]. The map is (B, K, *space), on
+    the image's own grid, not negative: it shows where the evidence is, not for or against.
+    ``explanation.checks["completeness_gap"]`` is z less the sum before ψ: 0 for a network of convolutions, linear
+    layers, batch norms, ReLUs and poolings; for others it says how much of the score the map does not account for.
+    Biases behind the last spatial layer (the final linear layer's) are in that sum and not in the map; those inside
+    torch's own MultiheadAttention are in neither. Costs a recorded pass and a backward one a class.
 
     When to use it: on ReLU networks, for a fine map that accounts for all layers.
 

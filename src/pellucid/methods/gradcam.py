@@ -23,7 +23,7 @@ class GradCAM(Method):
 
     The map is (B, K, *grid), not negative, in units of the logit.
 
-    When to use it: first. It costs no more than a prediction, and is the map that most readers know. Its places are as
+    When to use it: first. It costs no more than a prediction, and is the map that most readers know. Its cells are as
     coarse as the layer's; where evidence for and against lies in one channel, see HiResCAM.
 
     >>> import torch, pellucid

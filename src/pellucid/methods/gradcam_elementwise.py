@@ -14,7 +14,7 @@ from pellucid.core.target import Targets
 @method("gradcam-elementwise")
 @dataclass(frozen=True)
 class GradCAMElementwise(Method):
-    """Element-wise Grad-CAM: HiResCAM with each channel's negative places left out before the channels are added.
+    """Element-wise Grad-CAM: HiResCAM with each channel's negative cells left out before the channels are added.
 
     With A (C, *grid) the layer's output and g = ∂z/∂A::
 

@@ -28,7 +28,7 @@ class GradCAMPlusPlus(Method):
     formula points away from the object. The map is (B, K, *grid); g · A is dimensionless in α,
     so a model whose logits are scaled up gets another map, as the formula says.
 
-    When to use it: where several instances of the class are in one picture, and Grad-CAM shows one. It counts positive
+    When to use it: where several instances of the class are in one image, and Grad-CAM shows one. It counts positive
     gradients only, and spreads over what is not the class's alone.
 
     >>> import torch, pellucid

@@ -20,18 +20,18 @@ from pellucid.core.target import Targets
 @method("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(Method):
-    """Guided backpropagation. It fails the sanity checks: the picture hardly depends on what the network learnt.
+    """Guided backpropagation. It fails the sanity checks: the image hardly depends on what the network learnt.
 
     With x the network's input and z the class's logit, and at the output y of every activation function the gradient
     ∂z/∂y replaced by its positive part on the way back (for a ReLU, the paper's rule)::
 
         map = max over the channels of |guided ∂z/∂x|
 
-    The map is (B, K, *space), on the picture's own grid, not negative.
+    The map is (B, K, *space), on the image's own grid, not negative.
 
     When to use it: to reproduce older work. Adebayo et al. (2018, arXiv:1810.03292) show that it stays nearly the same
     when the weights are replaced by random ones, and Nie et al. (2018, arXiv:1805.07039) that it restores edges of the
-    picture: sharp lines in it are no evidence for the class.
+    image: sharp lines in it are no evidence for the class.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -19,13 +19,13 @@ from pellucid.methods.guided_backprop import GuidedRule
 class GuidedGradCAM(Method):
     """Guided Grad-CAM. Its fine lines come from guided backpropagation, which fails the sanity checks.
 
-    With L the Grad-CAM map, brought to the picture's size, and G (C, *space) the guided gradient::
+    With L the Grad-CAM map, brought to the image's size, and G (C, *space) the guided gradient::
 
         map = max over the channels of |L ⊙ G|
 
-    The map is (B, K, *space), on the picture's own grid, not negative.
+    The map is (B, K, *space), on the image's own grid, not negative.
 
-    When to use it: to reproduce older work. Only its coarse shape, which is Grad-CAM's, says anything of the class
+    When to use it: to reproduce older work. Only its coarse shape, which is Grad-CAM's, depends on the class
     (Adebayo et al. 2018, arXiv:1810.03292).
 
     >>> import torch, pellucid

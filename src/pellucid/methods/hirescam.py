@@ -1,4 +1,4 @@
-"""HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): multiply gradient and activation place by place."""
+"""HiResCAM (Draelos & Carin 2020, arXiv:2011.08891): multiply gradient and activation element by element."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pellucid.core.target import Targets
 @method("hirescam")
 @dataclass(frozen=True)
 class HiResCAM(Method):
-    """HiResCAM: what each place of the layer contributes to the class's logit.
+    """HiResCAM: what each cell of the layer contributes to the class's logit.
 
     With A (C, *grid) the layer's output and z the class's logit::
 
         map = Σ_c ∂z/∂A_c ⊙ A_c
 
-    The map is (B, K, *grid) and keeps its sign: negative places speak against the class. Where one linear layer
+    The map is (B, K, *grid) and keeps its sign: negative cells are evidence against the class. Where one linear layer
     follows, the map's sum is the logit less its bias.
 
-    When to use it: where a map must be faithful to the layer: it shows what each place adds to the score, and what it
+    When to use it: where a map must be faithful to the layer: it shows what each cell adds to the score, and what it
     takes away. Rougher than Grad-CAM.
 
     >>> import torch, pellucid

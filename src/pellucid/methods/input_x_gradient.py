@@ -21,7 +21,7 @@ class InputXGradient(Method):
 
         map = Σ over the channels of x ⊙ ∂z/∂x
 
-    The map is (B, K, *space), on the picture's own grid, signed, in units of the logit.
+    The map is (B, K, *space), on the image's own grid, signed, in units of the logit.
 
     When to use it: as a quick approximation of integrated gradients. A pixel of value 0 (after normalisation, the mean
     grey) never counts.

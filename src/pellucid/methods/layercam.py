@@ -1,4 +1,4 @@
-"""LayerCAM (Jiang et al. 2021, doi:10.1109/TIP.2021.3089943): weigh each place by its own positive gradient."""
+"""LayerCAM (Jiang et al. 2021, doi:10.1109/TIP.2021.3089943): weight each cell by its own positive gradient."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.core.target import Targets
 @method("layercam")
 @dataclass(frozen=True)
 class LayerCAM(Method):
-    """LayerCAM: a weight for every place and channel, so that earlier, finer layers can be explained too.
+    """LayerCAM: a weight for every cell and channel, so that earlier, finer layers can be explained too.
 
     With A (C, *grid) the layer's output and g = ∂z/∂A the gradient of the class's logit::
 

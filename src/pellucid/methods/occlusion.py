@@ -34,7 +34,7 @@ class Occlusion(Method):
     units of the logit. ``Runtime.batch_size`` windows go in one pass.
 
     When to use it: as a check on other maps that everyone understands, on any model, without gradients. What is smaller
-    than the window is not resolved; evidence that stands in two places is not seen by covering one.
+    than the window is not resolved; evidence that occurs twice is not found by covering one.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -1,4 +1,4 @@
-"""RISE (Petsiuk et al. 2018, arXiv:1806.07421): how the score goes with what random masks leave to be seen."""
+"""RISE (Petsiuk et al. 2018, arXiv:1806.07421): how the score depends on what random masks leave visible."""
 
 from __future__ import annotations
 

@@ -30,8 +30,8 @@ class Rollout(Method):
     off its first token, the mean of the patches' rows. It does not depend on the class: every class gets
     the same.
 
-    When to use it: on a vision transformer, to see where the class token looks, whatever it says. It is no evidence for
-    one class rather than another.
+    When to use it: on a vision transformer, to see where the class token attends, whatever the score. It is no evidence
+    for one class rather than another.
 
     >>> import timm, torch, pellucid
     >>> vit = timm.create_model("vit_tiny_patch16_224", img_size=64, num_classes=5)

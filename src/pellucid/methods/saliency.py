@@ -22,9 +22,9 @@ class Saliency(Method):
 
         map = max over the channels of |∂z/∂x|
 
-    The map is (B, K, *space), on the picture's own grid, not negative, in logits per unit of input.
+    The map is (B, K, *space), on the image's own grid, not negative, in logits per unit of input.
 
-    When to use it: as the plainest baseline, and inside SmoothGrad. It tells what the score is sensitive to, not what
+    When to use it: as the plainest baseline, and inside SmoothGrad. It shows what the score is sensitive to, not what
     it rests on, and is noisy.
 
     >>> import torch, pellucid

@@ -1,4 +1,4 @@
-"""Score-CAM (Wang et al. 2020, arXiv:1910.01279): weigh each channel by the score of the picture seen through it."""
+"""Score-CAM (Wang et al. 2020, arXiv:1910.01279): weigh each channel by the score of the image masked with it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pellucid.core.target import Targets
 class ScoreCAM(Method):
     """Score-CAM: no gradient; one pass a channel of the layer.
 
-    With A (C, *grid) the layer's output, M_k = A_k brought to the picture's size and stretched to [0, 1], x the
+    With A (C, *grid) the layer's output, M_k = A_k brought to the image's size and stretched to [0, 1], x the
     network's input and z the class's logit::
 
         w = softmax over k of z(x ⊙ M_k)        map = Σ_k w_k relu(A_k)
 
     The paper's layers end in a ReLU, where this is its relu( Σ_k w_k A_k ). Of a layer that stands before one, such as
     a batch norm, most values are negative and go no further, and no weight here is negative: the paper's map is empty.
-    (The paper takes z(0) off first, which the softmax does not notice.) Where all z are equal no channel tells
-    anything, and the map is 0. The class is that of the clean picture. The map is (B, K, *grid), not negative. The
-    network is run C times a picture, ``Runtime.batch_size`` pictures a pass.
+    (The paper takes z(0) off first, which the softmax does not notice.) Where all z are equal no channel
+    counts, and the map is 0. The class is that of the clean image. The map is (B, K, *grid), not negative. The
+    network is run C times a image, ``Runtime.batch_size`` images a pass.
 
     When to use it: where gradients are not to be had or not trusted, and the layer has few channels. What the network
-    says of a picture with holes in it may be no evidence of anything.
+    says of an image with holes in it may be no evidence of anything.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

@@ -21,7 +21,7 @@ class ShapleyCAM(Method):
 
         w_c = mean over the grid of ( g − ½ H A )_c        map = relu( Σ_c w_c A_c )
 
-    H A runs over the whole output, tokens without a place included. It costs one more backward pass a class; H is
+    H A runs over the whole output, non-spatial tokens included. It costs one more backward pass a class; H is
     never held. Where only pooling and a linear layer follow, H is 0 and the map is Grad-CAM's. The paper's utility
     (ReST: the logit plus the log of its probability) is had with
     ``targets=lambda z: z[:, [c]] + z.log_softmax(1)[:, [c]]``. The map is (B, K, *grid), not negative.

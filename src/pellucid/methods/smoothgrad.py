@@ -27,12 +27,12 @@ class SmoothGrad(Method):
         map = 1/n Σ_{i=1…n} M(x + σ ε_i), n = ``samples``
 
     ``Saliency()`` has no sign, so that noise does not cancel in it; the paper averages gradients and takes magnitudes
-    last. The class is that of the clean picture. The noise is seeded by ``Runtime.seed`` and the same for every
-    picture. The map has the inner method's grid, sign and units. Costs ``samples`` times the inner method.
+    last. The class is that of the clean image. The noise is seeded by ``Runtime.seed`` and the same for every
+    image. The map has the inner method's grid, sign and units. Costs ``samples`` times the inner method.
 
     When to use it: over ``Saliency()`` (the default), whose noise it takes away; over ``GradCAM()`` as well. The
     default noise is the paper's, for photographs. Findings of low contrast drown in it, as on radiographs: set
-    ``noise`` near what the pictures have of their own (0.01 to 0.03).
+    ``noise`` near what the images have of their own (0.01 to 0.03).
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18

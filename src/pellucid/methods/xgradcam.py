@@ -17,7 +17,7 @@ from pellucid.core.target import Targets
 @method("xgradcam")
 @dataclass(frozen=True)
 class XGradCAM(Method):
-    """XGrad-CAM: Grad-CAM whose weights count the gradient at a place as much as the channel is active there.
+    """XGrad-CAM: Grad-CAM whose weights count the gradient at a cell as much as the channel is active there.
 
     With A⁺ = relu(A) the layer's positive output and g = ∂z/∂A::
 

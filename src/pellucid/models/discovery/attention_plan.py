@@ -90,8 +90,8 @@ def planned(
 ) -> Plan:
     """Which attentions to take. ``NoAttentionError``: none, or none that goes over the whole image.
 
-    ``counts`` are the numbers of places that the outputs of the network's modules have (None: any may be): so many
-    tokens there are, but for a class token. ``beside`` are the attentions that do not depend on the one before.
+    ``counts`` are the numbers of spatial positions that the outputs of the network's modules have (None: any may be):
+    so many tokens there are, but for a class token. ``beside`` are the attentions that do not depend on the one before.
     """
     if not calls:
         raise NoAttentionError(

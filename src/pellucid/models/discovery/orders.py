@@ -1,4 +1,4 @@
-"""Networks that keep their tokens in an order of their own, and can say how those lie on the picture."""
+"""Networks that keep their tokens in an order of their own and state it: which token lies at which cell."""
 
 from __future__ import annotations
 

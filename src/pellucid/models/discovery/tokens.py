@@ -24,9 +24,9 @@ SHRINK = 2
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the places of a layer's output are: its grid, and how many tokens before it lie nowhere.
+    """Where a layer's output has its spatial positions: its grid, and how many non-spatial tokens come before it.
 
-    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1; what comes behind the grid's lies nowhere, either.
+    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1; tokens behind the grid's are non-spatial, too.
     ``order`` says which token, of those after the prefix, lies at each cell of the grid, row by row; empty: they lie in
     their order.
     """
@@ -53,7 +53,7 @@ class Layout:
         return output.movedim(-1, 1)
 
     def restored(self, values: Tensor, output: Tensor) -> Tensor:
-        """Values (B, C, *grid) as the layer's output would be; tokens that lie nowhere are those of ``output``."""
+        """Values (B, C, *grid) as the layer's output would be; non-spatial tokens are those of ``output``."""
         if self.kind == "channels_first":
             return values
         values = values.movedim(1, -1)
@@ -120,7 +120,7 @@ def _dense(shape: Grid, grids: Grids, last: int | None, leaf: bool) -> Layout | 
 
 
 def _fits(grid: Grid, grids: Grids) -> bool:
-    """Whether a grid has more than one place and is one of the network's, or made of one by pooling or enlarging."""
+    """Whether a grid has more than one cell and is one of the network's, or made of one by pooling or enlarging."""
     known = grids.made or (grids.size,)
     within = all(cells <= side for cells, side in zip(grid, grids.size, strict=True))
     return within and math.prod(grid) > 1 and any(_is_made_of(grid, other) for other in known)

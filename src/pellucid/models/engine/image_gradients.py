@@ -114,7 +114,7 @@ def _columns(scores: Tensor) -> tuple[Tensor, ...]:
 
 
 def _of_class(score: Tensor, leaf: Tensor, rule: BackwardRule, graph: bool) -> Tensor:
-    """One class's gradient, as float32 at least; the rule is told when it has passed."""
+    """One class's gradient, as float32 at least; ``rule.class_done`` is called when it has passed."""
     with torch.enable_grad():
         total = score.sum()
     (gradient,) = all_used(torch.autograd.grad(total, [leaf], retain_graph=True, create_graph=graph, allow_unused=True))

@@ -1,7 +1,7 @@
-"""A forward pass from a layer on: what finished before the layer answers from memory.
+"""A forward pass from a layer on: modules that finished before the layer return what they returned before.
 
 One pass of one image notes the outputs of all calls that finished before the layer's, but for those made within
-another of them. In a replay these modules give what is remembered and the layer gives what it is told to, so that
+another of them. In a replay these modules return what is remembered and the layer returns other values, so that
 only what comes after the layer is computed. Whether a network bears that (it might write into what is
 remembered, or mix the images) is tried at once; one that does not is passed through whole every time.
 """
@@ -23,7 +23,7 @@ from pellucid.models.session.hooks import first_tensor, forwards, hookable, mapp
 from pellucid.models.session.session import Session
 
 _COMPUTE = object()
-"""Among a module's answers: this call is computed."""
+"""Among a module's outputs: this call is computed."""
 
 
 class ForwardFromLayer:

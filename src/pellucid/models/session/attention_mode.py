@@ -137,18 +137,18 @@ def _einsum(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
     if (again := mode.again(factors, partial(func, equation))) is not None:
         return again
     if not kwargs and len(factors) == 2 and isinstance(equation, str):
-        for place, weights in enumerate(factors):
-            order = _order(equation, place) if mode.are_weights(weights) else None
+        for index, weights in enumerate(factors):
+            order = _order(equation, index) if mode.are_weights(weights) else None
             if order is not None:
-                return mode.use(weights, partial(_again, func, equation, factors, place), order)
+                return mode.use(weights, partial(_again, func, equation, factors, index), order)
     return func(*args, **kwargs)
 
 
-def _again(func: Any, equation: str, factors: list[Tensor], place: int, weights: Tensor) -> Any:
-    return func(equation, *factors[:place], weights, *factors[place + 1 :])
+def _again(func: Any, equation: str, factors: list[Tensor], index: int, weights: Tensor) -> Any:
+    return func(equation, *factors[:index], weights, *factors[index + 1 :])
 
 
-def _order(equation: str, place: int) -> tuple[int, ...] | None:
+def _order(equation: str, index: int) -> tuple[int, ...] | None:
     """The axes of an einsum's operand as (B, heads, queries, keys), or (B, queries, keys); None if it is no weights.
 
     Keys, its last axis, are summed over; queries are not the values'; the images and the heads are everyone's.
@@ -157,7 +157,7 @@ def _order(equation: str, place: int) -> tuple[int, ...] | None:
     terms = inputs.split(",")
     if len(terms) != 2 or not output.isalpha():
         return None
-    own, other = terms[place], terms[1 - place]
+    own, other = terms[index], terms[1 - index]
     keys = [axis for axis in own if axis in other and axis not in output]
     queries = [axis for axis in own if axis in output and axis not in other]
     shared = [axis for axis in own if axis in output and axis in other]

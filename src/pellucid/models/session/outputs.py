@@ -13,18 +13,18 @@ from pellucid.errors import OutputError
 _NAMES = ("logits", "out", "output", "scores", "predictions")
 
 
-def raw_logits(answer: Any, images: int) -> Tensor:
-    """The class scores (B, C) of a model's answer: a tensor, dict, tuple or dataclass-like ModelOutput.
+def raw_logits(output: Any, images: int) -> Tensor:
+    """The class scores (B, C) of a model's output: a tensor, dict, tuple or dataclass-like ModelOutput.
 
     Of several tensors, those named logits, out, output, scores or predictions come first. Of these, and else of all,
     the first (B, C); without any, a tensor (B,), one logit an image; without any, a map (B, C, H, W) or
     (B, C, D, H, W), as networks give that segment. Of a single image whose axes were squeezed away, () is its one
     logit and (C,) its classes. Half precision comes back as float32.
     """
-    found = list(_tensors(answer))
-    fitting = _fitting(list(_named(answer)), images) or _fitting(found, images)
+    found = list(_tensors(output))
+    fitting = _fitting(list(_named(output)), images) or _fitting(found, images)
     if not fitting:
-        shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(answer).__name__
+        shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(output).__name__
         raise OutputError(
             f"class scores of shape (B, C) or a map of them (B, C, *space), here with B = {images}, were expected "
             f"from the model, got {shapes}: wrap the model so that it returns them"
@@ -41,29 +41,29 @@ def _fitting(tensors: list[Tensor], images: int) -> list[Tensor]:
     return [t for t in tensors if t.ndim == 2 and len(t) == images] or lists or maps or single
 
 
-def _named(answer: Any) -> Iterator[Tensor]:
-    """The floating tensors of an answer that are called like class scores."""
+def _named(output: Any) -> Iterator[Tensor]:
+    """The floating tensors of an output that are called like class scores."""
     fields = (
-        [answer[name] for name in _NAMES if name in answer] if isinstance(answer, Mapping) else _named_fields(answer)
+        [output[name] for name in _NAMES if name in output] if isinstance(output, Mapping) else _named_fields(output)
     )
     for item in fields:
         yield from _tensors(item)
 
 
-def _tensors(answer: Any) -> Iterator[Tensor]:
-    """The floating tensors of an answer."""
-    if isinstance(answer, Tensor):
-        if answer.is_floating_point():
-            yield answer
-    elif isinstance(answer, Mapping):
-        for item in answer.values():
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """The floating tensors of an output."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for item in output.values():
             yield from _tensors(item)
-    elif isinstance(answer, (tuple, list)):
-        for item in answer:
+    elif isinstance(output, (tuple, list)):
+        for item in output:
             yield from _tensors(item)
 
 
-def _named_fields(answer: Any) -> list[Any]:
+def _named_fields(output: Any) -> list[Any]:
     """The fields of a named tuple that are called like class scores."""
-    fields = getattr(answer, "_fields", ())
-    return [getattr(answer, name) for name in _NAMES if name in fields]
+    fields = getattr(output, "_fields", ())
+    return [getattr(output, name) for name in _NAMES if name in fields]
