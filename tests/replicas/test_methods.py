@@ -146,7 +146,7 @@ def test_what_the_methods_look_at() -> None:
 def test_a_method_without_a_replica_is_noticed() -> None:
     @method("unreplicated")
     class Unreplicated(Method):
-        def attribute(self, probe, images, targets) -> Attribution:
+        def attribute(self, probe, targets) -> Attribution:
             raise AssertionError
 
     with catalogue.forgetting(Unreplicated), pytest.raises(AssertionError):
