@@ -33,7 +33,7 @@ class Method(ABC):
         super().__init_subclass__()
         attribute = vars(cls).get("attribute")
         if attribute is not None and takes_images(attribute):
-            cls.attribute = without_images(cls.__name__, attribute)  # type: ignore[method-assign]
+            cls.attribute = without_images(cls.__name__, attribute)  # type: ignore[method-assign]  # the older form's
 
     @abstractmethod
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:

@@ -99,7 +99,7 @@ def _prediction(model: nn.Module, runtime: Runtime, inputs: Inputs) -> Callable[
     session = Session.of(model, runtime)
     prepared = session.prepared(inputs)
     if runtime.compile and not session.has_script:
-        return lambda: compiled_outputs(session, prepared, (), graph=False)
+        return lambda: compiled_outputs(session, prepared, (), False, runtime.batch_size)
     return lambda: session.call(prepared)
 
 

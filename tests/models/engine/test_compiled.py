@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import timm
@@ -12,7 +13,8 @@ from torch import nn
 import pellucid
 from pellucid.core.torch_private import compiling_for_gradients
 from pellucid.errors import GradientError, OptionError
-from pellucid.models.engine import compiled
+from pellucid.models.engine import Pass, compiled
+from pellucid.models.session.session import Session
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
@@ -116,6 +118,16 @@ def test_no_more_images_than_asked_for_are_run(monkeypatch: pytest.MonkeyPatch) 
     smaller = pellucid.explain(model, images(4), runtime=pellucid.Runtime(batch_size=2, compile=True))
     alike(smaller, explaining)
     assert len(made) == 2  # 4 may have been too many
+
+
+def test_a_halved_batch_is_not_filled_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where four images did not fit into memory, two are not to be run as four."""
+    made, session = counted(monkeypatch), Session.of(seeded(TinyCNN).eval(), COMPILED)
+    plain = Pass.of(session, images(4))
+    assert plain.scores().shape == (4, 4)
+    halved = replace(plain.on(images(2)), batch_size=2)
+    assert halved.scores().shape == (2, 4)
+    assert len(made) == 2
 
 
 def test_two_networks_of_a_kind_are_not_mixed_up() -> None:

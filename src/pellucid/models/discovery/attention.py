@@ -55,7 +55,7 @@ def _planned(session: Session, inputs: Inputs) -> Plan:
 def intercepted(
     calls: Sequence[Call], wanted: Sequence[Call], images: int, take: Callable[[Call, AttentionCall], None]
 ) -> AttentionMode:
-    """A mode that takes the ``wanted`` ones of the attention ``calls`` of a pass of so many images."""
+    """A mode that takes the ``wanted`` attention calls of a pass; ``calls`` are all, ``images`` is the batch size."""
 
     def taken(number: int, attention: AttentionCall) -> None:
         if number >= len(calls) or calls[number] not in wanted:

@@ -91,7 +91,8 @@ def planned(
     """Which attentions to take. ``NoAttentionError``: none, or none that goes over the whole image.
 
     ``counts`` are the numbers of spatial positions that the outputs of the network's modules have (None: any may be):
-    so many tokens there are, but for a class token. ``beside`` are the attentions that do not depend on the one before.
+    the number of tokens is one of them, but for a class token. ``beside`` are the calls that do not depend on the call
+    before them.
     """
     if not calls:
         raise NoAttentionError(

@@ -26,10 +26,11 @@ Outputs = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
 """Logits, layers' outputs, and what gradients at these are taken with respect to."""
 
 
-def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], graph: bool) -> Outputs:
+def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], graph: bool, most: int) -> Outputs:
     """The results of a pass that runs compiled. With ``graph``, the logits have gradients with respect to the leaves.
 
-    Fewer images than a program was compiled for are filled up with copies of the last.
+    Fewer images than a program was compiled for are filled up with copies of the last, to ``most`` at most: more may
+    not fit into memory.
     """
     if session.facts(inputs) is None:  # whether it writes into its input, or draws, is to be known
         session.call(inputs[:1])
@@ -43,8 +44,7 @@ def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], gr
     given = inputs.cloned() if facts is not None and facts.writes_input else inputs
     key = (graph, *((layer, point.shape) for layer, point in points.items()), *_shapes(session, given))
     programs: dict[int, Program] = remembered(session.model, ("programs", key), dict)
-    count, most = len(given), session.runtime.batch_size
-    # No more images are run than may fit into memory, unless there are.
+    count = len(given)
     size = min((known for known in programs if count <= known <= most), default=count)
     program = programs[size] if size in programs else Program()
     leaves = {layer: point.zeros(given.images, count).requires_grad_(graph) for layer, point in points.items()}

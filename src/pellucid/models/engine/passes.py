@@ -91,7 +91,7 @@ class Pass:
         """Logits of the classes, (B, C), of the pass that was made, or of a plain one."""
         record = self.record
         if record.logits is None and self._compiles:
-            record.logits, *_ = compiled_outputs(self.session, self._prepared, (), graph=False)
+            record.logits, *_ = compiled_outputs(self.session, self._prepared, (), False, self.batch_size)
         if record.logits is None:
             with self._grad_mode():
                 record.logits = self.session.call(self._prepared)
@@ -189,7 +189,7 @@ class Pass:
         record = self.record
         record.has_graph = graph
         if compiled and self._compiles and not whole:
-            found = compiled_outputs(self.session, self._prepared, self.layers, graph)
+            found = compiled_outputs(self.session, self._prepared, self.layers, graph, self.batch_size)
             record.logits, record.outputs, record.leaves = found
             return
         with self._unfused():

@@ -85,14 +85,23 @@ class ProcessRandomness:
 
     def __enter__(self) -> ProcessRandomness:
         """Keep the state, and seed."""
-        self._kept = torch.get_rng_state()
-        self._seeded = torch.default_generator.manual_seed(self._seed).get_state()
+        self._kept = _states()
+        torch.manual_seed(self._seed)
+        self._seeded = _states()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Put the state back."""
-        self.count = int(not torch.equal(torch.get_rng_state(), self._seeded))
-        torch.set_rng_state(self._kept)
+        self.count = int(not all(map(torch.equal, _states(), self._seeded)))
+        torch.set_rng_state(self._kept[0])
+        for device, state in enumerate(self._kept[1:]):
+            torch.cuda.set_rng_state(state, device)
+
+
+def _states() -> list[Tensor]:
+    """The states of the process's generators: the CPU's, and those of the GPUs where they are in use."""
+    gpus = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch's own lacks types
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if gpus else [])]
 
 
 def _draws(func: Any, args: Any, named: Any) -> bool:

@@ -121,7 +121,7 @@ class Session:
         return 0 if facts is None else facts.classes
 
     def resolved_head(self, classes: int) -> str:
-        """How so many raw logits are read."""
+        """The head by which the raw logits of ``classes`` classes are read."""
         return resolve_head(self.head, self.stated_head, classes)
 
     def call(self, inputs: Inputs) -> Tensor:
@@ -158,7 +158,7 @@ class Session:
         return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
     def raw(self, output: Any, images: int) -> Tensor:
-        """The raw logits in what the network returned for so many images."""
+        """The raw logits in the network's output for a batch of ``images``."""
         return raw_logits(output, images)
 
     def read(self, raw: Tensor) -> Tensor:
