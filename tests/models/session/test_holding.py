@@ -170,6 +170,9 @@ def test_a_copy_shares_memory_and_nothing_else() -> None:
     assert copied.part is not model.part
     assert copied.fc.weight is not model.fc.weight
     assert copied.fc.weight.data_ptr() == model.fc.weight.data_ptr()
+    # Of a weight that needs no gradient torch multiplies transposed tokens one by one, also in a prediction.
+    assert copied.fc.weight.requires_grad
+    assert not twin(model.requires_grad_(False)).fc.weight.requires_grad
     version = copied.fc.weight._version
     with torch.no_grad():
         model.fc.weight.add_(1)
