@@ -342,6 +342,22 @@ def two(count: int = 2, **options: object) -> pellucid.Explanation:
     return pellucid.explain(seeded(TinyCNN, 2, 2), images(count), **options)
 
 
+class Answering(nn.Module):
+    """A network whose scores ``answer`` turns into what it returns."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.network, self.answer = seeded(TinyCNN, 2, 3), answer
+
+    def forward(self, image: torch.Tensor, age: torch.Tensor | None = None) -> object:
+        scores = self.network(image)
+        return self.answer(scores if age is None else scores + age)
+
+
+def answered(answer: Callable[[torch.Tensor], object], **options: object) -> pellucid.Explanation:
+    return pellucid.explain(Answering(answer), images(2), "saliency", **options)
+
+
 TERM = re.compile(r"^`([^`]+)`(?: \(a warning\))?$", re.MULTILINE)
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
@@ -360,6 +376,14 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: two(method="attnlrp"),
     lambda: pellucid.explain(resnet18(), images(1)[0]),
     lambda: pellucid.explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(0)), images(2), layers=["0"]),
+    lambda: answered(lambda scores: (scores, scores[:, :1])),
+    lambda: answered(lambda scores: {"boxes": scores, "labels": scores}),
+    lambda: answered(torch.sigmoid, head="softmax"),
+    lambda: answered(lambda scores: (scores.softmax(1) + scores.sigmoid().softmax(1)) / 2),
+    lambda: answered(lambda scores: scores, classes=list("abcd")),
+    lambda: pellucid.explain(
+        Answering(lambda scores: scores), {"image": images(2), "age": torch.zeros(3, 1)}, "saliency"
+    ),
     lambda: two(targets=pellucid.Region(1)),
     lambda: two(targets=5),
     lambda: two(targets=[1]),

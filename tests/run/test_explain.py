@@ -146,12 +146,18 @@ def test_one_logit_may_be_read_as_one_finding() -> None:
 
 def test_heads_that_cannot_be(model: nn.Module) -> None:
     refused(OptionError, "takes one logit, the model gives 4", model, images(1), head="binary")
-    refused(OptionError, "softmax, sigmoid, binary and auto", model, images(1), head="relu")
+    refused(OptionError, "softmax, sigmoid, binary, probability, regression and auto", model, images(1), head="relu")
 
 
 def test_classes(model: nn.Module) -> None:
     assert pellucid.explain(model, images(1), classes=list("abcd")).classes == ("a", "b", "c", "d")
-    refused(OptionError, "2 names were given; the model has 4", model, images(1), classes=["a", "b"])
+    refused(
+        OptionError,
+        "2 names were given or are stated by the model's source; the model has 4 classes",
+        model,
+        images(1),
+        classes=["a", "b"],
+    )
     refused(OptionError, "got the string 'abcd'", model, images(1), classes="abcd")
 
 
@@ -317,8 +323,8 @@ def test_requests_that_cannot_be(
         ([images(1)], "list"),
         (None, "NoneType"),
         ({}, "an empty mapping"),
-        ({"x": images(2), "age": torch.zeros(3, 1)}, "the same number of images"),
-        ({"x": images(2), "age": torch.tensor(3.0)}, "the same number of images"),
+        ({"x": images(2), "age": torch.zeros(3, 1)}, "shared by all"),
+        ({"x": images(2), "age": torch.tensor(3.0)}, "shared by all"),
         ({"x": images(2), "age": 3}, "age: a tensor"),
     ],
 )
@@ -520,12 +526,11 @@ def test_the_range_of_the_images_is_looked_at(loaded: nn.Module, model: nn.Modul
     assert found.classes == ("a", "b", "c", "d")
 
 
-def test_a_models_own_classes_are_left_out_where_they_do_not_fit(loaded: nn.Module) -> None:
+def test_a_models_own_classes_that_do_not_fit_are_refused(loaded: nn.Module) -> None:
     loaded.fc = nn.Linear(12, 3)
     batch = F.hardtanh(images(1), -2, 2)
-    with pytest.warns(pellucid.PellucidWarning, match="states 4 class names and has 3"):
-        assert pellucid.explain(loaded, batch).classes is None
-    refused(OptionError, "4 names were given; the model has 3", loaded, batch, classes=list("abcd"))
+    refused(OptionError, "4 names were given or are stated", loaded, batch)
+    assert pellucid.explain(loaded, batch, classes=list("abc")).classes == ("a", "b", "c")
 
 
 def test_prepare_needs_to_know_the_model(loaded: nn.Module, model: nn.Module) -> None:
@@ -568,11 +573,12 @@ def test_explain_explainer_and_the_command_line_have_one_order() -> None:
     explainer = inspect.signature(pellucid.Explainer).parameters
     assert list(explainer) == ["model", "method", *keywords]
     assert [name for name, one in explainer.items() if one.kind is inspect.Parameter.KEYWORD_ONLY] == keywords
-    singular = {"layer": "layers", "target": "targets"}  # options that are repeated, or take one value
-    options = [singular.get(name, name) for name in inspect.signature(command).parameters]
+    # Options that are repeated or take one value; and --output, which is the folder of the results.
+    names = {"layer": "layers", "target": "targets", "model_output": "output", "output": "folder"}
+    options = [names.get(name, name) for name in inspect.signature(command).parameters]
     shared = [name for name in options if name in signature]
     assert shared == [name for name in signature if name in shared]
-    assert {"method", "targets", "layers", "fuse", "classes"} <= set(shared)
+    assert {"method", "targets", "layers", "fuse", "classes", "head", "output"} <= set(shared)
 
 
 def test_maps_of_channels_are_not_taken_for_maps_of_classes() -> None:

@@ -151,6 +151,6 @@ def test_a_callable_that_knows_the_batch_is_refused_where_images_are_asked_about
     with pytest.raises(pellucid.PellucidError, match="scores an image otherwise on its own") as caught:
         pellucid.explain(seeded(TinyCNN), images(4), name, targets=lambda z: z[:, 0] * torch.arange(1.0, len(z) + 1))
     assert "\n" not in str(caught.value)
-    with pytest.raises(pellucid.PellucidError, match=r"failed on logits .*: IndexError: ") as caught:
+    with pytest.raises(pellucid.PellucidError, match=r"failed on the model.s output .*: IndexError: ") as caught:
         pellucid.explain(seeded(TinyCNN), images(4), name, targets=lambda z: z[:, 9])
     assert "\n" not in str(caught.value)

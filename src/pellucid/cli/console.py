@@ -20,6 +20,8 @@ SERVER_PANEL = "Access to a server"
 SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
 """The help text of a model's specification."""
 CHECKPOINT = "Weights file to load."
+HEAD = "How to read the model's outputs: auto, {heads}."
+MODEL_OUTPUT = "Which of several tensors that the model returns holds the class scores, by name or position."
 WEIGHTS = (
     "Weights, if no checkpoint is given: {weights}. `default` downloads pretrained ones, `none` draws random ones."
 )

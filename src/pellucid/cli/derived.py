@@ -62,6 +62,7 @@ _FILES = ("file", "onnx")
 LISTS: dict[str, Callable[[], list[str]]] = {
     "formats": exporters,
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
+    "heads": partial(constant, "pellucid.core.head", "HEADS"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
     "sources": sources,
     "weights": partial(constant, "pellucid.models.sources.loading", "WEIGHTS"),

@@ -15,6 +15,8 @@ from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, T
 from pellucid.cli.console import (
     BATCH_SIZE,
     DEVICE,
+    HEAD,
+    MODEL_OUTPUT,
     MODEL_PANEL,
     NOTHING_DONE,
     OUTPUT_PANEL,
@@ -30,6 +32,7 @@ from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
+    from pellucid.core.reading import Reading
     from pellucid.pacs.access import ServerAccess
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
@@ -106,6 +109,18 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     classes: Annotated[
         Path | None,
         typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
+    ] = None,
+    head: Annotated[
+        str,
+        typer.Option(help=HEAD, rich_help_panel=MODEL_PANEL),
+    ] = "auto",
+    model_output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=MODEL_OUTPUT,
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = None,
     export: Annotated[
         str,
@@ -202,6 +217,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             layers=layer,
             fuse=fuse,
             classes=classes,
+            head=head,
+            model_output=model_output,
             formats=[name.strip() for name in export.split(",")],
             style=Style(alpha, colormap),
             precision=precision,
@@ -284,15 +301,11 @@ def _report(outcomes: list[Outcome], as_json: bool, quiet: bool, output: Path) -
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
-    if outcome.error is not None:
+    if outcome.prediction is None:
         return {"image": str(outcome.path), "error": str(outcome.error)}
-    from pellucid.export.metadata import finite
-
     return {
         "image": str(outcome.path),
-        "predicted_class": outcome.predicted,
-        "predicted_name": outcome.name,
-        "confidence": finite(outcome.confidence),
+        **_prediction(outcome.prediction),
         "layers": {method: list(layers) for method, layers in outcome.layers.items()},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
@@ -300,17 +313,28 @@ def _facts(outcome: Outcome) -> dict[str, object]:
     }
 
 
+def _prediction(reading: Reading) -> dict[str, object]:
+    """The predicted class with its probability, or the value of a regression head."""
+    from pellucid.export.metadata import finite
+
+    if reading.value is not None:
+        return {"value_name": reading.name, "value": finite(reading.value)}
+    confidence = None if reading.probability is None else finite(reading.probability)
+    return {"predicted_class": reading.index, "predicted_name": reading.name, "confidence": confidence}
+
+
 def _table(outcomes: list[Outcome], output: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    done = [outcome for outcome in outcomes if outcome.error is None]
-    table = Table(Column("image", overflow="fold"), "predicted", "probability", "explained by")
-    for outcome in done[:_MAX_ROWS]:
-        name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
-        path, shown = (escape(printable(text)) for text in (_tail(outcome.path), name))
-        table.add_row(path, shown, f"{outcome.confidence:.3f}", _layers_of(outcome))
+    done = [(outcome, outcome.prediction) for outcome in outcomes if outcome.prediction is not None]
+    figure = "value" if done and done[0][1].value is not None else "probability"
+    table = Table(Column("image", overflow="fold"), "predicted", figure, "explained by")
+    for outcome, reading in done[:_MAX_ROWS]:
+        number = "" if reading.index is None or reading.name == str(reading.index) else f" ({reading.index})"
+        path, shown = (escape(printable(text)) for text in (_tail(outcome.path), f"{reading.name}{number}"))
+        table.add_row(path, shown, _figure(reading), _layers_of(outcome))
     console = Console(emoji=False)
     if done:
         console.print(table)
@@ -320,6 +344,11 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
     console.print(
         f"{len(done)} explained{failed}; results are in {printable(str(output))}", markup=False, highlight=False
     )
+
+
+def _figure(reading: Reading) -> str:
+    """The probability, or the value."""
+    return f"{reading.probability:.3f}" if reading.probability is not None else f"{reading.value:.4g}"
 
 
 def _tail(path: Path) -> str:

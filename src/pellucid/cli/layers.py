@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import CHECKPOINT, SPEC, guarded, print_json
+from pellucid.cli.console import CHECKPOINT, MODEL_OUTPUT, SPEC, guarded, print_json
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -22,6 +22,7 @@ def layers(
     input_size: Annotated[
         str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
     ] = None,
+    model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
     """List a model's layers with their output shapes, and mark the one that would be explained."""
@@ -29,7 +30,7 @@ def layers(
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
 
-        profile, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size))
+        profile, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size), model_output)
         if as_json:
             shapes = {name: list(shape[1:]) for name, shape in profile.shapes.items() if name}
             print_json(json.dumps({"recommended": [chosen], "shapes": shapes}, indent=2))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pellucid.core import catalogue
+from pellucid.core.head import check_head
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.style import Style
@@ -20,6 +21,7 @@ from pellucid.export import find
 from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import load_model, model_info
+from pellucid.models.sources.loading import restate
 from pellucid.render import colourise
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
@@ -41,6 +43,8 @@ class Request:
     layers: Sequence[str] | None
     fuse: str
     classes: Path | None
+    head: str
+    model_output: str | None
     formats: Sequence[str]
     style: Style
     precision: str | None
@@ -59,12 +63,14 @@ def prepared_job(request: Request) -> Job:
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)
+    check_head(request.head)
     if request.window is not None:
         asked_window(request.window, "CT")
     device = chosen_device(request.device)
     runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
     classes = None if request.classes is None else _class_names(request.classes)
     model = prepared_model(request.model, request.checkpoint, request.weights, device)
+    restate(model, request.head, request.model_output)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
     facts = model_facts(model)
@@ -84,6 +90,7 @@ def prepared_job(request: Request) -> Job:
         layers=request.layers,
         fuse=request.fuse,
         classes=classes,
+        head=request.head,
         runtime=runtime,
         window=request.window,
         frame=request.frame,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import BATCH_SIZE, CHECKPOINT, DEVICE, SPEC, WEIGHTS, guarded, print_json
+from pellucid.cli.console import (
+    BATCH_SIZE,
+    CHECKPOINT,
+    DEVICE,
+    HEAD,
+    MODEL_OUTPUT,
+    SPEC,
+    WEIGHTS,
+    guarded,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,13 +27,15 @@ if TYPE_CHECKING:
     from pellucid.run.tuned import Trial
 
 
-def tune(  # a command's options are its parameters
+def tune(  # noqa: PLR0913  # a command's options are its parameters
     spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="INPUT", help="Images to measure with (default: drawn ones).")
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
     weights: Annotated[str, typer.Option(help=WEIGHTS)] = "none",
+    head: Annotated[str, typer.Option(help=HEAD)] = "auto",
+    model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
     method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
@@ -38,7 +50,9 @@ def tune(  # a command's options are its parameters
     with guarded():
         from pellucid.cli.request import chosen_device, chosen_size, prepared_model
         from pellucid.core import catalogue
+        from pellucid.core.head import check_head
         from pellucid.core.runtime import Runtime
+        from pellucid.models.sources.loading import restate
         from pellucid.run.refusing import explained_refusals
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
@@ -46,7 +60,8 @@ def tune(  # a command's options are its parameters
         resolved = chosen_device(device)
         runtime = Runtime(resolved, batch_size=chosen_size(batch_size, resolved))
         chosen = catalogue.find(method)()
-        model = prepared_model(spec, checkpoint, weights, resolved)
+        check_head(head)
+        model = restate(prepared_model(spec, checkpoint, weights, resolved), head, model_output)
         images = _images(model, paths or [], runtime.batch_size)
         with explained_refusals(images):
             tried = list(trials(model, images, chosen, runtime, seconds))

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from pellucid.core import display
 from pellucid.core import head as heads
+from pellucid.core.head import DIRECTIONS
+from pellucid.core.reading import Reading
 from pellucid.core.shapes import Figures, Flags, Heatmaps, Indices, LayerMaps, Logits
 from pellucid.errors import ImageIndexError, OptionError, ShapeError
 
@@ -42,7 +44,7 @@ class Explanation:
     | ``targets`` | (B, K) int64 | the class that each map explains; −1 for a callable |
     | ``degenerate`` | (B, K) bool | the map shows nothing: its heatmap is zeros, ``why_degenerate`` gives the reason |
     | ``method``, ``layers`` | | the method's name; the layers' names in network order |
-    | ``head``, ``classes`` | | how the logits are read (softmax, sigmoid, binary); names, where known |
+    | ``head``, ``classes`` | | how the logits are read (``explain``); the classes' names, where known |
     | ``checks`` | (B, K) each | figures to judge a map by, by name: ``completeness_gap`` (in logits) is how much the |
     | | | map's sum differs from the sum that the method promises |
     | ``by_layer`` | | each layer's own explanation, from the same pass |
@@ -68,8 +70,43 @@ class Explanation:
 
     @property
     def probabilities(self) -> Logits:
-        """The classes' probabilities, (B, C): softmax of the logits, or the sigmoid of each."""
-        return heads.probabilities(self.logits, self.head)
+        """The classes' probabilities, (B, C): softmax of the logits, or the sigmoid of each.
+
+        Raises:
+            OptionError: the head is regression; ``values`` are what the model returns.
+        """
+        found = heads.HEADS[self.head].probabilities
+        if found is None:
+            raise OptionError(f"probabilities were asked for; the head is {self.head!r}, which has values: use .values")
+        return found(self.logits)
+
+    @property
+    def values(self) -> Logits:
+        """The model's outputs (B, M), before a sigmoid or softmax of its own: of a regression head, the values."""
+        return heads.HEADS[self.head].raw(self.logits)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the head's outputs are probabilities of classes."""
+        return heads.HEADS[self.head].probabilities is not None
+
+    def prediction(self, image: int) -> Reading:
+        """What the model predicts for an image: its most probable class, or the value of a regression head."""
+        if self.has_probabilities:
+            return self.reading(image, int(self.probabilities[image].argmax()))
+        return self.reading(image, DIRECTIONS.index("higher"))
+
+    def reading(self, image: int, index: int) -> Reading:
+        """The probability of a class for an image; of a regression head the value that a score belongs to."""
+        if self.has_probabilities:
+            return Reading(self.class_name(index), index, probability=float(self.probabilities[image, index]))
+        number = index // len(DIRECTIONS)
+        return Reading(self._value_name(number), value=float(self.values[image, number]))
+
+    def _value_name(self, number: int) -> str:
+        """The name of a value of a regression head."""
+        name = "" if self.classes is None else self.classes[len(DIRECTIONS) * number].removeprefix(DIRECTIONS[0])
+        return name.strip() or ("value" if self.values.shape[1] == 1 else f"value {number}")
 
     def label(self, image: int, column: int = 0) -> str:
         """The name of the class that a map explains, else its number; "callable" for a callable target."""

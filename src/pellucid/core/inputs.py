@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -13,13 +13,15 @@ Images = Tensor | Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a network is called with: the images that are explained, and further tensors of the same batch.
+    """What a network is called with: the images that are explained, and further tensors.
 
     ``tensors`` maps argument names to tensors whose first axis is the batch; the first one is explained. A batch that
-    is given by position has the name "". Nothing is copied unless a method says so.
+    is given by position has the name "". Those named in ``shared`` belong to all images, such as the prompts of a
+    model of images and texts, and are never cut or repeated. Nothing is copied unless a method says so.
     """
 
     tensors: Mapping[str, Tensor]
+    shared: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, images: Images | Inputs) -> Inputs:
@@ -53,22 +55,27 @@ class Inputs:
         return len(self.images)
 
     def __getitem__(self, chosen: slice) -> Inputs:
-        """Some images of the batch; every tensor is cut alike."""
-        return self.map(lambda tensor: tensor[chosen])
+        """Some images of the batch; every tensor that is not shared is cut alike."""
+        return self._each(lambda tensor: tensor[chosen])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same inputs with each tensor changed."""
-        return Inputs({name: change(tensor) for name, tensor in self.tensors.items()})
+        return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """The same inputs with each tensor changed that has an entry for each image."""
+        found = {name: one if name in self.shared else change(one) for name, one in self.tensors.items()}
+        return replace(self, tensors=found)
 
     def with_images(self, images: Tensor) -> Inputs:
         """The same inputs with other images, (N, C, *space); one image's further tensors are repeated N times."""
         count = len(images)
         others = self if count == len(self) or len(self) != 1 else self.repeated(count)
-        return Inputs({**others.tensors, self.name: images})
+        return replace(self, tensors={**others.tensors, self.name: images})
 
     def repeated(self, count: int) -> Inputs:
         """One image, ``count`` times. Nothing is copied: do not write into it."""
-        return self.map(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+        return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
     def cloned(self) -> Inputs:
         """A copy that a network may write into."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.core.head import over_places
+from pellucid.core.head import DIRECTIONS, over_places
 from pellucid.errors import TargetError, did_you_mean, message_of
 
 if TYPE_CHECKING:
@@ -44,9 +44,13 @@ class Region:
             raise TargetError(f"a Region's mask must be a bool tensor or array, got {kind}: write mask > 0, say")
 
 
+def _same(scores: Tensor) -> Tensor:
+    return scores
+
+
 Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] | Region
 """What a user may ask for: "predicted", "all", an index, a class name, a list (one for each image), a tensor (B,) or
-(B, K), a callable from logits to scores (B,) or (B, K), or a ``Region``."""
+(B, K), a callable from what the model returns to scores (B,) or (B, K), or a ``Region``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +59,9 @@ class Targets:
 
     For a map of logits, a class's score is the mean over all positions, or over those of a ``Region``.
     ``first`` and ``stop`` select a chunk of the K columns, so that many classes can be explained one chunk at a time.
-    ``head`` (softmax or sigmoid) decides where a class counts as predicted; ``size`` is the input's. A Region is split
-    into its class, the ``request``, and itself, ``within``.
+    ``head`` decides which class counts as predicted; ``size`` is the input's. ``returned`` makes of class scores what
+    the model returns, which is what a callable gets. A Region is split into its class, the ``request``, and itself,
+    ``within``.
     """
 
     request: Request
@@ -66,6 +71,7 @@ class Targets:
     head: str = "softmax"
     size: tuple[int, ...] | None = None
     within: Region | None = None
+    returned: Callable[[Tensor], Tensor] = _same
 
     def __post_init__(self) -> None:
         """Split a Region."""
@@ -129,7 +135,7 @@ class Targets:
 
     def scored_by(self, request: Callable[[Tensor], Tensor]) -> Targets:
         """Other scores: a callable of the classes' scores (B, C) at the same positions."""
-        return replace(self, request=request, first=0, stop=None)
+        return replace(self, request=request, first=0, stop=None, returned=_same)
 
     def check_count(self, images: int) -> None:
         """Raise unless there is one target, or one row of targets, for each image."""
@@ -200,11 +206,12 @@ class Targets:
         return resized
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+        logits = self.returned(logits)
         try:
             scores = request(logits.clone())  # it may work in place
         except Exception as error:  # the user's own code
             raise TargetError(
-                f"the callable target failed on logits {tuple(logits.shape)}: {type(error).__name__}: "
+                f"the callable target failed on the model's output {tuple(logits.shape)}: {type(error).__name__}: "
                 f"{message_of(error)}"
             ) from error
         if not isinstance(scores, Tensor):
@@ -219,7 +226,7 @@ class Targets:
         """All K classes of each image."""
         images, count = logits.shape
         if isinstance(self.request, str) and self.request == "predicted":
-            return logits.argmax(dim=1, keepdim=True)
+            return self._predicted(logits)
         if isinstance(self.request, str) and self.request == "all":
             return torch.arange(count, device=logits.device).expand(images, count)
         chosen = self._given(logits)
@@ -227,6 +234,17 @@ class Targets:
         if wrong.numel():
             raise TargetError(f"class {int(wrong[0])} was asked for; the model has {count} classes, 0 to {count - 1}")
         return chosen
+
+    def _predicted(self, logits: Tensor) -> Tensor:
+        """The class with the largest logit; of a value, what is evidence for a higher one."""
+        if self.head != "regression":
+            return logits.argmax(dim=1, keepdim=True)
+        if logits.shape[1] != len(DIRECTIONS):
+            raise TargetError(
+                f"target 'predicted' was asked for; the model gives {logits.shape[1] // len(DIRECTIONS)} values, none "
+                "of which is predicted: name one, give its number, or 'all'"
+            )
+        return torch.full((len(logits), 1), DIRECTIONS.index("higher"), device=logits.device)
 
     def _given(self, logits: Tensor) -> Tensor:
         request = self.request
@@ -250,7 +268,10 @@ class Targets:
     def _index_of_name(self, name: str) -> int:
         if self.classes is None:
             raise TargetError(f"class {name!r} was asked for by name; the model's names are not known: give classes=")
-        found = [i for i, known in enumerate(self.classes) if known.casefold() == name.casefold()]
+        names = [known.casefold() for known in self.classes]
+        found = [i for i, known in enumerate(names) if known == name.casefold()]
+        if not found and self.head == "regression":  # a direction alone, where there is one value
+            found = [i for i, known in enumerate(names) if known.startswith(f"{name.casefold()} ")]
         if not found:
             raise TargetError(
                 f"class {name!r} was asked for; the model does not have it{did_you_mean(name, self.classes)}"

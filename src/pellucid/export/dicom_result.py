@@ -80,7 +80,8 @@ class Result:
             content += [str(self.source.first.SeriesInstanceUID)]
         else:
             content += [[str(header.SOPInstanceUID) for header in self.source.headers], one.targets.tolist()]
-            content += [[one.label(0, column) for column in range(one.targets.shape[1])], one.probabilities.tolist()]
+            figures = one.probabilities if one.has_probabilities else one.values
+            content += [[one.label(0, column) for column in range(one.targets.shape[1])], figures.tolist()]
             content += [self.case.alpha, self.case.colormap, dict(self.case.image.provenance)]
         digest = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode())
         if parts[0] != "series":

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.core.head import DIRECTIONS
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
 
@@ -87,6 +88,9 @@ def _encoded(facts: Mapping[str, Any]) -> bytes:
 
 def _prediction(case: Case) -> dict[str, Any]:
     one = case.explanation
+    if not one.has_probabilities:
+        readings = [one.reading(0, index) for index in range(0, one.logits.shape[1], len(DIRECTIONS))]
+        return {"values": {reading.name: finite(reading.value or 0.0) for reading in readings}, "head": one.head}
     probabilities = one.probabilities[0]
     top = probabilities.topk(min(_TOP, len(probabilities)))
     classes = top.indices.tolist()
@@ -98,6 +102,8 @@ def _prediction(case: Case) -> dict[str, Any]:
         "top_k_names": [one.class_name(index) for index in classes],
         "top_k_probs": [finite(value) for value in top.values],
         "head": one.head,
+        "probabilities": [finite(value) for value in probabilities],
+        "class_names": None if one.classes is None else list(one.classes),
     }
 
 

@@ -39,9 +39,7 @@ def _row(explanation: Explanation, image: int) -> str:
     columns = explanation.targets.shape[1]
     figures = [_figure(explanation, image, column) for column in range(min(columns, _MAX_MAPS))]
     rest = f"<div>… and {counted(columns - _MAX_MAPS, 'map')} more</div>" if columns > _MAX_MAPS else ""
-    probabilities = explanation.probabilities[image]
-    best = int(probabilities.argmax())
-    prediction = f"{escape(explanation.class_name(best))}, p = {float(probabilities[best]):.3g}"
+    prediction = escape(str(explanation.prediction(image)))
     return f'<div style="margin-top:8px">image {image}: predicted {prediction}</div><div>{"".join(figures)}</div>{rest}'
 
 

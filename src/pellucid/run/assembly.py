@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,11 +12,12 @@ from torch import Tensor
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import Explanation
+from pellucid.core.head import score_names
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap
-from pellucid.errors import OptionError, PellucidWarning, ShapeError
+from pellucid.errors import ShapeError
 from pellucid.run.tuned import Trial
 
 
@@ -29,23 +29,9 @@ class Facts:
     layers: tuple[str, ...]
     fuse: str
     classes: tuple[str, ...] | None
-    classes_given: bool
     runtime: Runtime
     trial: Trial | None = None
     """The measurement that the runtime was chosen by, if it was."""
-
-    def names(self, count: int) -> tuple[str, ...] | None:
-        """The classes' names, if there are as many as logits; raises where the caller gave another number."""
-        if self.classes is None or len(self.classes) == count:
-            return self.classes
-        if self.classes_given:
-            raise OptionError(f"classes: {len(self.classes)} names were given; the model has {count} classes")
-        warnings.warn(
-            f"the model states {len(self.classes)} class names and has {count} classes: numbers are shown instead",
-            PellucidWarning,
-            stacklevel=2,
-        )
-        return None
 
     def provenance(self) -> dict[str, Any]:
         """How the explanation was computed, as plain values."""
@@ -109,7 +95,7 @@ def _of_layer(
         method=facts.method.name,
         layers=facts.layers,
         head=head,
-        classes=facts.names(logits.shape[1]),
+        classes=score_names(facts.classes, head, logits.shape[1]),
         provenance=facts.provenance(),
         checks={
             name: torch.cat([chunk.checks[name] for chunk in chunks], dim=1).detach().float()

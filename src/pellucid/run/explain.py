@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
-from pellucid.core.head import check_head, over_places
+from pellucid.core.head import DIRECTIONS, check_head, over_places, returned, score_names
 from pellucid.core.inputs import Images, Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
@@ -20,6 +21,7 @@ from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended_layer
 from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
@@ -27,12 +29,16 @@ from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run.assembly import FUSIONS, Facts, assembled
 from pellucid.run.tuned import resolved
 
+_NEAR = 1e-3
+"""How far from 1 the sum of outputs may be that look like probabilities."""
+_MANY_OUTPUTS = 24
+"""So many outputs are hardly all from 0 to 1 by chance."""
 _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
 
 
 @positional_deprecated
-def explain(
+def explain(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Images,
     method: str | Method = "gradcam",
@@ -42,6 +48,7 @@ def explain(
     fuse: str = "mean",
     classes: Sequence[str] | None = None,
     head: str = "auto",
+    output: str | int | None = None,
     runtime: Runtime | None = None,
 ) -> Explanation:
     """Show which pixels of ``images`` the model's output rests on.
@@ -49,16 +56,22 @@ def explain(
     Args:
         model: the network. It comes back as it was: parameters, mode, hooks and gradients.
         images: a batch (B, C, *space), 2-D or 3-D, prepared as the model expects it; or a mapping of names to
-            tensors, of which the first is explained.
+            tensors, of which the first is explained. The others have an entry for each image, or are shared by all, as
+            the prompts of CLIP are.
         method: a name (``available_methods()``) or a ``Method`` with its options.
         targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
-            (B,) or (B, K), or a callable from logits to scores (B,) or (B, K). The explained score is the class's
-            logit. A network that outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's
-            score is its mean over the map.
+            (B,) or (B, K), or a callable from what the model returns, (B, C), to scores (B,) or (B, K). The explained
+            score is the class's logit, also where the network itself ends in a sigmoid or softmax. A network that
+            outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's score is its mean
+            over the map. Of a regression head, "higher" and "lower" are what a map is evidence for.
         layers: dotted names; None finds one.
         fuse: how the heatmaps of several layers are combined: mean, max or weighted (later layers count more).
-        classes: the names of the classes.
-        head: how the logits are read: softmax, sigmoid, binary or auto.
+        classes: the names of the classes; of a regression head, of the values, with their unit.
+        head: how the model's outputs are read: as logits of one class of many (softmax), of several findings (sigmoid)
+            or of one finding (binary), as probabilities (probability), as values (regression), or auto: what the
+            network's last function, its number of outputs and its source say.
+        output: which tensor that the model returns holds the class scores, by name ("disease", "heads.disease", "1") or
+            position; None finds the only one that can.
         runtime: device, precision, batch size and seed.
 
     Raises:
@@ -72,7 +85,9 @@ def explain(
     (torch.Size([2, 3, 64, 64]), torch.Size([2, 3, 2, 2]))
     """
     settings = runtime or Runtime()
-    explainer = Explainer(model, method, layers=layers, fuse=fuse, classes=classes, head=head, runtime=settings)
+    explainer = Explainer(
+        model, method, layers=layers, fuse=fuse, classes=classes, head=head, output=output, runtime=settings
+    )
     return explainer._explained(images, targets)
 
 
@@ -96,6 +111,7 @@ class Explainer:
     fuse: str = "mean"
     classes: Sequence[str] | None = None
     head: str = "auto"
+    output: str | int | None = None
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -111,6 +127,8 @@ class Explainer:
         if self.fuse not in FUSIONS:
             raise OptionError(f"fuse {self.fuse!r} was asked for; there are {', '.join(FUSIONS)}")
         check_head(self.head)
+        if isinstance(self.output, bool) or not isinstance(self.output, (str, int, type(None))):
+            raise OptionError(f"output must be a name or a position, got {self.output!r}")
         if not isinstance(self._chosen, Method):
             raise OptionError(f"method must be a name or a Method, got {self._chosen!r}")
         if self.layers and not self._chosen.uses_layers:
@@ -130,16 +148,19 @@ class Explainer:
         info = model_info(self.model)
         _warn_of_range(info, inputs)
         names = tuple(self.classes) if self.classes is not None else info.classes
-        stated = self.head if self.head != "auto" else info.head or "softmax"
-        request = Targets(_as_tensor(targets), names, head=stated)
-        request = request.fitted(count, inputs.images.shape[2:])
+        request = Targets(_as_tensor(targets), names).fitted(count, inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
 
         def work() -> Explanation:
-            session = Session.of(self.model, runtime, self.head, info.head)
-            layers = self._layers(session, session.prepared(inputs[:1]))
-            facts = Facts(self._chosen, layers, self.fuse, names, self.classes is not None, runtime, trial)
-            return Explanation.cat(_parts(session, facts, inputs, request))
+            output = info.output if self.output is None else self.output
+            session = Session.of(self.model, runtime, self.head, info.head, output)
+            given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
+            image = session.prepared(given[:1])
+            layers = self._layers(session, image)
+            facts = Facts(self._chosen, layers, self.fuse, names, runtime, trial)
+            found = Explanation.cat(_parts(session, facts, given, _read_by(session, image, request)))
+            _warn_of_probabilities(session, image, found)
+            return found
 
         return kept(work)
 
@@ -152,6 +173,29 @@ class Explainer:
         layers = tuple(dict.fromkeys(self.layers))
         session.modules(layers)
         return in_network_order(session, image, layers) if len(layers) > 1 else layers
+
+
+def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
+    """The targets with the head that the session's network turns out to have."""
+    known = session.known(image)
+    head = session.resolved_head(image)
+    scores = len(DIRECTIONS) * known.classes if head == "regression" else known.classes
+    names = score_names(targets.classes, head, scores) if head == "regression" else targets.classes
+    return replace(targets, head=head, classes=names, returned=partial(returned, head=head, ending=known.ending))
+
+
+def _warn_of_probabilities(session: Session, image: Inputs, found: Explanation) -> None:
+    """Warn where the head is a guess, and the outputs look like probabilities."""
+    if session.head != "auto" or session.stated_head is not None or session.known(image).ending is not None:
+        return
+    values = found.values
+    within = bool(((values >= 0) & (values <= 1)).all())
+    sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < _NEAR).all())
+    if within and (sums_to_one or values.numel() >= _MANY_OUTPUTS):
+        warn(
+            f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "
+            "probabilities already, give head='probability' (--head probability)"
+        )
 
 
 def _parts(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> list[Explanation]:
@@ -225,11 +269,8 @@ def _checked(images: Images) -> int:
     if tensor.ndim not in (4, 5) or not tensor.is_floating_point():
         raise ShapeError(
             f"{first}: a floating tensor (B, C, H, W) or (B, C, D, H, W) was expected, "
-            f"got {tuple(tensor.shape)} {tensor.dtype}"
+            f"got {tuple(tensor.shape)} {tensor.dtype}{'; name the images first' if len(tensors) > 1 else ''}"
         )
-    counts = {name: len(other) if other.ndim else None for name, other in tensors.items()}
-    if any(count != len(tensor) for count in counts.values()):
-        raise ShapeError(f"all inputs must have the same number of images, got {counts}")
     if len(tensor) == 0:
         raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")
     return len(tensor)

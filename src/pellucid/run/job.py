@@ -25,6 +25,7 @@ from pellucid.errors import (
     NoAttentionError,
     NoSpatialLayerError,
     OptionError,
+    OutputError,
     PellucidError,
     ShapeError,
     TargetError,
@@ -57,6 +58,7 @@ class Job:
     layers: Sequence[str] | None = None
     fuse: str = "mean"
     classes: Sequence[str] | None = None
+    head: str = "auto"
     runtime: Runtime = field(default_factory=Runtime)
     window: str | None = None
     frame: int | None = None
@@ -136,10 +138,18 @@ class Job:
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
-        return Explainer(self.model, method, layers=layers, fuse=self.fuse, classes=self.classes, runtime=self.runtime)
+        return Explainer(
+            self.model,
+            method,
+            layers=layers,
+            fuse=self.fuse,
+            classes=self.classes,
+            head=self.head,
+            runtime=self.runtime,
+        )
 
 
-_REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
+_REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, OutputError, TargetError)
 
 
 def _weight(read: _Read) -> int:

@@ -17,31 +17,36 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 
 
-def recommended_layers(model: nn.Module, input_size: Sequence[int] | None = None) -> list[str]:
+def recommended_layers(
+    model: nn.Module, input_size: Sequence[int] | None = None, *, output: str | int | None = None
+) -> list[str]:
     """The layers that ``explain`` would use: one name, found by a forward pass of noise.
 
     ``input_size`` is (H, W), (D, H, W) or with the channels in front; without it, the size that
-    the model states and then common sizes are tried. ``NoSpatialLayerError``: no layer has spatial positions.
+    the model states and then common sizes are tried. ``output`` names the tensor with the class scores where the model
+    returns several. ``NoSpatialLayerError``: no layer has spatial positions.
 
     >>> from torchvision.models import densenet121
     >>> recommended_layers(densenet121())
     ['features.norm5']
     """
-    return [layer_tree(model, input_size)[1]]
+    return [layer_tree(model, input_size, output)[1]]
 
 
-def layer_tree(model: nn.Module, input_size: Sequence[int] | None = None) -> tuple[ModelProfile, str]:
+def layer_tree(
+    model: nn.Module, input_size: Sequence[int] | None = None, output: str | int | None = None
+) -> tuple[ModelProfile, str]:
     """The profile of a model, and the layer that ``explain`` would use."""
     if input_size is not None and not _is_size(input_size):
         raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
-    return kept(lambda: _found(model, input_size))
+    return kept(lambda: _found(model, input_size, output))
 
 
-def _found(model: nn.Module, input_size: Sequence[int] | None) -> tuple[ModelProfile, str]:
+def _found(model: nn.Module, input_size: Sequence[int] | None, output: str | int | None) -> tuple[ModelProfile, str]:
     tried: list[str] = []
-    stated = model_info(model).input_size
-    session = Session.of(model, Runtime())
-    for image in sample_images(session.network, input_size, stated, reference(session.network)):
+    info = model_info(model)
+    session = Session.of(model, Runtime(), "auto", info.head, info.output if output is None else output)
+    for image in sample_images(session.network, input_size, info.input_size, reference(session.network)):
         try:
             return _chosen(session, Inputs.of(image))
         except PellucidError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import nn
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.provenance import digest
+from pellucid.core.reading import Reading
 from pellucid.core.style import Style
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export import Case, exported
@@ -35,10 +35,8 @@ class Outcome:
     """The outcome for one file. It holds no maps, as a long run keeps all outcomes."""
 
     path: Path
-    predicted: int = -1
-    name: str = ""
-    """The name of the predicted class; its index where names are not known."""
-    confidence: float = math.nan
+    prediction: Reading | None = None
+    """What the model predicts; None of a file that failed."""
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The layers that each method used."""
     files: tuple[Path, ...] = ()
@@ -84,13 +82,9 @@ class Results:
             write(folder, files, self.overwrite)
         except PellucidError as error:
             return Outcome(path, error=error)
-        probabilities = explanations[0].probabilities[index]
-        predicted = int(probabilities.argmax())
         return Outcome(
             path,
-            predicted,
-            explanations[0].class_name(predicted),
-            float(probabilities[predicted]),
+            explanations[0].prediction(index),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
             (*_warnings(explanations, index), *_burned_in(read.image)),

@@ -35,5 +35,5 @@ def test_one_image_may_have_lost_its_axes(squeezed: torch.Tensor) -> None:
 
 
 def test_without_scores_the_shapes_are_named() -> None:
-    with pytest.raises(OutputError, match=r"got \(2, 3, 4\): wrap the model"):
+    with pytest.raises(OutputError, match=r"got tokens \(2, 3, 4\): wrap the model"):
         raw_logits({"tokens": torch.rand(2, 3, 4)}, 2)

@@ -11,6 +11,7 @@ from contourpy import contour_generator
 from matplotlib.path import Path
 from torch import Tensor
 
+from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_result import Result, fit
 from pellucid.export.formats.seg import THRESHOLD
@@ -25,7 +26,15 @@ _MAX_POINTS = 200
 
 
 def export(case: Case) -> Files:
-    """``…_sr.dcm``: each class with its probability, and the outline of the region around the map's peak."""
+    """``…_sr.dcm``: each class with its probability, and the outline of the region around the map's peak.
+
+    Raises:
+        ExportError: the head has no probabilities.
+    """
+    if not case.explanation.has_probabilities:
+        raise ExportError(
+            f"sr was asked for; it reports probabilities, which head {case.explanation.head!r} does not have: take sc"
+        )
     result = Result(case, "sr", "a Structured Report", series_number=9004)
     return result.encoded(lambda: _report(result), "sr")
 
@@ -79,8 +88,8 @@ def _finding(result: Result, one: Case, index: int) -> Any:
         "finding_type": CodedConcept(str(target), _SCHEME, label),
         "algorithm_id": _algorithm(result),
     }
-    probability = float(explanation.probabilities[0, target]) if target >= 0 else math.nan  # a callable has none
-    if math.isfinite(probability):
+    probability = explanation.reading(0, target).probability if target >= 0 else None  # a callable has none
+    if probability is not None and math.isfinite(probability):
         measured = Measurement(name=codes.DCM.Probability, value=probability, unit=codes.UCUM.NoUnits)
         content["measurements"] = [measured]
     region = _region(result, one)

@@ -150,7 +150,7 @@ def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> lis
         # One of them is out of reach (a detach after it): each alone.
         return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
     gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
-    is_binary = session.resolved_head(session.raw_classes(image)) == "binary"
+    is_binary = session.resolved_head(image) in ("binary", "regression")
     own, count = (0, 1) if is_binary else (int(targets.indices(logits)), logits.shape[1])
     is_map = [logits.ndim > 2 and _is_output(gradient, own, count) for gradient in gradients]
     return [bool((one != 0).any()) and not itself for one, itself in zip(gradients, is_map, strict=True)]

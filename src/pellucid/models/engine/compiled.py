@@ -32,16 +32,14 @@ def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], gr
     Fewer images than a program was compiled for are filled up with copies of the last, to ``most`` at most: more may
     not fit into memory.
     """
-    if session.facts(inputs) is None:  # whether it writes into its input, or draws, is to be known
-        session.call(inputs[:1])
-    facts = session.facts(inputs)
-    if facts is not None and facts.draws:
+    facts = session.known(inputs)
+    if facts.draws:
         raise OptionError(
             "compile=True was asked for; the network draws random numbers, which compiled code takes from the "
             "process's generator: leave compile out"
         )
     points = {layer: _point(session, inputs, layer) for layer in layers}
-    given = inputs.cloned() if facts is not None and facts.writes_input else inputs
+    given = inputs.cloned() if facts.writes_input else inputs
     key = (graph, *((layer, point.shape) for layer, point in points.items()), *_shapes(session, given))
     programs: dict[int, Program] = remembered(session.model, ("programs", key), dict)
     count = len(given)

@@ -81,7 +81,7 @@ class Pass:
     @property
     def head(self) -> str:
         """How the logits of the pass are read."""
-        return self.session.resolved_head(self.session.raw_classes(self.inputs))
+        return self.session.resolved_head(self.inputs)
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""
@@ -158,8 +158,14 @@ class Pass:
 
     @property
     def _compiles(self) -> bool:
-        """Whether plain passes, and those with gradients at layers, run compiled."""
-        return self.session.runtime.compile and not self.is_differentiable and not self.session.has_script
+        """Whether plain passes, and those with gradients at layers, run compiled.
+
+        A last function that makes probabilities of logits is found by a function mode, which compiled code passes by.
+        """
+        session = self.session
+        if not session.runtime.compile or self.is_differentiable or session.has_script:
+            return False
+        return session.known(self._prepared).ending is None
 
     @property
     def _fold(self) -> AttentionFold:

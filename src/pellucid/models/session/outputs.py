@@ -3,67 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import OutputError
+from pellucid.errors import OutputError, did_you_mean
 
-_NAMES = ("logits", "out", "output", "scores", "predictions")
+Choice = str | int | None
+"""Which tensor of a model's output is asked for: by name ("disease", "heads.disease", "1"), by position, or found."""
+_NAMES = ("logits", "out", "output", "scores", "predictions", "logits_per_image")
+_BOXES = ("boxes", "pred_boxes", "bboxes", "bbox", "proposals")
 
 
-def raw_logits(output: Any, images: int) -> Tensor:
+def raw_logits(output: Any, images: int, choice: Choice = None) -> Tensor:
     """The class scores (B, C) of a model's output: a tensor, dict, tuple or dataclass-like ModelOutput.
 
-    Of several tensors, those named logits, out, output, scores or predictions come first. Of these, and else of all,
-    the first (B, C); without any, a tensor (B,), one logit an image; without any, a map (B, C, H, W) or
-    (B, C, D, H, W), as networks give that segment. Of a single image whose axes were squeezed away, () is its one
-    logit and (C,) its classes. Half precision comes back as float32.
+    ``choice`` names one of several tensors. Without it, those named logits, out, output, scores, predictions or
+    logits_per_image come first, in this order. Of the rest it is the one that is (B, C) or (B,), one logit an image;
+    without any, a map (B, C, H, W) or (B, C, D, H, W), as networks give that segment. Of a single image whose axes
+    were squeezed away, () is its one logit and (C,) its classes. Half precision comes back as float32.
+
+    Raises:
+        OutputError: there are no class scores, several tensors may be the class scores, or the model is a detector.
     """
-    found = list(_tensors(output))
-    fitting = _fitting(list(_named(output)), images) or _fitting(found, images)
-    if not fitting:
-        shapes = ", ".join(str(tuple(t.shape)) for t in found) or type(output).__name__
-        raise OutputError(
-            f"class scores of shape (B, C) or a map of them (B, C, *space), here with B = {images}, were expected "
-            f"from the model, got {shapes}: wrap the model so that it returns them"
-        )
-    logits = fitting[0]
+    found = dict(_tensors(output))
+    logits = _chosen(found, images, choice) if choice is not None else _found(output, found, images)
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _fitting(tensors: list[Tensor], images: int) -> list[Tensor]:
-    """Those of the likeliest shape that there is among them."""
-    lists = [t.reshape(images, -1) for t in tensors if t.ndim == 1 and (images == 1 or len(t) == images)]
-    maps = [t for t in tensors if t.ndim in (4, 5) and len(t) == images and t.numel()]
-    single = [t.reshape(1, 1) for t in tensors if t.ndim == 0 and images == 1]
-    return [t for t in tensors if t.ndim == 2 and len(t) == images] or lists or maps or single
+def _found(output: Any, found: Mapping[str, Tensor], images: int) -> Tensor:
+    for name in (name for name in _NAMES if name in _fields(output)):
+        inner = dict(_tensors(_fields(output)[name]))
+        if _fitting(inner, images):
+            return _only(inner, images)
+    if any(name.rpartition(".")[2] in _BOXES for name in found):
+        raise OutputError(
+            f"class scores were expected from the model, got boxes ({_listed(found)}): it is a detector. Wrap it in a "
+            "module that returns the score of one box, (B, 1), or choose a tensor with output="
+        )
+    if not _fitting(found, images):
+        raise OutputError(
+            f"class scores of shape (B, C) or a map of them (B, C, *space), here with B = {images}, were expected "
+            f"from the model, got {_listed(found) or type(output).__name__}: wrap the model so that it returns them"
+        )
+    return _only(found, images)
 
 
-def _named(output: Any) -> Iterator[Tensor]:
-    """The floating tensors of an output that are called like class scores."""
-    fields = (
-        [output[name] for name in _NAMES if name in output] if isinstance(output, Mapping) else _named_fields(output)
-    )
-    for item in fields:
-        yield from _tensors(item)
+def _only(found: Mapping[str, Tensor], images: int) -> Tensor:
+    """The one tensor that may be the class scores; raises where several may."""
+    fitting = _fitting(found, images)
+    if len({id(found[name]) for name in fitting}) > 1:
+        several = {name: found[name] for name in fitting}
+        raise OutputError(
+            f"the model returns several tensors that may be class scores: {_listed(several)}; choose one, as in "
+            f"output={next(iter(several))!r} (--model-output on the command line)"
+        )
+    return next(iter(fitting.values()))
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """The floating tensors of an output."""
+def _chosen(found: Mapping[str, Tensor], images: int, choice: str | int) -> Tensor:
+    """The tensor that was asked for, as class scores."""
+    names = list(found)
+    name = names[choice] if isinstance(choice, int) and -len(names) <= choice < len(names) else str(choice)
+    if name not in found:
+        raise OutputError(
+            f"output {choice!r} was asked for; the model returns {_listed(found)}{did_you_mean(name, names)}"
+        )
+    fitting = _fitting({name: found[name]}, images)
+    if not fitting:
+        raise OutputError(
+            f"output {choice!r} was asked for; it is {tuple(found[name].shape)}, and class scores are (B, C) or a map "
+            f"of them (B, C, *space), here with B = {images}: choose another, or wrap the model"
+        )
+    return fitting[name]
+
+
+def _fitting(found: Mapping[str, Tensor], images: int) -> dict[str, Tensor]:
+    """Those of the likeliest shape that there is among them, as class scores."""
+    tensors = found.items()
+    listed = {n: t.reshape(images, -1) if t.ndim == 1 else t for n, t in tensors if _is_list(t, images)}
+    maps = {name: t for name, t in tensors if t.ndim in (4, 5) and len(t) == images and t.numel()}
+    flat = {name: t.reshape(1, -1) for name, t in tensors if t.ndim == 1 and images == 1}
+    single = {name: t.reshape(1, 1) for name, t in tensors if t.ndim == 0 and images == 1}
+    return listed or maps or flat or single
+
+
+def _is_list(tensor: Tensor, images: int) -> bool:
+    return tensor.ndim in (1, 2) and len(tensor) == images and tensor.numel() > 0
+
+
+def _listed(found: Mapping[str, Tensor]) -> str:
+    """Names and shapes, in a line."""
+    return ", ".join(f"{name or 'a tensor'} {tuple(tensor.shape)}" for name, tensor in found.items())
+
+
+def _tensors(output: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The floating tensors of an output, by their names: keys, fields and positions, joined by dots."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
-            yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from _tensors(item)
-    elif isinstance(output, (tuple, list)):
-        for item in output:
-            yield from _tensors(item)
+            yield name, output
+        return
+    for key, item in _fields(output).items():
+        yield from _tensors(item, f"{name}.{key}" if name else key)
 
 
-def _named_fields(output: Any) -> list[Any]:
-    """The fields of a named tuple that are called like class scores."""
-    fields = getattr(output, "_fields", ())
-    return [getattr(output, name) for name in _NAMES if name in fields]
+def _fields(output: Any) -> dict[str, Any]:
+    """What an output contains, by name; by position in a tuple or list without names."""
+    if isinstance(output, Mapping):
+        return {str(key): item for key, item in output.items()}
+    if isinstance(output, (tuple, list)):
+        names = getattr(output, "_fields", None) or range(len(output))
+        return {str(name): item for name, item in zip(names, output, strict=True)}
+    if is_dataclass(output):
+        return {field.name: getattr(output, field.name, None) for field in fields(output)}
+    return {}

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.head import class_logits, resolve_head
+from pellucid.core.head import HEADS, explains_returned, resolve_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.core.torch_private import within_wrapper
 from pellucid.errors import LayerError, did_you_mean
 from pellucid.models.session.cache import remembered
+from pellucid.models.session.derivatives import as_float
+from pellucid.models.session.endings import EndingMode
 from pellucid.models.session.lazy import lazy
-from pellucid.models.session.outputs import raw_logits
+from pellucid.models.session.outputs import Choice, raw_logits
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
 from pellucid.models.session.replica import network_of, reference
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
@@ -30,12 +32,13 @@ class CallFacts:
     """What the first call with inputs of a shape shows of a network.
 
     ``classes``: the number of its raw logits. ``writes_input``: whether it changes its input in place. ``draws``:
-    whether it draws random numbers.
+    whether it draws random numbers. ``ending``: its last function where that makes probabilities of logits.
     """
 
     classes: int
     writes_input: bool
     draws: bool
+    ending: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,7 @@ class Session:
 
     ``model`` is the caller's, unwrapped; what is found out is remembered for it. ``network`` computes: its modules are
     the session's own, so that hooks and modes on them are nobody else's. ``head`` and ``stated_head`` say how logits
-    are read, as the caller and the model's source have it.
+    are read, as the caller and the model's source have it. ``output`` says which of the model's outputs they are.
     """
 
     model: nn.Module
@@ -52,12 +55,20 @@ class Session:
     runtime: Runtime
     head: str = "auto"
     stated_head: str | None = None
+    output: Choice = None
 
     @classmethod
-    def of(cls, model: nn.Module, runtime: Runtime, head: str = "auto", stated_head: str | None = None) -> Session:
+    def of(
+        cls,
+        model: nn.Module,
+        runtime: Runtime,
+        head: str = "auto",
+        stated_head: str | None = None,
+        output: Choice = None,
+    ) -> Session:
         """A session of a model, on the device and in the precision of the runtime."""
         model = unwrapped(model)
-        return cls(model, network_of(model, runtime), runtime, head, stated_head)
+        return cls(model, network_of(model, runtime), runtime, head, stated_head, output)
 
     @lazy
     def _known(self) -> dict[str, nn.Module]:
@@ -99,8 +110,12 @@ class Session:
         return next(name for name, one in self._known.items() if one is module)
 
     def key(self, inputs: Inputs) -> Key:
-        """What is remembered for such inputs goes by this: the model's structure, the inputs' names and shapes."""
-        return self._structure, tuple((name, tuple(tensor.shape[1:])) for name, tensor in inputs.tensors.items())
+        """What is remembered for such inputs goes by this: the model's structure, the output, the inputs' shapes."""
+        shapes = tuple(
+            (name, tuple(tensor.shape) if name in inputs.shared else tuple(tensor.shape[1:]))
+            for name, tensor in inputs.tensors.items()
+        )
+        return self._structure, self.output, explains_returned(self.head, self.stated_head), shapes
 
     def facts(self, inputs: Inputs) -> CallFacts | None:
         """What is known of calls with inputs like these; None before the first."""
@@ -115,20 +130,26 @@ class Session:
         """A network may do with several images, or where gradients are recorded, what it does with none else."""
         return len(inputs) > 1, torch.is_grad_enabled()
 
-    def raw_classes(self, inputs: Inputs) -> int:
-        """How many raw logits the network gives for inputs like these, which were passed before."""
-        facts = self.facts(inputs)
-        return 0 if facts is None else facts.classes
+    def known(self, inputs: Inputs) -> CallFacts:
+        """What calls with inputs like these show, from a pass of the first of them where none was made yet."""
+        found = self.facts(inputs)
+        if found is not None:
+            return found
+        with torch.no_grad():
+            self.call(inputs[:1])
+        return next(iter(self._facts(inputs).values()))
 
-    def resolved_head(self, classes: int) -> str:
-        """The head by which the raw logits of ``classes`` classes are read."""
-        return resolve_head(self.head, self.stated_head, classes)
+    def resolved_head(self, inputs: Inputs) -> str:
+        """The head by which the raw logits of inputs like these are read; they were passed before."""
+        facts = self.facts(inputs)
+        count, ending = (0, None) if facts is None else (facts.classes, facts.ending)
+        return resolve_head(self.head, self.stated_head, count, ending)
 
     def call(self, inputs: Inputs) -> Tensor:
         """Logits of the classes, (B, C) or a map (B, C, *space), in the grad mode of the moment.
 
         A network that is not known to leave its input alone gets a copy. Every pass draws the same random numbers, and
-        none of the process's own.
+        none of the process's own. Of a network that ends in a sigmoid or softmax, they are the logits before it.
         """
         facts = self._facts(inputs).get(self._kind(inputs))
         if facts is None:
@@ -136,7 +157,7 @@ class Session:
         with ExitStack() as stack:
             if facts.draws:
                 stack.enter_context(self._randomness())
-            return self._run(inputs.cloned() if facts.writes_input else inputs)
+            return self._run(inputs.cloned() if facts.writes_input else inputs, facts.ending is not None)
 
     def _first(self, inputs: Inputs) -> Tensor:
         given, draws, kind = inputs.cloned(), self._randomness(), self._kind(inputs)
@@ -144,26 +165,36 @@ class Session:
             stack.enter_context(draws)
             if not self.has_script:
                 stack.enter_context(OwnModules(self.model, self.network))
-            raw = self._raw(given)
-        self._facts(inputs)[kind] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0)
-        return self.read(raw)
+            raw, ending = self._before_ending(given)
+        self._facts(inputs)[kind] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0, ending)
+        return self.read(raw, ending)
 
     def _randomness(self) -> OwnRandomness | ProcessRandomness:
         return (ProcessRandomness if self.has_script else OwnRandomness)(self.runtime.seed)
 
-    def _run(self, inputs: Inputs) -> Tensor:
-        return self.read(self._raw(inputs))
+    def _run(self, inputs: Inputs, has_ending: bool) -> Tensor:
+        raw, ending = self._before_ending(inputs) if has_ending else (self._raw(inputs), None)
+        return self.read(raw, ending)
 
     def _raw(self, inputs: Inputs) -> Tensor:
         return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
+    def _before_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:
+        """The raw logits, those before a last function that makes probabilities of them, and that function's name."""
+        if self.has_script or explains_returned(self.head, self.stated_head):
+            return self._raw(inputs), None
+        with EndingMode() as mode:
+            raw = self._raw(inputs)
+        ending, logits = mode.before(raw) or (None, raw)
+        return as_float(logits), ending
+
     def raw(self, output: Any, images: int) -> Tensor:
         """The raw logits in the network's output for a batch of ``images``."""
-        return raw_logits(output, images)
+        return raw_logits(output, images, self.output)
 
-    def read(self, raw: Tensor) -> Tensor:
+    def read(self, raw: Tensor, ending: str | None = None) -> Tensor:
         """Logits of the classes from a network's raw logits."""
-        return class_logits(raw, self.resolved_head(raw.shape[1]))
+        return HEADS[resolve_head(self.head, self.stated_head, raw.shape[1], ending)].scores(raw)
 
     def sharing_parameters(self) -> Session:
         """The same session, whose network computes with the model's own parameters: gradients lead back to them.

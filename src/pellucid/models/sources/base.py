@@ -44,7 +44,8 @@ class ModelInfo:
     """What is known about a model.
 
     ``weights`` is "default", "random", "checkpoint", or None where it is not known. ``input_size`` is the size of one
-    image, (C, *space), where the model or its source states it.
+    image, (C, *space), where the model or its source states it. ``output`` says which tensor that the model returns
+    holds the class scores, where there are several.
     """
 
     spec: str | None = None
@@ -54,6 +55,7 @@ class ModelInfo:
     checkpoint_sha256: str | None = None
     weights: str | None = None
     input_size: tuple[int, ...] | None = None
+    output: str | int | None = None
 
 
 class Source(Protocol):

@@ -22,8 +22,9 @@ from pellucid.models.sources.base import ModelInfo, ModelRequest
 class FileSource:
     """A function in a Python file that returns a model.
 
-    It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head``
-    (softmax, sigmoid or binary) and ``preprocessing`` (a dict with mean, std, size, crop).
+    It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
+    takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a dict with mean, std,
+    size, crop).
     """
 
     prefix = "file"
@@ -45,12 +46,14 @@ class FileSource:
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Return what the model's own attributes state."""
         classes, head = getattr(model, "classes", None), getattr(model, "head", None)
+        output = getattr(model, "output", None)
         if isinstance(head, str) and head not in HEADS:
             raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
         return ModelInfo(
             classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
             head=head if isinstance(head, str) else None,
             preprocessing=_preprocessing(request, model),
+            output=output if isinstance(output, str | int) else None,
         )
 
 

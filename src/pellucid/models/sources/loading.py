@@ -91,6 +91,14 @@ def model_info(model: nn.Module) -> ModelInfo:
     return replace(known, input_size=(3, side, side)) if isinstance(side, int) else known
 
 
+def restate(model: nn.Module, head: str = "auto", output: str | int | None = None) -> nn.Module:
+    """A model that ``load_model`` made, with what its user knows better than its source: its head and output."""
+    known = model_info(model)
+    head_known = known.head if head == "auto" else head
+    _KNOWN[model] = replace(known, head=head_known, output=known.output if output is None else output)
+    return model
+
+
 def find(spec: str) -> tuple[Source, str]:
     """Return the source of a specification, and the model's name there. ``SourceError``: there is none."""
     known = sources()
