@@ -1,4 +1,4 @@
-"""Finding the class scores in whatever a model returns."""
+"""Find the class scores in a model's output, whatever its type."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAMES = ("logits", "out", "output", "scores", "predictions")
 def raw_logits(output: Any, images: int) -> Tensor:
     """The class scores (B, C) of a model's output: a tensor, dict, tuple or dataclass-like ModelOutput.
 
-    Of several tensors, those named logits, out, output, scores or predictions come first. Of these, and else of all,
-    the first (B, C); without any, a tensor (B,), one logit an image; without any, a map (B, C, H, W) or
-    (B, C, D, H, W), as networks give that segment. Of a single image whose axes were squeezed away, () is its one
-    logit and (C,) its classes. Half precision comes back as float32.
+    Tensors named logits, out, output, scores or predictions are preferred. Among these, else among all, the order is:
+    the first (B, C); a tensor (B,), one logit per image; a map (B, C, H, W) or (B, C, D, H, W), as segmentation
+    networks return. If a single image's axes were squeezed away, () is its one logit and (C,) its classes. Half
+    precision is returned as float32.
     """
     found = list(_tensors(output))
     fitting = _fitting(list(_named(output)), images) or _fitting(found, images)
@@ -34,7 +34,7 @@ def raw_logits(output: Any, images: int) -> Tensor:
 
 
 def _fitting(tensors: list[Tensor], images: int) -> list[Tensor]:
-    """Those of the likeliest shape that there is among them."""
+    """The tensors of the first shape in that order that occurs among them."""
     lists = [t.reshape(images, -1) for t in tensors if t.ndim == 1 and (images == 1 or len(t) == images)]
     maps = [t for t in tensors if t.ndim in (4, 5) and len(t) == images and t.numel()]
     single = [t.reshape(1, 1) for t in tensors if t.ndim == 0 and images == 1]
@@ -42,7 +42,7 @@ def _fitting(tensors: list[Tensor], images: int) -> list[Tensor]:
 
 
 def _named(output: Any) -> Iterator[Tensor]:
-    """The floating tensors of an output that are called like class scores."""
+    """The floating-point tensors of an output whose names are those of class scores."""
     fields = (
         [output[name] for name in _NAMES if name in output] if isinstance(output, Mapping) else _named_fields(output)
     )
@@ -51,7 +51,7 @@ def _named(output: Any) -> Iterator[Tensor]:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The floating tensors of an output."""
+    """The floating-point tensors of an output."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output
@@ -64,6 +64,6 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _named_fields(output: Any) -> list[Any]:
-    """The fields of a named tuple that are called like class scores."""
+    """The fields of a named tuple whose names are those of class scores."""
     fields = getattr(output, "_fields", ())
     return [getattr(output, name) for name in _NAMES if name in fields]
