@@ -138,7 +138,7 @@ class SDPACall:
 
 @dataclass
 class SoftmaxCall:
-    """A softmax and its products with values. The network holds the weights, (B, heads, queries, keys) or no heads axis.
+    """A softmax and its products with values. The network holds the weights, (B, heads, queries, keys) or (B, q, k).
 
     ``order`` permutes the axes of the network's tensor into this order.
     """

@@ -112,7 +112,7 @@ class Session:
 
     @staticmethod
     def _kind(inputs: Inputs) -> tuple[bool, bool]:
-        """Batch or single image, with or without gradients: facts are kept for each, since a network may depend on it."""
+        """Batch or single image, with or without gradients: facts are kept for each, since they may differ."""
         return len(inputs) > 1, torch.is_grad_enabled()
 
     def raw_classes(self, inputs: Inputs) -> int:
