@@ -13,7 +13,7 @@ Images = Tensor | Mapping[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a network is called with: the images that are explained, and further tensors of the same batch.
+    """A network's arguments: the images that are explained, and further tensors of the same batch.
 
     ``tensors`` maps argument names to tensors whose first axis is the batch; the first one is explained. A batch that
     is given by position has the name "". Nothing is copied unless a method says so.
