@@ -1,4 +1,4 @@
-"""Methods that run the network often: what they take does not grow with how often, and is a few passes' worth."""
+"""The memory of methods with many passes does not grow with their number, and is that of a few passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model() -> torch.nn.Module:
 def taken(model: torch.nn.Module, name: str, options: dict[str, Any], count: int = 2) -> int:
     """The most bytes alive during an explanation of ``count`` images, SIZE a pass."""
     explainer = pellucid.Explainer(model, catalogue.find(name)(**options), runtime=Runtime(batch_size=SIZE))
-    explainer(images(1, side=64), targets=0)  # what only the first call pays is not this test's matter
+    explainer(images(1, side=64), targets=0)  # the memory of the first call only is not tested
     return peak(lambda: explainer(images(count, side=64), targets=0))
 
 

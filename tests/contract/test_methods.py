@@ -26,7 +26,7 @@ METHODS = pellucid.available_methods()
 
 TARGET = 3
 FEW = {"masks": 40, "cells": 4, "samples": 2, "steps": 3, "window": 8, "stride": 8}
-"""Options by which the methods that run the network often run it less often."""
+"""Options that reduce the number of passes of methods with many."""
 
 PERTURBING = {"rise", "occlusion", "scorecam", "ablationcam"}
 OF_THE_GRADIENT = {"saliency", "smoothgrad", "smoothgrad_squared", "vargrad", "guided_backprop"}
@@ -42,7 +42,7 @@ def few(name: str) -> Method:
 
 
 def tolerance(name: str) -> float:
-    """How far heatmaps may lie apart that should be equal: what a score loses is a difference of near equal numbers."""
+    """The tolerance between heatmaps that should be equal: a score's drop is a difference of near equal numbers."""
     return 3e-4 if name in PERTURBING else 1e-5
 
 
@@ -243,7 +243,7 @@ def test_half_precision_is_close(name: str, kind: type[nn.Module], rank: int, dt
 
 
 def state(model: nn.Module) -> dict[str, object]:
-    """Everything of a model that explaining could change."""
+    """Every state of a model that an explanation could change."""
     hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_buffers", "_modules")
     return {
         "hooks": [len(getattr(module, kind)) for module in model.modules() for kind in hooks],
@@ -269,7 +269,7 @@ def test_the_model_comes_back_as_it_was(name: str, kind: type[nn.Module], rank: 
 
 
 class FailingError(Exception):
-    """What a user's model raises."""
+    """The error that a user's model raises."""
 
 
 @every
@@ -346,7 +346,7 @@ def test_a_nan_image_is_no_error(name: str) -> None:
 # Torch's third derivative of a layer norm is wrong, and Shapley-CAM's map holds the second one already.
 @pytest.mark.parametrize(("name", "kind", "rank"), [c for c in cases() if c[:2] != ("shapleycam", TinyViT)], ids=str)
 def test_second_derivatives_equal_finite_differences(name: str, kind: type[nn.Module], rank: int) -> None:
-    """The derivative of the map by the image, which attacks on explanations climb."""
+    """The derivative of the map with respect to the image, which attacks on explanations use."""
     model, batch = seeded(kind, rank).double().eval(), images(1, rank).double()
     layers = ["features.2" if kind is TinyCNN else "blocks.1.norm1"]
 

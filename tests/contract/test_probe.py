@@ -1,4 +1,4 @@
-"""The probe has no member for one method: what one method alone asks is a derivative of general use."""
+"""The probe has no member that serves one method only, except derivatives of general use."""
 
 from __future__ import annotations
 

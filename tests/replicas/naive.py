@@ -1,4 +1,4 @@
-"""Every method once more, loop by loop, from the paper's formula: no code of the package's is used.
+"""Naive replicas of every method, as loops, from the paper's formula: they use no code of the package.
 
 The replicas stand in ``naive_*.py``, by family; this file has their list and what they share.
 """
@@ -15,7 +15,7 @@ Replica = Callable[..., Tensor]
 """(model, image (C, *space), target, layer, **options) → the map of one image and class."""
 
 Target = int | Callable[[Tensor], Tensor]
-"""A class, or what a score is of one image's logits (C,)."""
+"""A class, or a function from one image's logits (C,) to a score."""
 
 REPLICAS: dict[str, Replica] = {}
 
@@ -61,7 +61,7 @@ def recorded(model: nn.Module, image: Tensor, target: Target, layer: str, factor
 
 
 def placed(model: nn.Module, output: Tensor) -> Tensor:
-    """Tokens (T, C) as (C, *grid): what comes before the patches is dropped."""
+    """Tokens (T, C) as (C, *grid), without the non-spatial tokens before the patches."""
     if output.ndim > 2:
         return output
     prefix, sides = model.prefix, model.grid

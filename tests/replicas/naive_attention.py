@@ -1,4 +1,4 @@
-"""The methods that read attention once more: rollouts with matrices as lists, relevance passed on layer by layer."""
+"""Replicas of the attention methods: rollouts with matrices as lists, relevance propagated layer by layer."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def legrad(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tenso
 
 @replica("attnlrp")
 def attnlrp(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    """Achtibat et al. on the tests' TinyViT: relevance, layer by layer, by what each function makes of its inputs."""
+    """Achtibat et al. on the tests' TinyViT: relevance, layer by layer, by each function's own rule."""
     with torch.no_grad():
         patches = model.patch(image[None])
         embedded = model.embed(image[None])[0]
@@ -208,7 +208,7 @@ def block_shares(block: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:
     inner = first(block.norm2(middle))
     bent = activation(inner)
     out = second(bent)
-    # The second branch: linear, an activation function that hands on what it gets, linear, norm.
+    # The second branch: linear, an activation function that passes relevance through, linear, norm.
     through = linear_shares(bent, second.weight, out, relevance * out / (middle + out))
     through = linear_shares(block.norm2(middle), first.weight, inner, through)
     at_middle = relevance * middle / (middle + out) + norm_shares(middle, block.norm2, through)

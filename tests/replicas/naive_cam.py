@@ -1,4 +1,4 @@
-"""Class activation maps once more: weigh a layer's channels, add them up."""
+"""Replicas of class activation maps: a weighted sum of a layer's channels."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def weighing(name: str, positive: bool = True) -> Callable[[Weighing], Weighing]
 
 
 def everywhere(weights: list[float], channels: Tensor) -> Tensor:
-    """One weight a channel, at each of its places."""
+    """One weight per channel, at each of its spatial positions."""
     return torch.stack([torch.full_like(channel, weight) for weight, channel in zip(weights, channels, strict=True)])
 
 
 def means(values: Tensor) -> list[float]:
-    """Each channel's mean over the places."""
+    """Each channel's mean over the spatial positions."""
     return [sum(float(channel[p]) for p in places(channel.shape)) / channel.numel() for channel in values]
 
 
@@ -144,7 +144,7 @@ def ablationcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> 
 
 
 def without(model: nn.Module, image: Tensor, target: Target, layer: str, channel: int) -> float:
-    """The score where a channel of the layer is 0 in all places."""
+    """The score if a channel of the layer is 0 at all spatial positions."""
 
     def ablate(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         output = output.clone()

@@ -1,4 +1,4 @@
-"""The methods that differentiate down to the picture, once more."""
+"""Replicas of the methods with gradients at the image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.replicas.naive import REPLICAS, Target, interpolated, placed, places,
 
 
 def gradient(model: nn.Module, image: Tensor, target: Target) -> Tensor:
-    """Of the score with respect to the picture, (C, *space)."""
+    """The score's gradient with respect to the image, (C, *space)."""
     leaf = image.clone().requires_grad_()
     with torch.enable_grad():
         value = score(model, leaf, target)
@@ -57,7 +57,7 @@ def integrated_gradients(
 
 
 class Guide(torch.autograd.Function):
-    """An activation whose gradient is its own slope times the positive part of what comes back."""
+    """An activation function whose gradient is its slope times the positive part of the incoming gradient."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, y: Tensor, slope: Tensor) -> Tensor:
@@ -112,14 +112,14 @@ def fullgrad(model: nn.Module, image: Tensor, target: Target, layer: str) -> Ten
     own, shares = full_gradients(model, image, target)
     result = summed(stretched(own.abs()))
     for share in shares:
-        if share.ndim > 1:  # else of a layer without places, as the last linear one
+        if share.ndim > 1:  # else the layer has no spatial positions, as the last linear one
             share = stretched(placed(model, share).abs())
             result = result + interpolated(summed(share), image.shape[1:])
     return result
 
 
 def full_gradients(model: nn.Module, image: Tensor, target: Target) -> tuple[Tensor, list[Tensor]]:
-    """The picture times its gradient, and each layer's bias times the gradient of its output.
+    """The image times its gradient, and each layer's bias times the gradient of its output.
 
     A layer's bias is what it gives of nothing: of a batch norm in use that has the running mean in it.
     """

@@ -1,4 +1,4 @@
-"""The methods that change the picture and look at the score, once more."""
+"""Replicas of the methods that change the image and compare the scores."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def rise(
 
 
 def smooth_mask(size: torch.Size, cells: int, keep: float, generator: torch.Generator) -> Tensor:
-    """A random grid of cells one larger than the picture, from which the picture's size is cut at random."""
+    """A random grid, one cell larger than the image, from which a random crop of the image's size is taken."""
     steps = [math.ceil(side / cells) for side in size]
     coarse = (torch.rand((cells,) * len(size), generator=generator) < keep).float()
     mask = interpolated(coarse, [(cells + 1) * step for step in steps])

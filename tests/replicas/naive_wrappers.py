@@ -1,4 +1,4 @@
-"""The methods around another method, once more."""
+"""Replicas of the methods that wrap another method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a single class of a single image does not show: batches in which one is unlike the others, and options' ends."""
+"""Corner cases: batches in which one image or class differs from the others, and extreme options."""
 
 from __future__ import annotations
 

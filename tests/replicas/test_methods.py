@@ -31,7 +31,7 @@ PATCH = 8
 OF_ATTENTION = {name for name in pellucid.available_methods() if catalogue.find(name).uses_attention}
 """There is none in a network of convolutions."""
 RUNTIME = Runtime(batch_size=5, seed=SEED)
-"""So small a batch that what is done in passes takes several."""
+"""A batch size so small that methods need several passes."""
 
 NOISE = [
     {"samples": 3},
@@ -170,7 +170,7 @@ def test_equals_its_replica_on_other_networks(name: str, kind: type[nn.Module], 
 @pytest.mark.parametrize("layer", ["features.0", "features.4"])
 @pytest.mark.parametrize("name", [*WEIGHINGS, "gradcam-elementwise", "eigencam", "eigengradcam", "guided_gradcam"])
 def test_equals_its_replica_at_any_layer(name: str, layer: str) -> None:
-    """Which another follows in place, and which works in place itself."""
+    """A layer that an in-place layer follows, and one that works in place itself."""
     assert_replicated(name, {}, network(TinyCNN, 2), pictures(TinyCNN, 2, 1), torch.tensor([[0, 3]]), layer)
 
 

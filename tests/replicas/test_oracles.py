@@ -39,7 +39,7 @@ NOISE = 0.2
 
 
 def network(channels: int = 3) -> nn.Module:
-    """Without ReLUs that work in place, which the others' hooks do not bear."""
+    """A model without in-place ReLUs, which the other libraries' hooks do not support."""
     model = seeded(TinyCNN, 2, 4, channels).double().eval()
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -137,7 +137,7 @@ def test_equals_captums(name: str) -> None:
 
 
 def grains(shape: torch.Size) -> Tensor:
-    """The noise that our methods draw, for as many copies of a picture as there are in ``shape``."""
+    """The noise that our methods draw, for the number of image copies in ``shape``."""
     generator = torch.Generator().manual_seed(SEED)
     return torch.cat([torch.randn((1, *shape[1:]), generator=generator) for _ in range(shape[0])]).double()
 
@@ -205,7 +205,7 @@ def test_equals_zennits_smoothgrad(monkeypatch: pytest.MonkeyPatch) -> None:
         with unwarned(), monkeypatch.context() as patched, attributor:
             patched.setattr(torch, "randn_like", lambda _, left=left: next(left)[None])
             _, mean = attributor(image[None].clone(), selected)
-        # Its last copy is the clean picture.
+        # Its last copy is the clean image.
         clean = zennit_attribution.Gradient(model)(image[None].clone(), selected)[1]
         expected.append((((SAMPLES + 1) * mean - clean) / SAMPLES)[0, 0])
     assert_same(ours(model, batch, SmoothGrad(Saliency(), samples=SAMPLES, noise=NOISE)), torch.stack(expected))

@@ -1,4 +1,4 @@
-"""The arithmetic that methods share equals plain numpy, place by place."""
+"""The arithmetic that methods share equals plain NumPy at every spatial position."""
 
 from __future__ import annotations
 

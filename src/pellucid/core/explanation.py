@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
 """The fields that are tensors."""
 _SHARED = ("method", "layers", "head", "classes")
-"""What parts have in common that become one explanation."""
+"""The fields that must be equal in explanations that are concatenated."""
 
 Selection: TypeAlias = "int | slice | Sequence[int] | Sequence[bool] | Tensor | npt.NDArray[np.integer[Any] | np.bool_]"
 """Which images of an explanation: a number, a slice, numbers, or a mask with one flag for each image."""
@@ -263,7 +263,7 @@ def _check_fitting(parts: Sequence[Explanation]) -> None:
 
 
 def _comparable(part: Explanation) -> dict[str, object]:
-    """What has to be equal in explanations that become one, by its name in a message."""
+    """The values that must be equal in explanations that are concatenated, by their names in messages."""
     facts: dict[str, object] = {name: getattr(part, name) for name in _SHARED}
     facts["options"] = part.provenance.get("options")
     facts["fuse"] = part.provenance.get("fuse")

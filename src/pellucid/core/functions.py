@@ -1,4 +1,4 @@
-"""Torch's functions by what they compute: the tables that backward rules and attention reading look functions up in.
+"""Tables of torch's functions by what they compute, for backward rules and for reading attention.
 
 A network reaches one operation by several functions (``F.relu``, ``torch.relu``, ``Tensor.relu_``, …). A function that
 is missing here passes as any other: nothing special is done with it.
@@ -25,7 +25,7 @@ IN_PLACE: Mapping[Any, Any] = {
     F.selu_: F.selu,
     F.celu_: F.celu,
 }
-"""Activation functions that write into their input, and the functions that compute the same without."""
+"""In-place activation functions, and their counterparts that do not write into their input."""
 
 RECTIFIERS = frozenset(
     (
@@ -34,7 +34,7 @@ RECTIFIERS = frozenset(
         *(F.elu, F.elu_, F.celu, F.selu, F.gelu, F.silu, F.mish, F.softplus, F.hardswish, F.prelu, F.rrelu),
     )
 )
-"""Activation functions that pass positive values on, and suppress negative ones."""
+"""Activation functions that pass positive values through and suppress negative ones."""
 
 ACTIVATIONS = frozenset(
     (
@@ -68,7 +68,7 @@ SDPA_ARGUMENTS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal"
 
 
 def is_rectifier(function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
-    """Whether a call is one of an activation function that suppresses negative values, however it is written."""
+    """Whether a call computes an activation function that suppresses negative values, by whichever torch function."""
     return function in RECTIFIERS or (function in CLAMPS and _is_from_zero(args, named))
 
 

@@ -1,4 +1,4 @@
-"""Methods that are written with ``attribute(probe, images, targets)``, as before: deprecated."""
+"""Adapter for methods of the older form, ``attribute(probe, images, targets)``: deprecated."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def without_images(name: str, attribute: _Attribute) -> _Attribute:
 
 @dataclass(frozen=True, eq=False)
 class ImagesProbe:
-    """A probe whose questions are asked with the images, as methods of the older form do."""
+    """A probe whose members take the images as an argument, for methods of the older form."""
 
     probe: Probe
     images: Images
 
     @property
     def batch_size(self) -> int:
-        """How many images a pass may take."""
+        """The most images that a pass may have."""
         return self.probe.batch_size
 
     def generator(self) -> torch.Generator:

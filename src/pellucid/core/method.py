@@ -1,4 +1,4 @@
-"""What an explanation method is: frozen options, and one formula."""
+"""The base class of explanation methods: frozen options, and one formula."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What methods share that change the image and look at the scores."""
+"""Code shared by the perturbation methods, which change the image and compare the scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Weigh = Callable[[Probe, Targets, Tensor], Tensor]
 
 
 def one_by_one(probe: Probe, targets: Targets) -> Iterator[tuple[Probe, Targets]]:
-    """Each image of a batch alone, with its targets resolved: the class is that of the unchanged image."""
+    """Each image of a batch as its own probe, with targets resolved to the unchanged image's classes."""
     logits = probe.scores()
     resolved = targets.resolved(logits)
     whole = resolved.scores(logits)
@@ -39,7 +39,7 @@ def channel_weights(probe: Probe, targets: Targets, activations: Tensor, weigh: 
 
 
 def _check_alone(score: Tensor, in_batch: Tensor) -> None:
-    """Raise unless one image's scores are what they were among the others, as a callable's might not be."""
+    """Raise unless one image's scores equal those it has within its batch; a callable target's may not."""
     if not torch.allclose(score, in_batch, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise TargetError(
             "the callable target scores an image otherwise on its own than among others; this method asks it about "

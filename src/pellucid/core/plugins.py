@@ -1,4 +1,4 @@
-"""Find what other packages add to pellucid: methods and model sources that they name in an entry point group."""
+"""Find the plugins of other packages: methods and model sources that they name in an entry point group."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Plugins:
             os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        """Start anew: in a forked child, the lock may be held by a thread that is not there."""
+        """Reset: in a forked child, a thread that does not exist there may hold the lock."""
         self._lock, self._is_loaded = RLock(), False
 
     def load(self) -> None:
@@ -35,7 +35,7 @@ class Plugins:
         with self._lock:
             if self._is_loaded:
                 return
-            self._is_loaded = True  # first: a package may ask for what is there while it is imported
+            self._is_loaded = True  # set first: a package may use the registry while it is imported
             try:
                 self._load()
             except BaseException:  # an interrupt: the rest is still to be imported

@@ -1,4 +1,4 @@
-"""What a method may ask of a model. ``pellucid.models.engine`` implements it; methods know only this."""
+"""The ``Probe`` protocol: what a method can compute of a model. ``pellucid.models.engine`` implements it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
 
 Order = Literal["forward", "backward", "early_exit"]
-"""In which order attention blocks are folded, and with which gradients: see ``Probe.fold_attention``."""
+"""The order in which attention blocks are folded, and the gradients used: see ``Probe.fold_attention``."""
 
 Step = Callable[..., Tensor]
 """(result of the blocks before, None at first; this block's attention[, the score's gradient at it]) → new result.
@@ -26,10 +26,10 @@ Attention and gradient are (B, heads, T, T), of a few of the images at a time; t
 
 @dataclass(frozen=True)
 class TokenGrid:
-    """How T tokens lie on the image: ``prefix`` non-spatial tokens (class, register), the grid row by row, then others.
+    """The layout of T tokens: ``prefix`` non-spatial tokens (class, register), the grid row by row, then others.
 
-    The scores are read off the non-spatial tokens ``read`` (class token, distillation token), and off the mean of the
-    patches where ``of_patches`` is True. ``order`` gives the patch at each cell, where patches are not in row order.
+    The scores are read from the non-spatial tokens ``read`` (class token, distillation token), and from the mean of the
+    patches if ``of_patches`` is True. ``order`` gives the patch at each cell if patches are not in row-major order.
     """
 
     grid: tuple[int, ...]
@@ -40,11 +40,11 @@ class TokenGrid:
 
     @property
     def class_token(self) -> bool:
-        """Whether the scores are read off a non-spatial token."""
+        """Whether the scores are read from a non-spatial token."""
         return bool(self.read)
 
     def reading(self, like: Tensor) -> Tensor:
-        """The weight of each token of (…, T) in what the scores are read off, (T,): all parts count alike."""
+        """Each token's weight in the scores, (T,): every token in ``read`` and the patches' mean count equally."""
         weights = like.new_zeros(like.shape[-1])
         weights[list(self.read)] = 1
         if self.of_patches:
@@ -59,33 +59,33 @@ class TokenGrid:
 
 
 class Probe(Protocol):
-    """One layer of one model, asked about one batch of inputs.
+    """One layer of one model, for one batch of inputs.
 
-    Probes of one call share the forward pass and the gradients: whatever is asked of the same inputs costs one pass.
-    For perturbed images ask ``probe.on(images)``. Results are float32 at least, also from a model in half precision.
+    Probes of one call share the forward pass and the gradients: all results for the same inputs cost one pass.
+    For perturbed images use ``probe.on(images)``. Results are float32 at least, also from a model in half precision.
     """
 
     @property
     def inputs(self) -> Inputs:
-        """What is explained; ``inputs.images`` is (B, C, *space)."""
+        """The explained inputs; ``inputs.images`` is (B, C, *space)."""
 
     @property
     def batch_size(self) -> int:
-        """How many images a pass may take."""
+        """The most images that a pass may have."""
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""
 
     def on(self, images: Tensor | Inputs) -> Probe:
-        """The same layer and model, asked about other images (N, C, *space): a pass of its own.
+        """A new pass of other images (N, C, *space), at the same layer of the same model.
 
         Further inputs of the network stay as they are; those of a single image are repeated N times.
         """
 
     def differentiable(self) -> Probe:
-        """The same, with the graph of the computation back to the images and the parameters.
+        """The same probe, whose results keep their graph back to the images and the parameters.
 
-        What a method computes from it is differentiable where it runs under ``torch.enable_grad()``.
+        A method's results from it are differentiable if the method runs under ``torch.enable_grad()``.
         """
 
     def scores(self) -> Tensor:
@@ -109,28 +109,28 @@ class Probe(Protocol):
     def fold_attention(self, step: Step, targets: Targets | None = None, order: Order = "forward") -> Tensor:
         """Fold the attention blocks with ``step``; one block's weights are held at a time, however deep the network.
 
-        A block's attention is (B, heads, T, T), rows sum to 1; attention that pools the tokens into one is that of a
-        first token. ``step`` gets chunks of the images.
+        A block's attention is (B, heads, T, T), its rows sum to 1; attention that pools the tokens into one is given as
+        the first token's. ``step`` gets chunks of the images.
 
         | order | first step | ``step`` gets | result |
         | --- | --- | --- | --- |
         | forward | first block | attention | (B, …) |
         | backward | last block | attention, the score's gradient at it | (B, K, …) |
-        | early_exit | first block | attention, the gradient at it of the score read off after the block | (B, K, …) |
+        | early_exit | first block | attention, the gradient at it of the score read after the block | (B, K, …) |
 
-        The score read off after a block is what the network would give if the blocks after it passed on their input.
+        The score read after a block is the network's score if the blocks after it pass their input through.
 
-        The last two need ``targets``; ``step`` is then run through once a class.
+        The last two need ``targets``; ``step`` then runs once per class.
 
         Raises:
             NoAttentionError: there is none, or none over the whole image.
         """
 
     def token_grid(self) -> TokenGrid:
-        """How the tokens lie whose attention ``fold_attention`` gives."""
+        """The layout of the tokens whose attention ``fold_attention`` passes to ``step``."""
 
     def forward_from_layer(self) -> Callable[[Tensor], Tensor]:
-        """The network from the layer on, of one image: other outputs of the layer (N, C, *grid) → logits (N, classes).
+        """The network from the layer on, for one image: other layer outputs (N, C, *grid) → logits (N, classes).
 
-        What comes before the layer is computed once, where the network allows that.
+        The part before the layer is computed once, if the network allows that.
         """

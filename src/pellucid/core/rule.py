@@ -1,4 +1,4 @@
-"""What a backward rule is: how gradients pass back through the functions of a network, otherwise than they would."""
+"""The base class of backward rules, which change how gradients propagate through a network's functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pellucid.core.torch_private import FunctionMode
 class RulePass:
     """The pass that a rule acts on.
 
-    ``images`` (B, C, *space) are what the network is given. ``spatial(values, channels_last)`` brings values of the
-    shape of a function's output to (B, C, *grid); it is None where that output has no spatial positions.
+    ``images`` (B, C, *space) are the network's input. ``spatial(values, channels_last)`` brings values of the shape of
+    a function's output to (B, C, *grid); it returns None if that output has no spatial positions.
     """
 
     images: Tensor
@@ -31,16 +31,16 @@ class BackwardRule(FunctionMode, ABC):
 
     A rule is a torch function mode: while it is open, ``call`` runs instead of each torch function of the network,
     however the network calls it (``nn.ReLU``, ``F.relu``, ``Tensor.relu_``). It computes what the function computes,
-    and decides what becomes of the gradient by ``after`` (at an output), ``through`` (from output to input) and
-    ``share`` (at an input). ``pellucid.core.functions`` has tables of torch's functions. No module is changed.
+    and changes the gradient by ``after`` (at an output), ``through`` (from output to input) and ``share`` (at an
+    input). ``pellucid.core.functions`` has tables of torch's functions. No module is changed.
 
     | member | |
     | --- | --- |
-    | ``asked`` | what a method gets by this rule, for messages: "guided gradients" |
-    | ``needed`` | what a network must run for the rule to mean anything: "known activation function" |
-    | ``instead`` | the name of the method to use where the network runs none |
-    | ``batched`` | whether the gradients of all classes may pass back at once; False where the rule's hooks add up |
-    | ``count`` | how often what is needed ran; ``call`` counts |
+    | ``asked`` | the rule's result, for messages: "guided gradients" |
+    | ``needed`` | the kind of function that a network must run for the rule to apply: "known activation function" |
+    | ``instead`` | the name of the method to use if the network runs none |
+    | ``batched`` | whether one backward pass may serve all classes; False if the rule's hooks accumulate |
+    | ``count`` | how often a ``needed`` function ran; ``call`` counts |
 
     A rule's effect ends with the call of ``input_gradients``: a second derivative through the same graph is a plain
     one.
@@ -74,15 +74,15 @@ class BackwardRule(FunctionMode, ABC):
         """Compute what a function of the network computes; ``args`` and ``named`` are its arguments."""
 
     def begin(self, about: RulePass) -> None:
-        """A pass begins. It may be run again with gradients recorded throughout: keep nothing of an earlier one."""
+        """Start a pass. It may run again with gradients on throughout: reset the state of an earlier one."""
         self.count = 0
         self._dependent[about.images] = True
 
     def class_done(self) -> None:
-        """The gradient of one class has passed back; only of a rule that is not ``batched``."""
+        """Called after the backward pass of one class, if the rule is not ``batched``."""
 
     def end(self) -> None:
-        """End the rule: gradients that pass through the same graph afterwards are plain ones."""
+        """End the rule: later gradients through the same graph are plain ones."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -106,7 +106,7 @@ class BackwardRule(FunctionMode, ABC):
             self._hook(output, change)
 
     def through(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """The output of ``run`` for x; its gradient g goes on to x as ``change(g)``.
+        """The output of ``run`` for x; the gradient g at the output reaches x as ``change(g)``.
 
         ``run`` gets an alias of x, or a copy where it may write into it: it must not return its input. ``change`` gets
         and returns a gradient of x's shape and type; where several classes are explained torch maps it over them.
@@ -121,14 +121,14 @@ class BackwardRule(FunctionMode, ABC):
         return output
 
     def share(self, tensor: Tensor, factor: float) -> Tensor:
-        """The same tensor, of whose gradient only a share goes on."""
+        """The same tensor; the gradient through it is multiplied by ``factor``."""
         alias = tensor.view_as(tensor)
         if alias.requires_grad:
             self._hook(alias, lambda gradient: gradient * factor)
         return alias
 
     def within(self, run: Callable[[], Any]) -> Any:
-        """Call a torch function of Python so that the rule sees the functions which it calls."""
+        """Run a torch function that is written in Python, and intercept the functions it calls."""
         with self:
             return run()
 

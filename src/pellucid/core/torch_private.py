@@ -1,4 +1,4 @@
-"""The private names of torch that the engine leans on, each with what happens where it is missing.
+"""The private names of torch that the engine uses, each with a fallback for versions without it.
 
 ``nn.Module``'s own dictionaries (``_modules``, ``_parameters``, ``_buffers``, the hooks') are not here: torch's pickled
 modules hold them by these names, so that they stay.
@@ -25,14 +25,14 @@ Modes = tuple[list[Any], list[Any]]
 
 
 def open_modes() -> Modes:
-    """The modes that are open in this thread; without the names, none are seen, and none are put back."""
+    """The modes that are open in this thread; without the names, none are found, and none restored."""
     functions: Callable[[], list[Any]] = getattr(overrides, "_get_current_function_mode_stack", list)
     dispatches: Callable[[], list[Any]] = getattr(_python_dispatch, "_get_current_dispatch_mode_stack", list)
     return functions(), dispatches()
 
 
 def set_modes(modes: Modes) -> None:
-    """Open and leave modes so that these are open in this thread."""
+    """Enter and leave modes until exactly these are open in this thread."""
     for wanted, now, home in zip(modes, open_modes(), (overrides, _python_dispatch), strict=True):
         stay = next((n for n, (a, b) in enumerate(zip(wanted, now, strict=False)) if a is not b), len(wanted))
         for mode in reversed(now[stay:]):
@@ -45,7 +45,7 @@ def set_modes(modes: Modes) -> None:
 
 
 class FunctionMode(overrides.TorchFunctionMode):
-    """A torch function mode that leaves itself and what is open within it, and nothing else.
+    """A torch function mode that on exit closes itself and the modes opened inside it, and no others.
 
     Torch closes a mode for the moment in which it calls it. An interrupt in that moment leaves it closed, and to close
     it once more would close another one. Without the name a mode closes whichever is innermost.
@@ -62,7 +62,7 @@ class FunctionMode(overrides.TorchFunctionMode):
 
 
 def _leave_dispatch_mode(mode: Any) -> None:
-    """Leave the innermost dispatch mode, which has flags to put back; an interrupt may have put back some of them."""
+    """Leave the innermost dispatch mode and restore its flags; an interrupt may have restored some already."""
     with suppress(IndexError):
         mode.__exit__(None, None, None)
     if open_modes()[1][-1:] == [mode]:
@@ -74,9 +74,9 @@ def _pop_function_mode() -> None:
 
 
 def uncompiled(function: Any) -> Any:
-    """The function that ``torch.compile`` was given; None of a function that is not compiled.
+    """The original of a function compiled by ``torch.compile``; None for a function that is not compiled.
 
-    Without the name compiled functions within a network run compiled, and layers in them are not seen to run.
+    Without the name, compiled functions within a network run compiled, and hooks on layers in them do not run.
     """
     return getattr(function, "_torchdynamo_orig_callable", None)
 
@@ -93,14 +93,14 @@ def let_run_as_written(module: nn.Module, copied: nn.Module) -> None:
 
 
 def within_wrapper(model: nn.Module) -> nn.Module | None:
-    """The module that ``torch.compile`` was given; None of a module that is none of its."""
+    """The module inside a ``torch.compile`` wrapper; None for any other module."""
     return next((module for name, module in model._modules.items() if name == "_orig_mod"), None)
 
 
 def is_checkpointed() -> bool:
-    """Whether what runs now keeps nothing for its gradient and is run again then, as under ``torch.utils.checkpoint``.
+    """Whether the current code is recomputed in the backward pass, as under ``torch.utils.checkpoint``.
 
-    Without the name it is taken to be so never.
+    Without the name, it is assumed not to be.
     """
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     return top is not None and top(True) is not None
@@ -116,7 +116,7 @@ def zip_records(file: IO[bytes]) -> list[str]:
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:
-    """What ``torch.compile`` raises where it cannot compile; without the names, any RuntimeError counts."""
+    """The errors that ``torch.compile`` raises if it cannot compile; without the names, any RuntimeError."""
     found: list[type[Exception]] = []
     with suppress(ImportError):
         from torch._dynamo.exc import TorchDynamoException

@@ -16,7 +16,7 @@ PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.")
 
 
 def find_state(content: Any, path: Path) -> dict[str, Tensor]:
-    """Return the weights in what a file held, by plain names. ``CheckpointError`` if there are none."""
+    """Return the weights in a file's content, by plain names. ``CheckpointError`` if there are none."""
     if isinstance(content, Inert):
         raise whole_module(content, path)
     entries = content if isinstance(content, Mapping) else {}

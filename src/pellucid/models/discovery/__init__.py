@@ -1,1 +1,1 @@
-"""What a network is like, found by running it: shapes, how tokens lie, which layer and which attention to explain."""
+"""A network's properties, found by running it: shapes, token layouts, the layer and the attention to explain."""

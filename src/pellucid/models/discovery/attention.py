@@ -1,4 +1,4 @@
-"""How a network's attention calls depend on one another, and off which tokens its scores are read: found on noise."""
+"""Find, on noise, how a network's attention calls depend on one another and which tokens its scores are read from."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from pellucid.models.session.layer_pass import reached
 from pellucid.models.session.session import Session
 
 _LAST = 12
-"""So many of the last layers are asked where the scores are read off."""
+"""The number of last layers that are searched for the tokens the scores are read from."""
 
 
 @dataclass(frozen=True)
 class Dependence:
     """How attention calls depend on one another, by their numbers.
 
-    ``idle`` calls pool tokens without use for the score; ``beside`` ones do not depend on the call before them.
+    ``idle`` calls pool tokens, but the score does not use them; ``beside`` calls do not depend on the call before them.
     """
 
     idle: frozenset[int]
@@ -40,7 +40,7 @@ class Dependence:
 
 
 def plan_of(session: Session, inputs: Inputs) -> Plan:
-    """The attention calls to fold, with what is known of how they depend on one another and the score on them."""
+    """The attention calls to fold, grouped by how they depend on one another, without those the score does not use."""
     return remembered(session.model, ("attention plan", session.key(inputs)), lambda: _planned(session, inputs))
 
 
@@ -55,7 +55,7 @@ def _planned(session: Session, inputs: Inputs) -> Plan:
 def intercepted(
     calls: Sequence[Call], wanted: Sequence[Call], images: int, take: Callable[[Call, AttentionCall], None]
 ) -> AttentionMode:
-    """A mode that takes the ``wanted`` attention calls of a pass; ``calls`` are all, ``images`` is the batch size."""
+    """A mode that passes the ``wanted`` of all ``calls`` of a pass to ``take``; ``images`` is the batch size."""
 
     def taken(number: int, attention: AttentionCall) -> None:
         if number >= len(calls) or calls[number] not in wanted:
@@ -77,11 +77,11 @@ class _Asking:
     noise: Inputs
 
     def dependence(self, plan: Plan) -> Dependence:
-        """Which calls depend on the one before, and whether the score depends on those that pool the tokens.
+        """Which calls depend on the call before, and whether the score depends on those that pool the tokens.
 
-        Heads may be computed one by one. A call that pools the tokens may be of no use (SigLIP's, in transformers).
+        Heads may be computed one by one. The score may ignore a call that pools the tokens (SigLIP's, in transformers).
         """
-        first: dict[Call, Tensor] = {}  # of each call: weights may be used twice
+        first: dict[Call, Tensor] = {}  # the first output of each call: weights may be used twice
 
         def take(call: Call, attention: AttentionCall) -> None:
             attention.begin()
@@ -94,7 +94,7 @@ class _Asking:
         used, chained = _gradients_arrive(logits, list(first.values()))
         pools = [call for call, is_used in zip(plan.calls, used, strict=True) if call.is_pool and not is_used]
         pairs = zip(plan.calls, plan.calls[1:], chained, strict=False)
-        # Where no gradient leads there may be a no_grad, or a checkpoint: then it is tried.
+        # A no_grad or a checkpoint may block the gradient: then a changed output is tried.
         beside = [call for before, call, after in pairs if not after and not self._follows(call, before)]
         return Dependence(frozenset(call.number for call in pools), frozenset(call.number for call in beside))
 
@@ -115,7 +115,7 @@ class _Asking:
 
 
 def _gradients_arrive(logits: Tensor, outputs: Sequence[Tensor]) -> tuple[list[bool], list[bool]]:
-    """At which attention outputs the score has a gradient, and which outputs have one at the output before."""
+    """Whether the score has a gradient at each attention output, and each output one at the output before it."""
     with torch.enable_grad():
         totals = [logits.sum(), *(output.sum() for output in outputs[1:])]
     try:
@@ -126,7 +126,7 @@ def _gradients_arrive(logits: Tensor, outputs: Sequence[Tensor]) -> tuple[list[b
 
 
 def _has_gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[bool]:
-    """At which tensors a score has a gradient; of one that is computed from none of them, at none."""
+    """Whether a score has a gradient at each tensor; all False if its graph holds none of them."""
     if not score.requires_grad:
         return [False] * len(tensors)
     found = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
@@ -134,7 +134,7 @@ def _has_gradients(score: Tensor, tensors: Sequence[Tensor]) -> list[bool]:
 
 
 def _noting(note: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
-    """What changes nothing of an output, and notes it."""
+    """A function that passes an output to ``note`` and returns it unchanged."""
 
     def change(output: Tensor) -> Tensor:
         note(output)
@@ -144,9 +144,9 @@ def _noting(note: Callable[[Tensor], object]) -> Callable[[Tensor], Tensor]:
 
 
 def tokens_read(session: Session, inputs: Inputs, layout: Layout) -> tuple[int, ...]:
-    """Off which tokens after the last block the scores are read: non-spatial ones, and the first patch for all patches.
+    """The tokens after the last block that the scores are read from; the first patch stands for all patches.
 
-    Where there is no layer of these tokens to ask: the first token, or the patches where it is one of them.
+    If no layer outputs these tokens, the first token; if that is a patch, all patches.
     """
     return remembered(session.model, ("tokens read", session.key(inputs)), lambda: _read(session, inputs, layout))
 
@@ -161,12 +161,12 @@ def _read(session: Session, inputs: Inputs, layout: Layout) -> tuple[int, ...]:
 
 
 def _is_of(layout: Layout, tokens: Layout) -> bool:
-    """Whether a layer's output is of the same tokens."""
+    """Whether a layer outputs the same tokens."""
     return layout.kind == "tokens" and (layout.grid, layout.prefix) == (tokens.grid, tokens.prefix)
 
 
 def _with_gradient(session: Session, inputs: Inputs, layer: str, layout: Layout) -> tuple[int, ...]:
-    """The tokens of a layer at which a score has a gradient, on noise; the patches as the first of them."""
+    """A layer's tokens at which a score has a gradient, on noise; the first patch stands for all patches."""
     try:
         _, (gradient,) = reached(without_zeros(session), noise_image(inputs), [layer], Targets("predicted"))
     except GradientError:

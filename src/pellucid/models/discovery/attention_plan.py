@@ -1,10 +1,10 @@
-"""Which of a network's attention calls go over the whole image, and how their tokens lie on it.
+"""Select a network's attention calls over the whole image, and find the layout of their tokens on it.
 
-Decided from the shapes of one image's pass. Weights of tokens over tokens are taken from the blocks of one grid: in a
-network of stages, from those after the last change of the grid. Attention that pools the tokens into one (a class token
-that only attends to the patches, a latent query) is taken as a class token's. Attention within single patches, or over
+The choice depends on the shapes of one image's pass. Self-attention is taken from the blocks of one grid: in a network
+of stages, from those after the last change of the grid. Attention that pools the tokens into one (a class token that
+only attends to the patches, a latent query) is treated as a class token's. Attention within single patches, or over
 the channels, is left out. Attention within windows, or over merged tokens in between, is refused, since no product of
-such weights shows where a token attends; windows in a few early blocks are passed over.
+such weights shows where a token attends; windows in a few early blocks are skipped.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Plan:
-    """The attention calls that are folded, in order, and the layout of the tokens that they are brought to.
+    """The attention calls that are folded, in order, and the layout of the set of tokens that all are expanded to.
 
-    Calls that do not depend on one another (heads that are computed one by one) are a group: the heads of one.
+    Calls that do not depend on one another (heads that are computed one by one) form a group: the heads of one call.
     """
 
     groups: tuple[tuple[Call, ...], ...]
@@ -61,15 +61,15 @@ class Plan:
 
     @property
     def pools(self) -> list[Call]:
-        """The calls by which one token, the first, is made of the others at the end."""
+        """The calls that pool the tokens into the first one, at the end."""
         return [call for call in self.calls if call.is_pool]
 
     def group(self, call: Call) -> tuple[Call, ...]:
-        """The group that a call is in."""
+        """The group that contains a call."""
         return next(group for group in self.groups if call in group)
 
     def whole(self, parts: Sequence[Tensor], images: int) -> Tensor:
-        """The weights of a group (…, queries, keys) as one between all tokens, (B, heads, T, T).
+        """The weights of a group's calls (…, queries, keys) as one matrix between all tokens, (B, heads, T, T).
 
         Absent tokens attend to none. Networks that fold heads into the batch axis keep the heads of one image in
         consecutive rows.
@@ -88,11 +88,10 @@ class Plan:
 def planned(
     calls: Sequence[Call], grids: Grids, counts: Collection[int] | None = None, beside: Collection[int] = ()
 ) -> Plan:
-    """Which attentions to take. ``NoAttentionError``: none, or none that goes over the whole image.
+    """Select the attention calls to fold. ``NoAttentionError``: there is none, or none over the whole image.
 
-    ``counts`` are the numbers of spatial positions that the outputs of the network's modules have (None: any may be):
-    the number of tokens is one of them, but for a class token. ``beside`` are the calls that do not depend on the call
-    before them.
+    ``counts`` are the numbers of spatial positions of the modules' outputs (None: unknown). The number of tokens must
+    be one of them, with or without a class token. ``beside`` are the calls that do not depend on the call before them.
     """
     if not calls:
         raise NoAttentionError(
@@ -125,12 +124,12 @@ def planned(
 
 
 def _is_there(count: int, layout: Layout, counts: Collection[int] | None) -> bool:
-    """Whether the network has so many tokens, or as many patches and one token more."""
+    """Whether the network has this number of tokens, or has the layout's patches and one more token."""
     return counts is None or count in counts or (count - layout.cells == 1 and layout.cells in counts)
 
 
 def _windows(calls: Sequence[Call], squares: Sequence[Call], layouts: dict[int, Layout]) -> list[Call]:
-    """The attentions within windows; not those within single patches, nor a few before the last grid's."""
+    """The attention calls within windows; not those within single patches, nor a few before the last grid's."""
     patches = {layouts[call.shape[3]].cells for call in squares}
     windows = [call for call in calls if call.shape[0] > 1 and call.shape[0] not in patches]
     last = [call for call in squares if layouts[call.shape[3]].grid == layouts[squares[-1].shape[3]].grid]
@@ -141,7 +140,7 @@ def _windows(calls: Sequence[Call], squares: Sequence[Call], layouts: dict[int, 
 def _last_stage(
     known: Sequence[Call], squares: list[Call], pools: list[Call], layouts: dict[int, Layout]
 ) -> tuple[list[Call], list[Call]]:
-    """The attentions over the last grid: between its tokens, and afterwards from one of them."""
+    """The attention calls over the last grid: self-attention, and pooling after it."""
     if not squares:
         return [], pools
 
@@ -162,7 +161,7 @@ def _last_stage(
 
 
 def _plan(squares: list[Call], pools: list[Call], layouts: dict[int, Layout], beside: Collection[int]) -> Plan:
-    """The attentions brought to one set of tokens: all lie on one grid, what lies nowhere comes first."""
+    """The plan of calls expanded to one set of tokens: non-spatial tokens first, then those of the one grid."""
     own = max((call.shape[3] for call in squares), default=0)
     keys = {call.shape[3] for call in pools}
     if len(keys) > 1 or (own and keys - {own, own + 1}):

@@ -1,16 +1,15 @@
-"""Which layer to explain where none is named: the last one that still knows where things are.
+"""Choose the layer to explain if none is named: the last one with spatial positions.
 
-Of the modules whose output is spatial (larger than 1×1), the rule takes the one that finishes last. It leaves out
-pooling, dropout, flatten and identity modules, every module that contains the first convolution, and modules that run
-more than once. Of the rest it takes the last at whose spatial positions the class score has a non-zero gradient (a
-ViT's last norm has none there: only its class token goes on). Linear layers, which project within a block or to
-classes, come after all others, and so do modules that get the same tensor as one beside them: a part of the score goes
-by other ways.
+Candidates are the modules whose output is spatial (larger than 1×1), except pooling, dropout, flatten and identity
+modules, every module that contains the first convolution, and modules that run more than once. The rule takes the
+candidate that finishes last and at whose spatial positions the class score has a non-zero gradient (a ViT's last norm
+has none there: only its class token is used). Linear layers, which project within a block or to classes, are tried
+after all others. So are modules that share their input tensor with a sibling: a part of the score bypasses them.
 
-In a network that outputs a map of logits, layers on the coarsest grid come first (adaptive pooling's last, as a pyramid
-of poolings has), there the one that finishes last; then those on the next finer grid. Layers that are the map itself,
-or a summand of it, are left out: they have as many channels as classes, and the gradient of a class lies in the one
-channel.
+In a network that outputs a map of logits, layers on the coarsest grid come first, the one that finishes last before
+others, then those on the next finer grid; grids of adaptive pooling, as in a pyramid of poolings, come last. Layers
+that are the map itself, or a summand of it, are left out: they have as many channels as classes, and a class's
+gradient is in its channel alone.
 """
 
 from __future__ import annotations
@@ -46,14 +45,14 @@ def recommended_layer(session: Session, inputs: Inputs) -> str:
 
 
 def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
-    """The layers that the rule allows, the one that finishes last first."""
+    """The layers that the rule allows, in the order in which they are tried."""
     modules = dict(network.named_modules())
     names = [name for name in reversed(profile.shapes) if name in modules and _allowed(name, modules, profile)]
     layouts = {name: profile.layout(name, modules[name]) for name in names}
     placed = [name for name in names if layouts[name] is not None]
     parts = [name for name in placed if isinstance(modules[name], nn.Linear) or _is_a_part(name, profile)]
     found = [name for name in placed if name not in parts]
-    # Of tokens, those as wide as the last ones.
+    # Of token outputs, only those as wide as the last ones.
     width = next((profile.shapes[name][-1] for name in found if len(profile.shapes[name]) == 3), None)
     found = [name for name in found if len(profile.shapes[name]) != 3 or profile.shapes[name][-1] == width] + parts
     if len(profile.output_shape) == 2:
@@ -64,7 +63,7 @@ def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
 
 
 def _is_a_part(name: str, profile: ModelProfile) -> bool:
-    """Whether a module gets what another one beside it gets, or stands in one that does so for an attention."""
+    """Whether a module shares its input with a sibling, or is inside such a module of an attention."""
     around = {call.modules[-1] for call in profile.attention_calls}
     above = [name[:end] for end, sign in enumerate(name) if sign == "."]
     return name in profile.branches or any(
@@ -80,14 +79,14 @@ def _allowed(name: str, modules: dict[str, nn.Module], profile: ModelProfile) ->
 
 
 def _is_passive(module: nn.Module) -> bool:
-    """Pooling, dropout, flatten, identity, transposition: nothing is computed."""
+    """Whether a module is pooling, dropout, flatten, identity or a permutation, without parameters."""
     return bool(_PASSIVE.search(type(module).__name__)) and next(module.parameters(), None) is None
 
 
 def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
-    """Whether a max pooling is the last child of the part that the first convolution stands in (VGG, AlexNet).
+    """Whether a max pooling is the last child of the module that contains the first convolution (VGG, AlexNet).
 
-    The rest of the network sees no more than what it lets through, so it is a layer like others there.
+    The rest of the network gets only the pooling's output, so it is a candidate there.
     """
     parent, _, own = name.rpartition(".")
     if not parent or not first.startswith(parent + ".") or "MaxPool" not in type(modules[name]).__name__:
@@ -97,7 +96,7 @@ def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
 
 def _choose(session: Session, image: Inputs) -> str:
     profile = profile_of(session, image)
-    # On noise, so that the choice depends on the model and the shape alone, and not on which image came first.
+    # On noise, so that the choice depends on the model and the shape only, not on which image came first.
     noise = noise_image(image)
     allowed = _dependent(session, image, noise, candidates(profile, session.network))
     tries: list[Callable[[list[str]], list[bool]]] = [
@@ -113,7 +112,7 @@ def _choose(session: Session, image: Inputs) -> str:
 
 
 def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]) -> list[str]:
-    """Of a network with several inputs, the layers whose output changes with the explained one."""
+    """The layers whose output changes with the explained input; all of them if the network has one input."""
     if len(image.tensors) == 1:
         return layers
     one, two = _sums(session, image), _sums(session, other)
@@ -121,7 +120,7 @@ def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]
 
 
 def _sums(session: Session, image: Inputs) -> dict[str, float]:
-    """Each module's output in one number: what differs between two images depends on where they differ."""
+    """The sum of each module's output: it differs between two images if the output depends on the image."""
     sums: dict[str, float] = {}
 
     def note(name: str, _module: nn.Module, output: object) -> None:
@@ -134,7 +133,7 @@ def _sums(session: Session, image: Inputs) -> dict[str, float]:
 
 
 def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
-    """The first alone, which is the one in most networks; then as many as one pass can check."""
+    """The first name alone, which is the choice in most networks; then groups that one pass can check."""
     rest = iter(names)
     yield from ([name] for name in islice(rest, 1))
     while group := list(islice(rest, _AT_ONCE)):
@@ -142,12 +141,12 @@ def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> list[bool]:
-    """At which layers the predicted class's score has a non-zero gradient, but for the map of logits itself."""
+    """Whether the predicted class's score has a non-zero gradient at each layer; False for the map of logits itself."""
     targets = Targets("predicted")
     try:
         logits, found = reached(session, image, layers, targets)
     except GradientError:
-        # One of them is out of reach (a detach after it): each alone.
+        # The gradient does not reach one of them (a detach after it): check each alone.
         return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
     gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
     is_binary = session.resolved_head(image) in ("binary", "regression")
@@ -185,9 +184,9 @@ def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
 def sample_images(
     network: nn.Module, asked: Sequence[int] | None, stated: tuple[int, ...] | None, like: Tensor
 ) -> Iterator[Tensor]:
-    """Seeded noise (1, C, *space) of the size that is asked for, else of those that the network may take.
+    """Seeded noise (1, C, *space) of the requested size, else of sizes that the network may accept.
 
-    First comes what its source states, then common sizes.
+    The size that the model's source states comes first, then common sizes.
     """
     for shape in _sizes(network, asked, stated):
         yield noise_like(like.new_zeros(1, *shape))

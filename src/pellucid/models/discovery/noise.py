@@ -1,4 +1,4 @@
-"""Noise to look into a network with: what is found then depends on the network alone, and not on an image."""
+"""Seeded noise as a network's input, so that its properties are found independently of any image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.models.session.session import Session
 
 
 def noise_like(tensor: Tensor) -> Tensor:
-    """Normal noise of a tensor's shape, device and type, the same every time."""
+    """Normal noise of a tensor's shape, device and dtype, the same every time."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(tensor.shape, generator=generator).to(tensor.device, tensor.dtype)
 

@@ -1,4 +1,4 @@
-"""Networks that keep their tokens in an order of their own and state it: which token lies at which cell."""
+"""Read the token order that some networks state themselves: which token is at which cell of the grid."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import nn
 
 
 def token_orders(network: nn.Module) -> dict[int, tuple[int, ...]]:
-    """Which token lies at each cell, row by row, by the number of tokens; empty where they lie in their order.
+    """The token at each cell, row by row, keyed by the number of tokens; empty if tokens are in row-major order.
 
     Hiera (timm's, transformers') keeps the tokens of a pooling window apart until they are pooled. Both have a
-    ``reroll`` that puts them back for a step of its ``schedule``, which holds each step's grid.
+    ``reroll`` that restores the spatial order for a step of its ``schedule``, which holds each step's grid.
     """
     orders = {}
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""Where a network puts its patches among its tokens, found by changing the image's corners."""
+"""Find the position of the patches among a network's tokens, by changing the image's corners."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from pellucid.models.discovery.profile import ModelProfile
 
 _EARLY = 0.25
-"""The share of the modules among which tokens are looked at; further on, they have looked at each other."""
+"""The share of the modules, from the first, whose tokens are compared; in later ones attention has mixed them."""
 
 
 class _Captured(Exception):  # noqa: N818  # no error: it ends a pass
-    """What was looked for is known."""
+    """The output has been captured."""
 
 
 def located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
-    """The grids of a profile, with where the patches stand among the tokens, and whether they follow rows or columns.
+    """The grids of a profile, with the patches' position among the tokens, and whether they follow rows or columns.
 
-    A pass of four images is broken off at the first layer of tokens. Where what changes fits no layout, or the network
-    does not take several images, the common layout stays: row by row, behind all other tokens.
+    A pass of four images is stopped at the first layer of tokens. If the changed tokens fit no layout, or the network
+    does not accept several images, the common layout is kept: row by row, after all other tokens.
     """
     modules = dict(session.network.named_modules())
     name = _first_tokens(profile, modules)
@@ -64,7 +64,7 @@ def _output(session: Session, corners: Inputs, module: nn.Module) -> Tensor | No
 
 
 def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str | None:
-    """The first layer whose output is tokens, some of which are non-spatial, else the first of tokens at all."""
+    """The first layer whose output has patches and non-spatial tokens, else the first whose output is tokens."""
     names = [name for name in profile.shapes if name in modules and profile.runs[name] == 1]
     tokens = []
     for name in names[: max(1, int(_EARLY * len(names)))]:
@@ -76,7 +76,7 @@ def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str |
 
 
 def _corners(noise: Tensor, layout: Layout) -> Tensor:
-    """The image as it is, and with its first, its last upper and its last patch changed: (4, C, *space)."""
+    """The image, and three copies with the first, the upper right and the last patch changed: (4, C, *space)."""
     patch = [max(1, side // cells) for side, cells in zip(noise.shape[2:], layout.grid, strict=True)]
     first, last = [slice(0, side) for side in patch], [slice(-side, None) for side in patch]
     upper = [*first[:-1], last[-1]]
@@ -87,7 +87,7 @@ def _corners(noise: Tensor, layout: Layout) -> Tensor:
 
 
 def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids:
-    """The grids with what the changed tokens show."""
+    """The grids with the patches' position and order that the changed tokens show."""
     first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:])
     rest = tokens.shape[1] - layout.cells
     rows, columns = layout.grid[-2:]

@@ -1,4 +1,4 @@
-"""What a network is like, found by passing one image through it: shapes, how tokens lie, and the attention calls."""
+"""The profile of a network, found in one image's pass: shapes, token layouts and attention calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pellucid.models.session.session import Session
 
 @dataclass(frozen=True)
 class ModelProfile:
-    """What one image's pass shows of a network for inputs of one shape. Names and shapes: no tensor and no module."""
+    """What one image's pass shows about a network for inputs of one shape. It holds no tensor and no module."""
 
     channels: int
     grids: Grids
@@ -43,28 +43,28 @@ class ModelProfile:
     attention_calls: tuple[Call, ...]
     """The attention calls of the pass, in order."""
     branches: frozenset[str]
-    """The modules that get the same tensor as another one beside them: each computes only a part of what follows."""
+    """The modules that share their input tensor with a sibling: each computes only a part of what follows."""
 
     @property
     def has_tokens_first(self) -> bool:
-        """Whether an output has its tokens before the images, (T, B, C)."""
+        """Whether an output has its token axis before the batch axis, (T, B, C)."""
         shapes = [shape for shape in self.shapes.values() if len(shape) == 3 and shape[0] > 1 == shape[1]]
         return any(infer(shape, self.grids) is not None for shape in shapes)
 
     @property
     def counts(self) -> set[int]:
-        """The numbers of spatial positions that outputs have, as tokens or as grids."""
+        """The numbers of spatial positions of the outputs, read as tokens or as grids."""
         return {count for shape in self.shapes.values() for count in _counts(shape)}
 
     def layout(self, name: str, module: nn.Module) -> Layout | None:
-        """How the output of the module of this name lies on the image; None if it has no spatial positions."""
+        """The layout of a module's output; None if it has no spatial positions."""
         if name in self.attention_weights:
             return None
         return infer(self.shapes[name], self.grids, last_features(module), is_of_last_axis(module))
 
 
 def profile_of(session: Session, inputs: Inputs) -> ModelProfile:
-    """The profile of a session's network for inputs like these; found once for an input shape."""
+    """The profile of a session's network for inputs like these; found once per input shape."""
     if isinstance(session.model, torch.jit.ScriptModule):
         raise SourceError(
             "a TorchScript model was given; its layers cannot be looked into: use a method that needs its scores "
@@ -83,7 +83,7 @@ def _profiled(session: Session, image: Inputs) -> ModelProfile:
 
 
 def layout_of(session: Session, inputs: Inputs, layer: str, shape: Sequence[int]) -> Layout:
-    """How a layer's output of this shape lies on these images, or an error that says what came."""
+    """The layout of a layer's output of this shape, or an error that names the shape."""
     layout, one = one_image_layout(session, inputs, layer)
     if layout is None or list(shape) != _of_many(one, layout, len(inputs)):
         raise no_positions(layer, shape)
@@ -91,7 +91,7 @@ def layout_of(session: Session, inputs: Inputs, layer: str, shape: Sequence[int]
 
 
 def one_image_layout(session: Session, inputs: Inputs, layer: str) -> tuple[Layout | None, Sequence[int]]:
-    """How a layer's output lies on the image, if it has spatial positions, and its shape for one image."""
+    """The layout of a layer's output (None: no spatial positions), and its shape for one image."""
     profile = profile_of(session, inputs)
     module = session.modules([layer])[layer]
     name = session.name_of(module)
@@ -114,13 +114,13 @@ def in_network_order(session: Session, inputs: Inputs, layers: Sequence[str]) ->
 
 
 def _of_many(shape: Sequence[int], layout: Layout, images: int) -> list[int]:
-    """The shape for several images of an output whose shape for one is known."""
+    """An output's shape for several images, from that for one image."""
     return [images if axis == layout.batch_axis else length for axis, length in enumerate(shape)]
 
 
 @dataclass
 class _Open:
-    """A module that has begun: its name, the shape of its input, and the inputs of the modules within it."""
+    """A module that is running: its name, the shape of its input, and the inputs of the modules within it."""
 
     name: str
     shape: tuple[int, ...]
@@ -129,7 +129,7 @@ class _Open:
 
 @dataclass
 class _Recorder:
-    """Notes what happens in one image's pass. Inputs are kept weakly: a whole network's would take its memory again."""
+    """Records one image's pass. Inputs are referenced weakly: holding them all would take much memory."""
 
     size: Grid
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -157,7 +157,7 @@ class _Recorder:
         """An attention is computed."""
         sequences, heads, queries, keys = call.shape
         if sequences > 1 and self.opened and keys in _counts(self.opened[-1].shape):
-            # Its module's input is one sequence: these are its heads, computed as if they were images.
+            # The module's input is one sequence: its heads are folded into the batch axis.
             sequences, heads = 1, sequences * heads
         modules = tuple(module.name for module in self.opened)
         self.calls.append(Call(number, modules, (sequences, heads, queries, keys), call.fused))
@@ -165,12 +165,12 @@ class _Recorder:
     def end(self, name: str, module: nn.Module, output: object) -> None:
         """A module finished."""
         while self.opened.pop().name != name:
-            pass  # one that an exception left
+            pass  # a module that an exception ended
         self.runs[name] = self.runs.get(name, 0) + 1
         tensor = first_tensor(output)
         got = self.opened[-1].within.get(name) if self.opened else None
         if got is not None and got() is tensor:
-            self.opened[-1].within.pop(name)  # it passes on its input: what gets that next stands behind it
+            self.opened[-1].within.pop(name)  # it returns its input: a module that gets it next is no sibling
         if tensor is None:
             return
         self.shapes.pop(name, None)
@@ -184,7 +184,7 @@ class _Recorder:
     def _convolved(self, name: str, output: Tensor) -> None:
         self.first_convolution = self.first_convolution or name
         grid = tuple(output.shape[2:])
-        # A batch of more than one image may be of single patches, or of single heads.
+        # A batch axis longer than 1 may hold single patches or heads.
         grids = self.made if len(output) == 1 else self.hints
         grids.extend([] if grid in grids else [grid])
         self.widths.add(output.shape[1])
@@ -192,7 +192,7 @@ class _Recorder:
     def profile(
         self, channels: int, orders: Mapping[int, tuple[int, ...]], output_shape: tuple[int, ...]
     ) -> ModelProfile:
-        """What was noted."""
+        """The profile of the recorded pass."""
         grids = Grids(self.size, tuple(self.made), tuple(self.hints), widths=frozenset(self.widths), orders=orders)
         return ModelProfile(
             channels,
@@ -208,14 +208,14 @@ class _Recorder:
 
 
 def _counts(shape: Sequence[int]) -> set[int]:
-    """How many positions an output of one image has, read as tokens, with the channels first, and with them last."""
+    """The number of positions in an output of one image: of tokens, or with channels first and with channels last."""
     if len(shape) == 3 and 1 in shape[:2]:
         return {shape[0] * shape[1]}
     return {math.prod(shape[2:]), math.prod(shape[1:-1])} if len(shape) > 3 and shape[0] == 1 else set()
 
 
 def _is_attention(tensor: Tensor) -> bool:
-    """Whether an output is a matrix of weights from positions to positions, and no image."""
+    """Whether an output is a matrix of attention weights: square, non-negative, with rows that sum to 1."""
     if tensor.ndim != 4 or tensor.shape[-1] != tensor.shape[-2] or tensor.shape[-1] == 1:
         return False
     sums = tensor.sum(dim=-1)
@@ -223,19 +223,19 @@ def _is_attention(tensor: Tensor) -> bool:
 
 
 def last_features(module: nn.Module) -> int | None:
-    """How many features the last axis has, by a module's norms and linear layers."""
+    """The number of features on the last axis, by the last of a module's norms and linear layers."""
     counts = [_features(part) for part in module.modules()]
     known = [count for count in counts if count is not None]
     return known[-1] if known else None
 
 
 def is_of_last_axis(module: nn.Module) -> bool:
-    """Whether a module is itself a layer that works on the last axis."""
+    """Whether a module is itself a linear layer or a layer norm, which work on the last axis."""
     return _features(module) is not None
 
 
 def _features(module: nn.Module) -> int | None:
     if isinstance(module, nn.Linear):
         return module.out_features
-    # Subclasses of LayerNorm (LayerNorm2d) may norm another axis.
+    # Subclasses of LayerNorm (LayerNorm2d) may normalise another axis.
     return module.normalized_shape[0] if type(module) is nn.LayerNorm else None

@@ -1,4 +1,4 @@
-"""How a layer's output lies on the image: channels first, channels last, or tokens in a row."""
+"""The layout of a layer's output: channels first, channels last, or a sequence of tokens."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from torch import Tensor
 Grid = tuple[int, ...]
 
 MAX_PREFIX = 16
-"""Class, distillation and register tokens together; a row with more left over is not a grid's."""
+"""The most class, distillation and register tokens together; a sequence with more tokens left over fits no grid."""
 FEW_PREFIX = 5
-"""The same where no convolution made the grid: a class token and four registers."""
+"""The same if no convolution made the grid: a class token and four registers."""
 _ENLARGED = (2, 4, 8, 16, 32)
 SHRINK = 2
-"""Cells that convolutions without padding take off a grid."""
+"""The number of cells per axis that convolutions without padding may cut off a grid."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a layer's output has its spatial positions: its grid, and how many non-spatial tokens come before it.
+    """The spatial positions of a layer's output: its grid, and the number of non-spatial tokens before it.
 
-    Tokens are (B, T, C), or (T, B, C) where the ``batch_axis`` is 1; tokens behind the grid's are non-spatial, too.
-    ``order`` says which token, of those after the prefix, lies at each cell of the grid, row by row; empty: they lie in
-    their order.
+    Tokens are (B, T, C), or (T, B, C) where ``batch_axis`` is 1; tokens after the grid's are non-spatial, too.
+    ``order`` is the token, counted after the prefix, at each cell of the grid, row by row; empty: tokens are in
+    row-major order.
     """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
@@ -53,7 +53,7 @@ class Layout:
         return output.movedim(-1, 1)
 
     def restored(self, values: Tensor, output: Tensor) -> Tensor:
-        """Values (B, C, *grid) as the layer's output would be; non-spatial tokens are those of ``output``."""
+        """Values (B, C, *grid) in the layout of the layer's output; non-spatial tokens are those of ``output``."""
         if self.kind == "channels_first":
             return values
         values = values.movedim(1, -1)
@@ -69,29 +69,29 @@ class Layout:
 
 @dataclass(frozen=True)
 class Grids:
-    """What is known of a network's spatial grids: the input's size, and what its convolutions and modules show."""
+    """A network's spatial grids: the input's size, and what its convolutions and modules show."""
 
     size: Grid
     made: tuple[Grid, ...] = ()
     """The grids that convolutions made, in order, each once."""
     hints: tuple[Grid, ...] = ()
-    """Those of convolutions over something other than one image, such as its heads."""
+    """The grids of convolutions whose batch is not one image, such as its heads."""
     before: int | None = None
-    """How many of the non-spatial tokens come before the patches; None: all of them."""
+    """The number of non-spatial tokens before the patches; None: all of them."""
     by_columns: bool = False
-    """Whether patches follow one another down the columns, and not along the rows."""
+    """Whether patches are in column-major order, not row-major."""
     widths: frozenset[int] = frozenset()
     """The numbers of channels that convolutions made."""
     orders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """The order of so many tokens, where a network keeps them in one of its own."""
+    """The network's own token orders, keyed by the number of tokens."""
 
 
 def infer(shape: Sequence[int], grids: Grids, last: int | None = None, leaf: bool = False) -> Layout | None:
-    """The layout of an output of this shape, of one image; None if it has no grids.
+    """The layout of one image's output of this shape; None if it fits no grid.
 
-    Tokens lie on one of the grids that the network's convolutions made, or on one of them halved. ``last`` is the
-    number of features that the module's norms and linear layers, which work on the last axis, say it has (None: it
-    has no such layers); ``leaf`` says that it is such a layer itself.
+    Tokens are on one of the grids that the network's convolutions made, or on one of them halved. ``last`` is the
+    number of features on the last axis by the module's norms and linear layers (None: it has no such layers); ``leaf``:
+    the module is itself such a layer.
     """
     rank = len(grids.size)
     if len(shape) == rank + 2 and shape[0] == 1:
@@ -120,14 +120,14 @@ def _dense(shape: Grid, grids: Grids, last: int | None, leaf: bool) -> Layout | 
 
 
 def _fits(grid: Grid, grids: Grids) -> bool:
-    """Whether a grid has more than one cell and is one of the network's, or made of one by pooling or enlarging."""
+    """Whether a grid has more than one cell and is one of the network's, or made from one by pooling or enlarging."""
     known = grids.made or (grids.size,)
     within = all(cells <= side for cells, side in zip(grid, grids.size, strict=True))
     return within and math.prod(grid) > 1 and any(_is_made_of(grid, other) for other in known)
 
 
 def _is_made_of(grid: Grid, known: Grid) -> bool:
-    """Whether one whole factor, up to a cell, makes one grid of the other; a volume's first axis may have its own."""
+    """Whether cropping, enlarging or pooling makes a grid from a known one; a volume's first axis may have its own."""
     pairs = list(zip(grid, known, strict=True))
     if any(cells > of and cells % of for cells, of in pairs[:-2]):
         return False
@@ -138,19 +138,19 @@ def _is_made_of(grid: Grid, known: Grid) -> bool:
 
 
 def _is_pooled(plane: Sequence[tuple[int, int]]) -> bool:
-    """Whether a whole number of cells, the same both ways, became one; edges may have been cut or filled."""
+    """Whether pooling by one whole factor on both axes makes the grid; edges may be cropped or padded."""
     least = math.floor(max(of / (cells + 1) for cells, of in plane)) + 1
     return all(cells <= of and (cells == 1 or least < of / (cells - 1)) for cells, of in plane)
 
 
 def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
-    """How differently a grid samples the input's axes: the spread of the strides' logarithms."""
+    """How much a grid's strides differ between the input's axes: the range of their logarithms."""
     strides = [math.log(pixels / max(cells, 1)) for pixels, cells in zip(size, grid, strict=True)]
     return max(strides) - min(strides)
 
 
 def _tokens(count: int, features: int, axis: int, grids: Grids) -> Layout | None:
-    """The grid that leaves the fewest tokens over; a merged grid may only leave a class token."""
+    """The layout on the grid that leaves the fewest tokens over; a merged grid may leave one, a class token."""
     own = set(grids.made or _tilings(grids.size))
     most = MAX_PREFIX if grids.made else FEW_PREFIX
     fitting = [
@@ -162,27 +162,27 @@ def _tokens(count: int, features: int, axis: int, grids: Grids) -> Layout | None
         return None
     prefix, _, grid = min(fitting, key=lambda found: found[:2])
     if prefix > 1 and features in map(math.prod, grids.made) and features not in grids.widths:
-        return None  # rather (B, C, T), as within a Mixer's token mixing
+        return None  # more likely (B, C, T), as within a Mixer's token mixing
     order = grids.orders.get(count - prefix, _down_the_columns(grid) if grids.by_columns else ())
     return Layout("tokens", grid, prefix if grids.before is None else min(prefix, grids.before), axis, order)
 
 
 def _down_the_columns(grid: Grid) -> tuple[int, ...]:
-    """Which token lies at each cell, row by row, where they follow one another down the columns."""
+    """The token at each cell, row by row, for tokens in column-major order."""
     rows, columns = grid[-2:]
     return tuple(column * rows + row for row in range(rows) for column in range(columns))
 
 
 def _grids(grids: Grids) -> Iterator[Grid]:
-    """Grids that tokens may lie on: the convolutions' own and halves of them, latest first."""
+    """Grids that tokens may be on: the convolutions' own and halves of them, latest first."""
     for grid in reversed(grids.made):
         yield from _halves(grid)
-    if not grids.made:  # a network that cuts its patches without a convolution
+    if not grids.made:  # a network that makes patches without a convolution
         yield from _tilings(grids.size)
 
 
 def _halves(grid: Grid) -> Iterator[Grid]:
-    """A grid, and what halving makes of it again and again; of a volume's first axis as often, or never."""
+    """A grid and its repeated halves; a volume's first axis is halved along, or its own number of times."""
     yield from _halved(grid)
     if grid[:-2]:
         yield from (first + plane for first, plane in product(_halved(grid[:-2]), _halved(grid[-2:])))

@@ -1,4 +1,4 @@
-"""The probe that methods ask: passes of a model, their derivatives, attention folds, replays and compiled programs."""
+"""The probe for methods: passes of a model, their derivatives, attention folds, replays and compiled programs."""
 
 from pellucid.models.engine.passes import Pass
 

@@ -1,4 +1,4 @@
-"""The attention of one batch, folded block by block, forward or backward with the scores' gradients."""
+"""Fold the attention of one batch block by block: forward, or backward with the scores' gradients."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ NOT_REACHED = (
 
 @dataclass(frozen=True)
 class AttentionFold:
-    """The attention calls of one batch that are folded; ``graph``: results are to be differentiated.
+    """The attention calls of one batch that are folded; ``graph``: the results must be differentiable.
 
-    Call its methods with gradients on where they are to be recorded from the images, else off.
+    Turn gradients on around its methods if the graph is to start at the images, else off.
     """
 
     session: Session
@@ -48,7 +48,7 @@ class AttentionFold:
         return cls(session, inputs, profile_of(session, inputs), plan_of(session, inputs), graph)
 
     def mode(self, take: Callable[[Call, AttentionCall], None]) -> AttentionMode:
-        """The mode in which the attention calls of the plan are taken."""
+        """A mode that passes the plan's attention calls to ``take``."""
         return intercepted(self.profile.attention_calls, self.plan.calls, len(self.inputs), take)
 
     def forward(self, step: Step) -> tuple[Tensor, Tensor]:
@@ -81,12 +81,12 @@ class AttentionFold:
         raise GradientError(NOT_REACHED)
 
     def _from_attention(self, watch: AttentionGradients) -> Tensor:
-        """The logits of a pass whose graph begins at the first attention.
+        """The logits of a pass whose graph starts at the first attention.
 
-        Attention that is not fused is computed again for its gradient, and not held.
+        Attention that is not fused is recomputed in the backward pass instead of held.
         """
         facts = self.session.facts(self.inputs)
-        holds = self.graph or (facts is not None and facts.draws)  # run again, it would draw other numbers
+        holds = self.graph or (facts is not None and facts.draws)  # recomputed, it would draw other numbers
         calls = [] if holds else [call for call in self.plan.calls if not call.fused]
         names = {call.modules[-1] for call in calls if self.profile.runs[call.modules[-1]] == 1}
         modules = self.session.modules([name for name in names if name])
@@ -96,7 +96,7 @@ class AttentionFold:
             return self.session.call(self.inputs)
 
     def _from_images(self, watch: AttentionGradients) -> Tensor:
-        """The logits of a pass that is recorded whole, for networks with a no_grad or checkpoints of their own."""
+        """The logits of a pass whose graph starts at the images, for networks with their own no_grad or checkpoints."""
         images = self.inputs.images
         leaf = images if images.requires_grad else images.detach().requires_grad_()
         with ExitStack() as stack:

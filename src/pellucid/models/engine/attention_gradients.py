@@ -1,4 +1,4 @@
-"""The attention calls of a pass, and their gradients as a backward pass goes by."""
+"""The attention calls of a pass, and the fold of their gradients during a backward pass."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def in_chunks(
     before: Tensor | None,
     reads: Sequence[tuple[Read, ...]],
 ) -> Tensor:
-    """The result of ``step`` over what is read of the calls of a group, a few images at a time."""
+    """The result of ``step`` over the tensors read from a group's calls, a few images at a time."""
 
     def stepped(start: int, stop: int) -> Tensor:
         chunk = Chunk(start, stop, len(images))
@@ -45,11 +45,11 @@ CHUNK = {"cpu": 2**20}
 """Attention weights are computed in chunks of at most 4 MiB, or of one image: allocating a whole batch's takes longer
 than computing them."""
 CHUNK_ELSEWHERE = 2**26
-"""Where an allocator keeps memory for the next use, few large steps are faster."""
+"""The same on other devices: their allocators cache memory, so few large chunks are faster."""
 
 
 class AttentionGradients:
-    """The attention calls of one pass, and the fold of their gradients in backward passes, a class at a time."""
+    """The attention calls of one pass, and the fold of their gradients in one backward pass per class."""
 
     def __init__(self, plan: Plan, images: Tensor, step: Step, graph: bool) -> None:
         self._plan = plan
@@ -60,25 +60,25 @@ class AttentionGradients:
         self._handles: list[RemovableHandle] = []
         self._folded: Tensor | None = None
         self._read: dict[Call, tuple[Read, Read]] = {}
-        """How to read weights and gradients of a group's calls, until all of them have arrived."""
+        """Readers of weights and gradients of a group's calls, until all gradients have arrived."""
         self._any_arrived = False
         self._factor = 1.0
         self.again: dict[Call, Tensor] = {}
-        """Weights that were computed once more."""
+        """Recomputed weights."""
         self.comes_again = False
-        """Whether the calls that are taken now will be computed once more."""
+        """Whether the calls that are taken now will be recomputed."""
 
     def __enter__(self) -> AttentionGradients:
-        """Begin; nothing is watched yet."""
+        """Start without hooks."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End: hooks on a graph that hold parts of it would keep it alive, and a second derivative would call them."""
+        """Remove the hooks: they would keep the graph alive, and a second derivative would call them."""
         for handle in self._handles:
             handle.remove()
 
     def take(self, call: Call, attention: AttentionCall) -> None:
-        """Let the graph begin at calls that depend on no other, and watch the gradients at all of them."""
+        """Start the graph at calls that depend on no other, and hook the gradients at all calls."""
         seen = attention.begin()
         if seen.is_leaf or not self._leaves:
             self._leaves.append(seen)
@@ -86,7 +86,7 @@ class AttentionGradients:
         self._handles.append(attention.watch(partial(self._arrived, call, weights)))
 
     def fold(self, scores: Tensor, folded: Sequence[Tensor | None]) -> list[Tensor] | None:
-        """Fold on from ``folded``, one a class; None where no gradient arrives at the attention."""
+        """Continue the fold from ``folded``, one tensor per class; None if no gradient arrives at the attention."""
         if not self._leaves or not scores.requires_grad:
             return None
         with torch.enable_grad():
@@ -96,7 +96,7 @@ class AttentionGradients:
         except NotReached:
             return None
         except RuntimeError as error:
-            if "checkpoint" in str(error).lower():  # the network's own around ours
+            if "checkpoint" in str(error).lower():  # the network's own checkpoint around this one
                 return None
             explain_failure(error, "the attention")
             raise
@@ -120,7 +120,7 @@ class AttentionGradients:
         self._read[call] = weights, lambda chunk: restored(gradient(chunk), self._factor)
 
     def _step_on(self) -> None:
-        """Fold a group; at those of its calls whose gradient has not arrived it is 0."""
+        """Fold a group; the gradient of a call at which none has arrived is 0."""
         if not self._read:
             return
         call, (like, _) = next(iter(self._read.items()))
@@ -142,7 +142,7 @@ class AttentionGradients:
 
 
 class Recomputed:
-    """A module's forward that keeps nothing for the backward pass but its inputs, and is run again then."""
+    """A module's forward that keeps only its inputs for the backward pass, and is recomputed there."""
 
     def __init__(self, forward: Callable[..., Any], calls: Sequence[Call], watch: AttentionGradients) -> None:
         self._forward = forward
@@ -151,9 +151,9 @@ class Recomputed:
         self._ran = False
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """Run for the first time."""
+        """Run the module under a checkpoint."""
         given = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor)]
-        if not torch.is_grad_enabled() or not any(value.requires_grad for value in given):  # the graph begins within
+        if not torch.is_grad_enabled() or not any(value.requires_grad for value in given):  # the graph starts inside
             return self._forward(*inputs, **named)
         self._watch.comes_again = True
         try:

@@ -29,7 +29,7 @@ Outputs = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
 def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], graph: bool, most: int) -> Outputs:
     """The results of a pass that runs compiled. With ``graph``, the logits have gradients with respect to the leaves.
 
-    Fewer images than a program was compiled for are filled up with copies of the last, to ``most`` at most: more may
+    A batch smaller than a compiled program's is padded with copies of its last image, up to ``most`` images: more may
     not fit into memory.
     """
     facts = session.known(inputs)
@@ -52,20 +52,20 @@ def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], gr
         raw, outputs = program(session, given.map(lambda tensor: _filled(tensor, 0, size)), modules, filled)
         logits = session.read(raw)[:count]
         outputs = {layer: one.detach().narrow(points[layer].axis, 0, count) for layer, one in outputs.items()}
-    programs[size] = program  # that it runs is known now
+    programs[size] = program  # only once it has run
     return logits, outputs, leaves
 
 
 @dataclass(frozen=True)
 class _Point:
-    """A layer, the shape of its output for one image, and which of its axes the images lie along."""
+    """A layer, the shape of its output for one image, and the batch axis of that output."""
 
     module: nn.Module
     shape: tuple[int, ...]
     axis: int
 
     def zeros(self, like: Tensor, images: int) -> Tensor:
-        """What is added to the layer's output for several images."""
+        """The zeros that are added to the layer's output for several images."""
         shape = [images if axis == self.axis else length for axis, length in enumerate(self.shape)]
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
@@ -80,10 +80,10 @@ def _point(session: Session, inputs: Inputs, layer: str) -> _Point:
 
 
 class Program:
-    """One pass of a network for inputs of one shape, as ``torch.compile`` makes it.
+    """One pass of a network for inputs of one shape, compiled by ``torch.compile``.
 
-    Compiled code ignores hooks that are set later, so that they are there when it is compiled: each adds zeros to its
-    layer's output, and the gradient with respect to these is the one with respect to the output.
+    Compiled code ignores hooks that are set later, so the hooks are set before it is compiled. Each adds zeros to its
+    layer's output: the gradient with respect to the zeros is the one with respect to the output.
     """
 
     def __init__(self) -> None:
@@ -138,13 +138,13 @@ class Program:
 
 
 class _Compiling:
-    """What the compiler is set to holds for the process: one thread at a time. A forked child begins anew."""
+    """A lock, since the compiler's settings hold for the whole process; a forked child gets a new one."""
 
     lock = threading.RLock()
 
     @classmethod
     def renew(cls) -> None:
-        """Another lock, where a thread that is not there any more may hold the old one."""
+        """Replace the lock: a thread that does not exist in the child may hold it."""
         cls.lock = threading.RLock()
 
 
@@ -153,7 +153,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _shapes(session: Session, inputs: Inputs) -> Iterator[object]:
-    """What a program depends on but for the layers and the number of images."""
+    """Everything that a program depends on, except the layers and the number of images."""
     runtime = session.runtime
     yield session.key(inputs)
     yield (str(runtime.device), runtime.precision, runtime.channels_last)
@@ -165,7 +165,7 @@ def _order(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _filled(tensor: Tensor, axis: int, size: int) -> Tensor:
-    """A tensor with copies of the last of its images behind, so that there are ``size``."""
+    """A tensor padded with copies of its last image to ``size`` images."""
     missing = size - tensor.shape[axis]
     if not missing:
         return tensor
@@ -174,7 +174,7 @@ def _filled(tensor: Tensor, axis: int, size: int) -> Tensor:
 
 
 def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function with code of its own: what is compiled is kept by a function's code, which others share."""
+    """The same function with its own code object, by which torch caches compiled code: programs must not share it."""
     return FunctionType(
         function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
     )
@@ -182,7 +182,7 @@ def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What the compiler raises, in one line."""
+    """While this is open, a compiler error is raised as one line."""
     errors = compiler_errors()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Scores read off after each block (LeGrad): the network as it would be if the other blocks passed on their input."""
+"""Early exits (LeGrad): scores read after each block, as if all other blocks passed their input through."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pellucid.models.session.hooks import first_tensor, forwards, recorded, repl
 
 
 class EarlyExit:
-    """The attention of one batch, and the scores that are read off after each block."""
+    """The attention of one batch, and the scores that are read after each block."""
 
     def __init__(self, fold: AttentionFold) -> None:
         self._fold = fold
@@ -32,7 +32,7 @@ class EarlyExit:
     def folded(self, step: Step, targets: Targets) -> tuple[Tensor, Tensor]:
         """The result of ``step`` over attention and gradients, first block first, (B, K, …), and the logits.
 
-        A block's gradients are of the score read off after it; those of a pooling call, of the score itself.
+        A block's gradients are those of the score read after it; a pooling call's are those of the final score.
         """
         logits, taken = self._taken()
         blocks = self._blocks(taken)
@@ -46,13 +46,13 @@ class EarlyExit:
         return torch.stack(whole, dim=1), logits
 
     def _around(self, group: tuple[Call, ...]) -> list[str]:
-        """The modules that hold this group of calls and no other, and run once, outermost first."""
+        """The modules that contain this group of calls and no other, and run once, outermost first."""
         alone = [name for name in group[0].modules if name and all(name in call.modules for call in group)]
         held = {name: sum(name in call.modules for call in self._fold.plan.calls) for name in alone}
         return [name for name in alone if held[name] == len(group) and self._fold.profile.runs[name] == 1]
 
     def _taken(self) -> tuple[Tensor, dict[str, _Taken]]:
-        """The logits of a pass, and tokens and outputs of the modules around attention, where these have one shape."""
+        """The logits of a pass, and input tokens and outputs of the modules around attention, if of one shape."""
         groups = [group for group in self._fold.plan.groups if not group[0].is_pool]
         modules = self._fold.session.modules([name for group in groups for name in self._around(group)])
         taken: dict[str, _Taken] = {}
@@ -75,17 +75,16 @@ class EarlyExit:
         return logits, taken
 
     def _passing_on(self, taken: Mapping[str, _Taken]) -> set[str]:
-        """Of these modules, those whose output depends on their input even where attention outputs zeros.
+        """The modules in ``taken`` whose output depends on their input even if attention outputs zeros.
 
-        A branch beside a residual connection does not: in argument of passing on its input it would have to output
-        zeros.
+        The branch of a residual connection does not: a skipped branch would have to output zeros, not its input.
         """
         modules, passing, asked = self._fold.session.modules(list(taken)), set[str](), list[str]()
 
         def asking(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
             def run(*inputs: Any, **named: Any) -> Any:
                 output = forward(*inputs, **named)
-                if not asked:  # else this is within a module that is asked
+                if not asked:  # else this module is inside the one that is tested
                     asked.append(name)
                     tokens = taken[name].tokens
                     others = (tokens.clone(), tokens.flip(-1) + 1)
@@ -104,7 +103,7 @@ class EarlyExit:
         return passing
 
     def _blocks(self, taken: dict[str, _Taken]) -> list[_Block]:
-        """The blocks around the attention calls, in order; without any, a pooling call is all there is."""
+        """The blocks around the attention calls, in order; the last one also holds the pooling calls."""
         plan, blocks = self._fold.plan, list[_Block]()
         passing = self._passing_on(taken)
         for group in plan.groups:
@@ -132,13 +131,13 @@ class EarlyExit:
         step: Step,
         folded: Sequence[Tensor | None],
     ) -> Sequence[Tensor | None]:
-        """Fold one block's attention: it gets the input that it had, and the other blocks pass on theirs."""
+        """Fold one block's attention: the block gets its captured input, and the other blocks return their input."""
         modules = self._fold.session.modules([one.name for one in blocks if one.name])
         others = {name for name in modules if name != block.name}
         passing = {modules[name]: taken[name].passing_on for name in others}
         count = len(self._fold.inputs)
         calls = [call for call in self._fold.profile.attention_calls if others.isdisjoint(call.modules)]
-        # The graph begins at the attention; a block with a checkpoint of its own has to be recorded whole.
+        # The graph starts at the attention, or at the block's input for a block with its own checkpoint.
         for whole in (False, True):
             given = {}
             if block.name:
@@ -152,7 +151,7 @@ class EarlyExit:
         return folded
 
     def _pass(self, forward: Mapping[nn.Module, Callable[..., Any]], whole: bool, mode: AttentionMode) -> Tensor:
-        """The logits of a pass with other functions in argument of some modules'."""
+        """The logits of a pass in which some modules run other functions."""
         with ExitStack() as stack:
             stack.enter_context(torch.set_grad_enabled(torch.is_grad_enabled()))
             if whole:
@@ -164,7 +163,7 @@ class EarlyExit:
 
 @dataclass(frozen=True)
 class _Block:
-    """A module that holds attentions of the plan, and which."""
+    """A module, and the attention calls of the plan that it contains."""
 
     name: str
     calls: list[Call]
@@ -172,7 +171,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Taken:
-    """A block's input tokens, where among its arguments they stood, and its output."""
+    """A block's input tokens, the argument that holds them, and its output."""
 
     argument: int | str
     tokens: Tensor
@@ -180,19 +179,19 @@ class _Taken:
 
     @classmethod
     def of(cls, given: Mapping[int | str, Tensor], output: Any) -> _Taken | None:
-        """Find the tokens among a module's arguments: they have its output's shape. None: it has none."""
+        """Find the tokens among a module's arguments, by its output's shape; None if no argument has it."""
         tokens = first_tensor(output)
         shape = None if tokens is None else tokens.shape
         return next((cls(argument, value, output) for argument, value in given.items() if value.shape == shape), None)
 
     def passing_on(self, *inputs: Any, **named: Any) -> Any:
-        """The output with the tokens that are given now."""
+        """The captured output with its tokens replaced by the current input's."""
         given = inputs[self.argument] if isinstance(self.argument, int) else named[self.argument]
         old: Tensor = first_tensor(self.output)  # type: ignore[assignment]  # it has one: see ``of``
         return replaced(self.output, old, given)
 
     def given_again(self, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
-        """The block's output for the tokens that it had."""
+        """The block's output for the captured tokens."""
         if isinstance(self.argument, int):
             return forward(*inputs[: self.argument], self.tokens, *inputs[self.argument + 1 :], **named)
         return forward(*inputs, **{**named, self.argument: self.tokens})

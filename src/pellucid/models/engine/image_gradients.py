@@ -1,4 +1,4 @@
-"""Gradients at the images, through the whole network, by its own functions or by a backward rule."""
+"""Gradients at the images through the whole network, by torch's own backward or by a backward rule."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def image_gradients(
             f"{rule.asked} were asked for; a part of the model is TorchScript, whose functions cannot be seen: "
             f"use {rule.instead}"
         )
-    # A function's output does not show which of its axes is the images' where tokens come first: one image at a time.
+    # With tokens first, a function's output does not show which axis is the batch's: one image at a time.
     alone = not rule.batched and len(inputs) > 1 and profile_of(session, inputs).has_tokens_first
     parts = [slice(index, index + 1) for index in range(len(inputs))] if alone else [slice(0, len(inputs))]
     each = [_ruled(session, inputs[part], targets.images(part.start, part.stop), rule, graph) for part in parts]
@@ -53,7 +53,7 @@ def _ruled(
 
 
 def _spatial(session: Session, inputs: Inputs) -> Callable[[Tensor, bool], Tensor | None]:
-    """How a rule brings values of a function's output's shape to (B, C, *grid)."""
+    """A function that a rule uses to bring values of an output's shape to (B, C, *grid)."""
     grids, count = profile_of(session, inputs).grids, len(inputs)
 
     def spatial(values: Tensor, channels_last: bool) -> Tensor | None:
@@ -72,7 +72,7 @@ def _of_pass(
     spatial: Callable[[Tensor, bool], Tensor | None] | None,
     graph: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients and logits of a pass that is recorded whole; again with gradients on throughout if none arrives."""
+    """Gradients and logits of a pass recorded from the images; if none arrives, again with gradients on throughout."""
     for throughout in (False, True):
         images = inputs.images
         leaf = images if graph and images.requires_grad else images.detach().requires_grad_()
@@ -96,7 +96,7 @@ def _of_pass(
 
 
 def _differentiated(scores: Tensor, leaf: Tensor, rule: BackwardRule | None, graph: bool) -> Tensor | None:
-    """The gradients (K, *leaf) of scores (B, K); None where none arrives."""
+    """The gradients (K, *leaf) of scores (B, K); None if none arrives."""
     try:
         if rule is None or rule.batched:
             return gradients(scores, [leaf], graph)[0]
@@ -114,7 +114,7 @@ def _columns(scores: Tensor) -> tuple[Tensor, ...]:
 
 
 def _of_class(score: Tensor, leaf: Tensor, rule: BackwardRule, graph: bool) -> Tensor:
-    """One class's gradient, as float32 at least; ``rule.class_done`` is called when it has passed."""
+    """One class's gradient, float32 at least; ``rule.class_done`` is called after its backward pass."""
     with torch.enable_grad():
         total = score.sum()
     (gradient,) = all_used(torch.autograd.grad(total, [leaf], retain_graph=True, create_graph=graph, allow_unused=True))

@@ -1,4 +1,4 @@
-"""A pass of one batch of inputs through a network: what methods ask of it, each result computed once."""
+"""A pass of one batch through a network: the results that methods need, each computed once."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from pellucid.models.session.session import Session
 
 @dataclass
 class _Record:
-    """What is known of one batch so far; shared by the layers that are asked about it."""
+    """The results computed for one batch so far, shared by the layers of a call."""
 
     logits: Tensor | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
     leaves: dict[str, Tensor] = field(default_factory=dict)
-    """What the gradients at the layers are taken with respect to."""
+    """The tensors with respect to which the gradients at the layers are taken."""
     has_graph: bool = False
     gradients: tuple[Targets, dict[str, Tensor]] | None = None
     fold: AttentionFold | None = None
@@ -44,10 +44,10 @@ class _Record:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One layer of a session's network, asked about one batch: the ``Probe`` of methods.
+    """The ``Probe`` of methods: one layer of a session's network, for one batch.
 
-    ``layers`` are all layers that the call looks at: their outputs and gradients come from one pass. ``batch_size`` is
-    how many images a pass may take.
+    ``layers`` are all layers of the call: their outputs and gradients come from one pass. ``batch_size`` is the most
+    images that a pass may have.
     """
 
     session: Session
@@ -60,21 +60,21 @@ class Pass:
 
     @classmethod
     def of(cls, session: Session, images: Images | Inputs, layers: Sequence[str] = (), layer: str = "") -> Pass:
-        """A pass of some images, at the last of the layers where none is named."""
+        """A pass of some images, at ``layer`` or else at the last of ``layers``."""
         name = layer or (layers[-1] if layers else "")
         return cls(session, Inputs.of(images), tuple(layers), name, session.runtime.batch_size)
 
     def at(self, layer: str) -> Pass:
-        """The same pass, asked about another of its layers."""
+        """The same pass at another of its layers."""
         return replace(self, layer=layer)
 
     def on(self, images: Tensor | Inputs) -> Pass:
-        """The same layer, asked about other images: a pass of its own."""
+        """A new pass of other images, at the same layer."""
         inputs = images if isinstance(images, Inputs) else self.inputs.with_images(images)
         return replace(self, inputs=inputs, record=_Record())
 
     def differentiable(self) -> Pass:
-        """The same, with the graph of the computation back to the images and the parameters."""
+        """The same pass, whose results keep their graph back to the images and the parameters."""
         session = self.session.sharing_parameters()
         return replace(self, session=session, is_differentiable=True, record=_Record())
 
@@ -88,7 +88,7 @@ class Pass:
         return torch.Generator().manual_seed(self.session.runtime.seed)
 
     def scores(self) -> Tensor:
-        """Logits of the classes, (B, C), of the pass that was made, or of a plain one."""
+        """Logits of the classes, (B, C), of the pass that has run, or of a plain one."""
         record = self.record
         if record.logits is None and self._compiles:
             record.logits, *_ = compiled_outputs(self.session, self._prepared, (), False, self.batch_size)
@@ -109,7 +109,7 @@ class Pass:
         record = self.record
         if record.gradients is None or record.gradients[0] is not targets:
             record.gradients = (targets, self._gradients(targets))
-        gradients = self._spatial_gradients(record.gradients[1][self.layer])  # first: it may run the pass anew
+        gradients = self._spatial_gradients(record.gradients[1][self.layer])  # before the outputs: may rerun the pass
         return self.activations(), gradients
 
     def hvp(self, targets: Targets) -> Tensor:
@@ -138,7 +138,7 @@ class Pass:
         return folded
 
     def token_grid(self) -> TokenGrid:
-        """How the tokens lie whose attention is folded."""
+        """The layout of the tokens whose attention is folded, and which of them the scores are read from."""
         plan = plan_of(self.session, self._prepared)
         layout = plan.layout
         read = (0,) if plan.pools else tokens_read(self.session, self._prepared, layout)
@@ -146,7 +146,7 @@ class Pass:
         return TokenGrid(layout.grid, layout.prefix, alone, len(alone) < len(read), layout.order)
 
     def forward_from_layer(self) -> Callable[[Tensor], Tensor]:
-        """The network from the layer on, of one image: other outputs of it (N, C, *grid) → logits (N, classes)."""
+        """The network from the layer on, for one image: other layer outputs (N, C, *grid) → logits (N, classes)."""
         if not self.record.outputs:
             self._run(graph=False)
         with self._grad_mode():
@@ -181,11 +181,11 @@ class Pass:
         return unfused() if self.is_differentiable else nullcontext()
 
     def _at_rest(self) -> AbstractContextManager[object]:
-        """The parameters take no part in what is recorded, unless the results are to be differentiated."""
+        """Keep the parameters out of the graph, unless the results must be differentiable."""
         return nullcontext() if self.is_differentiable else at_rest(self.session.network)
 
     def _grad_mode(self) -> ExitStack:
-        """Gradients of everything for a differentiable pass, of nothing for others."""
+        """Gradients on for a differentiable pass, off for others."""
         with ExitStack() as stack:
             stack.enter_context(torch.set_grad_enabled(self.is_differentiable))
             stack.enter_context(self._unfused())
@@ -210,7 +210,7 @@ class Pass:
             self._run(graph=True)
         found = self._found(targets)
         if found is None:
-            # The network has a no_grad of its own that ended after the layer: record everything.
+            # The network has its own no_grad, which ends after the layer: record everything.
             self._run(graph=True, whole=True)
             found = self._found(targets)
         if found is None:

@@ -1,9 +1,9 @@
-"""A forward pass from a layer on: modules that finished before the layer return what they returned before.
+"""A forward pass from a layer on: modules that finished before the layer return their stored outputs.
 
-One pass of one image notes the outputs of all calls that finished before the layer's, but for those made within
-another of them. In a replay these modules return what is remembered and the layer returns other values, so that
-only what comes after the layer is computed. Whether a network bears that (it might write into what is
-remembered, or mix the images) is tried at once; one that does not is passed through whole every time.
+One pass of one image stores the outputs of all module calls that finished before the layer's, except those made inside
+another of them. In a replay these modules return the stored outputs and the layer returns other values, so that only
+the modules after the layer compute. A first replay tests whether the network allows this (it might write into the
+stored outputs, or mix images); if it does not, every replay runs the whole network.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pellucid.models.session.hooks import first_tensor, forwards, hookable, mapp
 from pellucid.models.session.session import Session
 
 _COMPUTE = object()
-"""Among a module's outputs: this call is computed."""
+"""In a module's list of outputs: this call is computed."""
 
 
 class ForwardFromLayer:
-    """Other outputs of a layer (N, C, *grid), in place of one image's, → logits (N, classes)."""
+    """A function from other outputs of a layer (N, C, *grid), in place of one image's, to logits (N, classes)."""
 
     def __init__(self, session: Session, image: Inputs, layer: str, layout: Layout) -> None:
         self._session = session
@@ -51,7 +51,7 @@ class ForwardFromLayer:
         return self._replay(replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values))
 
     def _repeated(self, count: int) -> Any:
-        """The layer's output for one image as if for ``count``."""
+        """The layer's output for one image, expanded to ``count`` images."""
         return _expanded(self._output, count, self._layout.batch_axis)
 
     def _replay_agrees(self, logits: Tensor) -> bool:
@@ -64,7 +64,7 @@ class ForwardFromLayer:
 
     def _replay(self, output: Any, count: int) -> Tensor:
         answers = {module: [_expanded(one, count) for one in outputs] for module, outputs in self._earlier.items()}
-        # A copy: what follows may write into it, and it may be the caller's.
+        # A copy: later modules may write into it, and it may be the caller's.
         answers[self._module] = [*answers.get(self._module, []), _kept(output)]
         with answering(answers):
             logits = self._session.call(self._image.repeated(count))
@@ -77,7 +77,7 @@ class ForwardFromLayer:
 
 
 class _Record:
-    """The calls of a pass that finished before a module's last run, how often it ran, and what it gave."""
+    """The calls of a pass that finished before a module's last run, its number of runs, and its last output."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -89,7 +89,7 @@ class _Record:
 
     @property
     def earlier(self) -> dict[nn.Module, list[Any]]:
-        """The outputs of each module, in order."""
+        """The earlier outputs of each module, in order."""
         outputs: dict[nn.Module, list[Any]] = {}
         for module, output in self._before:
             outputs.setdefault(module, []).append(output)
@@ -116,7 +116,7 @@ class _Record:
 
 @contextmanager
 def answering(answers: Mapping[nn.Module, list[Any]]) -> Iterator[None]:
-    """While this is open, modules give these answers, in order, instead of computing; then they compute again."""
+    """While this is open, modules return these outputs, in order, instead of computing; after the last they compute."""
     with forwards({module: partial(_answer, module.forward, outputs) for module, outputs in answers.items()}):
         yield
 
@@ -127,12 +127,12 @@ def _answer(forward: Callable[..., Any], outputs: list[Any], *inputs: Any, **nam
 
 
 def _kept(output: Any) -> Any:
-    """A module's output, safe from what is written into it afterwards."""
+    """A copy of a module's output, safe from later in-place writes."""
     return mapped(output, Tensor.clone)
 
 
 def _expanded(output: Any, count: int, axis: int = 0) -> Any:
-    """The output for one image as if for ``count``; ``ValueError`` where an axis of one image is not to be found."""
+    """The output for one image expanded to ``count``; ``ValueError`` if its batch axis does not have length 1."""
 
     def expand(tensor: Tensor) -> Tensor:
         if tensor.ndim <= axis or tensor.shape[axis] != 1:

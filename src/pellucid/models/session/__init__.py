@@ -1,1 +1,1 @@
-"""A model while it is explained: a network of its own, hooks on it, and the attention calls that it makes."""
+"""The state of one explanation: a copy of the network, hooks on its modules, and its attention calls."""

@@ -1,4 +1,4 @@
-"""One attention call of a pass: its weights, output and gradient, a chunk of the images at a time."""
+"""One attention call of a pass: its weights, output and gradient, computed in chunks of images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Chunk:
     count: int
 
     def of(self, tensor: Tensor) -> Tensor:
-        """Their rows of a tensor whose first axis is the images, or so many rows for each."""
+        """The chunk's rows of a tensor whose first axis has one row, or a fixed number of rows, per image."""
         each = len(tensor) // self.count
         return tensor[self.start * each : self.stop * each]
 
@@ -31,15 +31,15 @@ WHOLE = Chunk(0, 1, 1)
 """The whole batch."""
 
 Read = Callable[[Chunk], Tensor]
-"""Reads a tensor (B, heads, queries, keys), a chunk of the images at a time."""
+"""Reads one chunk of a tensor (B, heads, queries, keys)."""
 
 
 class AttentionCall(Protocol):
-    """One attention of a pass: values weighted by softmax(q kᵀ), or by what the network computes from that."""
+    """One attention call of a pass: values weighted by softmax(q kᵀ), or by weights computed from it."""
 
     @property
     def fused(self) -> bool:
-        """Whether one function computes all of it, so that its weights are held nowhere."""
+        """Whether one function computes the whole attention, so that the network never holds its weights."""
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -49,7 +49,7 @@ class AttentionCall(Protocol):
         """The weights (B, heads, queries, keys) of a chunk of the images."""
 
     def begin(self) -> Tensor:
-        """Let the graph begin here, unless it has begun; the tensor at which this attention's gradient arrives."""
+        """Start the graph here unless it has started. Returns the tensor at which this attention's gradient arrives."""
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> None:
         """Change the output, the weighted values."""
@@ -61,7 +61,7 @@ class AttentionCall(Protocol):
         """The output of the function that was called."""
 
     def watch(self, notify: Callable[[Read], None]) -> RemovableHandle:
-        """Call ``notify`` in a backward pass with how to read the gradient at the weights; the handle removes that."""
+        """Call ``notify`` in a backward pass with a reader of the gradient at the weights; the handle removes it."""
 
 
 @dataclass
@@ -86,25 +86,25 @@ class SDPACall:
         return _shape(self.query, self.key.mT)
 
     def weights(self, chunk: Chunk = WHOLE) -> Tensor:
-        """softmax(q kᵀ · scale + mask), (B, heads, queries, keys); 0 where a mask leaves a query nothing."""
-        # Scaling the product instead would take another pass over all weights.
+        """softmax(q kᵀ · scale + mask), (B, heads, queries, keys); 0 for a query whose keys are all masked."""
+        # The query is scaled: scaling the product would take another pass over all weights.
         logits = (chunk.of(self.query) * self.scale) @ self._rows(self.key, chunk).mT
         if self.bias is not None:
             bias = self._rows(self.bias, chunk)
             nothing = (bias == -math.inf).all(dim=-1, keepdim=True)
             return _with_heads((logits + bias).softmax(dim=-1).masked_fill(nothing, 0))
         weights = logits.softmax(dim=-1)
-        if self.output is None:  # read during the pass: then they need not be computed twice
+        if self.output is None:  # read during the pass: the output reuses these weights
             self._chunks.append(weights @ self._rows(self.value, chunk))
         return _with_heads(weights)
 
     def _rows(self, tensor: Tensor, chunk: Chunk) -> Tensor:
-        """The rows of a chunk; of a tensor that is the same for all images, all of it."""
+        """The rows of a chunk, or the whole tensor if all images share it."""
         is_each = tensor.ndim == self.query.ndim and len(tensor) == len(self.query)
         return chunk.of(tensor) if is_each else tensor
 
     def begin(self) -> Tensor:
-        """Let the graph begin at the output."""
+        """Start the graph at the output."""
         output = self.result()
         self.output = output if output.requires_grad else _leaf(output)
         return self.output
@@ -138,9 +138,9 @@ class SDPACall:
 
 @dataclass
 class SoftmaxCall:
-    """A softmax and products with it. The network holds the weights: (B, heads, queries, keys), or (B, queries, keys).
+    """A softmax and its products with values. The network holds the weights, (B, heads, queries, keys) or (B, q, k).
 
-    ``order`` brings the axes of what the network holds into this order.
+    ``order`` permutes the axes of the network's tensor into this order.
     """
 
     tensor: Tensor
@@ -161,10 +161,10 @@ class SoftmaxCall:
         return _with_heads(chunk.of(self.tensor.permute(self.order)))
 
     def unfuse(self) -> None:
-        """Nothing: it is not fused."""
+        """Do nothing: the call is not fused."""
 
     def begin(self) -> Tensor:
-        """Let the graph begin at the weights."""
+        """Start the graph at the weights."""
         self.tensor = self.tensor if self.tensor.requires_grad else _leaf(self.tensor)
         return self.tensor
 
@@ -178,7 +178,7 @@ class SoftmaxCall:
 
     def watch(self, notify: Callable[[Read], None]) -> RemovableHandle:
         """Call ``notify`` with the gradient at the weights."""
-        order = self.order  # and not self, which holds the weights
+        order = self.order  # not self, which would keep the weights alive
 
         def read(gradient: Tensor, chunk: Chunk) -> Tensor:
             return _with_heads(chunk.of(gradient.permute(order)))
@@ -202,6 +202,6 @@ def _watched(tensor: Tensor, notify: Callable[[Tensor], None]) -> RemovableHandl
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    """Where the graph begins, with gradients on from here."""
+    """A detached leaf at which the graph starts; turns gradients on."""
     torch.set_grad_enabled(True)
     return tensor.detach().requires_grad_()

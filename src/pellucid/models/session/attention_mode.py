@@ -1,8 +1,8 @@
-"""The mode that sees attention where it is computed, also in fused kernels, which return no weights.
+"""The mode that intercepts attention where it is computed, also in fused kernels, which return no weights.
 
-A torch function mode intercepts every torch function that the network calls: ``scaled_dot_product_attention``, also
-within torch's ``multi_head_attention_forward``, and a softmax over the keys together with the product with the values
-that uses it. Nothing is changed on the network.
+A torch function mode intercepts ``scaled_dot_product_attention``, also within torch's
+``multi_head_attention_forward``, and a softmax over the keys together with the product with the values that uses it.
+The network's modules are not changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Take = Callable[[int, AttentionCall], None]
 
 
 class AttentionMode(FunctionMode):
-    """While this is open, every attention of a pass is given to ``take``, which may let the graph begin there."""
+    """While this is open, ``take`` is called with every attention call of a pass and may start the graph there."""
 
     def __init__(self, take: Take) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class AttentionMode(FunctionMode):
         self.softmaxes: list[tuple[int, ...]] = []
         """The shapes of the softmaxes over keys that no product has used yet."""
         self._last: tuple[Tensor, SoftmaxCall] | None = None
-        """The weights that were used last, as the network holds them, and their call."""
+        """The weights that a product used last, in the network's layout, and their call."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
@@ -44,30 +44,30 @@ class AttentionMode(FunctionMode):
         return handler(self, func, args, kwargs or {})
 
     def within(self, run: Callable[[], Any]) -> Any:
-        """Call a torch function of Python so that the mode sees the functions which it calls."""
+        """Run a torch function that is written in Python, and intercept the functions it calls."""
         with self:
             return run()
 
     def tell(self, call: AttentionCall) -> Any:
-        """Give one attention to ``take``; what the function that was called returns."""
+        """Pass one attention call to ``take``, and return the output of the intercepted function."""
         number = self._count
         self._count += 1
         self._take(number, call)
         return call.result()
 
     def use(self, weights: Tensor, use: Callable[[Tensor], Any], order: tuple[int, ...]) -> Any:
-        """Take a product that uses weights."""
+        """Intercept a product with attention weights."""
         self.softmaxes = [shape for shape in self.softmaxes if shape != tuple(weights.shape)]
         call = SoftmaxCall(weights, use, order)
         self._last = weights, call
         return self.tell(call)
 
     def are_weights(self, tensor: Any) -> bool:
-        """Whether a tensor may be what became of a softmax, by its shape."""
+        """Whether a tensor may be computed from a softmax, judged by its shape."""
         return isinstance(tensor, Tensor) and tuple(tensor.shape) in self.softmaxes
 
     def again(self, operands: Sequence[Any], use: Callable[..., Any]) -> Any:
-        """The output of another product with the weights that were used last; None of any other product."""
+        """The output of another product with the weights used last; None for any other product."""
         if self._last is None or not any(one is self._last[0] for one in operands):
             return None
         weights, call = self._last
@@ -89,7 +89,7 @@ def _sdpa(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _bias(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
-    """What is added to the logits, as torch documents it: the mask, or −∞ where it is False."""
+    """The bias added to the logits, as torch documents it: a float mask itself, or −∞ where a boolean mask is False."""
     if causal:
         mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
     if mask is None or mask.dtype != torch.bool:
@@ -98,17 +98,17 @@ def _bias(query: Tensor, key: Tensor, mask: Tensor | None, causal: bool) -> Tens
 
 
 def _multi_head(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """``torch.nn.MultiheadAttention`` ends here. Its body is run so that the attention within is seen, too."""
+    """``torch.nn.MultiheadAttention`` calls this. Its body runs in the mode, so that its attention is intercepted."""
     return multi_head_attention(mode.within, func, args, kwargs)
 
 
 def _linear(_tap: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """A linear layer: where its weights need no gradient, torch takes tokens that are not in a row one by one."""
+    """A linear layer on contiguous tokens: torch computes others one by one where the weights need no gradient."""
     return func(args[0].contiguous(), *args[1:], **kwargs) if args else func(**kwargs)
 
 
 def _softmax(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """A softmax over the last axis: weights, if a product with values uses what becomes of it."""
+    """A softmax over the last axis: these are attention weights if a product with values uses them later."""
     weights = func(*args, **kwargs)
     axis = kwargs.get("dim", args[1] if len(args) > 1 else None)
     if weights.ndim > 2 and axis in (-1, weights.ndim - 1):
@@ -117,7 +117,7 @@ def _softmax(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _product(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """A v, or v Aᵀ: a product of values with what has the shape of a softmax before it."""
+    """A v, or v Aᵀ: a product of values with a tensor that has the shape of an earlier softmax."""
     if kwargs or len(args) != 2:
         return func(*args, **kwargs)
     if (again := mode.again(args, func)) is not None:
@@ -132,7 +132,7 @@ def _product(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _einsum(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
-    """A product of weights and values as its equation says, in whichever order they stand."""
+    """A product of weights and values by an einsum equation, in either order."""
     equation, *factors = operands(args)
     if (again := mode.again(factors, partial(func, equation))) is not None:
         return again
@@ -177,5 +177,5 @@ _HANDLERS: dict[Any, Callable[[AttentionMode, Any, Any, Any], Any]] = {
 
 
 def unfused() -> AttentionMode:
-    """While this is open, attention is computed by functions that can be differentiated twice, in this thread alone."""
+    """While this is open, this thread computes attention by functions that can be differentiated twice."""
     return AttentionMode(lambda _, call: call.unfuse())

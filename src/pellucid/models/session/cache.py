@@ -1,4 +1,4 @@
-"""What was found out about a model, kept as long as the model lives: the one cache of the engine."""
+"""The engine's only cache: values found for a model, kept as long as the model lives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _KNOWN: WeakKeyDictionary[nn.Module, dict[Hashable, Any]] = WeakKeyDictionary()
 
 
 def remembered(model: nn.Module, key: Hashable, find: Callable[[], T]) -> T:
-    """The value that is kept for a model under a key, found when it is first asked for.
+    """The value cached for a model under a key, computed on first use.
 
-    Two threads that ask at once may both find it. A value must not lead to the model: it would keep the model alive.
+    Two threads that need it at once may both compute it. A value must not reference the model: it would keep it alive.
     """
     known = _KNOWN.setdefault(model, {})
     if key not in known:

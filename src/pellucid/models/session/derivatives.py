@@ -1,4 +1,4 @@
-"""Derivatives of class scores: first ones of all classes at once, products with the second."""
+"""Derivatives of class scores: gradients of all classes at once, and Hessian-vector products."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pellucid.errors import GradientError, TargetError
 
 T = TypeVar("T", Tensor, list[Tensor])
 _HALF_SCALES = (1024.0, 1.0, 1 / 1024)
-"""float16 gradients are computed this much larger, or less where that overflows: powers of two, exact to undo."""
+"""Factors on float16 scores, the next one where a gradient overflows: powers of two, so that undoing them is exact."""
 
 
 class NotReached(Exception):  # noqa: N818  # caught in the engine, never seen
@@ -23,7 +23,7 @@ class NotReached(Exception):  # noqa: N818  # caught in the engine, never seen
 def gradients(scores: Tensor, leaves: list[Tensor], graph: bool) -> list[Tensor]:
     """Gradients (K, *leaf) of scores (B, K), float32 at least; images do not mix, so one pass serves the whole batch.
 
-    Of float16, scaled so that they neither vanish nor overflow.
+    float16 scores are scaled so that gradients neither vanish nor overflow.
     """
     count = scores.shape[1]
     chosen = torch.eye(count, dtype=scores.dtype, device=scores.device)
@@ -36,7 +36,7 @@ def gradients(scores: Tensor, leaves: list[Tensor], graph: bool) -> list[Tensor]
 
 
 def scaled(differentiate: Callable[[float], T], dtype: torch.dtype) -> T:
-    """What ``differentiate`` gives at a factor on the scores, which it undoes: of float16, at one that is finite."""
+    """The result of ``differentiate``, which undoes the factor it gets; float16 takes the first that stays finite."""
     for factor in _HALF_SCALES if dtype == torch.float16 else ():
         found = differentiate(factor)
         if all(tensor.isfinite().all() for tensor in (found if isinstance(found, list) else [found])):
@@ -45,12 +45,12 @@ def scaled(differentiate: Callable[[float], T], dtype: torch.dtype) -> T:
 
 
 def restored(gradient: Tensor, factor: float) -> Tensor:
-    """The gradient of scores that were multiplied by a factor, as one of the scores, float32 at least."""
+    """The gradient of the scores, from that of the scores times a factor; float32 at least."""
     return as_float(gradient) if factor == 1 else as_float(gradient) / factor
 
 
 def scores_of(targets: Targets, logits: Tensor) -> Tensor:
-    """The scores (B, K), recorded; an error where a callable took them out of the graph."""
+    """The scores (B, K), with their graph; an error if a callable target detached them."""
     with torch.enable_grad():
         scores = targets.scores(logits)
     if not scores.requires_grad and logits.requires_grad:
@@ -61,7 +61,7 @@ def scores_of(targets: Targets, logits: Tensor) -> Tensor:
 
 
 def explain_failure(error: RuntimeError, where: str) -> None:
-    """Raise, where a backward pass failed for what the network does, an error that says so."""
+    """Raise a clearer error if a backward pass failed because of checkpoints or in-place writes in the network."""
     if "checkpoint" in str(error).lower():
         raise GradientError(
             f"no gradient reaches {where}: the model runs them under torch.utils.checkpoint; turn gradient "
@@ -109,7 +109,7 @@ def as_float(tensor: Tensor) -> Tensor:
 
 
 def _vectorised(scores: Tensor, leaves: list[Tensor], chosen: Tensor, graph: bool) -> list[Tensor]:
-    """One vector-Jacobian product a class; all at once where the network's backward allows it."""
+    """One vector-Jacobian product per class, batched where the network's backward allows it."""
     if len(chosen) > 1:
         try:
             found = torch.autograd.grad(

@@ -1,4 +1,4 @@
-"""What values hold: whether they lead to a network's modules, and containers with their items replaced."""
+"""Search of Python values for a network's modules, and copies of containers with their items replaced."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CONTAINERS = (dict, list, tuple, set, frozenset, deque, weakref.WeakKeyDictiona
 _OTHERS = ("builtins", "torch", "numpy", "threading", "_thread", "weakref")
 """Packages whose objects hold no modules of a network."""
 _MOST_OBJECTS = 20_000
-"""So many values are looked at for one attribute, and no more: it holds data, and no modules."""
+"""At most this many values are searched for one attribute: a larger one holds data, not modules."""
 
 
 class Leads:
-    """Whether a value leads to one of the objects of these identities; what leads nowhere is remembered."""
+    """Whether a value references one of these objects, directly or not; values that do not are remembered."""
 
     def __init__(self, known: frozenset[int]) -> None:
         self._known = known
@@ -34,7 +34,7 @@ class Leads:
         self._kept: list[Any] = []
 
     def __call__(self, value: Any) -> bool:
-        """Search what the value holds, not deeper than it takes."""
+        """Search the value until one of the objects is found."""
         seen: dict[int, Any] = {}
         queue = [value]
         while queue and len(seen) < _MOST_OBJECTS:
@@ -46,12 +46,12 @@ class Leads:
             seen[id(one)] = one
             queue.extend(parts(one))
         self._dead.update(seen)
-        self._kept.extend(seen.values())  # an identity that is remembered is not to be used anew
+        self._kept.extend(seen.values())  # kept alive, so that no remembered id is reused
         return False
 
 
 def parts(value: Any) -> Iterator[Any]:
-    """What a value holds, as far as modules may be there."""
+    """The values that a value holds and that may be or hold modules."""
     if is_container(value):
         items = chain(value.keys(), value.values()) if hasattr(value, "keys") else value
         yield from (item for item in list(items) if type(item) not in PLAIN)
@@ -84,12 +84,12 @@ def _function_parts(value: types.FunctionType) -> Iterator[Any]:
 
 
 def is_container(value: Any) -> bool:
-    """Whether a value is a container of Python's, or of a class derived from one."""
+    """Whether a value is one of Python's containers or of a subclass."""
     return isinstance(value, _CONTAINERS)
 
 
 def is_object(value: Any) -> bool:
-    """Whether a value is of a class of somebody's own, which may hold modules."""
+    """Whether a value is of a user's class, whose objects may hold modules."""
     return type(value).__module__.partition(".")[0] not in _OTHERS and not isinstance(value, (type, types.ModuleType))
 
 
@@ -103,15 +103,15 @@ def slots(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def bare(value: Any) -> Any:
-    """A new object of a value's class with its slots, without a run of any code of the class.
+    """A new object of a value's class with the value's slots, made without running any code of the class.
 
-    It has no ``__del__``: that would give back what is the user's, such as an open file.
+    Its ``__del__`` does nothing: the class's own might release the user's resources, such as an open file.
     """
     kind: Any = type(value)
     made: Any = _undeleted(kind) if hasattr(kind, "__del__") else kind
     try:
         new: Any = object.__new__(made)
-    except TypeError:  # a class that is derived from one of C's
+    except TypeError:  # a class derived from one that is written in C
         new = made.__new__(made)
     for name, item in slots(value):
         object.__setattr__(new, name, item)
@@ -127,9 +127,9 @@ def _undeleted(kind: type) -> type:
 
 
 def rebuilt(value: Any, of: Callable[[Any], Any], know: Callable[[Any], Any]) -> Any:
-    """A container of the same kind with each item replaced by ``of(item)``; None of what is no container.
+    """A container of the same type with each item replaced by ``of(item)``; None for a value that is no container.
 
-    ``know`` is called with the new container before its items are, where it may hold itself.
+    ``know`` is called with a container that may hold itself before its items are replaced.
     """
     kind: Any = type(value)
     if isinstance(value, tuple):
@@ -148,7 +148,7 @@ def rebuilt(value: Any, of: Callable[[Any], Any], know: Callable[[Any], Any]) ->
 
 
 def _empty(value: Any) -> Any:
-    """A container of the same kind without items."""
+    """An empty container of the same type."""
     kind: Any = type(value)
     if isinstance(value, defaultdict):
         return kind(value.default_factory)

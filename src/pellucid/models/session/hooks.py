@@ -1,6 +1,6 @@
-"""Hooks on the modules of a session's network: note outputs, begin the graph at a layer, run other functions.
+"""Hooks on the modules of a session's network: capture outputs, start the graph at a layer, run other functions.
 
-The network is the session's own (``twin``), so that a hook that an interrupt leaves behind is on nothing of the user's.
+The network is the session's own (``twin``), so a hook that an interrupt leaves behind is not on the user's modules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pellucid.errors import GradientError
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """The tensor that stands for a module's output: itself, or the first of a tuple, list or mapping."""
+    """A module's output as one floating-point tensor: itself, or the first in a tuple, list or mapping."""
     if isinstance(output, Tensor):
         return output if output.is_floating_point() else None
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
@@ -25,7 +25,7 @@ def first_tensor(output: object) -> Tensor | None:
 
 
 def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A module's output with each of its tensors changed; containers keep their kind."""
+    """A module's output with each of its tensors changed; containers keep their type."""
     if isinstance(output, Tensor):
         return change(output)
     if isinstance(output, Mapping):
@@ -40,27 +40,27 @@ def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def replaced(output: Any, old: Tensor, new: Tensor) -> Any:
-    """A module's output with one of its tensors exchanged."""
+    """A module's output with one of its tensors replaced."""
     return mapped(output, lambda tensor: new if tensor is old else tensor)
 
 
 def not_run(layer: str) -> GradientError:
-    """The error for a layer of which nothing was seen."""
+    """The error for a layer whose output was not captured."""
     return GradientError(f"layer {layer!r} was asked for; the model does not run it, or it gives no tensor")
 
 
 def hookable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """A network's modules by name, without TorchScript's, which take no hooks."""
+    """A network's modules by name, without TorchScript modules, which accept no hooks."""
     return ((name, one) for name, one in network.named_modules() if not isinstance(one, torch.jit.ScriptModule))
 
 
 @contextmanager
 def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Tensor]]:
-    """While this is open, the layers' outputs are noted by name (of a layer that runs twice, the last).
+    """While this is open, the layers' outputs are captured by name (the last one of a layer that runs twice).
 
-    With ``graph``, an output that does not need a gradient yet becomes a leaf and turns gradients on: the graph covers
-    only what comes after, and everything before costs what it costs in a prediction. A clone is passed on, so that a
-    following in-place ReLU does not rewrite what was noted.
+    With ``graph``, an output that does not need a gradient yet becomes a leaf and turns gradients on. The graph covers
+    only the layers after it; those before cost as much as in a prediction. The network gets a clone, so that a
+    following in-place ReLU does not overwrite the captured output.
     """
     outputs: dict[str, Tensor] = {}
     with ExitStack() as stack:
@@ -74,7 +74,7 @@ def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.M
         tensor = first_tensor(output)
         if tensor is None:
             return output
-        # Also where there is a graph already: what only passes through a module is used elsewhere, too.
+        # Cloned also if it has a graph: a tensor that a module only passes through is used elsewhere, too.
         leaf = tensor.clone() if tensor.requires_grad else _leaf(tensor, name) if graph else tensor
         outputs[name] = leaf
         return replaced(output, tensor, leaf.clone())
@@ -83,7 +83,7 @@ def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.M
 
 
 def _leaf(tensor: Tensor, name: str) -> Tensor:
-    """Where the graph begins: an output that needs a gradient, with gradients on from here."""
+    """A layer's output as a leaf, where the graph starts; turns gradients on."""
     if torch.is_inference_mode_enabled():
         raise GradientError(
             f"layer {name!r} was asked for; the model runs it under inference_mode, where there are no gradients: "
@@ -100,7 +100,7 @@ def watched(
     end: Callable[[str, nn.Module, object], None],
     begin: Callable[[str, nn.Module, object], None] = lambda *_: None,
 ) -> Iterator[None]:
-    """While this is open, ``begin`` is called with each module that begins and its inputs, ``end`` with its output."""
+    """While this is open, ``begin`` is called with each module and its inputs, ``end`` with each and its output."""
     with ExitStack() as stack:
         for name, module in hookable(network):
             stack.callback(module.register_forward_hook(_ending(name, end)).remove)
@@ -124,9 +124,9 @@ def _beginning(name: str, begin: Callable[[str, nn.Module, object], None]) -> Ca
 
 @contextmanager
 def at_rest(network: nn.Module) -> Iterator[None]:
-    """While this is open, parameters need no gradient: what is recorded is what depends on the images.
+    """While this is open, parameters need no gradient, so that the graph holds only what depends on the images.
 
-    Those of TorchScript and of classes of their own are the user's, and left alone.
+    Parameters of TorchScript modules and of ``nn.Parameter`` subclasses are the user's, and are left alone.
     """
     own = [one for _, module in hookable(network) for one in module._parameters.values() if type(one) is nn.Parameter]
     needing = [parameter for parameter in own if parameter.requires_grad and parameter.is_leaf]
@@ -154,18 +154,18 @@ def recorded(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def forwards(replacements: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
-    """While this is open, modules compute other functions of their inputs."""
+    """While this is open, modules run these functions instead of their ``forward``."""
     with ExitStack() as stack:
         for module, replacement in replacements.items():
             stack.callback(_put_back, module, vars(module).get("forward"))
             vars(module)["forward"] = replacement
-            # Torch's own encoder layers call none of their parts on their fast path, which a hook keeps them off.
+            # A hook disables the fast path of torch's own encoder layers, on which they call none of their submodules.
             stack.callback(module.register_forward_hook(_nothing).remove)
         yield
 
 
 def _nothing(_module: nn.Module, _inputs: Any, _output: Any) -> None:
-    """A hook that only is there."""
+    """A hook that does nothing."""
 
 
 def _put_back(module: nn.Module, forward: Any) -> None:

@@ -1,4 +1,4 @@
-"""One pass of a network whose outputs at some layers are noted, and the scores' gradients there."""
+"""One pass of a network that captures the outputs of some layers, and the scores' gradients there."""
 
 from __future__ import annotations
 

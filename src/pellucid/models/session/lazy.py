@@ -1,7 +1,7 @@
-"""Attributes that are computed when they are first asked for, without a lock.
+"""Attributes that are computed on first use, without a lock.
 
-``functools.cached_property`` holds one lock for all instances of a class (until Python 3.12). A child that is forked
-while another thread has it would wait for ever.
+``functools.cached_property`` has one lock for all instances of a class (until Python 3.12). A child that is forked
+while another thread holds the lock would deadlock.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class lazy(Generic[T]):  # noqa: N801  # used as ``property`` is
-    """A property whose value is kept with its object, also of a frozen dataclass."""
+    """A property whose value is cached on its object, also on a frozen dataclass."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self._compute = compute
@@ -29,7 +29,7 @@ class lazy(Generic[T]):  # noqa: N801  # used as ``property`` is
     def __get__(self, instance: object, owner: type) -> T: ...
 
     def __get__(self, instance: object | None, owner: type) -> T | lazy[T]:
-        """The value; two threads that ask at once may both compute it."""
+        """The value; two threads that need it at once may both compute it."""
         if instance is None:
             return self
         value = vars(instance)[self._name] = self._compute(instance)

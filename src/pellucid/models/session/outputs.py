@@ -1,4 +1,4 @@
-"""Finding the class scores in whatever a model returns."""
+"""Find the class scores in a model's output, whatever its type."""
 
 from __future__ import annotations
 

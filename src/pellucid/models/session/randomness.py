@@ -1,7 +1,7 @@
-"""Random numbers that a network draws in a pass: the same in every pass, and none of the process's own.
+"""Random numbers that a network draws in a pass: the same in every pass, and not from the process's generators.
 
-Torch's generators are shared by all threads. To seed them would change what another thread draws, and to put their
-state back would give it the same numbers twice.
+All threads share torch's generators. Seeding them would change what another thread draws, and restoring their state
+would make it draw the same numbers twice.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pellucid.errors import GradientError
 
 
 class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own lacks types
-    """While this is open, operations of this thread that draw random numbers draw them from generators of its own.
+    """While this is open, random operations of this thread draw from the mode's own generators.
 
-    ``count`` is how many of them there were.
+    ``count`` is the number of such operations.
     """
 
     def __init__(self, seed: int) -> None:
@@ -33,7 +33,7 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Torch's private question, answered with no: it would import its compiler, which takes a second."""
+        """Torch's private hook; False, since torch would otherwise import its compiler, which takes a second."""
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -60,7 +60,7 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         return seeded(*args, **given, generator=self.of(_device(args, named)))
 
     def _follow(self) -> None:
-        """Begin anew with the seed that the network has set itself since, by ``torch.manual_seed``."""
+        """Restart with the seed that the network has set since by ``torch.manual_seed``, if it has."""
         seed = torch.initial_seed()
         if seed != self._process:
             self._process = self._seed = seed
@@ -74,9 +74,9 @@ class OwnRandomness(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 
 class ProcessRandomness:
-    """While this is open, the process's generators are seeded; afterwards their state is as it was.
+    """While this is open, the process's generators are seeded; their state is restored afterwards.
 
-    For TorchScript, whose operations do not show themselves to a mode. ``count`` is 1 where numbers were drawn.
+    For TorchScript, whose operations a mode cannot intercept. ``count`` is 1 if numbers were drawn.
     """
 
     def __init__(self, seed: int) -> None:
@@ -84,14 +84,14 @@ class ProcessRandomness:
         self._seed = seed
 
     def __enter__(self) -> ProcessRandomness:
-        """Keep the state, and seed."""
+        """Save the state, and seed."""
         self._kept = _states()
         torch.manual_seed(self._seed)
         self._seeded = _states()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Put the state back."""
+        """Restore the state."""
         self.count = int(not all(map(torch.equal, _states(), self._seeded)))
         torch.set_rng_state(self._kept[0])
         for device, state in enumerate(self._kept[1:]):
@@ -105,7 +105,7 @@ def _states() -> list[Tensor]:
 
 
 def _draws(func: Any, args: Any, named: Any) -> bool:
-    """Whether an operation that may draw does: attention has a dropout that is 0 in a prediction."""
+    """Whether an operation that may draw random numbers does: attention's dropout, for one, is 0 in a prediction."""
     arguments = func._schema.arguments
     given = {argument.name: value for argument, value in zip(arguments, args, strict=False)} | named
     probability = next((given[name] for name in ("dropout_p", "dropout") if name in given), None)
@@ -123,7 +123,7 @@ def _has_generator(func: Any, args: Any, named: Any) -> bool:
 
 @cache
 def _with_generator(func: Any) -> Any:
-    """The overload of an operation that takes a generator; None where there is none."""
+    """The overload of an operation that takes a generator, or None."""
     wanted = _names(func) | {"generator"}
     overloads = (getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads())
     return next((one for one in (func, *overloads) if _names(one) == wanted), None)
@@ -161,4 +161,4 @@ _OWN: dict[Any, Callable[..., Any]] = {
     _ATEN.rand_like.default: _uniform_like,
     _ATEN.randn_like.default: _normal_like,
 }
-"""Operations without a generator among their arguments, computed with one."""
+"""Replacements for operations that have no generator argument."""

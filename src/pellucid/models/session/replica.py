@@ -23,7 +23,7 @@ def reference(model: nn.Module) -> Tensor:
 
 
 def network_of(model: nn.Module, runtime: Runtime) -> nn.Module:
-    """A network of its own modules that computes what the model does, where and how the runtime asks."""
+    """A network of separate modules that computes what the model does, on the runtime's device and in its precision."""
     own = reference(model)
     device = own.device if runtime.device == "auto" else _full(torch.device(runtime.device))
     dtype = runtime.dtype or own.dtype
@@ -41,7 +41,7 @@ def _full(device: torch.device) -> torch.device:
 
 
 def _replicas(model: nn.Module, place: _Place) -> dict[int, Tensor]:
-    """The model's tensors as they are elsewhere, by the identity of its own; made again when the model changes."""
+    """Copies of the model's tensors for another runtime, by the id of the originals; renewed when the model changes."""
     kept: list[tuple[Stamp, dict[str, Tensor]]] = remembered(model, ("replica", place), list)
     now = stamp(model)
     if not kept or kept[0][0] != now:
@@ -85,9 +85,9 @@ def _channels_last(model: nn.Module) -> torch.memory_format:
 
 
 def stamp(model: nn.Module) -> Stamp:
-    """What changes when the model does: its modules, and every tensor's address, version and a few values.
+    """A value that changes when the model does: its modules, and every tensor's address, version and a few values.
 
-    A write through ``.data`` leaves address and version as they are, but hardly any tensor's values.
+    A write through ``.data`` changes neither address nor version, but nearly always some of the sampled values.
     """
     tensors = own_tensors(model)
     samples = [tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8].double() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""A model that is explained: the network that computes, its modules by name, and its logits."""
+"""A model during one explanation: the network that computes, its modules by name, and its logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True)
 class CallFacts:
-    """What the first call with inputs of a shape shows of a network.
+    """Facts about a network that the first call with inputs of a shape shows.
 
     ``classes``: the number of its raw logits. ``writes_input``: whether it changes its input in place. ``draws``:
     whether it draws random numbers. ``ending``: its last function where that makes probabilities of logits.
@@ -43,7 +43,7 @@ class CallFacts:
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """One call's hold on a model.
+    """A model during one call.
 
     ``model`` is the caller's, unwrapped; what is found out is remembered for it. ``network`` computes: its modules are
     the session's own, so that hooks and modes on them are nobody else's. ``head`` and ``stated_head`` say how logits
@@ -72,7 +72,7 @@ class Session:
 
     @lazy
     def _known(self) -> dict[str, nn.Module]:
-        """The network's modules by all of their names. In large networks, listing them takes as long as a layer."""
+        """The network's modules by all of their names. In a large network, listing them takes as long as a layer."""
         return dict(self.network.named_modules(remove_duplicate=False))
 
     @lazy
@@ -85,7 +85,7 @@ class Session:
 
     @lazy
     def has_script(self) -> bool:
-        """Whether a part of the network is TorchScript, whose functions and modules cannot be seen."""
+        """Whether a part of the network is TorchScript, whose functions and modules cannot be intercepted."""
         return any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules())
 
     def prepared(self, inputs: Inputs) -> Inputs:
@@ -102,7 +102,7 @@ class Session:
         return inputs.map(lambda tensor: tensor.to(self._like.device))
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
-        """The network's modules of these names, or an error with near names."""
+        """The network's modules of these names, or an error that suggests similar names."""
         return {name: self._known[_bare(name, self._known)] for name in names}
 
     def name_of(self, module: nn.Module) -> str:
@@ -118,7 +118,7 @@ class Session:
         return self._structure, self.output, explains_returned(self.head, self.stated_head), shapes
 
     def facts(self, inputs: Inputs) -> CallFacts | None:
-        """What is known of calls with inputs like these; None before the first."""
+        """The facts about calls with inputs like these; None before the first."""
         known = self._facts(inputs)
         return known.get(self._kind(inputs), next(iter(known.values()), None))
 
@@ -127,7 +127,7 @@ class Session:
 
     @staticmethod
     def _kind(inputs: Inputs) -> tuple[bool, bool]:
-        """A network may do with several images, or where gradients are recorded, what it does with none else."""
+        """Batch or single image, with or without gradients: facts are kept for each, since they may differ."""
         return len(inputs) > 1, torch.is_grad_enabled()
 
     def known(self, inputs: Inputs) -> CallFacts:
@@ -146,7 +146,7 @@ class Session:
         return resolve_head(self.head, self.stated_head, count, ending)
 
     def call(self, inputs: Inputs) -> Tensor:
-        """Logits of the classes, (B, C) or a map (B, C, *space), in the grad mode of the moment.
+        """Logits of the classes, (B, C) or a map (B, C, *space), in the current grad mode.
 
         A network that is not known to leave its input alone gets a copy. Every pass draws the same random numbers, and
         none of the process's own. Of a network that ends in a sigmoid or softmax, they are the logits before it.
@@ -197,9 +197,9 @@ class Session:
         return HEADS[resolve_head(self.head, self.stated_head, raw.shape[1], ending)].scores(raw)
 
     def sharing_parameters(self) -> Session:
-        """The same session, whose network computes with the model's own parameters: gradients lead back to them.
+        """The same session with a network that uses the model's own parameters, so that gradients reach them.
 
-        On another device or in another precision its parameters are copies all the same.
+        On another device or in another precision the parameters remain copies.
         """
         if reference(self.network).data_ptr() != reference(self.model).data_ptr():
             return self
@@ -207,7 +207,7 @@ class Session:
         return replace(self, network=twin(self.model, own))
 
     def with_parameters(self, change: Callable[[Tensor], Tensor | None]) -> Session:
-        """The same session with other values in the parameters for which ``change`` returns one."""
+        """The same session with new values for the parameters for which ``change`` returns one."""
         own = {id(tensor): tensor for tensor in own_tensors(self.network)}
         for parameter in self.network.parameters():
             value = change(parameter)
@@ -228,13 +228,13 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def modules_of(network: nn.Module, names: Sequence[str]) -> dict[str, nn.Module]:
-    """A network's modules of these names, or an error with near names."""
+    """A network's modules of these names, or an error that suggests similar names."""
     known = dict(network.named_modules(remove_duplicate=False))
     return {name: known[_bare(name, known)] for name in names}
 
 
 def _bare(name: str, known: Mapping[str, nn.Module]) -> str:
-    """A layer's name as the unwrapped network knows it."""
+    """A layer's name in the unwrapped network."""
     if name in known and name:
         return name
     for prefix in ("module.", "_orig_mod."):
@@ -246,27 +246,28 @@ def _bare(name: str, known: Mapping[str, nn.Module]) -> str:
 
 
 def structure_of(model: nn.Module) -> int:
-    """What of a model its passes depend on but for values, in one number."""
-    # With its type, since a new module may get the identity of one that is gone.
+    """A hash of everything in a model that its passes depend on, except the tensors' values."""
+    # With its type, since a new module may reuse the id of a deleted one.
     modules = tuple((name, id(module), type(module)) for name, module in model.named_modules())
     sizes = tuple(parameter.shape for parameter in model.parameters())
-    # Its settings: a text tells timm's transformers what they classify by.
+    # Its settings: a string (``global_pool``) selects what timm's transformers classify by.
     settings = tuple((key, value) for key, value in vars(model).items() if isinstance(value, str))
     switches = tuple(_switches(module) for module in model.modules())
     return hash((modules, sizes, settings, switches))
 
 
 def _switches(module: nn.Module) -> tuple[object, ...]:
-    """A module's settings that are true or false, but for its mode, and a ``forward`` of its own."""
+    """A module's boolean settings except its mode, and the id of a ``forward`` set on the instance."""
     own = vars(module)
     flags = tuple((name, value) for name, value in own.items() if type(value) is bool and name != "training")
     return (*flags, id(own.get("forward")))
 
 
 def _written(given: Inputs, inputs: Inputs) -> bool:
-    """Whether a network has written into what it was given, copies of the inputs.
+    """Whether a network wrote into ``given``, its copies of the inputs.
 
-    A write through ``.data`` leaves the version as it is, one that changes no value of this image the values.
+    Versions and values are both compared: a write through ``.data`` does not change the version, and a write may leave
+    this image's values equal.
     """
     pairs: Any = zip(given.tensors.values(), inputs.tensors.values(), strict=True)
     return any(new._version > 0 or not torch.equal(new, old) for new, old in pairs)

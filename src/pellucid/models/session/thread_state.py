@@ -1,4 +1,4 @@
-"""What torch keeps for a thread, set aside for an explanation and put back whatever happens."""
+"""Torch's state of a thread, saved for an explanation and always restored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ThreadState:
-    """Gradient mode, autocast and the modes that are open in this thread, as they are now."""
+    """A snapshot of this thread's gradient mode, autocast and open modes."""
 
     def __init__(self) -> None:
         self._grad = torch.is_grad_enabled()
@@ -23,7 +23,7 @@ class ThreadState:
         self._modes = open_modes()
 
     def plain(self) -> None:
-        """No gradients, and no autocast: a map's precision is the runtime's to choose."""
+        """Turn off gradients and autocast: the runtime chooses a map's precision."""
         torch.set_grad_enabled(False)
         for kind, enabled in self._autocast.items():
             if enabled:
@@ -31,13 +31,13 @@ class ThreadState:
 
     @property
     def is_off(self) -> bool:
-        """Whether a mode is open that was not, or the other way round: no error that is raised in Python does that."""
+        """Whether the open modes differ from the snapshot's: an ordinary Python error never causes that."""
         return any(
             list(map(id, now)) != list(map(id, then)) for now, then in zip(open_modes(), self._modes, strict=True)
         )
 
     def restore(self) -> None:
-        """Put everything back. May be called again."""
+        """Restore everything. May be called again."""
         set_modes(self._modes)
         for kind, enabled in self._autocast.items():
             if torch.is_autocast_enabled(kind) != enabled:
@@ -50,11 +50,11 @@ def _kinds() -> tuple[str, ...]:
 
 
 def kept(work: Callable[[], T]) -> T:
-    """The result of ``work``, after which the state of this thread is as it was.
+    """The result of ``work``; the state of this thread is restored afterwards.
 
-    Also where an interrupt strikes at any moment: the state is restored in two places, one of which is run through
-    whole. Before, what an interrupt has left open is closed. A generator of a context manager would else run its end
-    when it is collected, and put back the state of a moment long past.
+    This holds for an interrupt at any moment: the state is restored in two places, at least one of which runs to its
+    end. Context managers that an interrupt left open are closed first: their generators would otherwise finish when
+    they are collected, and restore an outdated state.
     """
     state = ThreadState()
     try:
@@ -75,7 +75,7 @@ def kept(work: Callable[[], T]) -> T:
 
 
 def _close_frames(error: BaseException) -> None:
-    """Let go of what the frames hold that an error came through."""
+    """Clear the frames in an error's traceback, so that they hold nothing."""
     chain: list[BaseException] = [error]
     while (before := chain[-1].__cause__ or chain[-1].__context__) is not None and before not in chain:
         chain.append(before)

@@ -1,8 +1,8 @@
-"""A twin of a network: modules of its own that share every tensor with the user's.
+"""A twin of a network: new module objects that share every tensor with the user's.
 
-An explanation runs the twin, and never the user's modules. So modes, hooks and gradient flags of the user's model are
-left alone whatever happens, also where another thread predicts or trains with it, where a process forks, and where an
-explanation is interrupted. A twin is made anew for every call: it takes microseconds a module, and cannot be outdated.
+An explanation runs the twin, never the user's modules. So modes, hooks and gradient flags of the user's model do not
+change, even if another thread predicts or trains with it, the process forks, or the explanation is interrupted. Every
+call makes a new twin: that takes microseconds per module, and the twin cannot be outdated.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from pellucid.models.session.holding import EMPTY, PLAIN, Leads, bare, is_object
 def twin(model: nn.Module, tensors: Mapping[int, Tensor] | None = None) -> nn.Module:
     """A copy of the modules of a network, in eval mode, that computes with the same tensors.
 
-    ``tensors`` gives other parameters and buffers by the identity of the network's own (None: ``aliases`` of them).
+    ``tensors`` maps the id of each of the network's parameters and buffers to its replacement (None: ``aliases``).
     TorchScript in training mode, whose modules cannot be copied one by one, is copied with its tensors. References to
-    modules follow to the copies where they stand in containers, bound methods, partial functions, closures, defaults
-    and objects: a hook, or a ``forward`` that was set on an instance, acts on the copy. What leads to no module and no
-    parameter is shared.
+    modules in containers, bound methods, partial functions, closures, defaults and objects are redirected to the
+    copies: a hook, or a ``forward`` that was set on an instance, acts on the copy. Values that reference no module and
+    no parameter are shared.
     """
     return _Twin(model, aliases(own_tensors(model)) if tensors is None else tensors).whole(model)
 
@@ -41,11 +41,11 @@ def own_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def aliases(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Tensors that share memory with these, by the identity of these.
+    """Tensors that share memory with these, by the id of the originals.
 
-    An alias has a version counter of its own, so that an optimizer step in another thread between a pass and its
-    gradient is no error, and a gradient flag of its own, which may be changed. The flag begins as the parameter's: by
-    it torch chooses how it multiplies, also where nothing is recorded.
+    An alias has its own version counter, so that an optimizer step in another thread between a pass and its gradient
+    is no error, and its own gradient flag, which may be changed. The flag starts as the parameter's: torch chooses its
+    matrix product by it, even where no graph is recorded.
     """
     return {id(tensor): _alias(tensor) for tensor in tensors}
 
@@ -59,13 +59,13 @@ def _alias(tensor: Tensor) -> Tensor:
 
 
 class _Twin:
-    """Values of a network's modules with modules and tensors replaced; each value once."""
+    """Copies the values that a network's modules hold, with modules and tensors replaced; each value once."""
 
     def __init__(self, model: nn.Module, tensors: Mapping[int, Tensor]) -> None:
         self._known: dict[int, Any] = dict(tensors)
-        """Copies by the identity of what they are of: tensors, modules, and values as they come."""
+        """Copies by the id of the originals: tensors, modules, and further values as they are met."""
         self._kept: list[Any] = []
-        """What the identities in ``_known`` are of: kept, so that no identity is used anew."""
+        """The originals of ``_known``, kept alive so that no id is reused."""
         self._pairs: list[tuple[nn.Module, nn.Module]] = []
         for module in model.modules():
             self._add(module)
@@ -92,11 +92,11 @@ class _Twin:
         return whole
 
     def _fill(self, module: nn.Module, copied: nn.Module) -> dict[str, Any]:
-        """Give a copy of a module its fields: its own dictionaries of modules, tensors and hooks, and the others'."""
+        """Set a copy's attributes: new dictionaries of modules, tensors and hooks, and all other values."""
         own = vars(module).copy()
         for name, value in own.items():
             kind = type(value)
-            if kind in EMPTY and name.startswith("_"):  # torch's own, and changed by torch; most are hooks, and empty
+            if kind in EMPTY and name.startswith("_"):  # torch's own, which torch changes; most are empty, for hooks
                 own[name] = self._copied(value) if value else kind()
             elif kind not in PLAIN:
                 own[name] = self.of(value)
@@ -104,7 +104,7 @@ class _Twin:
         return own
 
     def of(self, value: Any) -> Any:
-        """A value, or a copy of it that leads to the copies of the modules."""
+        """A value, or a copy of it that references the copies of the modules."""
         if id(value) in self._known:
             return self._known[id(value)]
         if isinstance(value, Tensor) or not self._leads(value):
@@ -114,7 +114,7 @@ class _Twin:
     def _copied(self, value: Any) -> Any:
         if id(value) in self._known:
             return self._known[id(value)]
-        if issubclass(type(value), nn.Module):  # around modules of the network, and none of them itself
+        if issubclass(type(value), nn.Module):  # holds modules of the network, but is not one of them
             copied: nn.Module = self._know(value, bare(value))
             self._fill(value, copied)
             return copied
@@ -125,18 +125,18 @@ class _Twin:
         return self._object(value) if container is None else container
 
     def method(self, value: types.MethodType) -> Any:
-        """A bound method, of the copy where it is one of a module's."""
+        """A bound method, bound to the copy if its object has one."""
         return types.MethodType(value.__func__, self.of(value.__self__))
 
     def partial(self, value: functools.partial[Any]) -> Any:
-        """A partial function of the copies."""
+        """A partial function whose function and arguments are the copies."""
         function, args, named = (self.of(part) for part in (value.func, value.args, value.keywords))
         copied = type(value)(function, *args, **named)
         vars(copied).update({name: self.of(item) for name, item in vars(value).items()})
         return copied
 
     def function(self, value: types.FunctionType) -> Any:
-        """A function whose closure, defaults or global names lead to modules, with those of the copies."""
+        """A function whose closure, defaults or global names reference modules, with references to the copies."""
         original = uncompiled(value)
         if original is not None:  # compiled code ignores hooks that are set later
             return self.of(original)
@@ -146,7 +146,7 @@ class _Twin:
         replaced = {name: self._known[id(item)] for name, item in modules.items() if id(item) in self._known}
         around = {**value.__globals__, **replaced} if replaced else value.__globals__
         copied = types.FunctionType(value.__code__, around, value.__name__, None, cells or None)
-        self._know(value, copied)  # before its closure: it may hold itself
+        self._know(value, copied)  # before its closure, which may hold the function itself
         for new, old in zip(cells, value.__closure__ or (), strict=True):
             try:
                 new.cell_contents = self.of(old.cell_contents)
@@ -158,24 +158,24 @@ class _Twin:
         return copied
 
     def reference(self, value: weakref.ReferenceType[Any]) -> Any:
-        """A weak reference to a module, to its copy."""
+        """A weak reference, to the copy of its module."""
         kind = weakref.WeakMethod if isinstance(value, weakref.WeakMethod) else weakref.ref
         return kind(self.of(value()))
 
     def handle(self, value: RemovableHandle) -> Any:
-        """A hook's handle, which removes the hook of the copy."""
+        """A hook's handle, which removes the copy's hook."""
         copied: Any = bare(value)
         vars(copied).update(vars(value))
         copied.hooks_dict_ref = weakref.ref(self._copied(value.hooks_dict_ref()))
         return copied
 
     def _object(self, value: Any) -> Any:
-        """An object that leads to modules, as a copy that leads to the copies."""
+        """A copy of an object that references modules, with references to their copies."""
         if not is_object(value):
             return value
         try:
             copied = self._know(value, bare(value))
-        except TypeError:  # a class of C
+        except TypeError:  # a class written in C
             return value
         for name, item in list(getattr(value, "__dict__", {}).items()):
             vars(copied)[name] = self.of(item)
@@ -199,10 +199,10 @@ def _script(module: torch.jit.ScriptModule) -> nn.Module:
 
 
 class OwnModules(FunctionMode):
-    """While this is open, a function that gets a tensor of the user's own modules is an error.
+    """While this is open, a function call with a tensor of the user's own modules raises an error.
 
-    The network then reaches some of its modules by a way that its twin does not follow (a global name, say): these
-    would run in the mode they are in, and unseen. ``network`` is the twin; what it shares with the model is its own.
+    The network then reaches some modules by a reference that the twin does not redirect (a global name, say). They
+    would run in their current mode, and without hooks. ``network`` is the twin; tensors that both share are allowed.
     """
 
     def __init__(self, model: nn.Module, network: nn.Module) -> None:

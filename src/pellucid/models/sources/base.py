@@ -1,4 +1,4 @@
-"""What a source of models is, and all of them by their prefix.
+"""The protocols of model sources, and the registry of sources by prefix.
 
 A source is an object ``SOURCE`` in a file of this folder, or in another package that names it in the entry point group
 ``pellucid.sources``. There is no list of them.

@@ -39,7 +39,7 @@ class OnnxModel(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).to(images.device) for name in self._outputs}
 
     def _run(self, images: Tensor, count: int) -> dict[str, Tensor]:
-        """The outputs of a chunk, which is filled up to ``count`` images with its last one."""
+        """The outputs of a chunk, which is padded to ``count`` images with copies of its last one."""
         filled = torch.cat([images, images[-1:].expand(count - len(images), *images.shape[1:])])
         given = filled.detach().to("cpu", _TYPES[self._input.type]).numpy()
         try:
