@@ -1,4 +1,4 @@
-"""Which layer is chosen, and how its output lies on the picture."""
+"""Which layer is chosen."""
 
 from __future__ import annotations
 

@@ -10,9 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 import pellucid
 from pellucid.core.runtime import Runtime
+from pellucid.errors import GradientError
+from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
 from tests.comparing import same
 from tests.networks import TinyCNN, images, seeded
 
@@ -86,3 +89,71 @@ def test_a_seed_of_the_networks_own_counts(own: str) -> None:
     with torch.no_grad():
         expected = model(images(2))
     torch.testing.assert_close(pellucid.explain(model, images(2), targets=1).logits, expected)
+
+
+def seeds(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_numbers_are_drawn_from_a_generator_of_its_own_with_the_seed() -> None:
+    state = torch.get_rng_state()
+    with OwnRandomness(5) as mode:
+        one, other, like = torch.randn(4), torch.rand(3), torch.rand_like(torch.empty(2))
+        torch.ones(2).add(1)
+    own = seeds(5)
+    assert torch.equal(one, torch.randn(4, generator=own))
+    assert torch.equal(other, torch.rand(3, generator=own))
+    assert torch.equal(like, torch.empty(2).uniform_(generator=own))
+    assert mode.count == 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dropout_keeps_as_many_as_it_should_and_the_same_every_time() -> None:
+    found = []
+    for _ in range(2):
+        with OwnRandomness(0) as mode:
+            found.append(F.dropout(torch.ones(4000), 0.25))
+    assert torch.equal(*found)
+    assert set(found[0].tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
+    assert abs(found[0].mean().item() - 1) < 0.05
+    assert mode.count == 1
+
+
+def test_what_draws_nothing_does_not_count() -> None:
+    q = torch.randn(1, 2, 5, 4, generator=seeds(0))
+    with OwnRandomness(0) as mode:
+        F.dropout(q, 0.5, training=False)
+        F.scaled_dot_product_attention(q, q, q)
+        drawn = torch.randn(3, generator=seeds(3))
+    assert torch.equal(drawn, torch.randn(3, generator=seeds(3))), "the network's own generator"
+    assert mode.count == 0
+
+
+def test_another_thread_draws_from_the_processs() -> None:
+    drawn: list[Tensor] = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(11)
+        with OwnRandomness(0):
+            torch.randn(3)
+            thread = threading.Thread(target=lambda: drawn.append(torch.randn(3)))
+            thread.start()
+            thread.join()
+    assert torch.equal(drawn[0], torch.randn(3, generator=seeds(11)))
+
+
+def test_what_is_drawn_under_a_checkpoint_is_refused() -> None:
+    x = torch.ones(4, requires_grad=True)
+    with OwnRandomness(0), pytest.raises(GradientError, match="turn gradient checkpointing off"):
+        checkpoint(lambda x: F.dropout(x, 0.5), x, use_reentrant=False)
+
+
+def test_the_processs_generators_are_seeded_and_put_back() -> None:
+    state = torch.get_rng_state()
+    with ProcessRandomness(5) as drawing:
+        found = torch.randn(4)
+    assert torch.equal(found, torch.randn(4, generator=seeds(5)))
+    assert drawing.count == 1
+    with ProcessRandomness(5) as still:
+        torch.ones(4)
+    assert still.count == 0
+    assert torch.equal(torch.get_rng_state(), state)
