@@ -28,7 +28,7 @@ def name(function: object) -> str:
 
 def value(function: object, number: float) -> float:
     more = [torch.tensor([0.25])] if function is F.prelu else []
-    return function(torch.tensor([number]), *more).item()
+    return function(torch.tensor([float(number)]), *more).item()
 
 
 @pytest.mark.parametrize("writing", IN_PLACE, ids=name)

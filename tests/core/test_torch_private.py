@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -131,8 +132,8 @@ def test_what_compiling_needs_is_put_back_however_it_ends() -> None:
     from torch._functorch import config
 
     before = config.donated_buffer, decompositions.should_fold
-    with pytest.raises(ValueError, match="end"), compiling_for_gradients():
+    with suppress(ValueError), compiling_for_gradients():
         assert config.donated_buffer is False
         assert decompositions.should_fold(torch.ones(2, 3, 4), torch.ones(4, 5), False)
-        raise ValueError("end")
+        raise ValueError
     assert (config.donated_buffer, decompositions.should_fold) == before

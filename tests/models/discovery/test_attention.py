@@ -11,6 +11,12 @@ from timm.models.vision_transformer import ParallelThingsBlock, VisionTransforme
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.errors import NoAttentionError
+from pellucid.models.discovery.attention import intercepted, plan_of, tokens_read
+from pellucid.models.discovery.profile import profile_of
+from pellucid.models.session.session import Session
 from tests.networks import TinyViT, images, seeded, still
 
 
@@ -162,3 +168,64 @@ def test_registers_are_not_taken_for_a_class_token() -> None:
         rows = attention[0].mean(0) + torch.eye(20)
         product = rows / rows.sum(-1, keepdim=True) @ product
     torch.testing.assert_close(found.attributions[0, 0].flatten(), product[4:, 4:].mean(0))
+
+
+def looked_into(model: nn.Module, count: int = 2) -> tuple[Session, Inputs]:
+    return Session.of(model, Runtime()), Inputs.of(images(count))
+
+
+def test_calls_that_follow_one_another_are_groups_of_their_own_and_heads_are_one() -> None:
+    plain, apart = seeded(TinyViT), seeded(TinyViT)
+    apart.blocks = nn.Sequential(*map(Heads, apart.blocks))
+    numbers = [
+        [[call.number for call in group] for group in plan_of(*looked_into(each)).groups] for each in (plain, apart)
+    ]
+    assert numbers == [[[0], [1]], [[0, 1, 2], [3, 4, 5]]]
+
+
+def test_blocks_that_do_not_depend_on_each_other_are_found_without_gradients() -> None:
+    class Still(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                return super().forward(x)
+
+    assert len(plan_of(*looked_into(seeded(Still))).groups) == 2
+
+
+@pytest.mark.parametrize(("prefix", "read"), [(1, (0,)), (3, (0,)), (0, (0,))])
+def test_what_is_read_is_the_class_token_or_the_patches(prefix: int, read: tuple[int, ...]) -> None:
+    session, inputs = looked_into(seeded(TinyViT, 2, 4, prefix))
+    assert tokens_read(session, inputs, plan_of(session, inputs).layout) == read
+
+
+def test_two_tokens_and_the_patches_may_be_read() -> None:
+    class Several(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.blocks(self.embed(x)))
+            return self.head(x[:, 0] + x[:, 2] + x[:, 3:].mean(1))
+
+    session, inputs = looked_into(seeded(Several, 2, 4, 3))
+    assert tokens_read(session, inputs, plan_of(session, inputs).layout) == (0, 2, 3)
+
+
+def test_the_wanted_calls_of_a_pass_are_given_and_no_others() -> None:
+    session, inputs = looked_into(seeded(TinyViT))
+    calls = profile_of(session, inputs).attention_calls
+    taken: list[tuple[int, tuple[int, ...]]] = []
+    with (
+        torch.no_grad(),
+        intercepted(calls, [calls[1]], 2, lambda call, attention: taken.append((call.number, attention.shape))),
+    ):
+        session.call(inputs)
+    assert taken == [(1, (2, 3, 17, 17))]
+
+
+def test_sequences_that_are_no_multiple_of_the_images_are_refused() -> None:
+    session, inputs = looked_into(seeded(TinyViT))
+    calls = profile_of(session, inputs).attention_calls
+    with (
+        torch.no_grad(),
+        intercepted(calls, calls, 3, lambda *_: None),
+        pytest.raises(NoAttentionError, match="3 images gave 2 sequences"),
+    ):
+        session.call(inputs)

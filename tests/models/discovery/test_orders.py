@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.core.runtime import Runtime
+from pellucid.models.discovery.orders import token_orders
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 
@@ -31,3 +32,45 @@ def test_tokens_in_an_order_of_their_own_are_put_where_their_patches_are(layer: 
     rows, columns = change.shape
     assert divmod(int(change.argmax()), columns)[0] in range(rows // 2, 3 * rows // 4 + 1)
     assert divmod(int(change.argmax()), columns)[1] in range(columns // 2, columns)
+
+
+class Rolling(nn.Module):
+    """Keeps the tokens of a 2 × 2 window together, and states how they are put back."""
+
+    schedule = {0: ([(2, 2)], (4, 2)), 1: ([], (2, 1))}  # noqa: RUF012  # as the networks have it
+
+    def reroll(self, tokens: Tensor, step: int) -> Tensor:
+        rows, columns = self.schedule[step][1]
+        if step == 1:
+            return tokens
+        windows = tokens.reshape(1, rows // 2, columns // 2, 2, 2, -1)
+        return windows.transpose(2, 3).reshape(1, rows * columns, -1)
+
+
+def test_a_network_that_states_an_order_has_it_by_the_number_of_tokens() -> None:
+    """The second window's upper tokens, 4 and 5, follow the first window's lower ones."""
+
+    class Columns(Rolling):
+        def reroll(self, tokens: Tensor, step: int) -> Tensor:
+            return tokens.flip(1) if step == 0 else super().reroll(tokens, step)
+
+    assert token_orders(nn.Sequential(Rolling())) == {8: (0, 1, 2, 3, 4, 5, 6, 7), 2: (0, 1)}
+    assert token_orders(nn.Sequential(Columns())) == {8: (7, 6, 5, 4, 3, 2, 1, 0), 2: (0, 1)}
+
+
+def test_the_schedule_may_be_the_rerolls_own() -> None:
+    class Reroll(nn.Module):
+        schedule = {0: ([], (1, 3))}  # noqa: RUF012
+
+        def forward(self, tokens: Tensor, step: int) -> Tensor:
+            return tokens[:, [2, 0, 1]]
+
+    network = nn.Module()
+    network.reroll = Reroll()
+    assert token_orders(network) == {3: (2, 0, 1)}
+
+
+def test_other_networks_state_none() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1))
+    network.schedule = {0: 1}
+    assert token_orders(network) == {}

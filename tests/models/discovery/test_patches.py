@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
+from pellucid.models.discovery.patches import located
+from pellucid.models.discovery.profile import profile_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from tests.networks import TinyViT, images, seeded
@@ -68,3 +73,40 @@ def test_patches_are_where_they_are(kind: type[nn.Module], prefix: int, method: 
         for model in (plain, other)
     )
     torch.testing.assert_close(one.attributions, two.attributions, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "before", "by_columns"),
+    [(TinyViT, 1, None, False), (TinyViT, 0, None, False), (Behind, 3, 0, False), (ByColumns, 2, None, True)],
+)
+def test_where_the_patches_stand_is_found(
+    kind: type[nn.Module], prefix: int, before: int | None, by_columns: bool
+) -> None:
+    session, inputs = Session.of(seeded(kind, 2, 4, prefix, (32, 48)), Runtime()), Inputs.of(images(1, side=(32, 48)))
+    profile = profile_of(session, inputs)
+    plain = replace(profile, grids=replace(profile.grids, before=None, by_columns=False))
+    found = located(plain, session, inputs)
+    assert (found.before, found.by_columns) == (before, by_columns)
+    assert found == replace(plain.grids, before=before, by_columns=by_columns)
+
+
+def test_a_network_that_takes_one_image_only_keeps_the_common_layout() -> None:
+    class Single(Behind):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 1:
+                raise ValueError("one image")
+            return super().forward(x)
+
+    session, inputs = Session.of(seeded(Single, 2, 4, 3), Runtime()), Inputs.of(images(1))
+    assert profile_of(session, inputs).grids.before is None
+
+
+def test_no_hook_stays_and_the_pass_ends_at_the_first_tokens() -> None:
+    ran: list[int] = []
+    model = seeded(TinyViT)
+    session, inputs = Session.of(model, Runtime()), Inputs.of(images(1))
+    profile = profile_of(session, inputs)
+    session.network.head.register_forward_hook(lambda *_: ran.append(1))
+    located(profile, session, inputs)
+    assert ran == []
+    assert sum(len(module._forward_hooks) for module in session.network.modules()) == 1

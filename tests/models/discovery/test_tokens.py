@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.models.discovery.tokens import Grids, infer
+from pellucid.models.discovery.tokens import Grids, Layout, infer
 from tests.networks import CONVOLUTIONS, TinyViT, images, seeded
 
 
@@ -122,3 +122,45 @@ def test_a_convolutions_channels_are_not_read_as_places(
     found = pellucid.explain(model, batch, targets=0)
     assert found.attributions.shape[2:] == grid
     assert found.layers == ("f",) or found.layers[0] == f"f.{len(network) - 1}"
+
+
+LAYOUTS = {
+    "channels first": (Layout("channels_first", (2, 3)), (2, 5, 2, 3)),
+    "channels last": (Layout("channels_last", (2, 3)), (2, 2, 3, 5)),
+    "tokens": (Layout("tokens", (2, 3), prefix=1), (2, 7, 5)),
+    "tokens behind": (Layout("tokens", (2, 3), prefix=1), (2, 9, 5)),
+    "tokens first": (Layout("tokens", (2, 3), prefix=2, batch_axis=1), (8, 2, 5)),
+    "tokens in an order": (Layout("tokens", (2, 3), prefix=1, order=(0, 2, 4, 1, 3, 5)), (2, 7, 5)),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_what_is_brought_to_the_grid_and_back_is_where_it_was(kind: str) -> None:
+    layout, shape = LAYOUTS[kind]
+    output = (
+        torch.arange(120.0)[: torch.Size(shape).numel()].reshape(shape)
+        if len(shape) == 4
+        else images(1, side=16).flatten()[: torch.Size(shape).numel()].reshape(shape)
+    )
+    spatial = layout.spatial(output)
+    assert spatial.shape == (2, 5, 2, 3)
+    assert torch.equal(layout.restored(spatial, output), output)
+    changed = layout.restored(spatial + 1, output)
+    assert int((changed != output).sum()) == spatial.numel(), "non-spatial tokens stay as they are"
+    assert torch.equal(layout.spatial(changed), spatial + 1)
+
+
+def test_each_cell_gets_the_token_that_the_order_says() -> None:
+    tokens = torch.tensor([90, 0, 1, 2, 3, 91])[None, :, None]
+    assert Layout("tokens", (2, 2), prefix=1).spatial(tokens)[0, 0].tolist() == [[0, 1], [2, 3]]
+    turned = Layout("tokens", (2, 2), prefix=1, order=(0, 2, 1, 3))
+    assert turned.spatial(tokens)[0, 0].tolist() == [[0, 2], [1, 3]]
+
+
+def test_patches_by_columns_have_their_order_and_those_before_their_place() -> None:
+    grids = Grids((16, 24), ((2, 3),), before=1, by_columns=True)
+    found = infer((1, 9, 4), grids)
+    assert (found.prefix, found.order) == (1, (0, 2, 4, 1, 3, 5))
+    assert infer((1, 6, 4), grids).prefix == 0
+    own = Grids((16, 24), ((2, 3),), orders={6: (5, 4, 3, 2, 1, 0)})
+    assert infer((1, 7, 4), own).order == (5, 4, 3, 2, 1, 0)

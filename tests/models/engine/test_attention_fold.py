@@ -12,8 +12,14 @@ from torch import Tensor, nn
 from torchvision.models import VisionTransformer as TorchvisionTransformer
 
 import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, NoAttentionError
+from pellucid.models.engine.attention_fold import AttentionFold
+from pellucid.models.session.session import Session
 from tests.memory import peak
-from tests.networks import images, still
+from tests.networks import TinyCNN, TinyViT, images, seeded, still
 
 SMALL = {"img_size": (64, 48), "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 3}
 
@@ -124,3 +130,83 @@ def test_one_blocks_weights_are_held_at_a_time(method: str, fused: bool) -> None
 
     one_blocks = 4 * 257 * 257 * 4
     assert (taken(10) - taken(2)) / 8 < 0.4 * one_blocks
+
+
+def by_hand(model: nn.Module, batch: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """The logits of a TinyViT, and its attention computed in steps."""
+    x, kept = model.embed(batch), []
+    for block in model.blocks:
+        q, k, v = block.split(block.norm1(x))
+        kept.append((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1))
+        x = x + block.proj((kept[-1] @ v).transpose(1, 2).flatten(2))
+        x = x + block.mlp(block.norm2(x))
+    return model.head(model.norm(x)[:, 0]), kept
+
+
+def fold_of(model: nn.Module, batch: Tensor) -> AttentionFold:
+    return AttentionFold.of(Session.of(model, Runtime()), Inputs.of(batch), graph=False)
+
+
+def test_forward_the_first_block_comes_first() -> None:
+    model, batch = seeded(TinyViT).eval(), images(2)
+
+    def step(before: Tensor | None, attention: Tensor) -> Tensor:
+        fused = attention.mean(1)
+        return fused if before is None else 10 * before + fused
+
+    with torch.no_grad():
+        logits, (first, second) = by_hand(model, batch)
+        found, scores = fold_of(model, batch).forward(step)
+    torch.testing.assert_close(found, 10 * first.mean(1) + second.mean(1))
+    torch.testing.assert_close(scores, logits)
+
+
+def test_backward_the_last_block_comes_first_with_each_classs_gradient() -> None:
+    model, batch = seeded(TinyViT).eval(), images(2)
+
+    def step(before: Tensor | None, attention: Tensor, gradient: Tensor) -> Tensor:
+        product = attention * gradient
+        return product if before is None else 10 * before + product
+
+    with torch.no_grad():
+        found, scores = fold_of(model, batch).backward(step, Targets(torch.tensor([[0, 3], [2, 1]])))
+    logits, (first, second) = by_hand(model, batch)
+    for column, classes in enumerate([(0, 2), (3, 1)]):
+        total = logits[[0, 1], classes].sum()
+        one, two = torch.autograd.grad(total, [first, second], retain_graph=True)
+        expected = (10 * two * second + one * first).detach()
+        torch.testing.assert_close(found[:, column], expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(scores.detach(), logits.detach())
+
+
+def test_a_no_grad_of_the_networks_own_is_recorded_from_the_images() -> None:
+    class Still(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = self.blocks(self.embed(x))
+            return self.head(self.norm(x)[:, 0])
+
+    def step(before: Tensor | None, _: Tensor, gradient: Tensor) -> Tensor:
+        return gradient if before is None else before + gradient
+
+    with torch.no_grad():
+        plain, still = (fold_of(seeded(kind), images(1)).backward(step, Targets(1))[0] for kind in (TinyViT, Still))
+    torch.testing.assert_close(still, plain)
+    assert plain.any()
+
+
+def test_where_no_gradient_arrives_the_remedy_is_told() -> None:
+    class Cut(TinyViT):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.blocks(self.embed(x)).detach())[:, 0])
+
+    with (
+        torch.no_grad(),
+        pytest.raises(GradientError, match=r"no gradient of the score reaches the attention.*rollout"),
+    ):
+        fold_of(seeded(Cut), images(1)).backward(lambda *read: read[-1], Targets(1))
+
+
+def test_a_network_without_attention_has_nothing_to_fold() -> None:
+    with pytest.raises(NoAttentionError):
+        fold_of(seeded(TinyCNN), images(1))
