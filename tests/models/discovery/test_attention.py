@@ -17,7 +17,7 @@ from pellucid.errors import NoAttentionError
 from pellucid.models.discovery.attention import intercepted, plan_of, tokens_read
 from pellucid.models.discovery.profile import profile_of
 from pellucid.models.session.session import Session
-from tests.networks import TinyViT, images, seeded, still
+from tests.networks import Block, TinyViT, images, seeded, still
 
 
 def test_a_pool_that_no_score_depends_on_is_left_out() -> None:
@@ -183,13 +183,16 @@ def test_calls_that_follow_one_another_are_groups_of_their_own_and_heads_are_one
     assert numbers == [[[0], [1]], [[0, 1, 2], [3, 4, 5]]]
 
 
-def test_blocks_that_do_not_depend_on_each_other_are_found_without_gradients() -> None:
-    class Still(TinyViT):
+def test_blocks_follow_one_another_also_where_no_gradient_leads() -> None:
+    class Still(Block):
+        @torch.no_grad()
         def forward(self, x: Tensor) -> Tensor:
-            with torch.no_grad():
-                return super().forward(x)
+            return super().forward(x)
 
-    assert len(plan_of(*looked_into(seeded(Still))).groups) == 2
+    model = seeded(TinyViT)
+    for block in model.blocks:
+        block.__class__ = Still
+    assert len(plan_of(*looked_into(model)).groups) == 2
 
 
 @pytest.mark.parametrize(("prefix", "read"), [(1, (0,)), (3, (0,)), (0, (0,))])

@@ -108,11 +108,14 @@ def test_numbers_are_drawn_from_a_generator_of_its_own_with_the_seed() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_dropout_keeps_as_many_as_it_should_and_the_same_every_time() -> None:
+@pytest.mark.parametrize(
+    "dropout", [F.dropout, lambda x, p: torch.native_dropout(x, p, True)[0]], ids=["plain", "native"]
+)
+def test_dropout_keeps_as_many_as_it_should_and_the_same_every_time(dropout: Callable[..., Tensor]) -> None:
     found = []
     for _ in range(2):
         with OwnRandomness(0) as mode:
-            found.append(F.dropout(torch.ones(4000), 0.25))
+            found.append(dropout(torch.ones(4000), 0.25))
     assert torch.equal(*found)
     assert set(found[0].tolist()) == {0.0, torch.tensor(1 / 0.75).item()}
     assert abs(found[0].mean().item() - 1) < 0.05
