@@ -107,3 +107,14 @@ def images(count: int = 3, rank: int = 2, side: int | tuple[int, ...] = 32, chan
     """Fixed noise images."""
     sides = (side,) * rank if isinstance(side, int) else side
     return torch.randn(count, channels, *sides, generator=torch.Generator().manual_seed(1))
+
+
+def still(build) -> nn.Module:
+    """A network whose attention differs between places."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build()
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and ("attn" in name or "head" in name or "latent" in name):
+                nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
+    return model.eval()

@@ -10,7 +10,7 @@ import torch
 from timm.models.cait import Cait
 from timm.models.crossvit import CrossVit
 from timm.models.tnt import TNT
-from timm.models.vision_transformer import ParallelThingsBlock, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from timm.models.xcit import Xcit
 from torch import Tensor, nn
 
@@ -18,8 +18,7 @@ import pellucid
 from pellucid.errors import NoAttentionError
 from pellucid.models.discovery.attention_plan import Call, planned
 from pellucid.models.discovery.tokens import Grids
-from tests.memory import peak
-from tests.networks import TinyViT, images, seeded
+from tests.networks import TinyCNN, TinyViT, images, seeded, still
 
 GRIDS = Grids(
     (224, 224),
@@ -101,17 +100,6 @@ def test_what_is_refused(shapes, text) -> None:
     with pytest.raises(NoAttentionError, match=text) as caught:
         planned(calls(*shapes), grids)
     assert "gradcam" in str(caught.value)
-
-
-def still(build) -> nn.Module:
-    """A network whose attention differs between places."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build()
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1 and ("attn" in name or "head" in name or "latent" in name):
-                nn.init.normal_(parameter, std=1.5 / parameter.shape[-1] ** 0.5)
-    return model.eval()
 
 
 def weights_of(model: nn.Module, image: Tensor) -> list[Tensor]:
@@ -202,274 +190,6 @@ def test_two_branches_are_refused_with_a_remedy() -> None:
         pellucid.explain(model, images(1, side=240), method="rollout")
 
 
-@pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
-def test_one_blocks_weights_are_held_at_a_time(method: str, fused: bool) -> None:
-    """However deep the network is, and also where it computes its attention in steps."""
-
-    def taken(depth: int) -> int:
-        model = still(
-            lambda: VisionTransformer(img_size=128, patch_size=8, embed_dim=16, depth=depth, num_heads=4, num_classes=3)
-        )
-        for block in model.blocks:
-            block.attn.fused_attn = fused
-        batch = images(1, side=128)
-        pellucid.explain(model, batch, method=method)
-        return peak(lambda: pellucid.explain(model, batch, method=method))
-
-    one_blocks = 4 * 257 * 257 * 4
-    assert (taken(10) - taken(2)) / 8 < 0.4 * one_blocks
-
-
-def test_blocks_that_pass_on_a_tuple_and_get_their_tokens_by_name() -> None:
-    class Named(nn.Module):
-        def __init__(self, block: nn.Module) -> None:
-            super().__init__()
-            self.inner = block
-
-        def forward(self, flag: bool, hidden: Tensor) -> tuple[Tensor, None]:
-            return (self.inner(hidden), None) if flag else (hidden, None)
-
-    class Network(TinyViT):
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.embed(x)
-            for block in self.blocks:
-                x, _ = block(True, hidden=x)
-            return self.head(self.norm(x)[:, 0])
-
-    plain, named = seeded(TinyViT), seeded(Network)
-    named.blocks = nn.ModuleList(map(Named, named.blocks))
-    one, other = (pellucid.explain(model, images(2), method="legrad", targets="all") for model in (plain, named))
-    torch.testing.assert_close(one.attributions, other.attributions)
-
-
-def test_blocks_that_write_into_what_they_get() -> None:
-    class Writing(nn.Module):
-        def __init__(self, block: nn.Module) -> None:
-            super().__init__()
-            self.inner = block
-
-        def forward(self, x: Tensor) -> Tensor:
-            read = x.clone()
-            x += self.inner(read) - read
-            return x
-
-    plain, writing = seeded(TinyViT), seeded(TinyViT)
-    writing.blocks = nn.Sequential(*map(Writing, writing.blocks))
-    for method in ("legrad", "gradient_rollout", "rollout"):
-        one, other = (pellucid.explain(model, images(2), method=method, targets="all") for model in (plain, writing))
-        torch.testing.assert_close(one.attributions, other.attributions, rtol=1e-4, atol=1e-7)
-
-
-def test_a_pool_that_no_score_depends_on_is_left_out() -> None:
-    """As in transformers' SigLIP, whose classifier takes the mean of what its pooling gets."""
-
-    class Idle(TinyViT):
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.norm(self.blocks(self.embed(x)))
-            query = x.mean(dim=1, keepdim=True)
-            (query @ x.transpose(1, 2)).softmax(-1) @ x
-            return self.head(x.mean(dim=1))
-
-    idle, plain = seeded(Idle, 2, 4, 0), seeded(TinyViT, 2, 4, 0)
-    for method in ("attention", "rollout", "gradient_rollout", "legrad"):
-        one, other = (pellucid.explain(model, images(2), method=method, targets="all") for model in (idle, plain))
-        torch.testing.assert_close(one.attributions, other.attributions)
-
-
-def test_what_is_read_is_asked_where_the_score_depends_on_it() -> None:
-    """As in transformers' BEiT, whose model answers with tokens beside what its classifier takes of them."""
-
-    class Inner(nn.Module):
-        def __init__(self, network: TinyViT) -> None:
-            super().__init__()
-            self.network, self.prefix = network, network.prefix
-
-        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            x = self.network.norm(self.network.blocks(self.network.embed(x)))
-            return x.clone(), x[:, self.prefix :].mean(dim=1)
-
-    class Outer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            network = seeded(TinyViT, 2, 4, 1)
-            self.inner, self.head = Inner(network), network.head
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.inner(x)[1])
-
-    model = Outer().eval()
-    found = pellucid.explain(model, images(1), method="rollout").attributions
-    network = model.inner.network
-    with torch.no_grad():
-        x, product = network.embed(images(1)), torch.eye(17)
-        for block in network.blocks:
-            q, k, _ = block.split(block.norm1(x))
-            weights = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(-1)[0].mean(0)
-            x, product = block(x), stepped(weights, product)
-    torch.testing.assert_close(found.flatten(), product[1:, 1:].mean(0), rtol=1e-4, atol=1e-6)
-
-
-# Attention that is computed in other ways, on networks that are the same otherwise.
-
-
-class Heads(nn.Module):
-    """A block's attention, each head by a module of its own."""
-
-    class Head(nn.Module):
-        def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        self.block, self.heads = block, nn.ModuleList(Heads.Head() for _ in range(block.heads))
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        each = [head(q[:, h], k[:, h], v[:, h]) for h, head in enumerate(self.heads)]
-        return torch.stack(each, dim=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        block = self.block
-        x = x + block.proj(self.attend(*block.split(block.norm1(x))).transpose(1, 2).flatten(2))
-        return x + block.mlp(block.norm2(x))
-
-
-class Merged(Heads):
-    """The heads as if they were images: (B · heads, T, T)."""
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        one, other, values = (t.flatten(0, 1) for t in (q, k, v))
-        weights = torch.bmm(one, other.mT).mul(q.shape[-1] ** -0.5).softmax(-1)
-        return torch.bmm(weights, values).view_as(q)
-
-
-class Placed(Heads):
-    """Positions have values of their own, too."""
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)
-        places = torch.zeros(weights.shape[-1], weights.shape[-1], v.shape[-1])
-        return weights @ v + torch.einsum("bhij,ijd->bhid", weights, places)
-
-
-@pytest.mark.parametrize("kind", [Heads, Merged, Placed])
-@pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
-def test_heads_that_are_computed_apart_are_the_heads_of_one(method: str, kind: type[nn.Module]) -> None:
-    plain, apart = seeded(TinyViT), seeded(TinyViT)
-    apart.blocks = nn.Sequential(*map(kind, apart.blocks))
-    one, other = (pellucid.explain(model, images(2), method=method, targets="all") for model in (plain, apart))
-    torch.testing.assert_close(one.attributions, other.attributions, rtol=1e-4, atol=1e-7)
-
-
-def beside(depth: int = 2) -> nn.Module:
-    """timm's blocks with two attentions side by side."""
-    return still(
-        lambda: VisionTransformer(
-            img_size=32,
-            patch_size=8,
-            embed_dim=24,
-            depth=depth,
-            num_heads=2,
-            num_classes=3,
-            block_fn=ParallelThingsBlock,
-        )
-    )
-
-
-def test_attentions_side_by_side_are_one_with_more_heads() -> None:
-    model, image = beside(), images(1)
-    kept: list[Tensor] = []
-    copied = copy.deepcopy(model)
-    for name, module in copied.named_modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False
-        if name.endswith("attn_drop"):
-            module.register_forward_hook(lambda _m, _i, weights: kept.append(weights))
-    score = copied(image)[0, 1]
-    assert len(kept) == 4
-    gradients = torch.autograd.grad(score, kept)
-    relevance = torch.eye(17)
-    for first in (0, 2):
-        both = torch.cat([kept[i][0] * gradients[i][0] for i in (first, first + 1)])
-        relevance = relevance + both.relu().mean(0) @ relevance
-    found = pellucid.explain(model, image, method="gradient_rollout", targets=1).attributions
-    torch.testing.assert_close(found.flatten(), relevance[0, 1:].detach(), rtol=1e-4, atol=1e-7)
-    pellucid.explain(model, image, method="legrad")  # a block holds both
-
-
-def test_branches_are_no_blocks_to_be_left_out() -> None:
-    """Of a network that adds its residuals between the modules, no module passes on what it gets."""
-
-    class Pairs(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.vit = seeded(TinyViT)
-            self.branches = nn.ModuleList(nn.ModuleList([Branch(block), block.mlp]) for block in self.vit.blocks)
-            self.vit.blocks = nn.Sequential()
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.vit.embed(x)
-            for attend, mlp in self.branches:
-                x = x + attend(x)
-                x = x + mlp(x)
-            return self.vit.head(self.vit.norm(x)[:, 0])
-
-    class Branch(nn.Module):
-        def __init__(self, block: nn.Module) -> None:
-            super().__init__()
-            self.block = block
-
-        def forward(self, x: Tensor) -> Tensor:
-            q, k, v = self.block.split(self.block.norm1(x))
-            return self.block.proj(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-    with pytest.raises(NoAttentionError, match=r"alone and passes on its input tokens: use gradient_rollout"):
-        pellucid.explain(Pairs(), images(1), method="legrad")
-    assert not pellucid.explain(Pairs(), images(1), method="gradient_rollout").degenerate.any()
-
-
-# Where the patches are among the tokens.
-
-
-class Behind(TinyViT):
-    """The class token, and registers, behind the patches."""
-
-    def embed(self, x: Tensor) -> Tensor:
-        return torch.roll(super().embed(x), -self.prefix, dims=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.blocks(self.embed(x)))
-        return self.head(x[:, -self.prefix])
-
-
-class ByColumns(TinyViT):
-    """The patches column by column."""
-
-    def embed(self, x: Tensor) -> Tensor:
-        tokens = super().embed(x)
-        rows, columns = x.shape[2] // 8, x.shape[3] // 8
-        patches = tokens[:, self.prefix :].unflatten(1, (rows, columns)).transpose(1, 2).flatten(1, 2)
-        return torch.cat([tokens[:, : self.prefix], patches], dim=1)
-
-
-EVERYWHERE = ["attention", "rollout", "gradient_rollout", "legrad", "gradcam", "hirescam", "scorecam", "fullgrad"]
-
-
-@pytest.mark.parametrize("method", EVERYWHERE)
-@pytest.mark.parametrize("prefix", [1, 3])
-@pytest.mark.parametrize("kind", [Behind, ByColumns])
-def test_patches_are_where_they_are(kind: type[nn.Module], prefix: int, method: str) -> None:
-    """Attention does not ask in which order its tokens come: the maps are the same."""
-    side = (32, 48)
-    plain, other = (seeded(each, 2, 4, prefix, side) for each in (TinyViT, kind))
-    layers = {"layers": ["blocks.0"]} if "cam" in method else {}
-    one, two = (
-        pellucid.explain(model, images(2, side=side), method=method, targets="all", **layers)
-        for model in (plain, other)
-    )
-    torch.testing.assert_close(one.attributions, two.attributions, rtol=1e-4, atol=1e-6)
-
-
 def test_channels_are_no_tokens() -> None:
     """Attention over as many channels as a grid has cells and a few more (EdgeNeXt)."""
     grids = Grids(
@@ -491,3 +211,25 @@ def test_a_few_windows_before_the_last_grid_are_let_be() -> None:
         planned(calls(windows, windows, last, last), GRIDS)
     with pytest.raises(NoAttentionError, match="within windows"):
         planned(calls(last, windows, last, last, last), GRIDS)
+
+
+def test_a_model_without_attention_is_an_error_that_names_the_remedy() -> None:
+    with pytest.raises(NoAttentionError, match=r"^No attention maps captured.*gradcam"):
+        pellucid.explain(seeded(TinyCNN), images(1), method="rollout")
+
+
+def test_attention_within_windows_is_an_error_that_names_the_remedy() -> None:
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224", img_size=56, window_size=7, depths=(1, 1), num_heads=(1, 2)
+    )
+    with pytest.raises(NoAttentionError, match=r"windows.*gradcam"):
+        pellucid.explain(model, images(1, side=56), method="rollout")
+
+
+def test_tokens_that_lie_on_no_grid_are_an_error() -> None:
+    class Pooled(TinyViT):
+        def embed(self, x: Tensor) -> Tensor:
+            return super().embed(x)[:, :13]  # 12 of 16 patches
+
+    with pytest.raises(NoAttentionError, match=r"13 tokens.*lie on no grid"):
+        pellucid.explain(seeded(Pooled), images(1), method="rollout")

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
 from pellucid.errors import GradientError
+from pellucid.models.discovery.profile import profile_of
+from pellucid.models.engine import attention_gradients
+from pellucid.models.session.session import Session
 from tests.networks import Block, TinyViT, images, seeded
 
 OF_GRADIENTS = ["gradient_rollout", "legrad", "attnlrp", "gradcam", "saliency", "guided_backprop", "fullgrad"]
@@ -115,3 +123,29 @@ def test_networks_that_write_into_what_gradients_need_are_refused_in_one_line(me
 def test_and_explained_without_gradients(method: str) -> None:
     one, other = (pellucid.explain(network(kind), images(1), method=method, targets=1) for kind in (Block, Writing))
     torch.testing.assert_close(one.attributions, other.attributions)
+
+
+@pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    [("test_vit", True), ("test_vit", False), ("beit_base_patch16_224", True), ("cait_xxs24_224", True)],
+    ids=["fused", "unfused", "with biases", "class attention"],
+)
+def test_a_few_images_at_a_time_are_as_all_at_once(monkeypatch, method: str, name: str, fused: bool) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        size = {} if name == "test_vit" else {"img_size": 64, "depth": 2}
+        model = timm.create_model(name, num_classes=5, **size).eval()
+    for part in model.modules():
+        if hasattr(part, "fused_attn"):
+            part.fused_attn = fused
+    side = 64 if size else 160
+    batch = images(5, side=side)
+    at_once = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
+    assert not at_once.degenerate.all()
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(batch))
+    numbers = max(math.prod(call.shape) for call in profile.attention_calls)
+    monkeypatch.setattr(attention_gradients, "CHUNK", {"cpu": 2 * numbers})  # parts of 2, 2 and 1
+    parts = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
+    torch.testing.assert_close(parts.attributions, at_once.attributions, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(parts.logits, at_once.logits)

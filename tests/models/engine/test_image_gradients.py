@@ -6,11 +6,11 @@ import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
-from torch import nn
+from torch import Tensor, nn
 
 import pellucid
 from tests.memory import peak
-from tests.networks import TinyCNN, images, seeded
+from tests.networks import TinyCNN, TinyViT, images, seeded
 
 IMAGE_METHODS = ["saliency", "input_x_gradient", "fullgrad", "integrated_gradients", "guided_backprop"]
 
@@ -52,3 +52,27 @@ def test_full_gradients_of_windows_are_each_images_own(build: type[nn.Module]) -
         torch.testing.assert_close(
             whole.checks["completeness_gap"][index], alone.checks["completeness_gap"][0], rtol=1e-4, atol=1e-4
         )
+
+
+def test_full_gradients_of_torchs_own_encoder_whichever_axis_is_the_images() -> None:
+    class Encoder(TinyViT):
+        def __init__(self, first: bool) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(24, 3, 32, batch_first=first, norm_first=True)
+            self.first = first
+            self.blocks = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            for parameter in self.blocks.parameters():
+                nn.init.normal_(parameter, std=0.2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.embed(x)
+            x = self.blocks(x) if self.first else self.blocks(x.transpose(0, 1)).transpose(0, 1)
+            return self.head(self.norm(x)[:, 0])
+
+    one, other = seeded(Encoder, True).eval(), seeded(Encoder, False).eval()
+    other.load_state_dict(one.state_dict())
+    for batch in (images(2), images(17)):  # as many images as tokens, too
+        found = [pellucid.explain(model, batch, method="fullgrad", targets=1) for model in (one, other)]
+        torch.testing.assert_close(found[0].attributions, found[1].attributions, rtol=1e-4, atol=1e-5)
+        gaps = [each.checks["completeness_gap"] for each in found]
+        torch.testing.assert_close(gaps[0], gaps[1], rtol=1e-4, atol=1e-4)

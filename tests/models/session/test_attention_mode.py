@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import math
-
 import pytest
-import timm
 import torch
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models import VisionTransformer as TorchvisionTransformer
 
-import pellucid
-from pellucid.core.inputs import Inputs
-from pellucid.core.runtime import Runtime
-from pellucid.errors import NoAttentionError
-from pellucid.models.discovery.profile import profile_of
-from pellucid.models.engine import attention_gradients
 from pellucid.models.session.attention_calls import WHOLE
 from pellucid.models.session.attention_mode import AttentionMode
-from pellucid.models.session.session import Session
-from tests.networks import TinyCNN, TinyViT, images, seeded
 
 
 def tapped(call) -> tuple[Tensor, list[Tensor]]:
@@ -221,142 +206,6 @@ def test_torchs_own_module_answers_as_it_was_asked(need_weights: bool) -> None:
     torch.testing.assert_close(taken[0].mean(1), module(x, x, x)[1])
     with torch.no_grad():
         assert [t.shape for t in watched(lambda: module(x, x, x, need_weights=need_weights)[0])[1]] == [(3, 2, 5, 5)]
-
-
-SMALL = {"img_size": (64, 48), "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2, "num_classes": 3}
-TOKENS = {
-    "class": lambda: VisionTransformer(**SMALL),
-    "registers": lambda: VisionTransformer(**SMALL, reg_tokens=4),
-    "registers without class": lambda: VisionTransformer(
-        **SMALL, reg_tokens=2, class_token=False, global_pool="avg", fc_norm=False
-    ),
-    "distillation": lambda: VisionTransformerDistilled(**SMALL),
-    "none": lambda: VisionTransformer(**SMALL, class_token=False, global_pool="avg"),
-    "class and the mean of all": lambda: VisionTransformer(**SMALL, global_pool="avgmax"),
-}
-READ = {"class": [0], "registers": [0], "distillation": [0, 1]}
-"""Off which tokens the scores are read; the mean of the patches otherwise."""
-
-
-def sharpened(build) -> nn.Module:
-    """Attention that differs between places, heads and blocks, as it does when trained; heads that are not zero."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build()
-        for name, parameter in model.named_parameters():
-            if "qkv" in name or "head" in name:
-                nn.init.normal_(parameter, std=1.5 / SMALL["embed_dim"] ** 0.5)
-    return model.eval()
-
-
-def unfused(model: nn.Module, image: Tensor, blocks: int) -> tuple[Tensor, list[Tensor]]:
-    """Logits of a copy of the model with so many blocks, and its attention, from what leaves its dropout."""
-    model, kept = copy.deepcopy(model), []
-    model.blocks = model.blocks[:blocks]
-    for block in model.blocks:
-        block.attn.fused_attn = False
-        block.attn.attn_drop.register_forward_hook(lambda _m, _i, weights: kept.append(weights))
-    return model(image)[0], kept
-
-
-def naive(method: str, model: nn.Module, image: Tensor, target: int) -> Tensor:
-    """The row over all tokens, (T, T) before what is read is taken of it."""
-    depth = len(model.blocks)
-    logits, attention = unfused(model, image, depth)
-    if method == "legrad":
-        total = 0
-        for blocks in range(1, depth + 1):
-            logits, attention = unfused(model, image, blocks)
-            total = total + torch.autograd.grad(logits[target], attention[-1])[0][0].clamp(min=0).mean((0, 1))
-        return total
-    product = eye = torch.eye(attention[0].shape[-1])
-    gradients = torch.autograd.grad(logits[target], attention)
-    for weights, gradient in zip(attention, gradients, strict=True):
-        if method == "rollout":
-            step = (weights[0].mean(0) + eye) / 2
-        else:
-            step = eye + (weights * gradient)[0].clamp(min=0).mean(0)
-        product = step @ product
-    return product - eye if method == "gradient_rollout" else product
-
-
-@pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
-@pytest.mark.parametrize("tokens", TOKENS)
-def test_equals_a_replica_on_an_unfused_copy(method: str, tokens: str) -> None:
-    model, batch = sharpened(TOKENS[tokens]), images(2, side=(64, 48))
-    assert any(getattr(module, "fused_attn", False) for module in model.modules())
-    found = pellucid.explain(model, batch, method=method, targets=torch.tensor([[0, 2], [1, 2]])).attributions
-    for image, maps, targets in zip(batch, found, ([0, 2], [1, 2]), strict=True):
-        for target, values in zip(targets, maps, strict=True):
-            expected = naive(method, model, image[None], target).detach()
-            patches = slice(expected.shape[-1] - 12, None)
-            if expected.ndim > 1:
-                expected = expected[READ.get(tokens, patches)].mean(0)
-            torch.testing.assert_close(values, expected[patches].reshape(4, 3), rtol=1e-4, atol=1e-7)
-    assert all(getattr(module, "fused_attn", True) for module in model.modules())
-
-
-def test_rollout_of_torchvisions_vit() -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = TorchvisionTransformer(
-            image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3
-        ).train()
-    batch = images(2)
-    found = pellucid.explain(model, batch, method="rollout", targets="all")
-    assert found.heatmaps.shape == (2, 3, 32, 32)
-    assert found.layers == ()
-    assert not found.degenerate.any()
-    with torch.no_grad():
-        torch.testing.assert_close(found.logits, model.eval()(batch))
-
-
-def test_a_model_without_attention_is_an_error_that_names_the_remedy() -> None:
-    with pytest.raises(NoAttentionError, match=r"^No attention maps captured.*gradcam"):
-        pellucid.explain(seeded(TinyCNN), images(1), method="rollout")
-
-
-def test_attention_within_windows_is_an_error_that_names_the_remedy() -> None:
-    model = timm.create_model(
-        "swin_tiny_patch4_window7_224", img_size=56, window_size=7, depths=(1, 1), num_heads=(1, 2)
-    )
-    with pytest.raises(NoAttentionError, match=r"windows.*gradcam"):
-        pellucid.explain(model, images(1, side=56), method="rollout")
-
-
-def test_tokens_that_lie_on_no_grid_are_an_error() -> None:
-    class Pooled(TinyViT):
-        def embed(self, x: Tensor) -> Tensor:
-            return super().embed(x)[:, :13]  # 12 of 16 patches
-
-    with pytest.raises(NoAttentionError, match=r"13 tokens.*lie on no grid"):
-        pellucid.explain(seeded(Pooled), images(1), method="rollout")
-
-
-@pytest.mark.parametrize("method", ["attention", "rollout", "gradient_rollout", "legrad"])
-@pytest.mark.parametrize(
-    ("name", "fused"),
-    [("test_vit", True), ("test_vit", False), ("beit_base_patch16_224", True), ("cait_xxs24_224", True)],
-    ids=["fused", "unfused", "with biases", "class attention"],
-)
-def test_a_few_images_at_a_time_are_as_all_at_once(monkeypatch, method: str, name: str, fused: bool) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        size = {} if name == "test_vit" else {"img_size": 64, "depth": 2}
-        model = timm.create_model(name, num_classes=5, **size).eval()
-    for part in model.modules():
-        if hasattr(part, "fused_attn"):
-            part.fused_attn = fused
-    side = 64 if size else 160
-    batch = images(5, side=side)
-    at_once = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
-    assert not at_once.degenerate.all()
-    profile = profile_of(Session.of(model, Runtime()), Inputs.of(batch))
-    numbers = max(math.prod(call.shape) for call in profile.attention_calls)
-    monkeypatch.setattr(attention_gradients, "CHUNK", {"cpu": 2 * numbers})  # parts of 2, 2 and 1
-    parts = pellucid.explain(model, batch, method, targets=[0, 1, 2, 3, 4])
-    torch.testing.assert_close(parts.attributions, at_once.attributions, rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(parts.logits, at_once.logits)
 
 
 def test_tokens_that_are_not_in_a_row_are_multiplied_together() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import pellucid
 from pellucid.errors import SourceError
@@ -178,46 +177,3 @@ def test_a_copy_shares_memory_and_nothing_else() -> None:
         model.fc.weight.add_(1)
     assert copied.fc.weight._version == version
     assert torch.equal(copied.fc.weight, model.fc.weight)
-
-
-class Draws(Net):
-    """Draws numbers in one situation only."""
-
-    def __init__(self, when: Callable[[Draws, Tensor], bool]) -> None:
-        super().__init__(*WAYS["itself"])
-        self.when, self.noisy = when, False
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(F.dropout(x, 0.5, training=self.when(self, x)))
-
-
-@pytest.mark.parametrize("situation", ["several images", "switched on", "gradients"])
-def test_a_network_that_draws_in_one_situation_only(situation: str) -> None:
-    whens = {
-        "several images": lambda _, x: len(x) > 1,
-        "switched on": lambda net, _: net.noisy,
-        "gradients": lambda _, x: torch.is_grad_enabled(),
-    }
-    model = Draws(whens[situation])
-    pellucid.explain(model, BATCH[:1], method="saliency", targets=1)
-    model.noisy = True
-    state = torch.get_rng_state()
-    one, other = (pellucid.explain(model, BATCH, method="saliency", targets=1) for _ in range(2))
-    assert torch.equal(one.attributions, other.attributions)
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("own", ["generator", "seed"])
-def test_a_seed_of_the_networks_own_counts(own: str) -> None:
-    class Seeded(Net):
-        def forward(self, x: Tensor) -> Tensor:
-            if own == "generator":
-                return super().forward(x + torch.randn(x.shape, generator=torch.Generator().manual_seed(7)))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(7)
-                return super().forward(x + torch.randn(x.shape))
-
-    model = Seeded(*WAYS["itself"]).eval()
-    with torch.no_grad():
-        expected = model(BATCH)
-    torch.testing.assert_close(pellucid.explain(model, BATCH, targets=1).logits, expected)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+from torch import nn
 
 import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError
 from pellucid.methods.input_x_gradient import InputXGradient
-from pellucid.models.session.session import Session
+from pellucid.models.session.session import Session, unwrapped
 from tests.networks import TinyCNN, images, seeded
 
 
@@ -45,3 +47,43 @@ def test_unknown_layers_have_near_names() -> None:
     session = Session.of(seeded(TinyCNN), Runtime())
     with pytest.raises(LayerError, match="did you mean features"):
         session.modules(["feature"])
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [nn.DataParallel, lambda m: torch.compile(m, backend="eager"), lambda m: nn.DataParallel(torch.compile(m))],
+    ids=["DataParallel", "compile", "both"],
+)
+def test_wrappers_are_unwrapped_and_names_with_their_prefix_are_known(wrap) -> None:
+    model = seeded(TinyCNN)
+    assert unwrapped(wrap(model)) is model
+    prefix = "module." if isinstance(wrap(model), nn.DataParallel) else "_orig_mod."
+    found = pellucid.explain(wrap(model), images(1), layers=[prefix + "features.3"])
+    torch.testing.assert_close(found.heatmaps, pellucid.explain(model, images(1), layers=["features.3"]).heatmaps)
+
+
+def test_an_unknown_layer_names_those_that_look_like_it() -> None:
+    with pytest.raises(LayerError, match=r"'featurs\.3' was asked for.*did you mean.*features\.3"):
+        pellucid.explain(seeded(TinyCNN), images(1), layers=["featurs.3"])
+
+
+def test_a_part_that_was_exchanged_is_looked_at_anew() -> None:
+    def deep() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, 2, 1), nn.ReLU())
+
+    model = nn.Sequential(deep(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    assert pellucid.explain(model, images(1)).layers == ("0.3",)
+    model[0] = deep()[:2]
+    assert pellucid.explain(model, images(1)).layers == ("0.1",)
+    model[0] = deep()
+    assert pellucid.explain(model, images(1)).layers == ("0.3",)
+
+
+def test_a_setting_that_is_changed_is_noticed() -> None:
+    """A timm transformer that is told afterwards to classify by another token."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=3, fc_norm=False)
+    assert pellucid.explain(model, images(1, side=64)).layers == ("blocks.1.norm1",)
+    model.global_pool = "avg"
+    assert pellucid.explain(model, images(1, side=64)).layers == ("norm",)

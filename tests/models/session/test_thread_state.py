@@ -87,17 +87,6 @@ def test_a_mode_of_the_callers_that_is_closed_is_opened_again(fails: bool) -> No
     assert open_modes() == ([], [])
 
 
-def test_a_mode_leaves_itself_and_what_is_open_within_it_and_nothing_else() -> None:
-    outer, inner = Function(), Function()
-    with outer:
-        inner.__enter__()
-        Function().__enter__()
-        inner.__exit__(None, None, None)
-        assert open_modes()[0] == [outer]
-        inner.__exit__(None, None, None)
-        assert open_modes()[0] == [outer]
-
-
 def test_a_generator_that_is_left_open_does_not_end_later() -> None:
     """As a context manager whose end an interrupt has skipped: what it would put back is long past."""
 

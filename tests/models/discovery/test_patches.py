@@ -1,0 +1,112 @@
+"""Where a network puts its patches among its tokens is found, and the maps are put there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.models.discovery.patches import located
+from pellucid.models.discovery.profile import profile_of
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from tests.networks import TinyViT, images, seeded
+
+
+@pytest.mark.parametrize("prefix", [0, 1, 2, 5])
+@pytest.mark.parametrize("side", [32, (32, 16), (16, 48)])
+def test_tokens_are_put_where_their_patches_are(prefix: int, side: int | tuple[int, int]) -> None:
+    """A bright patch in a black picture is where the embedding's map is brightest."""
+    model = seeded(TinyViT, 2, 4, prefix, side).eval()
+    model.blocks = nn.Sequential(nn.Identity())
+    with torch.no_grad():
+        model.patch.weight.fill_(1)
+        model.position.zero_()
+    size = (side, side) if isinstance(side, int) else side
+    batch = torch.zeros(1, 3, *size)
+    batch[:, :, -8:, 8:16] = 1
+    embedded = Pass.of(Session.of(model, Runtime()), batch, ["blocks.0"]).activations()
+    assert embedded.shape == (1, 1, 24, size[0] // 8, size[1] // 8)
+    peak = int(embedded[0, 0].sum(0).argmax())
+    assert divmod(peak, size[1] // 8) == (size[0] // 8 - 1, 1)
+
+
+class Behind(TinyViT):
+    """The class token, and registers, behind the patches."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        return torch.roll(super().embed(x), -self.prefix, dims=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.blocks(self.embed(x)))
+        return self.head(x[:, -self.prefix])
+
+
+class ByColumns(TinyViT):
+    """The patches column by column."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = super().embed(x)
+        rows, columns = x.shape[2] // 8, x.shape[3] // 8
+        patches = tokens[:, self.prefix :].unflatten(1, (rows, columns)).transpose(1, 2).flatten(1, 2)
+        return torch.cat([tokens[:, : self.prefix], patches], dim=1)
+
+
+EVERYWHERE = ["attention", "rollout", "gradient_rollout", "legrad", "gradcam", "hirescam", "scorecam", "fullgrad"]
+
+
+@pytest.mark.parametrize("method", EVERYWHERE)
+@pytest.mark.parametrize("prefix", [1, 3])
+@pytest.mark.parametrize("kind", [Behind, ByColumns])
+def test_patches_are_where_they_are(kind: type[nn.Module], prefix: int, method: str) -> None:
+    """Attention does not ask in which order its tokens come: the maps are the same."""
+    side = (32, 48)
+    plain, other = (seeded(each, 2, 4, prefix, side) for each in (TinyViT, kind))
+    layers = {"layers": ["blocks.0"]} if "cam" in method else {}
+    one, two = (
+        pellucid.explain(model, images(2, side=side), method=method, targets="all", **layers)
+        for model in (plain, other)
+    )
+    torch.testing.assert_close(one.attributions, two.attributions, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "before", "by_columns"),
+    [(TinyViT, 1, None, False), (TinyViT, 0, None, False), (Behind, 3, 0, False), (ByColumns, 2, None, True)],
+)
+def test_where_the_patches_stand_is_found(
+    kind: type[nn.Module], prefix: int, before: int | None, by_columns: bool
+) -> None:
+    session, inputs = Session.of(seeded(kind, 2, 4, prefix, (32, 48)), Runtime()), Inputs.of(images(1, side=(32, 48)))
+    profile = profile_of(session, inputs)
+    plain = replace(profile, grids=replace(profile.grids, before=None, by_columns=False))
+    found = located(plain, session, inputs)
+    assert (found.before, found.by_columns) == (before, by_columns)
+    assert found == replace(plain.grids, before=before, by_columns=by_columns)
+
+
+def test_a_network_that_takes_one_image_only_keeps_the_common_layout() -> None:
+    class Single(Behind):
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 1:
+                raise ValueError("one image")
+            return super().forward(x)
+
+    session, inputs = Session.of(seeded(Single, 2, 4, 3), Runtime()), Inputs.of(images(1))
+    assert profile_of(session, inputs).grids.before is None
+
+
+def test_no_hook_stays_and_the_pass_ends_at_the_first_tokens() -> None:
+    ran: list[int] = []
+    model = seeded(TinyViT)
+    session, inputs = Session.of(model, Runtime()), Inputs.of(images(1))
+    profile = profile_of(session, inputs)
+    session.network.head.register_forward_hook(lambda *_: ran.append(1))
+    located(profile, session, inputs)
+    assert ran == []
+    assert sum(len(module._forward_hooks) for module in session.network.modules()) == 1
