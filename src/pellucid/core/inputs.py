@@ -56,13 +56,13 @@ class Inputs:
 
     def __getitem__(self, chosen: slice) -> Inputs:
         """Some images of the batch; every tensor that is not shared is cut alike."""
-        return self._each(lambda tensor: tensor[chosen])
+        return self.map_each(lambda tensor: tensor[chosen])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same inputs with each tensor changed."""
         return replace(self, tensors={name: change(tensor) for name, tensor in self.tensors.items()})
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+    def map_each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
         """The same inputs with each tensor changed that has an entry for each image."""
         found = {name: one if name in self.shared else change(one) for name, one in self.tensors.items()}
         return replace(self, tensors=found)
@@ -75,7 +75,7 @@ class Inputs:
 
     def repeated(self, count: int) -> Inputs:
         """One image, ``count`` times. Nothing is copied: do not write into it."""
-        return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+        return self.map_each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
 
     def cloned(self) -> Inputs:
         """A copy that a network may write into."""
