@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -49,6 +50,8 @@ INPUT_PANEL = "Inputs"
 RUNTIME_PANEL = "Computation"
 _MAX_ROWS = 20
 """The most rows of the table."""
+_MAX_CLASSES = 5
+"""The most explained classes of an image in the table."""
 _MAX_PATH = 30
 """The most characters of a path in the table."""
 
@@ -88,11 +91,12 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         ),
     ] = None,
     target: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Class to explain: predicted, all, or a class's index or name.", rich_help_panel=METHOD_PANEL
+            help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
+            rich_help_panel=METHOD_PANEL,
         ),
-    ] = "predicted",
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +142,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     colormap: Annotated[
         str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
     ] = Style.colormap,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            help="Draw evidence against the class, too: red for, blue against. Not of every method.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = Style.signed,
     precision: Annotated[
         str | None,
         typer.Option(help="Precision: {precisions} (default: the model's own).", rich_help_panel=RUNTIME_PANEL),
@@ -182,7 +194,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
 ) -> None:
     """Explain which pixels a model's prediction is based on, for each image.
 
-    By default, each image gets an overlay with a colour bar at the image's own size (STEM_overlay.png), a heatmap
+    By default, each image gets an overlay with colour bar and caption (STEM_overlay.png), a heatmap
     (STEM_heatmap.png) and the prediction and settings (STEM_metadata.json). The output folder mirrors the folders of
     the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
@@ -198,12 +210,12 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             weights=weights,
             methods=method or ["gradcam"],
             options=option or [],
-            target=target,
+            targets=target or ["predicted"],
             layers=layer,
             fuse=fuse,
             classes=classes,
             formats=[name.strip() for name in export.split(",")],
-            style=Style(alpha, colormap),
+            style=Style(alpha, colormap, signed),
             precision=precision,
             fast=fast,
             device=device,
@@ -293,6 +305,9 @@ def _facts(outcome: Outcome) -> dict[str, object]:
         "predicted_class": outcome.predicted,
         "predicted_name": outcome.name,
         "confidence": finite(outcome.confidence),
+        "explained": [
+            {"class": one.index, "name": one.name, "probability": finite(one.probability)} for one in outcome.explained
+        ],
         "layers": {method: list(layers) for method, layers in outcome.layers.items()},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
@@ -306,11 +321,11 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
     from rich.table import Column, Table
 
     done = [outcome for outcome in outcomes if outcome.error is None]
-    table = Table(Column("image", overflow="fold"), "predicted", "probability", "explained by")
+    headings = ("image", "predicted", "p", "explained", "p", "by")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for outcome in done[:_MAX_ROWS]:
-        name = outcome.name if outcome.name == str(outcome.predicted) else f"{outcome.name} ({outcome.predicted})"
-        path, shown = (escape(printable(text)) for text in (_tail(outcome.path), name))
-        table.add_row(path, shown, f"{outcome.confidence:.3f}", _layers_of(outcome))
+        for row in _rows(outcome):
+            table.add_row(*map(escape, row))
     console = Console(emoji=False)
     if done:
         console.print(table)
@@ -328,5 +343,26 @@ def _tail(path: Path) -> str:
     return text if len(text) <= _MAX_PATH else f"…{text[-_MAX_PATH:]}"
 
 
+def _rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    """A row for each explained class, of which the first also names the image and the prediction."""
+    first = (printable(_tail(outcome.path)), *_class(outcome.name, outcome.predicted, outcome.confidence))
+    last = _layers_of(outcome)
+    for one in outcome.explained[:_MAX_CLASSES]:
+        yield (*first, *_class(one.name, one.index, one.probability), last)
+        first, last = ("", "", ""), ""
+    if len(outcome.explained) > _MAX_CLASSES:
+        yield ("", "", "", f"… and {len(outcome.explained) - _MAX_CLASSES} more", "", "")
+
+
+def _class(name: str, index: int, probability: float) -> tuple[str, str]:
+    """A class and its probability."""
+    from pellucid.core.caption import class_text
+
+    return printable(class_text(name, index)), f"{probability:.3f}"
+
+
 def _layers_of(outcome: Outcome) -> str:
-    return "\n".join(f"{method} at {', '.join(names)}" if names else method for method, names in outcome.layers.items())
+    """The methods with their layers, one a line."""
+    from pellucid.core.caption import explained_by
+
+    return "\n".join(printable(explained_by(method, names)) for method, names in outcome.layers.items())

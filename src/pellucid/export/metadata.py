@@ -61,6 +61,7 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "layers": list(one.layers),
         "target_class": target if target >= 0 else None,
         "target_name": one.label(0),
+        "target_probability": finite(one.probabilities[0, target]) if target >= 0 else None,
         "prediction": _prediction(case),
         "degenerate": one.why_degenerate[0][0],
         "peak": _peak(case),

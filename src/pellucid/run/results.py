@@ -31,6 +31,15 @@ class ReadImage:
 
 
 @dataclass(frozen=True)
+class ClassProbability:
+    """A class with its probability; ``name`` is the class's index where names are not known."""
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The outcome for one file. It holds no maps, as a long run keeps all outcomes."""
 
@@ -39,6 +48,8 @@ class Outcome:
     name: str = ""
     """The name of the predicted class; its index where names are not known."""
     confidence: float = math.nan
+    explained: tuple[ClassProbability, ...] = ()
+    """The classes that the maps explain."""
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The layers that each method used."""
     files: tuple[Path, ...] = ()
@@ -75,7 +86,9 @@ class Results:
         for explanation in explanations:
             name = "_".join([read.file.stem.name, *([explanation.method] if len(explanations) > 1 else [])])
             one = explanation.one(index)
-            case = Case(name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity)
+            case = Case(
+                name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed
+            )
             own, why = exported(case, self.formats)
             files |= own | metadata(case, str(read.file.path), own)
             refused += why
@@ -84,18 +97,24 @@ class Results:
             write(folder, files, self.overwrite)
         except PellucidError as error:
             return Outcome(path, error=error)
-        probabilities = explanations[0].probabilities[index]
-        predicted = int(probabilities.argmax())
+        first = explanations[0]
+        predicted = _class(first, index, int(first.probabilities[index].argmax()))
         return Outcome(
             path,
-            predicted,
-            explanations[0].class_name(predicted),
-            float(probabilities[predicted]),
+            predicted.index,
+            predicted.name,
+            predicted.probability,
+            tuple(_class(first, index, target) for target in first.targets[index].tolist()),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
             (*_warnings(explanations, index), *_burned_in(read.image)),
             tuple(map(str, refused)),
         )
+
+
+def _class(explanation: Explanation, image: int, index: int) -> ClassProbability:
+    probability = float(explanation.probabilities[image, index])
+    return ClassProbability(index, explanation.class_name(index), probability)
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
@@ -122,7 +141,7 @@ def _burned_in(image: Image) -> Iterator[str]:
 
 _REMEDIES = {
     "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
-    "--method hirescam --export npz keeps the negative evidence",
+    "--method hirescam --signed shows the evidence against it",
     "constant": "the layer gives every position the same value; try another --layer, and check the weights",
     "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }
