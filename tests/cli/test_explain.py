@@ -318,7 +318,9 @@ def test_signed_maps(explain: Explain, model: Model, tmp_path: Path) -> None:
     run = partial(explain, image, "--method", "hirescam", "--alpha", "1", "--overwrite", spec=model("negative"))
     plain, signed = [], []
     for options, pixels in (([], plain), (["--signed"], signed)):
-        assert run(*options).exit_code == 0
+        result = run(*options)
+        assert result.exit_code == 0
+        assert ("is empty" in result.stderr) == (not options)
         with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(image) as original:
             top = (120 - original.height) // 2 if options else 0  # beside a colour bar that is taller
             box = (0, top, original.width, top + original.height)

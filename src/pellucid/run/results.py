@@ -13,6 +13,7 @@ from torch import nn
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.provenance import digest
+from pellucid.core.shown import why_empty
 from pellucid.core.style import Style
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export import Case, exported
@@ -107,7 +108,7 @@ class Results:
             tuple(_class(first, index, target) for target in first.targets[index].tolist()),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
-            (*_warnings(explanations, index), *_burned_in(read.image)),
+            (*_warnings(explanations, index, style.signed), *_burned_in(read.image)),
             tuple(map(str, refused)),
         )
 
@@ -124,9 +125,9 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     return stated | {"weights_sha256": digest(model)}
 
 
-def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
+def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> Iterator[str]:
     for explanation in explanations:
-        for column, reason in enumerate(explanation.why_degenerate[image]):
+        for column, reason in enumerate(why_empty(explanation, signed)[image]):
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
