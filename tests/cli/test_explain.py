@@ -161,11 +161,11 @@ def test_images_are_of_the_original_size(explain: Explain, tmp_path: Path) -> No
         assert (heat.size, heat.mode) == ((200, 150), "L")
         assert heat.getextrema()[1] >= 250
     with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(image) as original:
-        assert drawn.height == 150
+        assert drawn.height > 150  # the caption
         assert drawn.width > 200  # the colour bar
         left = np.asarray(drawn.crop((0, 0, 200, 150)))
         assert np.array_equal(left, np.asarray(original))
-        bar = np.asarray(drawn)[:, 200:].astype(int)
+        bar = np.asarray(drawn)[:150, 200:].astype(int)
         warm, cold = bar[..., 0] - bar[..., 2] > 100, bar[..., 2] - bar[..., 0] > 100
         assert np.argwhere(warm)[:, 0].mean() < np.argwhere(cold)[:, 0].mean()
 
@@ -279,6 +279,79 @@ def test_targets(explain: Explain, tmp_path: Path, target: str, stems: list[str]
     assert classes == {"all": {0, 1, 2, 3}, "2": {2}, "No Finding": {3}, "predicted": predicted}[target]
 
 
+@pytest.mark.parametrize("targets", [["nodule", "0"], ["predicted", "nodule", "effusion"]])
+def test_several_targets(explain: Explain, tmp_path: Path, targets: list[str]) -> None:
+    """A file set for each, in the same manner as for all, and each as for the target alone."""
+    for name in "ab":
+        save(tmp_path / "in" / f"{name}.png", seed=ord(name))
+    together = [option for one in targets for option in ("--target", one)]
+    assert explain(tmp_path / "in", *together).exit_code == 0
+    alone = {name: [] for name in "ab"}
+    for one in targets:
+        assert explain(tmp_path / "in", "--target", one, output=tmp_path / one).exit_code == 0
+        for name, found in alone.items():
+            found += maps(tmp_path / one, name)
+    for name, expected in alone.items():
+        assert maps(tmp_path / "out", f"{name}_*") == sorted(expected)
+
+
+def maps(folder: Path, stem: str) -> list[tuple[int, str, bytes]]:
+    """The class, its name and the heatmap of each map of an image, sorted."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(f"{stem}_metadata.json")]
+    return sorted((one["target_class"], one["target_name"], (folder / one["heatmap"]).read_bytes()) for one in found)
+
+
+def test_the_same_target_twice_is_one(explain: Explain, tmp_path: Path) -> None:
+    assert explain(save(tmp_path / "a.png"), "--target", "nodule", "--target", "nodule").exit_code == 0
+    assert written(tmp_path / "out") == three("a")
+
+
+def test_all_and_another_target_are_refused(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "--target", "all", "--target", "2")
+    assert result.exit_code == 2
+    one_line(result, "--target all and --target 2 were given", "give --target all alone")
+
+
+def test_signed_maps(explain: Explain, model: Model, tmp_path: Path) -> None:
+    """A class that everything speaks against is empty without the sign, and blue with it."""
+    image = save(tmp_path / "a.png")
+    run = partial(explain, image, "--method", "hirescam", "--alpha", "1", "--overwrite", spec=model("negative"))
+    plain, signed = [], []
+    for options, pixels in (([], plain), (["--signed"], signed)):
+        result = run(*options)
+        assert result.exit_code == 0
+        assert ("is empty" in result.stderr) == (not options)
+        with Pillow.open(tmp_path / "out" / "a_overlay.png") as drawn, Pillow.open(image) as original:
+            top = (120 - original.height) // 2 if options else 0  # beside a colour bar that is taller
+            box = (0, top, original.width, top + original.height)
+            pixels += [np.asarray(drawn.crop(box)).astype(int), np.asarray(original).astype(int)]
+    assert np.array_equal(*plain)
+    drawn, original = signed
+    assert (drawn[..., 2] >= original[..., 2]).all()
+    assert (drawn[..., 0] <= original[..., 0]).all()
+    assert drawn[..., 2].max() == 255
+
+
+@pytest.mark.parametrize("name", ["gradcam", "eigencam", "smoothgrad"])
+def test_methods_without_a_sign_are_not_drawn_signed(explain: Explain, tmp_path: Path, name: str) -> None:
+    image = save(tmp_path / "a.png")
+    result = explain(image, "--method", name, "--signed")
+    assert result.exit_code == 2
+    one_line(result, f"those of {name} show no evidence against a class", "hirescam", "occlusion")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrapper_is_drawn_signed_where_what_it_wraps_is(explain: Explain, tmp_path: Path) -> None:
+    options = ("--method", "smoothgrad", "--set", "method=input_x_gradient", "--set", "samples=2", "--signed")
+    assert explain(save(tmp_path / "a.png"), *options).exit_code == 0
+
+
+def test_a_colour_map_for_signed_maps_is_refused(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "--method", "hirescam", "--signed", "--colormap", "magma")
+    assert result.exit_code == 2
+    one_line(result, "'magma'", "red and blue")
+
+
 def test_classes_of_like_names_do_not_replace_each_other(explain: Explain, model: Model, tmp_path: Path) -> None:
     assert explain(save(tmp_path / "a.png"), "--target", "all", spec=model("alike")).exit_code == 0
     stems = ["a_0-left-right", "a_1-left-right", "a_2-LEFT-right", "a_other"]
@@ -330,7 +403,7 @@ def test_classes_from_a_file(explain: Explain, model: Model, tmp_path: Path) -> 
 def test_classes_that_do_not_fit(explain: Explain, tmp_path: Path) -> None:
     image, names = save(tmp_path / "a.png"), tmp_path / "names.txt"
     for content, part in {
-        b"w\nx\n": "2 names were given; the model has 4",
+        b"w\nx\n": "the model has 4 classes: give one for each",
         b"[1, 2": "not a JSON list",
         b"\xff": "not a text file",
     }.items():
@@ -358,12 +431,15 @@ def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
         "predicted_class",
         "predicted_name",
         "confidence",
+        "explained",
         "layers",
         "files",
         "warnings",
         "refused",
     }
     assert one["layers"] == {"gradcam": ["features.3"]}
+    predicted = {"class": one["predicted_class"], "name": one["predicted_name"], "probability": one["confidence"]}
+    assert one["explained"] == [predicted]
     assert all(Path(path).is_file() for path in one["files"])
     assert set(other) == {"image", "error"}  # in the images' own order
     assert last["image"].endswith("ü.png")
@@ -389,9 +465,38 @@ def test_quiet_prints_nothing(explain: Explain, tmp_path: Path) -> None:
 def test_the_table_shows_the_prediction(explain: Explain, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"))
     predicted = facts(tmp_path / "out", "a")["prediction"]
-    assert f"{predicted['predicted_name']} ({predicted['predicted_class']})" in result.stdout
-    assert f"{predicted['confidence']:.3f}" in result.stdout
-    assert "gradcam at features" in result.stdout
+    shown = [f"{predicted['predicted_name']} ({predicted['predicted_class']})", f"{predicted['confidence']:.3f}"]
+    assert rows(result) == [["a.png", *shown, *shown, "gradcam at features.3"]]
+
+
+def rows(result: Result) -> list[list[str]]:
+    """The cells of the table, without its head, and without the folder of the images."""
+    lines = [line.strip().strip("│|").replace("|", "│") for line in result.stdout.splitlines()]
+    cells = [[cell.strip() for cell in line.split("│")] for line in lines if line.count("│") == 5]
+    return [[cells_of[0].rpartition("/")[2], *cells_of[1:]] for cells_of in cells if cells_of[0] != "image"]
+
+
+def test_the_table_shows_each_explained_class_beside_the_prediction(explain: Explain, tmp_path: Path) -> None:
+    result = explain(save(tmp_path / "a.png"), "--target", "all")
+    first, *others = rows(result)
+    found = {
+        one["target_class"]: one
+        for one in (json.loads(path.read_text()) for path in (tmp_path / "out").glob("a_*_metadata.json"))
+    }
+    predicted = found[0]["prediction"]
+    name = f"{predicted['predicted_name']} ({predicted['predicted_class']})"
+    assert first[:3] == ["a.png", name, f"{predicted['confidence']:.3f}"]
+    assert [row[3:5] for row in (first, *others)] == [
+        [f"{one['target_name']} ({index})", f"{one['target_probability']:.3f}"] for index, one in sorted(found.items())
+    ]
+    assert [row[:3] for row in others] == [["", "", ""]] * 3
+
+
+def test_a_long_list_of_classes_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.cli.explain._MAX_CLASSES", 3)
+    result = explain(save(tmp_path / "a.png"), "--target", "all")
+    assert len(rows(result)) == 4
+    assert "… and 1 more" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 from collections.abc import Callable, Iterator
 
@@ -83,6 +84,26 @@ def test_maps_have_the_inputs_size_and_show_something(name: str, kind: type[nn.M
     torch.testing.assert_close(found.heatmaps.flatten(2).amax(-1), torch.ones(count, 1))
     with torch.no_grad():
         torch.testing.assert_close(found.logits, model.eval()(batch))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_states_whether_its_maps_speak_against_a_class(name: str) -> None:
+    """Measured: class-specific maps with negative values. What does not depend on the class is not against one."""
+    method = few(name)
+    layers = {TinyCNN: ["features.2"], TinyViT: ["blocks.1.norm1"]} if method.uses_layers else {}
+    lowest = min(
+        float(explained(seeded(kind), name, images(2), targets="all", layers=layers.get(kind)).attributions.min())
+        for kind in kinds(name)
+    )
+    assert method.signed == (method.class_specific and lowest < 0)
+
+
+@pytest.mark.parametrize("inner", ["hirescam", "gradcam"])
+@pytest.mark.parametrize("name", [name for name in METHODS if "method" in catalogue.options(catalogue.find(name))])
+def test_a_wrapper_states_the_sign_of_what_it_wraps(name: str, inner: str) -> None:
+    method = dataclasses.replace(few(name), method=few(inner))
+    found = pellucid.explain(seeded(TinyCNN), images(2), method, "all", layers=["features.2"])
+    assert method.signed == bool(found.attributions.min() < 0) == found.provenance["signed"]
 
 
 @every_rank

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import pellucid
 from pellucid.core import display
+from pellucid.core.caption import caption
 from pellucid.core.explanation import Explanation
 from pellucid.render.colour import colourise
 from tests.networks import TinyCNN, images, seeded
@@ -83,17 +84,31 @@ def test_the_text_names_predictions_and_explained_classes() -> None:
     for index in range(2):
         best = int(found.logits[index].argmax())
         share = float(found.probabilities[index, best])
-        assert f"image {index}: predicted {found.class_name(best)}, p = {share:.3g}" in text
+        assert f"image {index}: predicted {found.class_name(best)} ({best}), p = {share:.3f}" in text
+        for column in range(4):
+            assert f"explains {caption(found, index, column, found.why_degenerate[index][column])}" in text
     for name in ("well", "mass", "nodule", "scar"):
         assert text.count(f"explains {name}") == 2
 
 
 def test_the_embedded_images_are_the_coloured_maps() -> None:
     found = explained(2, "all")
-    drawn = page(found).drawn
-    assert len(drawn) == 8
-    for one, heat in zip(drawn, found.heatmaps.flatten(0, 1), strict=True):
+    parsed = page(found)
+    shown = found.heatmaps[~found.degenerate]
+    assert 0 < len(shown) < 8
+    for one, heat in zip(parsed.drawn, shown, strict=True):
         np.testing.assert_array_equal(one, colourise(heat))
+
+
+def test_an_empty_map_is_an_empty_box_of_its_size() -> None:
+    found = explained()
+    empty = dataclasses.replace(with_heatmaps(found, torch.zeros(1, 1, 20, 40)), why_degenerate=(("constant",),))
+    parsed = page(empty)
+    assert not parsed.drawn
+    assert f"explains {caption(empty, reason='constant')}" in parsed.text
+    (box,) = [str(attributes["style"]) for _, attributes in parsed.tags if "dashed" in str(attributes.get("style"))]
+    assert "width:256px;height:128px" in box
+    assert "background" not in box
 
 
 def test_nothing_is_loaded_and_nothing_runs() -> None:
@@ -136,7 +151,7 @@ def test_eight_images_at_most(count: int, shown: int, note: str) -> None:
 def test_four_maps_an_image_at_most(columns: int, note: str) -> None:
     targets = torch.arange(columns).remainder(4).expand(2, columns)
     parsed = page(explained(2, targets))
-    assert len(parsed.drawn) == 8
+    assert parsed.text.count("explains") == 8
     assert parsed.text.count(note or "explains") == (2 if note else 8)
     assert ("more" in parsed.text) == bool(note)
 
@@ -147,7 +162,7 @@ def test_a_volume_is_shown_by_the_slice_of_its_peak() -> None:
     heat[0, 0, 11, 3, 4] = 1
     heat[0, 0, 2] = 0.5  # more in sum
     parsed = page(with_heatmaps(found, heat))
-    assert "explains 1, slice 11 of 16" in parsed.text
+    assert parsed.text.endswith(f"explains {caption(found)}slice 11 of 16")
     np.testing.assert_array_equal(parsed.drawn[0], colourise(heat[0, 0, 11]))
     assert "slice" not in page(explained()).text
 

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
+from torch import Tensor
 
+from pellucid.core.caption import caption
+from pellucid.core.explanation import Explanation
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
+from pellucid.core.shown import why_empty
 from pellucid.errors import OptionError, ShapeError
-from pellucid.render import blend, overlay
+from pellucid.render import blend, overlay, with_caption, with_colour_bar
 
 
-def explained(batch: int = 1, maps: int = 1, size: tuple[int, ...] = (6, 8)) -> Any:
+def explained(batch: int = 1, maps: int = 1, size: tuple[int, ...] = (6, 8)) -> Explanation:
     generator = torch.Generator().manual_seed(0)
-    return SimpleNamespace(heatmaps=torch.rand(batch, maps, *size, generator=generator))
+    return of(torch.rand(batch, maps, *size, generator=generator))
+
+
+def of(heatmaps: Tensor, attributions: Tensor | None = None, **more: Any) -> Explanation:
+    """An explanation of these maps, none of them empty if nothing else is given."""
+    count, maps = heatmaps.shape[:2]
+    facts: dict[str, Any] = {
+        "logits": torch.zeros(count, 4),
+        "targets": torch.arange(maps).expand(count, maps),
+        "degenerate": torch.zeros(count, maps, dtype=torch.bool),
+        "why_degenerate": ((None,) * maps,) * count,
+        "method": "hirescam",
+        "layers": ("layer4",),
+    }
+    return Explanation(heatmaps, heatmaps if attributions is None else attributions, **facts | more)
 
 
 def same(a: Pillow.Image, b: Pillow.Image, slack: int = 0) -> bool:
@@ -28,7 +46,7 @@ def same(a: Pillow.Image, b: Pillow.Image, slack: int = 0) -> bool:
 def test_red_is_evidence_and_blue_is_its_absence() -> None:
     heat = torch.zeros(1, 1, 4, 4)
     heat[..., 1, 2] = 1
-    drawn = np.asarray(overlay(SimpleNamespace(heatmaps=heat), torch.zeros(1, 1, 4, 4))[0]).astype(int)
+    drawn = np.asarray(overlay(of(heat), torch.zeros(1, 1, 4, 4))[0]).astype(int)
     assert drawn[1, 2, 0] > 50 > drawn[1, 2, 2]
     assert drawn[0, 0, 2] > 50 > drawn[0, 0, 0]
 
@@ -99,7 +117,7 @@ def test_the_map_is_drawn_on_the_original() -> None:
     prepared = Image(torch.zeros(1, 20, 20), torch.zeros(3, 20, 20), geometry, source=source)
     heat = torch.zeros(1, 1, 20, 20)
     heat[..., 5:10, 10:15] = 1
-    (drawn,) = overlay(SimpleNamespace(heatmaps=heat), prepared, alpha=1)
+    (drawn,) = overlay(of(heat), prepared, alpha=1)
     assert drawn.size == (60, 40)
     red = np.argwhere(np.asarray(drawn)[..., 0].astype(int) > 120)
     assert np.abs(red.min(0) - [10, 30]).max() <= 1
@@ -142,3 +160,97 @@ def test_options_are_checked() -> None:
         overlay(explained(), torch.zeros(1, 6, 8), alpha=2)
     with pytest.raises(OptionError, match="colour map"):
         overlay(explained(), torch.zeros(1, 6, 8), colormap="nonsense")
+
+
+# Signed maps, empty maps, and what stands beside an overlay.
+
+VALUES = torch.tensor([[4.0, -2, 0, -8], [2, 0, -4, 8]])[None, None]
+"""Attributions (1, 1, 2, 4); the largest magnitude is 8."""
+GREY = torch.full((1, 2, 4), 100 / 255)
+
+
+def naive_tint(level: float, value: float, alpha: float) -> list[int]:
+    """One grey pixel under signed evidence: red for the class, blue against it, as opaque as it is strong."""
+    opacity = alpha * abs(value)
+    colour = (255, 0, 0) if value > 0 else (0, 0, 255)
+    return [round(opacity * channel + (1 - opacity) * level) for channel in colour]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_red_speaks_for_the_class_and_blue_against_it(alpha: float) -> None:
+    (drawn,) = overlay(of(VALUES.relu() / 8, VALUES), GREY, alpha=alpha, signed=True)
+    expected = [[naive_tint(100, value / 8, alpha) for value in row] for row in VALUES[0, 0].tolist()]
+    assert np.abs(np.asarray(drawn).astype(int) - expected).max() <= 1
+    if alpha == 1:
+        assert np.asarray(drawn)[1, 3].tolist() == [255, 0, 0]
+        assert np.asarray(drawn)[0, 3].tolist() == [0, 0, 255]
+        assert np.asarray(drawn)[1, 1].tolist() == [100, 100, 100]  # no evidence, no colour
+
+
+def test_each_signed_map_has_a_scale_of_its_own() -> None:
+    values = torch.cat([VALUES, VALUES / 1000], dim=1)
+    one, other = overlay(of(values.relu(), values), GREY, signed=True)
+    assert same(one, other)
+
+
+def test_a_coarse_signed_map_is_drawn_at_its_place_on_the_original() -> None:
+    original = torch.ones(1, 40, 60)
+    source = Image(original, original, Geometry.identity((40, 60)))
+    prepared = Image(
+        torch.zeros(1, 20, 20),
+        torch.zeros(1, 20, 20),
+        source.geometry.resize((20, 30)).crop((0, 5), (20, 20)),
+        source=source,
+    )
+    values = torch.tensor([[-1.0, 0], [0, 1]])[None, None]
+    (drawn,) = overlay(of(torch.zeros(1, 1, 20, 20), values), prepared, alpha=1, signed=True)
+    levels = np.asarray(drawn)
+    assert levels[:5, :9].min() == 255  # cropped away before the network
+    assert levels[5, 15].tolist() == [0, 0, 255]
+    assert levels[35, 45].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("reason", ["constant", "not finite"])
+def test_an_empty_map_leaves_the_image_as_it_is(reason: str, signed: bool) -> None:
+    values = torch.full((1, 1, 2, 4), float("nan") if reason == "not finite" else 3.0)
+    empty = of(torch.zeros(1, 1, 2, 4), values, degenerate=torch.ones(1, 1) > 0, why_degenerate=((reason,),))
+    (drawn,) = overlay(empty, GREY, signed=signed)
+    assert (np.asarray(drawn) == 100).all()
+    (annotated,) = overlay(empty, GREY, signed=signed, annotated=True)
+    assert (np.asarray(annotated)[:2, :4] == 100).all()
+    assert (np.asarray(annotated)[:2, 4:] == 255).all()  # no colour bar
+    assert same(annotated, with_caption(drawn, caption(empty, reason=reason)))
+
+
+def test_evidence_against_a_class_is_nothing_only_without_the_sign() -> None:
+    values = -VALUES.abs()
+    reason = "all evidence negative"
+    against = of(torch.zeros(1, 1, 2, 4), values, degenerate=torch.ones(1, 1) > 0, why_degenerate=((reason,),))
+    assert (np.asarray(overlay(against, GREY)[0]) == 100).all()
+    (drawn,) = overlay(against, GREY, alpha=1, signed=True)
+    assert np.asarray(drawn)[0, 3].tolist() == [0, 0, 255]
+    assert why_empty(against, False) == ((reason,),)
+    assert why_empty(against, True) == ((None,),)
+    flat = dataclasses.replace(against, attributions=torch.full_like(values, -3))
+    assert why_empty(flat, True) == (("constant",),)
+
+
+def test_annotations_stand_beside_the_overlay() -> None:
+    explanation, images = explained(2, 3), torch.rand(2, 3, 6, 8)
+    plain = overlay(explanation, images)
+    for index, one in enumerate(overlay(explanation, images, annotated=True)):
+        number, column = divmod(index, 3)
+        expected = with_caption(with_colour_bar(plain[index]), caption(explanation, number, column))
+        assert one.tobytes() == expected.tobytes()
+        top = (120 - 6) // 2  # in the middle of the shortest colour bar
+        assert np.array_equal(np.asarray(one)[top : top + 6, :8], np.asarray(plain[index]))
+
+
+def test_signed_maps_are_refused_where_there_is_no_sign() -> None:
+    without = of(VALUES.relu(), provenance={"signed": False}, method="gradcam")
+    with pytest.raises(OptionError, match=r"those of gradcam show no evidence against a class: take attnlrp, .*rise$"):
+        overlay(without, GREY, signed=True)
+    fused = of(VALUES.relu(), layers=("layer3", "layer4"))
+    with pytest.raises(OptionError, match=r"layers layer3, layer4 are combined without their sign"):
+        overlay(fused, GREY, signed=True)

@@ -18,6 +18,7 @@ from pellucid.core.space import (
     heatmap,
     magnitude,
     scale,
+    signed_map,
     spatial_mean,
     spatial_sum,
     upsample,
@@ -237,3 +238,24 @@ def test_a_map_that_is_not_finite_has_no_component_and_spoils_no_other() -> None
             assert found[b, k].isnan().all()
         else:
             assert torch.equal(found[b, k], whole[b, k])
+
+
+@every_grid
+def test_a_signed_map_keeps_its_zero(grid: tuple[int, ...]) -> None:
+    values = drawn(2, 3, *grid)
+    values[0, 0] = values[0, 0].abs()
+    values[0, 1] = -values[0, 1].abs()
+    values[1, 0], values[1, 1], values[1, 2] = 3, torch.nan, 0
+    size = tuple(2 * side + 1 for side in grid)
+    found = signed_map(values, size)
+    for index in product(range(2), range(3)):
+        if index[0]:
+            assert_same(found[index], np.zeros(size))
+            continue
+        large = interpolated(values[index], size).numpy()
+        assert_same(found[index], large / max(abs(value) for value in large.flat))
+
+
+def test_a_map_that_only_speaks_against_is_shown_unless_it_is_constant() -> None:
+    values = torch.tensor([[-1.0, -3], [-2, -2]])[:, None]
+    assert torch.equal(signed_map(values, (2,)), torch.tensor([[[-1 / 3, -1]], [[0, 0]]]))

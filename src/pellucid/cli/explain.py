@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -52,6 +53,8 @@ INPUT_PANEL = "Inputs"
 RUNTIME_PANEL = "Computation"
 _MAX_ROWS = 20
 """The most rows of the table."""
+_MAX_CLASSES = 5
+"""The most explained classes of an image in the table."""
 _MAX_PATH = 30
 """The most characters of a path in the table."""
 
@@ -91,11 +94,12 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         ),
     ] = None,
     target: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            help="Class to explain: predicted, all, or a class's index or name.", rich_help_panel=METHOD_PANEL
+            help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
+            rich_help_panel=METHOD_PANEL,
         ),
-    ] = "predicted",
+    ] = None,
     layer: Annotated[
         list[str] | None,
         typer.Option(
@@ -153,6 +157,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     colormap: Annotated[
         str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
     ] = Style.colormap,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            help="Draw evidence against the class, too: red for, blue against. Not of every method.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = Style.signed,
     precision: Annotated[
         str | None,
         typer.Option(help="Precision: {precisions} (default: the model's own).", rich_help_panel=RUNTIME_PANEL),
@@ -197,7 +209,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
 ) -> None:
     """Explain which pixels a model's prediction is based on, for each image.
 
-    By default, each image gets an overlay with a colour bar at the image's own size (STEM_overlay.png), a heatmap
+    By default, each image gets an overlay with colour bar and caption (STEM_overlay.png), a heatmap
     (STEM_heatmap.png) and the prediction and settings (STEM_metadata.json). The output folder mirrors the folders of
     the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
@@ -213,14 +225,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             weights=weights,
             methods=method or ["gradcam"],
             options=option or [],
-            target=target,
+            targets=target or ["predicted"],
             layers=layer,
             fuse=fuse,
             classes=classes,
             head=head,
             model_output=model_output,
             formats=[name.strip() for name in export.split(",")],
-            style=Style(alpha, colormap),
+            style=Style(alpha, colormap, signed),
             precision=precision,
             fast=fast,
             device=device,
@@ -306,6 +318,7 @@ def _facts(outcome: Outcome) -> dict[str, object]:
     return {
         "image": str(outcome.path),
         **_prediction(outcome.prediction),
+        "explained": [_explained(one) for one in outcome.explained],
         "layers": {method: list(layers) for method, layers in outcome.layers.items()},
         "files": [str(path) for path in outcome.files],
         "warnings": list(outcome.warnings),
@@ -323,18 +336,27 @@ def _prediction(reading: Reading) -> dict[str, object]:
     return {"predicted_class": reading.index, "predicted_name": reading.name, "confidence": confidence}
 
 
+def _explained(reading: Reading) -> dict[str, object]:
+    """A class that is explained."""
+    from pellucid.export.metadata import finite
+
+    figures = {"probability": reading.probability, "value": reading.value}
+    known = {name: finite(figure) for name, figure in figures.items() if figure is not None}
+    return {"class": reading.index, "name": reading.name, **known}
+
+
 def _table(outcomes: list[Outcome], output: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    done = [(outcome, outcome.prediction) for outcome in outcomes if outcome.prediction is not None]
-    figure = "value" if done and done[0][1].value is not None else "probability"
-    table = Table(Column("image", overflow="fold"), "predicted", figure, "explained by")
-    for outcome, reading in done[:_MAX_ROWS]:
-        number = "" if reading.index is None or reading.name == str(reading.index) else f" ({reading.index})"
-        path, shown = (escape(printable(text)) for text in (_tail(outcome.path), f"{reading.name}{number}"))
-        table.add_row(path, shown, _figure(reading), _layers_of(outcome))
+    done = [outcome for outcome in outcomes if outcome.prediction is not None]
+    figure = "value" if any(outcome.prediction.value is not None for outcome in done if outcome.prediction) else "p"
+    headings = ("image", "predicted", figure, "explained", figure, "by")
+    table = Table(*(Column(heading, overflow="fold") for heading in headings))
+    for outcome in done[:_MAX_ROWS]:
+        for row in _rows(outcome):
+            table.add_row(*map(escape, row))
     console = Console(emoji=False)
     if done:
         console.print(table)
@@ -346,16 +368,33 @@ def _table(outcomes: list[Outcome], output: Path) -> None:
     )
 
 
-def _figure(reading: Reading) -> str:
-    """The probability, or the value."""
-    return f"{reading.probability:.3f}" if reading.probability is not None else f"{reading.value:.4g}"
-
-
 def _tail(path: Path) -> str:
     """The end of a long path, which is the part that differs between files."""
     text = str(path)
     return text if len(text) <= _MAX_PATH else f"…{text[-_MAX_PATH:]}"
 
 
+def _rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
+    """A row for each explained class, of which the first also names the image and the prediction."""
+    predicted = ("", "") if outcome.prediction is None else _class(outcome.prediction)
+    first = (printable(_tail(outcome.path)), *predicted)
+    last = _layers_of(outcome)
+    for one in outcome.explained[:_MAX_CLASSES]:
+        yield (*first, *_class(one), last)
+        first, last = ("", "", ""), ""
+    if len(outcome.explained) > _MAX_CLASSES:
+        yield ("", "", "", f"… and {len(outcome.explained) - _MAX_CLASSES} more", "", "")
+
+
+def _class(reading: Reading) -> tuple[str, str]:
+    """A class and its probability, or a value."""
+    from pellucid.core.caption import class_text, figure_of
+
+    return printable(class_text(reading.name, reading.index)), figure_of(reading)
+
+
 def _layers_of(outcome: Outcome) -> str:
-    return "\n".join(f"{method} at {', '.join(names)}" if names else method for method, names in outcome.layers.items())
+    """The methods with their layers, one a line."""
+    from pellucid.core.caption import explained_by
+
+    return "\n".join(printable(explained_by(method, names)) for method, names in outcome.layers.items())

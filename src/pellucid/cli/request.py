@@ -15,7 +15,9 @@ from pellucid.core import catalogue
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
+from pellucid.core.shown import check_signed
 from pellucid.core.style import Style
+from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.io.window import asked_window
@@ -39,7 +41,7 @@ class Request:
     weights: str
     methods: Sequence[str]
     options: Sequence[str]
-    target: str
+    targets: Sequence[str]
     layers: Sequence[str] | None
     fuse: str
     classes: Path | None
@@ -60,10 +62,13 @@ class Request:
 def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
     methods = _methods(request.methods, request.options)
+    targets = _targets(request.targets)
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)
     check_head(request.head)
+    for method in methods if request.style.signed else ():
+        check_signed(method.name, method.signed)
     if request.window is not None:
         asked_window(request.window, "CT")
     device = chosen_device(request.device)
@@ -86,7 +91,7 @@ def prepared_job(request: Request) -> Job:
             facts,
             request.keep_identity,
         ),
-        targets=_target(request.target),
+        targets=targets,
         layers=request.layers,
         fuse=request.fuse,
         classes=classes,
@@ -158,8 +163,13 @@ def _pair(option: str) -> tuple[str, str]:
     return key, value
 
 
-def _target(text: str) -> str | int:
-    return int(text) if text.removeprefix("-").isdecimal() else text
+def _targets(texts: Sequence[str]) -> str | int | SameClasses:
+    """One target, or several for every image."""
+    each = tuple(dict.fromkeys(int(text) if text.removeprefix("-").isdecimal() else text for text in texts))
+    if len(each) > 1 and "all" in each:
+        others = " ".join(f"--target {one}" for one in each if one != "all")
+        raise OptionError(f"--target all and {others} were given; all contains every class: give --target all alone")
+    return each[0] if len(each) == 1 else SameClasses(each)
 
 
 def chosen_device(name: str) -> str:

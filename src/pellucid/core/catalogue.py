@@ -106,6 +106,11 @@ def black_box_methods() -> list[str]:
     return [name for name, cls in sorted(registered().items()) if not _looks_inside(cls)]
 
 
+def signed_methods() -> list[str]:
+    """The names of the methods whose maps have negative values that speak against the class, sorted."""
+    return [name for name, cls in sorted(registered().items()) if cls.signed]
+
+
 def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 

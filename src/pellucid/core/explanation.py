@@ -94,16 +94,15 @@ class Explanation:
         """What the model predicts for an image: its most probable class, or the value of a regression head."""
         if self.has_probabilities:
             return self.reading(image, int(self.probabilities[image].argmax()))
-        return self.reading(image, DIRECTIONS.index("higher"))
+        return Reading(self.value_name(0), value=self.reading(image, 0).value)
 
     def reading(self, image: int, index: int) -> Reading:
         """The probability of a class for an image; of a regression head the value that a score belongs to."""
         if self.has_probabilities:
             return Reading(self.class_name(index), index, probability=float(self.probabilities[image, index]))
-        number = index // len(DIRECTIONS)
-        return Reading(self._value_name(number), value=float(self.values[image, number]))
+        return Reading(self.class_name(index), index, value=float(self.values[image, index // len(DIRECTIONS)]))
 
-    def _value_name(self, number: int) -> str:
+    def value_name(self, number: int) -> str:
         """The name of a value of a regression head."""
         name = "" if self.classes is None else self.classes[len(DIRECTIONS) * number].removeprefix(DIRECTIONS[0])
         return name.strip() or ("value" if self.values.shape[1] == 1 else f"value {number}")

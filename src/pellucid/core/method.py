@@ -19,7 +19,8 @@ class Method(ABC):
     ``uses_layers`` says whether the method looks at a layer (and so whether one has to be chosen),
     ``uses_gradients`` and ``uses_attention`` whether it needs these: a method that uses none of the three asks the
     network for its scores alone. ``class_specific`` says whether the map depends on the class (else every class gets
-    the same one).
+    the same one). ``signed`` says whether negative values speak against the class; else there are none, or their sign
+    says nothing of the class.
     """
 
     name: ClassVar[str] = ""
@@ -27,6 +28,7 @@ class Method(ABC):
     uses_gradients: ClassVar[bool] = True
     uses_attention: ClassVar[bool] = False
     class_specific: ClassVar[bool] = True
+    signed: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         """Adapt a method of the older form."""
@@ -47,3 +49,8 @@ def wrap(wrapper: Method, inner: object) -> None:
         raise OptionError(f"{name} wraps a Method, got {inner!r}: write {name}(GradCAM())")
     for fact in ("uses_layers", "uses_gradients", "uses_attention", "class_specific"):
         object.__setattr__(wrapper, fact, getattr(inner, fact))  # frozen
+
+
+def keep_sign(wrapper: Method, inner: Method) -> None:
+    """Settle the sign of a wrapper whose map has the inner method's sign, such as a mean of its maps."""
+    object.__setattr__(wrapper, "signed", inner.signed)  # frozen

@@ -48,7 +48,14 @@ def _same(scores: Tensor) -> Tensor:
     return scores
 
 
-Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] | Region
+@dataclass(frozen=True)
+class SameClasses:
+    """Several classes, the same for every image: numbers, names or "predicted". The command line makes it."""
+
+    requests: tuple[str | int, ...]
+
+
+Request = str | int | Sequence[int | str] | Tensor | Callable[[Tensor], Tensor] | Region | SameClasses
 """What a user may ask for: "predicted", "all", an index, a class name, a list (one for each image), a tensor (B,) or
 (B, K), a callable from what the model returns to scores (B,) or (B, K), or a ``Region``."""
 
@@ -229,6 +236,8 @@ class Targets:
             return self._predicted(logits)
         if isinstance(self.request, str) and self.request == "all":
             return torch.arange(count, device=logits.device).expand(images, count)
+        if isinstance(self.request, SameClasses):
+            return torch.cat([replace(self, request=one)._named(logits) for one in self.request.requests], dim=1)
         chosen = self._given(logits)
         wrong = chosen[(chosen < 0) | (chosen >= count)]
         if wrong.numel():

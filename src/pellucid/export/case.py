@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pellucid.core.style import Style
+
 if TYPE_CHECKING:  # listing the formats, as the command line's help does, must not load torch
     from torch import Tensor
 
@@ -25,6 +27,7 @@ class Case:
 
     ``name`` is the prefix of all file names; ``explanation`` is of this image alone; ``model`` describes the model
     (its specification and weights). ``keep_identity``: the metadata name the patient of a DICOM file.
+    ``signed``: maps are drawn with their sign.
     """
 
     name: str
@@ -34,6 +37,12 @@ class Case:
     colormap: str = "jet"
     model: Mapping[str, Any] = field(default_factory=dict)
     keep_identity: bool = False
+    signed: bool = False
+
+    @property
+    def style(self) -> Style:
+        """How the maps are drawn."""
+        return Style(self.alpha, self.colormap, self.signed)
 
     def each(self) -> Sequence[Case]:
         """One case per map; with several maps, the class is appended to the name."""
@@ -54,9 +63,19 @@ class Case:
         """The first heatmap, (H, W) or (D, H, W), on the grid of the original image."""
         return self._heat
 
+    def shown(self) -> Tensor:
+        """The first map as it is drawn, on the same grid: the heatmap, or the attributions in [−1, 1] if ``signed``."""
+        return self._shown if self.signed else self._heat
+
     @cached_property
     def _heat(self) -> Tensor:
         return self.image.geometry.restore(self.explanation.heatmaps[:, :1].detach().cpu())[0, 0]
+
+    @cached_property
+    def _shown(self) -> Tensor:
+        from pellucid.core.shown import shown_maps
+
+        return self.image.geometry.restore(shown_maps(self.explanation, self.signed)[:, :1].cpu())[0, 0]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
 
+from pellucid.core.caption import NOT_FOR_DIAGNOSIS
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import Source, source_of
@@ -20,7 +21,6 @@ from pellucid.export.dicom_source import Source, source_of
 if TYPE_CHECKING:
     from highdicom import ContributingEquipment
 
-NOT_FOR_DIAGNOSIS = "AI explanation, not for diagnosis"
 _MANUFACTURER = "pellucid"
 _MAX_LO = 64
 """Maximum number of characters of a long string (VR LO)."""

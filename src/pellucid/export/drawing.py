@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from PIL import Image as Pillow
 
+from pellucid.core.shown import why_empty
 from pellucid.export.case import Case
-from pellucid.render import Drawing, blend, drawing, orthogonal, with_colour_bar
+from pellucid.render import Drawing, annotated, drawing, drawn_on, orthogonal
 
 
 def drawn(case: Case) -> Pillow.Image:
-    """The overlay of the first map with a colour bar (RGB); of a volume, three slices through the peak."""
-    return with_colour_bar(_overlay(case), case.colormap)
+    """The overlay of the first map with colour bar and caption (RGB); of a volume, three slices through the peak."""
+    return with_evidence(_overlay(case), case)
+
+
+def with_evidence(image: Pillow.Image, case: Case) -> Pillow.Image:
+    """Add the colour bar and the caption of the first map to a drawing of it."""
+    return annotated(image, case.explanation, 0, 0, case.style)
 
 
 def volume_drawing(case: Case) -> Drawing | None:
     """The volume and its first map, ready to be drawn; None of a 2-D image."""
     if case.image.original.pixels.ndim < 4:
         return None
-    return drawing(case.image, case.heat(), case.alpha, case.colormap)
+    return drawing(case.image, case.shown(), case.style)
 
 
 def _overlay(case: Case) -> Pillow.Image:
@@ -25,4 +31,5 @@ def _overlay(case: Case) -> Pillow.Image:
     if volume is not None:
         return orthogonal(volume)
     image = case.image
-    return blend(image.original.pixels, case.heat(), case.alpha, case.colormap, image.geometry.inside())
+    empty = why_empty(case.explanation, case.signed)[0][0] is not None
+    return drawn_on(image.original.pixels, case.shown(), case.style, image.geometry.inside(), empty)

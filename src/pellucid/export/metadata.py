@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.core.head import DIRECTIONS
+from pellucid.core.explanation import Explanation
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
 
@@ -62,6 +62,7 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "layers": list(one.layers),
         "target_class": target if target >= 0 else None,
         "target_name": one.label(0),
+        "target_probability": _probability(one, target),
         "prediction": _prediction(case),
         "degenerate": one.why_degenerate[0][0],
         "peak": _peak(case),
@@ -74,6 +75,12 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "image_provenance": dict(case.image.provenance),
         "provenance": dict(one.provenance),
     }
+
+
+def _probability(one: Explanation, target: int) -> float | None:
+    """The probability of the explained class; None of a callable, and of a head that has none."""
+    found = one.reading(0, target).probability if target >= 0 else None
+    return None if found is None else finite(found)
 
 
 def finite(value: Tensor | float) -> float | None:
@@ -89,8 +96,8 @@ def _encoded(facts: Mapping[str, Any]) -> bytes:
 def _prediction(case: Case) -> dict[str, Any]:
     one = case.explanation
     if not one.has_probabilities:
-        readings = [one.reading(0, index) for index in range(0, one.logits.shape[1], len(DIRECTIONS))]
-        return {"values": {reading.name: finite(reading.value or 0.0) for reading in readings}, "head": one.head}
+        names = [one.value_name(number) for number in range(one.values.shape[1])]
+        return {"values": dict(zip(names, map(finite, one.values[0]), strict=True)), "head": one.head}
     probabilities = one.probabilities[0]
     top = probabilities.topk(min(_TOP, len(probabilities)))
     classes = top.indices.tolist()

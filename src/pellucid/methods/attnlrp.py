@@ -62,6 +62,7 @@ class AttnLRP(Method):
 
     uses_layers: ClassVar[bool] = False
     uses_attention: ClassVar[bool] = True
+    signed: ClassVar[bool] = True
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""

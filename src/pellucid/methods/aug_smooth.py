@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.method import Method, wrap
+from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.methods.gradcam import GradCAM
@@ -41,6 +41,7 @@ class AugSmooth(Method):
     def __post_init__(self) -> None:
         """Refuse what is no method."""
         wrap(self, self.method)
+        keep_sign(self, self.method)
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

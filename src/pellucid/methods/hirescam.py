@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
@@ -32,6 +33,8 @@ class HiResCAM(Method):
     >>> pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method="hirescam").attributions.shape
     torch.Size([1, 1, 2, 2])
     """
+
+    signed: ClassVar[bool] = True
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

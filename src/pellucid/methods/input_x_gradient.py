@@ -33,6 +33,7 @@ class InputXGradient(Method):
     """
 
     uses_layers: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""

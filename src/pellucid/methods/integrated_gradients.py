@@ -44,6 +44,7 @@ class IntegratedGradients(Method):
     baseline: float = 0.0
 
     uses_layers: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

@@ -48,6 +48,7 @@ class Occlusion(Method):
 
     uses_layers: ClassVar[bool] = False
     uses_gradients: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

@@ -47,6 +47,7 @@ class RISE(Method):
 
     uses_layers: ClassVar[bool] = False
     uses_gradients: ClassVar[bool] = False
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

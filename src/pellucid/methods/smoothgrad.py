@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import method
-from pellucid.core.method import Method, wrap
+from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
@@ -47,6 +47,7 @@ class SmoothGrad(Method):
     def __post_init__(self) -> None:
         """Refuse what is no method, and options outside their range."""
         check_noise(self, self.method, self.samples, self.noise)
+        keep_sign(self, self.method)
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

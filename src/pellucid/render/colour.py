@@ -1,9 +1,8 @@
-"""Draws heatmaps in colour: alone, blended with an image, with a colour bar and with a caption."""
+"""Draws heatmaps in colour: alone, blended with an image, and with a colour bar."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.errors import OptionError, ShapeError, did_you_mean
+from pellucid.render.text import INK, font
 
 Bytes = npt.NDArray[np.uint8]
 
 _BAR_TEXT = "evidence"
 _SHORTEST_BAR = 120  # pixels; on a shorter bar the three labels and the title overlap
-_SMALLEST_TEXT = 9
-_INK = (60, 60, 60)
 _FRAME = (170, 170, 170)
+_TICKS = ("1", "0.5", "0")
 
 
 def colourise(heat: Tensor, colormap: str = "jet") -> Bytes:
@@ -51,12 +50,7 @@ def blend(
         OptionError: alpha is not between 0 and 1, or there is no colour map of that name.
         ShapeError: the image has neither 1 nor 3 channels, or another size than the heatmap.
     """
-    if not 0 <= alpha <= 1:
-        raise OptionError(f"alpha is the opacity of the overlay, between 0 and 1; got {alpha}")
-    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or pixels.shape[1:] != heat.shape:
-        expected = "an image of shape (1 or 3, H, W) and a heatmap of shape (H, W) were expected"
-        raise ShapeError(f"{expected}, got {tuple(pixels.shape)} and {tuple(heat.shape)}")
-    levels = pixels.detach().float().nan_to_num(0).clamp(0, 1).cpu().movedim(0, -1) * 255
+    levels = _levels(pixels, heat, alpha)
     # With torch, which looks up and blends colours in a fifth of NumPy's time.
     table = torch.from_numpy(_palette(_known(colormap))).float()
     indices = (torch.from_numpy(_flat(heat)) * 256).clamp_(max=255).int()  # the indices that matplotlib uses
@@ -64,6 +58,33 @@ def blend(
     if inside is not None and not bool(inside.all()):
         mixed = torch.where(inside.cpu()[..., None], mixed, levels)
     return Pillow.fromarray(mixed.round_().byte().numpy())
+
+
+def tint(pixels: Tensor, signed: Tensor, alpha: float = 0.5) -> Pillow.Image:
+    """Tint an image (C, H, W) in [0, 1] by a signed map (H, W) in [−1, 1]: red where it is positive, else blue.
+
+    The opacity of the colour is alpha · |map|, so that the image stays as it is where the map is 0. A white image
+    becomes the colours of matplotlib's "bwr" if alpha is 1.
+
+    Raises:
+        OptionError: alpha is not between 0 and 1.
+        ShapeError: the image has neither 1 nor 3 channels, or another size than the map.
+    """
+    levels = _levels(pixels, signed, alpha)
+    values = signed.detach().float().cpu().nan_to_num(0).clamp(-1, 1)[..., None]
+    opacity = alpha * values.abs()
+    colours = torch.where(values > 0, torch.tensor([255.0, 0, 0]), torch.tensor([0, 0, 255.0]))
+    return Pillow.fromarray((opacity * colours + (1 - opacity) * levels).round_().byte().numpy())
+
+
+def _levels(pixels: Tensor, heat: Tensor, alpha: float) -> Tensor:
+    """The image in [0, 255], (H, W, C), after checking that it can be blended with a map."""
+    if not 0 <= alpha <= 1:
+        raise OptionError(f"alpha is the opacity of the overlay, between 0 and 1; got {alpha}")
+    if pixels.ndim != 3 or pixels.shape[0] not in (1, 3) or pixels.shape[1:] != heat.shape:
+        expected = "an image of shape (1 or 3, H, W) and a heatmap of shape (H, W) were expected"
+        raise ShapeError(f"{expected}, got {tuple(pixels.shape)} and {tuple(heat.shape)}")
+    return pixels.detach().float().nan_to_num(0).clamp(0, 1).cpu().movedim(0, -1) * 255
 
 
 def heatmap_image(heat: Tensor) -> Pillow.Image:
@@ -75,8 +96,10 @@ def heatmap_image(heat: Tensor) -> Pillow.Image:
     return Pillow.fromarray(np.rint(_flat(heat) * 255).astype(np.uint8))
 
 
-def with_colour_bar(image: Pillow.Image, colormap: str = "jet") -> Pillow.Image:
+def with_colour_bar(image: Pillow.Image, colormap: str = "jet", ticks: tuple[str, str, str] = _TICKS) -> Pillow.Image:
     """Add a colour bar to the right of an image, on white: 1, the strongest evidence, is at the top.
+
+    ``ticks`` are the labels at its top, middle and bottom.
 
     The image's own pixels are unchanged. An image that is lower than a readable bar is centred vertically on a
     taller canvas.
@@ -84,48 +107,19 @@ def with_colour_bar(image: Pillow.Image, colormap: str = "jet") -> Pillow.Image:
     Raises:
         OptionError: there is no colour map of that name.
     """
-    bar = _bar(max(image.height, _SHORTEST_BAR), _known(colormap))
+    bar = _bar(max(image.height, _SHORTEST_BAR), _known(colormap), ticks)
     canvas = Pillow.new("RGB", (image.width + bar.width, bar.height), "white")
     canvas.paste(image.convert("RGB"), (0, (bar.height - image.height) // 2))
     canvas.paste(bar, (image.width, 0))
     return canvas
 
 
-def with_caption(image: Pillow.Image, text: str) -> Pillow.Image:
-    """Add a line of text below an image, on white, as large as fits. The image's own pixels are unchanged."""
-    unit = max(10, round(image.height / 28))
-    font = ImageFont.load_default(size=unit)
-    while unit > _SMALLEST_TEXT and font.getlength(text) > image.width:
-        unit -= 1
-        font = ImageFont.load_default(size=unit)
-    lines = _wrapped(text, font, image.width)
-    canvas = Pillow.new("RGB", (image.width, image.height + round(1.4 * unit * len(lines)) + unit // 2), "white")
-    canvas.paste(image.convert("RGB"), (0, 0))
-    for index, line in enumerate(lines):
-        level = image.height + unit // 4 + round(1.4 * unit * (index + 0.5))
-        ImageDraw.Draw(canvas).text((image.width // 2, level), line, fill=_INK, font=font, anchor="mm")
-    return canvas
-
-
-def _wrapped(text: str, font: Any, width: int) -> list[str]:
-    """The text in lines of at most a width in pixels, unless a single word is wider."""
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
-
-
 @lru_cache(maxsize=8)
-def _bar(height: int, colormap: str) -> Pillow.Image:
+def _bar(height: int, colormap: str, ticks: tuple[str, str, str]) -> Pillow.Image:
     """The colour bar with its labels, on white; images of the same height share it."""
     unit = max(10, round(height / 28))  # the font size; all other sizes are multiples of it
-    font = ImageFont.load_default(size=unit)
-    title = _vertical(_BAR_TEXT, font)
-    labels = round(font.getlength("0.5"))
+    title = _vertical(_BAR_TEXT, font(unit))
+    labels = round(max(font(unit).getlength(label) for label in ticks))
     left = unit
     right = left + round(1.1 * unit)
     width = right + unit // 2 + labels + unit // 3 + title.width + unit // 2
@@ -133,10 +127,10 @@ def _bar(height: int, colormap: str) -> Pillow.Image:
     top, bottom = unit, height - unit
     _draw_bar(canvas, (left, top, right, bottom), colormap)
     draw = ImageDraw.Draw(canvas)
-    for share, label in ((0.0, "1"), (0.5, "0.5"), (1.0, "0")):
+    for share, label in zip((0.0, 0.5, 1.0), ticks, strict=True):
         level = round(top + share * (bottom - 1 - top))
-        draw.line((right, level, right + unit // 4, level), fill=_INK, width=max(1, unit // 14))
-        draw.text((right + unit // 2, level), label, fill=_INK, font=font, anchor="lm")
+        draw.line((right, level, right + unit // 4, level), fill=INK, width=max(1, unit // 14))
+        draw.text((right + unit // 2, level), label, fill=INK, font=font(unit), anchor="lm")
     canvas.paste(title, (right + unit // 2 + labels + unit // 3, (height - title.height) // 2))
     return canvas
 
@@ -151,11 +145,11 @@ def _draw_bar(canvas: Pillow.Image, box: tuple[int, int, int, int], colormap: st
     ImageDraw.Draw(canvas).rectangle(frame, outline=_FRAME, width=thick)
 
 
-def _vertical(text: str, font: Any) -> Pillow.Image:
+def _vertical(text: str, used: ImageFont.FreeTypeFont) -> Pillow.Image:
     """Draw a text that reads from bottom to top, on white."""
-    left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
+    left, top, right, bottom = (round(edge) for edge in used.getbbox(text))
     drawn = Pillow.new("RGB", (right - left + 2, bottom - top + 2), "white")
-    ImageDraw.Draw(drawn).text((1 - left, 1 - top), text, fill=_INK, font=font)
+    ImageDraw.Draw(drawn).text((1 - left, 1 - top), text, fill=INK, font=used)
     return drawn.transpose(Pillow.Transpose.ROTATE_90)
 
 

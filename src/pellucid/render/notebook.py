@@ -7,6 +7,7 @@ from html import escape
 from PIL import Image as Pillow
 from torch import Tensor
 
+from pellucid.core.caption import caption, class_text, figure_text
 from pellucid.core.explanation import Explanation, counted
 from pellucid.render.colour import colourise
 from pellucid.render.embed import data_uri
@@ -15,13 +16,16 @@ _MAX_IMAGES = 8
 _MAX_MAPS = 4
 _SIDE = 256  # pixels
 
-_FIGURE_STYLE = "display:inline-block;vertical-align:top;margin:0 12px 12px 0"
+_FIGURE_STYLE = (
+    f"display:inline-block;vertical-align:top;margin:0 12px 12px 0;max-width:{_SIDE}px;overflow-wrap:anywhere"
+)
 _IMAGE_STYLE = "display:block;width:{}px;height:{}px;image-rendering:auto"
+_BOX_STYLE = "box-sizing:border-box;width:{}px;height:{}px;border:1px dashed gray"
 _SMALL_STYLE = "font-size:smaller;opacity:0.7"
 
 
 def html(explanation: Explanation) -> str:
-    """HTML of up to 8 images with up to 4 maps each: the predicted class, the explained class, the map in colour.
+    """HTML of up to 8 images with up to 4 maps each: the predicted class, and each map in colour with its caption.
 
     Of a volume, the slice (along the first axis) through the map's peak is drawn.
     """
@@ -39,34 +43,45 @@ def _row(explanation: Explanation, image: int) -> str:
     columns = explanation.targets.shape[1]
     figures = [_figure(explanation, image, column) for column in range(min(columns, _MAX_MAPS))]
     rest = f"<div>… and {counted(columns - _MAX_MAPS, 'map')} more</div>" if columns > _MAX_MAPS else ""
-    prediction = escape(str(explanation.prediction(image)))
+    reading = explanation.prediction(image)
+    prediction = escape(f"{class_text(reading.name, reading.index)}, {figure_text(reading)}")
     return f'<div style="margin-top:8px">image {image}: predicted {prediction}</div><div>{"".join(figures)}</div>{rest}'
 
 
 def _figure(explanation: Explanation, image: int, column: int) -> str:
-    """One map with the class that it explains as its caption."""
-    label = explanation.label(image, column)
+    """One map with its caption; an empty box for a map that shows nothing."""
     reason = explanation.why_degenerate[image][column]
-    note = f"<br>shows nothing: {escape(reason)}" if reason is not None else ""
     heat, position = _flat(explanation.heatmaps[image, column])
-    caption = f"explains {escape(label)}{position}{note}"
-    drawn = _image(heat, f"map for {label}")
-    return f'<div style="{_FIGURE_STYLE}">{drawn}<div style="{_SMALL_STYLE}">{caption}</div></div>'
+    text = caption(explanation, image, column, reason)
+    drawn = _image(heat, f"map for {explanation.label(image, column)}") if reason is None else _empty(heat)
+    shown = f"{escape(text)}{position if reason is None else ''}"
+    return f'<div style="{_FIGURE_STYLE}">{drawn}<div style="{_SMALL_STYLE}">explains {shown}</div></div>'
 
 
 def _flat(heat: Tensor) -> tuple[Tensor, str]:
-    """A map (H, W), or the slice of a volume (D, H, W) through its peak, and a note of that slice's index."""
+    """A map (H, W), or the slice of a volume (D, H, W) through its peak, and a line with that slice's index."""
     if heat.ndim == 2:
         return heat, ""
     peak = int(heat.detach().flatten(1).amax(dim=1).argmax())
-    return heat[peak], f", slice {peak} of {len(heat)}"
+    return heat[peak], f"<br>slice {peak} of {len(heat)}"
 
 
 def _image(heat: Tensor, text: str) -> str:
     """A heatmap (H, W) as an embedded image whose longer side is shown at 256 pixels."""
     drawn = Pillow.fromarray(colourise(heat))
-    share = _SIDE / max(drawn.size)
-    width, height = (max(1, round(side * share)) for side in drawn.size)
-    if share < 1:
+    width, height = _shown_size(heat)
+    if max(drawn.size) > _SIDE:
         drawn = drawn.resize((width, height), Pillow.Resampling.BOX)
     return f'<img alt="{escape(text)}" style="{_IMAGE_STYLE.format(width, height)}" src="{data_uri(drawn)}">'
+
+
+def _empty(heat: Tensor) -> str:
+    """A box of the size of the map that is not drawn."""
+    width, height = _shown_size(heat)
+    return f'<div style="{_BOX_STYLE.format(width, height)}"></div>'
+
+
+def _shown_size(heat: Tensor) -> tuple[int, int]:
+    """Width and height at which a heatmap (H, W) is shown."""
+    share = _SIDE / max(heat.shape)
+    return max(1, round(heat.shape[1] * share)), max(1, round(heat.shape[0] * share))

@@ -12,8 +12,11 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from pellucid.core.image import Image
+from pellucid.core.shown import shown_maps, why_empty
+from pellucid.core.style import Style
 from pellucid.errors import OptionError, ShapeError
-from pellucid.render.colour import blend
+from pellucid.render.annotation import annotated as annotation
+from pellucid.render.annotation import drawn_on
 
 if TYPE_CHECKING:
     from pellucid.core.explanation import Explanation
@@ -23,7 +26,12 @@ ImagesLike = ImageLike | Sequence[ImageLike]
 
 
 def overlay(
-    explanation: Explanation, images: ImagesLike, alpha: float = 0.5, colormap: str = "jet"
+    explanation: Explanation,
+    images: ImagesLike,
+    alpha: float = 0.5,
+    colormap: str = "jet",
+    signed: bool = False,
+    annotated: bool = False,
 ) -> list[Pillow.Image]:
     """Draw every heatmap on its image: image 0 with map 0, image 0 with map 1, …, image 1 with map 0, ….
 
@@ -33,21 +41,29 @@ def overlay(
     image from their minimum to their maximum. On a ``pellucid.Image`` the map is mapped back through its geometry
     and drawn on the original image.
 
+    ``signed``: the attributions are drawn with their sign, red for the class and blue against it, each map on a
+    symmetric scale of its own. ``annotated``: a colour bar and a caption are added beside and below, as in the files of
+    ``pellucid.write``; else an overlay has exactly the image's size. A map that shows nothing leaves the image as is.
+
     Raises:
         ShapeError: the number, the channels or the size of the images do not fit; volumes are not drawn.
-        OptionError: alpha is not between 0 and 1, there is no such colour map, or something else is given.
+        OptionError: alpha is not between 0 and 1, there is no such colour map, the maps have no sign, or something
+            else is given.
     """
-    heatmaps = explanation.heatmaps
-    if heatmaps.ndim != 4:
-        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {tuple(heatmaps.shape)}")
+    style = Style(alpha, colormap, signed)
+    if explanation.heatmaps.ndim != 4:
+        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {tuple(explanation.heatmaps.shape)}")
     listed = _listed(images)
-    if len(listed) != heatmaps.shape[0]:
-        raise ShapeError(f"{heatmaps.shape[0]} images were explained, {len(listed)} were given to draw on")
+    if len(listed) != len(explanation.heatmaps):
+        raise ShapeError(f"{len(explanation.heatmaps)} images were explained, {len(listed)} were given to draw on")
+    reasons = why_empty(explanation, signed)
     drawn: list[Pillow.Image] = []
-    for image, maps in zip(listed, heatmaps.detach().float().cpu(), strict=True):
+    for number, (image, maps) in enumerate(zip(listed, shown_maps(explanation, signed).cpu(), strict=True)):
         pixels, restored = _restored(image, maps)
-        inside = image.geometry.inside() if isinstance(image, Image) else None
-        drawn += [blend(pixels, heat, alpha, colormap, inside) for heat in restored]
+        inside = image.geometry.inside() if isinstance(image, Image) else torch.ones_like(maps[0], dtype=torch.bool)
+        empty = [reason is not None for reason in reasons[number]]
+        plain = [drawn_on(pixels, shown, style, inside, empty[k]) for k, shown in enumerate(restored)]
+        drawn += [annotation(one, explanation, number, k, style) for k, one in enumerate(plain)] if annotated else plain
     return drawn
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import Tensor
 
 from pellucid.core.image import Image
-from pellucid.render.colour import blend
+from pellucid.core.style import Style
+from pellucid.render.annotation import drawn_on
+from pellucid.render.text import font
 
 _GAP = 4
 _BACKGROUND = (0, 0, 0)
@@ -27,8 +30,9 @@ _VIEW = 360
 
 @dataclass(frozen=True)
 class Drawing:
-    """A volume (C, D, H, W) and its heatmap (D, H, W), both in [0, 1], and how they are drawn.
+    """A volume (C, D, H, W) in [0, 1] and its map (D, H, W), and how they are drawn.
 
+    ``heat`` is in [0, 1], or in [−1, 1] for a signed style; of a map that shows nothing it is zero everywhere.
     ``inside`` (D, H, W) bool: pixels that were not cropped away. ``spacing`` is between slices, rows and columns;
     ``flipped``: axes that are mirrored, so that the view follows the radiological convention.
     """
@@ -38,13 +42,19 @@ class Drawing:
     inside: Tensor
     spacing: tuple[float, ...] = (1.0, 1.0, 1.0)
     flipped: tuple[bool, ...] = (False, False, False)
-    alpha: float = 0.5
-    colormap: str = "jet"
+    style: Style = Style()  # noqa: RUF009  # styles are frozen
+
+    @cached_property
+    def peak(self) -> tuple[int, ...] | None:
+        """The indices of the strongest evidence, for or against; None of a map that shows nothing."""
+        strength = self.heat.abs()
+        return tuple(map(int, torch.unravel_index(strength.argmax(), strength.shape))) if strength.any() else None
 
     def plane(self, axis: int, index: int, side: int) -> Pillow.Image:
         """The slice at an index of an axis, with square pixels; ``side`` is the length of its longer side."""
         pixels, heat = self.pixels.select(axis + 1, index), self.heat.select(axis, index)
-        drawn = blend(pixels, heat, self.alpha, self.colormap, self.inside.select(axis, index))
+        inside = self.inside.select(axis, index)
+        drawn = drawn_on(pixels, heat, self.style, inside, empty=self.peak is None)
         down, across = (one for one in range(3) if one != axis)
         lengths = [heat.shape[i] * self.spacing[one] for i, one in enumerate((down, across))]
         height, width = (max(1, round(side * length / max(lengths))) for length in lengths)
@@ -54,10 +64,10 @@ class Drawing:
         return drawn
 
 
-def drawing(image: Image, heat: Tensor, alpha: float, colormap: str) -> Drawing:
-    """A prepared volume and its heatmap (D, H, W) on the grid of the original volume, ready to be drawn."""
+def drawing(image: Image, heat: Tensor, style: Style) -> Drawing:
+    """A prepared volume and its map (D, H, W) on the grid of the original volume, ready to be drawn."""
     original = image.original
-    plain = Drawing(original.pixels, heat, image.geometry.inside(), alpha=alpha, colormap=colormap)
+    plain = Drawing(original.pixels, heat, image.geometry.inside(), style=style)
     if original.spacing is not None:
         plain = replace(plain, spacing=original.spacing)
     return plain if original.affine is None else replace(plain, flipped=_flipped(original.affine))
@@ -70,11 +80,18 @@ def _flipped(affine: Tensor) -> tuple[bool, ...]:
 
 
 def orthogonal(volume: Drawing) -> Pillow.Image:
-    """Three orthogonal slices through the peak, side by side; lines mark where the other two are."""
-    peak = [int(index) for index in torch.unravel_index(volume.heat.argmax(), volume.heat.shape)]
-    views = [_with_crosshair(volume, axis, peak) for axis in range(3)]
+    """Three orthogonal slices through the peak, side by side; lines mark where the other two are.
+
+    Of a map that shows nothing, the middle slices without lines.
+    """
+    size = volume.heat.shape
+    through = volume.peak or tuple(length // 2 for length in size)
+    views = [volume.plane(axis, through[axis], _VIEW) for axis in range(3)]
+    if volume.peak is not None:
+        for axis, view in enumerate(views):
+            _draw_crosshair(view, volume, axis, through)
     names = ("slice", "row", "column")
-    lines = [f"{names[axis]} {peak[axis] + 1} of {volume.heat.shape[axis]}" for axis in range(3)]
+    lines = [f"{names[axis]} {through[axis] + 1} of {size[axis]}" for axis in range(3)]
     return _tiled(views, lines, 3)
 
 
@@ -88,8 +105,8 @@ def montage(volume: Drawing) -> Pillow.Image:
     return _tiled(views, [f"{index + 1} of {count}" for index in indices], columns)
 
 
-def _with_crosshair(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.Image:
-    view = volume.plane(axis, peak[axis], _VIEW)
+def _draw_crosshair(view: Pillow.Image, volume: Drawing, axis: int, peak: Sequence[int]) -> None:
+    """Draw lines towards the peak on the slice through it."""
     down, across = (one for one in range(3) if one != axis)
     share = [
         1 - (peak[one] + 0.5) / volume.heat.shape[one]
@@ -108,12 +125,10 @@ def _with_crosshair(volume: Drawing, axis: int, peak: Sequence[int]) -> Pillow.I
     ):
         if line[2] > line[0] or line[3] > line[1]:
             draw.line(line, fill=_LINE)
-    return view
 
 
 def _tiled(views: Sequence[Pillow.Image], lines: Sequence[str], columns: int) -> Pillow.Image:
     """Images in rows on black, each with a line of text below it."""
-    font = ImageFont.load_default(size=13)
     text = 20
     width, height = max(view.width for view in views), max(view.height for view in views)
     rows = math.ceil(len(views) / columns)
@@ -123,5 +138,5 @@ def _tiled(views: Sequence[Pillow.Image], lines: Sequence[str], columns: int) ->
         row, column = divmod(index, columns)
         left, top = column * (width + _GAP), row * (height + text)
         canvas.paste(view, (left + (width - view.width) // 2, top + (height - view.height) // 2))
-        draw.text((left + width // 2, top + height + text // 2), line, fill=_LINE, font=font, anchor="mm")
+        draw.text((left + width // 2, top + height + text // 2), line, fill=_LINE, font=font(13), anchor="mm")
     return canvas

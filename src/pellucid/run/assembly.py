@@ -39,6 +39,7 @@ class Facts:
         return {
             "method": self.method.name,
             "options": catalogue.settings(self.method),
+            "signed": self.method.signed,
             "layers": list(self.layers),
             "fuse": self.fuse,
             "runtime": runtime,

@@ -25,7 +25,6 @@ from pellucid.errors import (
     NoAttentionError,
     NoSpatialLayerError,
     OptionError,
-    OutputError,
     PellucidError,
     ShapeError,
     TargetError,
@@ -149,7 +148,7 @@ class Job:
         )
 
 
-_REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, OutputError, TargetError)
+_REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
 
 
 def _weight(read: _Read) -> int:

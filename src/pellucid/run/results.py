@@ -13,6 +13,7 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.provenance import digest
 from pellucid.core.reading import Reading
+from pellucid.core.shown import why_empty
 from pellucid.core.style import Style
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export import Case, exported
@@ -37,6 +38,8 @@ class Outcome:
     path: Path
     prediction: Reading | None = None
     """What the model predicts; None of a file that failed."""
+    explained: tuple[Reading, ...] = ()
+    """The classes that the maps explain."""
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The layers that each method used."""
     files: tuple[Path, ...] = ()
@@ -73,7 +76,9 @@ class Results:
         for explanation in explanations:
             name = "_".join([read.file.stem.name, *([explanation.method] if len(explanations) > 1 else [])])
             one = explanation.one(index)
-            case = Case(name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity)
+            case = Case(
+                name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed
+            )
             own, why = exported(case, self.formats)
             files |= own | metadata(case, str(read.file.path), own)
             refused += why
@@ -82,12 +87,14 @@ class Results:
             write(folder, files, self.overwrite)
         except PellucidError as error:
             return Outcome(path, error=error)
+        first = explanations[0]
         return Outcome(
             path,
-            explanations[0].prediction(index),
+            first.prediction(index),
+            tuple(first.reading(index, target) for target in first.targets[index].tolist()),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
-            (*_warnings(explanations, index), *_burned_in(read.image)),
+            (*_warnings(explanations, index, style.signed), *_burned_in(read.image)),
             tuple(map(str, refused)),
         )
 
@@ -99,9 +106,9 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     return stated | {"weights_sha256": digest(model)}
 
 
-def _warnings(explanations: Sequence[Explanation], image: int) -> Iterator[str]:
+def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> Iterator[str]:
     for explanation in explanations:
-        for column, reason in enumerate(explanation.why_degenerate[image]):
+        for column, reason in enumerate(why_empty(explanation, signed)[image]):
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
@@ -116,7 +123,7 @@ def _burned_in(image: Image) -> Iterator[str]:
 
 _REMEDIES = {
     "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
-    "--method hirescam --export npz keeps the negative evidence",
+    "--method hirescam --signed shows the evidence against it",
     "constant": "the layer gives every position the same value; try another --layer, and check the weights",
     "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }

@@ -1,4 +1,4 @@
-"""PNG: the overlay with its colour bar, alone."""
+"""PNG: the overlay with its colour bar and caption, alone."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pellucid.render.encoding import png
 
 
 def export(case: Case) -> Files:
-    """``…_overlay.png`` (RGB) of each map, at the size of the original image; of a volume, three slices."""
+    """``…_overlay.png`` (RGB) of each map, with the original image's pixels as they are; of a volume, three slices."""
     return {f"{one.name}_overlay.png": png(drawn(one)) for one in case.each()}

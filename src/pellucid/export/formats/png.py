@@ -1,11 +1,11 @@
-"""PNG: the overlay with its colour bar, and the heatmap beside it; of a volume, a montage of slices."""
+"""PNG: the overlay with its colour bar and caption, and the heatmap beside it; of a volume, a montage of slices."""
 
 from __future__ import annotations
 
 from pellucid.export.case import Case, Files
-from pellucid.export.drawing import volume_drawing
+from pellucid.export.drawing import volume_drawing, with_evidence
 from pellucid.export.formats import overlay
-from pellucid.render import heatmap_image, montage, with_colour_bar
+from pellucid.render import heatmap_image, montage
 from pellucid.render.encoding import png
 
 
@@ -21,4 +21,4 @@ def _beside(one: Case) -> Files:
     volume = volume_drawing(one)
     if volume is None:
         return {f"{one.name}_heatmap.png": png(heatmap_image(one.heat()))}
-    return {f"{one.name}_montage.png": png(with_colour_bar(montage(volume), one.colormap))}
+    return {f"{one.name}_montage.png": png(with_evidence(montage(volume), one))}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.export.case import Case, Files
-from pellucid.export.dicom_result import NOT_FOR_DIAGNOSIS, Result, fit
+from pellucid.export.dicom_result import Result, fit
 from pellucid.export.drawing import drawn
-from pellucid.render import with_caption
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -20,7 +19,7 @@ _PLACEHOLDER_ORIENTATION = ("L", "P")
 
 
 def export(case: Case) -> Files:
-    """``…_sc.dcm`` of each map: the overlay with a colour bar, and a caption burned in below it."""
+    """``…_sc.dcm`` of each map: the overlay with its colour bar and caption, burned in."""
     result = Result(case, "sc", "a Secondary Capture", series_number=9002)
     files: Files = {}
     for index, one in enumerate(case.each()):
@@ -31,7 +30,7 @@ def export(case: Case) -> Files:
 def _secondary_capture(result: Result, one: Case, index: int) -> Dataset:
     from highdicom.sc import SCImage
 
-    image = with_caption(drawn(one), _caption(one))
+    image = drawn(one)
     source = result.source
     common = result.common(str(index))
     common["instance_number"] += index
@@ -53,10 +52,3 @@ def _secondary_capture(result: Result, one: Case, index: int) -> Dataset:
     if "YES" in burned_in or burned_in == {"NO"}:
         dataset.BurnedInAnnotation = "YES" if "YES" in burned_in else "NO"
     return dataset
-
-
-def _caption(one: Case) -> str:
-    """The burned-in text: class, method, the warning, and the reason where the map is empty."""
-    reason = one.explanation.why_degenerate[0][0]
-    empty = [] if reason is None else [f"the map is empty: {reason}"]
-    return " · ".join([one.explanation.label(0), one.explanation.method, *empty, NOT_FOR_DIAGNOSIS])

@@ -95,7 +95,7 @@ class _Measurement:
         held = torch.cat([self._held(rows[start : start + size]) for start in range(0, len(rows), size)])
         moved = (self.scores - self.reference).square().sum()
         least = PAIRS * (_LEAST_CHANGE * self.scores.abs().amax()) ** 2
-        for group, scores in zip(self.groups, held.split(PAIRS), strict=True):
+        for group, scores in zip(self.groups, torch.split(held, PAIRS), strict=True):
             left = (scores - self.reference).square().sum()
             measured = bool(moved > least) and bool(left.isfinite()) and all(self.outputs.get(layer) for layer in group)
             yield max(0.0, 1 - float(left / moved)) if measured else None

@@ -42,7 +42,7 @@ def _background(size: list[int], generator: torch.Generator) -> Tensor:
     distance = torch.stack(torch.meshgrid(*frequencies, indexing="ij")).square().sum(dim=0).sqrt()
     amplitude = distance.clamp(min=1 / max(size)) ** -_FALL
     noise = torch.randn(size, generator=generator).double()
-    background = torch.fft.ifftn(torch.fft.fftn(noise) * amplitude).real
+    background: Tensor = torch.fft.ifftn(torch.fft.fftn(noise) * amplitude).real
     return background / background.std().clamp(min=1e-6)
 
 
@@ -64,7 +64,5 @@ def _objects(size: list[int], generator: torch.Generator) -> Tensor:
 
 def without_details(images: Tensor) -> Tensor:
     """Images (B, C, *space) of which only the means of large areas are left, interpolated."""
-    rank = images.ndim - 2
-    pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[rank]
-    coarse = pool(images.float(), (_AREAS,) * rank)
+    coarse = F.interpolate(images.float(), (_AREAS,) * (images.ndim - 2), mode="area")
     return upsample(coarse, images.shape[2:]).to(images.dtype)
