@@ -14,6 +14,7 @@ from typer.testing import Result
 import pellucid as library
 from pellucid.cli import derived
 from pellucid.cli.main import app
+from pellucid.core.head import HEADS
 from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
 from pellucid.io.window import PRESETS
@@ -30,6 +31,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
     [
         ("formats", exporters()),
         ("fusions", list(FUSIONS)),
+        ("heads", list(HEADS)),
         ("precisions", list(PRECISIONS)),
         ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
         ("weights", list(WEIGHTS)),

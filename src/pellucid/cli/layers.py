@@ -33,7 +33,7 @@ def layers(
         profile, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size), model_output)
         if as_json:
             shapes = {name: list(shape[1:]) for name, shape in profile.shapes.items() if name}
-            print_json(json.dumps({"recommended": [chosen], "shapes": shapes}, indent=2))
+            print_json(json.dumps({"recommended": list(chosen), "shapes": shapes}, indent=2))
         else:
             _show(spec, profile, chosen)
 
@@ -49,7 +49,7 @@ def _size(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _show(spec: str, profile: ModelProfile, chosen: str) -> None:
+def _show(spec: str, profile: ModelProfile, chosen: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.tree import Tree
@@ -58,7 +58,7 @@ def _show(spec: str, profile: ModelProfile, chosen: str) -> None:
     nodes: dict[str, Tree] = {"": root}
     # Parents finish after their children; sorted by depth, then by when they finished.
     for name in sorted(filter(None, profile.shapes), key=lambda name: name.count(".")):
-        nodes[name] = _parent(nodes, name).add(_line(name, profile.shapes[name][1:], name == chosen))
+        nodes[name] = _parent(nodes, name).add(_line(name, profile.shapes[name][1:], name in chosen))
     Console(emoji=False).print(root)
 
 

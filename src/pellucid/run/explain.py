@@ -19,7 +19,7 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
-from pellucid.models.discovery.layers import recommended_layer
+from pellucid.models.discovery.layers import recommended
 from pellucid.models.discovery.profile import in_network_order
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
@@ -169,7 +169,7 @@ class Explainer:
         if not self._chosen.uses_layers:
             return ()
         if self.layers is None:
-            return (recommended_layer(session, image),)
+            return recommended(session, image)
         layers = tuple(dict.fromkeys(self.layers))
         session.modules(layers)
         return in_network_order(session, image, layers) if len(layers) > 1 else layers

@@ -9,7 +9,8 @@ from torch import nn
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
-from pellucid.models.discovery.layers import recommended_layer, sample_images
+from pellucid.models.discovery.layers import recommended, sample_images
+from pellucid.models.discovery.passage import Group
 from pellucid.models.discovery.profile import ModelProfile, profile_of
 from pellucid.models.session.replica import reference
 from pellucid.models.session.session import Session
@@ -20,7 +21,7 @@ from pellucid.models.sources import model_info
 def recommended_layers(
     model: nn.Module, input_size: Sequence[int] | None = None, *, output: str | int | None = None
 ) -> list[str]:
-    """The layers that ``explain`` would use: one name, found by a forward pass of noise.
+    """The layers that ``explain`` would use: one name, or several that ``explain`` joins by a sum.
 
     ``input_size`` is (H, W), (D, H, W) or with the channels in front; without it, the size that
     the model states and then common sizes are tried. ``output`` names the tensor with the class scores where the model
@@ -30,19 +31,19 @@ def recommended_layers(
     >>> recommended_layers(densenet121())
     ['features.norm5']
     """
-    return [layer_tree(model, input_size, output)[1]]
+    return list(layer_tree(model, input_size, output)[1])
 
 
 def layer_tree(
     model: nn.Module, input_size: Sequence[int] | None = None, output: str | int | None = None
-) -> tuple[ModelProfile, str]:
-    """The profile of a model, and the layer that ``explain`` would use."""
+) -> tuple[ModelProfile, Group]:
+    """The profile of a model, and the layers that ``explain`` would use."""
     if input_size is not None and not _is_size(input_size):
         raise ShapeError(f"input_size {input_size!r} was given; write whole numbers above 0, as in (3, 224, 224)")
     return kept(lambda: _found(model, input_size, output))
 
 
-def _found(model: nn.Module, input_size: Sequence[int] | None, output: str | int | None) -> tuple[ModelProfile, str]:
+def _found(model: nn.Module, input_size: Sequence[int] | None, output: str | int | None) -> tuple[ModelProfile, Group]:
     tried: list[str] = []
     info = model_info(model)
     session = Session.of(model, Runtime(), "auto", info.head, info.output if output is None else output)
@@ -65,6 +66,6 @@ def _is_size(size: object) -> bool:
     return isinstance(size, (tuple, list)) and bool(size) and all(isinstance(n, int) and n > 0 for n in size)
 
 
-def _chosen(session: Session, image: Inputs) -> tuple[ModelProfile, str]:
-    layer = recommended_layer(session, image)
-    return profile_of(session, image), layer
+def _chosen(session: Session, image: Inputs) -> tuple[ModelProfile, Group]:
+    layers = recommended(session, image)
+    return profile_of(session, image), layers

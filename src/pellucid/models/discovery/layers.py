@@ -1,22 +1,22 @@
-"""Choose the layer to explain if none is named: the last one with spatial positions.
+"""Which layers to explain if none is named: the deepest that have spatial positions and carry the score.
 
-Candidates are the modules whose output is spatial (larger than 1×1), except pooling, dropout, flatten and identity
-modules, every module that contains the first convolution, and modules that run more than once. The rule takes the
-candidate that finishes last and at whose spatial positions the class score has a non-zero gradient (a ViT's last norm
-has none there: only its class token is used). Linear layers, which project within a block or to classes, are tried
-after all others. So are modules that share their input tensor with a sibling: a part of the score bypasses them.
+Of the modules whose output is spatial (larger than 1×1), those are left out that only pool, drop out, flatten or pass
+on, that contain the first convolution, and that run more than once. Of the rest, the last to finish at whose positions
+the class score has a non-zero gradient is the deepest. Linear layers, which project within a block or to classes, come
+after all others, and so do modules that get the same tensor as one beside them: a part of the score goes by other ways.
+How much of the score passes through is then measured (``choice``).
 
-In a network that outputs a map of logits, layers on the coarsest grid come first, the one that finishes last before
-others, then those on the next finer grid; grids of adaptive pooling, as in a pyramid of poolings, come last. Layers
-that are the map itself, or a summand of it, are left out: they have as many channels as classes, and a class's
-gradient is in its channel alone.
+In a network that outputs a map of logits, layers on the coarsest grid come first (adaptive pooling's last, as a pyramid
+of poolings has), there the one that finishes last; then those on the next finer grid. Layers that are the map itself,
+or a summand of it, are left out: they have as many channels as classes, and the gradient of a class lies in the one
+channel. Such networks carry details past their coarse layers by design, and the share does not decide.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -27,7 +27,9 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
 from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import GradientError, NoSpatialLayerError
+from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
+from pellucid.models.discovery.passage import Group
 from pellucid.models.discovery.profile import ModelProfile, layout_of, profile_of
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import first_tensor, watched
@@ -39,8 +41,8 @@ _AT_ONCE = 24
 """Candidates checked in one pass; a class-token ViT's is about the tenth."""
 
 
-def recommended_layer(session: Session, inputs: Inputs) -> str:
-    """The layer to explain, found once for a model and an input shape."""
+def recommended(session: Session, inputs: Inputs) -> Group:
+    """The layers to explain, found once for a model and an input shape: one, or several that are joined by a sum."""
     return remembered(session.model, ("layer", session.key(inputs)), lambda: _choose(session, inputs[:1]))
 
 
@@ -50,7 +52,7 @@ def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
     names = [name for name in reversed(profile.shapes) if name in modules and _allowed(name, modules, profile)]
     layouts = {name: profile.layout(name, modules[name]) for name in names}
     placed = [name for name in names if layouts[name] is not None]
-    parts = [name for name in placed if isinstance(modules[name], nn.Linear) or _is_a_part(name, profile)]
+    parts = [name for name in placed if _is_part(name, modules, profile)]
     found = [name for name in placed if name not in parts]
     # Of token outputs, only those as wide as the last ones.
     width = next((profile.shapes[name][-1] for name in found if len(profile.shapes[name]) == 3), None)
@@ -62,7 +64,12 @@ def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
     return sorted(found, key=lambda name: (grids[name] in adaptive, math.prod(grids[name])))
 
 
-def _is_a_part(name: str, profile: ModelProfile) -> bool:
+def _is_part(name: str, modules: Mapping[str, nn.Module], profile: ModelProfile) -> bool:
+    """Whether only a part of the score goes through a module in any network."""
+    return isinstance(modules[name], nn.Linear) or _is_branch(name, profile)
+
+
+def _is_branch(name: str, profile: ModelProfile) -> bool:
     """Whether a module shares its input with a sibling, or is inside such a module of an attention."""
     around = {call.modules[-1] for call in profile.attention_calls}
     above = [name[:end] for end, sign in enumerate(name) if sign == "."]
@@ -94,11 +101,22 @@ def _ends_trunk(name: str, modules: dict[str, nn.Module], first: str) -> bool:
     return own == list(modules[parent]._modules)[-1]
 
 
-def _choose(session: Session, image: Inputs) -> str:
+def _choose(session: Session, image: Inputs) -> Group:
     profile = profile_of(session, image)
     # On noise, so that the choice depends on the model and the shape only, not on which image came first.
     noise = noise_image(image)
     allowed = _dependent(session, image, noise, candidates(profile, session.network))
+    deepest = _deepest(session, image, noise, allowed)
+    if deepest is None:
+        raise NoSpatialLayerError(_nothing_found(profile, allowed))
+    if len(profile.output_shape) > 2:
+        return (deepest,)
+    parts = [name for name in allowed if _is_part(name, dict(session.network.named_modules()), profile)]
+    return by_passage(session, image, allowed[allowed.index(deepest) :], parts)
+
+
+def _deepest(session: Session, image: Inputs, noise: Inputs, allowed: Sequence[str]) -> str | None:
+    """The first of the layers at which a gradient of the score arrives."""
     tries: list[Callable[[list[str]], list[bool]]] = [
         lambda group: _gradient_arrives(session, noise, group),
         lambda group: _gradient_arrives(without_zeros(session), noise, group),
@@ -108,7 +126,7 @@ def _choose(session: Session, image: Inputs) -> str:
         for arrives in (tried(group) for tried in tries):
             if any(arrives):
                 return group[arrives.index(True)]
-    raise NoSpatialLayerError(_nothing_found(profile, allowed))
+    return None
 
 
 def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]) -> list[str]:

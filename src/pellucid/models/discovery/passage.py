@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,81 +39,96 @@ Group = tuple[str, ...]
 """Layers that are held together."""
 
 
-def shares(session: Session, image: Inputs, groups: Sequence[Group]) -> dict[Group, float | None]:
-    """The share of each group of layers, from 0 to 1; None where it cannot be measured.
+def share(session: Session, image: Inputs, group: Group) -> float | None:
+    """The share of some layers together, from 0 to 1; None where it cannot be measured.
 
-    Each is measured once for a model and an input shape. It costs six forward passes of one image a group, and seven
-    for all.
+    It is measured once for a model and an input shape, at 13 forward passes of one image.
     """
-    known: dict[Group, float | None] = remembered(session.model, ("share", session.key(image)), dict)
-    missing = [group for group in dict.fromkeys(groups) if group not in known]
-    if missing:
-        known |= dict(zip(missing, _measured(session, image, missing), strict=True))
-    return {group: known[group] for group in groups}
+    known = _known(session, image)
+    if group not in known:
+        known[group] = Passage.of(session, image, group).share(group)
+    return known[group]
 
 
-def _measured(session: Session, image: Inputs, groups: Sequence[Group]) -> list[float | None]:
-    """The shares of groups; None for all where the network does not take such images, or not as many."""
-    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError, TypeError):
-        return list(_Measurement.of(session, image, groups).shares())
-    return [None] * len(groups)
+def _known(session: Session, image: Inputs) -> dict[Group, float | None]:
+    """The shares that were measured, by the layers."""
+    return remembered(session.model, ("share", session.key(image)), dict)
 
 
 @dataclass(frozen=True)
-class _Measurement:
-    """The scenes, the scores of these and of the reference, and the reference's outputs of each run of each layer."""
+class Passage:
+    """The scenes, the scores of these and of the reference, and the reference's outputs of each run of each layer.
+
+    ``scores`` is empty where the network does not take such images.
+    """
 
     session: Session
     scenes: Inputs
-    groups: Sequence[Group]
     layouts: dict[str, Layout]
     scores: Tensor
     reference: Tensor
     outputs: dict[str, list[Tensor]]
+    known: dict[Group, float | None]
 
     @classmethod
-    def of(cls, session: Session, image: Inputs, groups: Sequence[Group]) -> _Measurement:
-        drawn = scenes(PAIRS, image.images)
-        modules = session.modules([layer for group in groups for layer in group])
-        profile = profile_of(session, image)
-        found = {layer: profile.layout(session.name_of(module), module) for layer, module in modules.items()}
+    def of(cls, session: Session, image: Inputs, layers: Sequence[str]) -> Passage:
+        """What is to be known of a network before shares of some of its layers are measured."""
+        inputs = image[:1].with_images(scenes(PAIRS, image.images))
+        size, scores = session.runtime.batch_size, torch.empty(0)
+        with torch.no_grad(), suppress(*_REFUSALS):
+            scores = torch.cat([_scores(session, inputs[start : start + size]) for start in range(0, PAIRS, size)])
+        return cls(session, inputs, {}, scores, scores[:1], {}, _known(session, image)).at(layers)
+
+    def at(self, layers: Sequence[str]) -> Passage:
+        """The same scenes with the reference's outputs at other layers."""
+        modules = self.session.modules(layers)
+        profile = profile_of(self.session, self.scenes[:1])
+        found = {layer: profile.layout(self.session.name_of(module), module) for layer, module in modules.items()}
         layouts = {layer: layout for layer, layout in found.items() if layout is not None}
         outputs: dict[str, list[Tensor]] = {layer: [] for layer in layouts}
-        with ExitStack() as stack:
+        reference, scores = self.reference, torch.empty(0)
+        with torch.no_grad(), suppress(*_REFUSALS), ExitStack() as stack:
             for layer, kept in outputs.items():
                 stack.callback(modules[layer].register_forward_hook(_keeper(kept)).remove)
-            reference = _scores(session, image[:1].with_images(without_details(drawn[:1])))
-        inputs = image[:1].with_images(drawn)
-        size = session.runtime.batch_size
-        scores = torch.cat([_scores(session, inputs[start : start + size]) for start in range(0, PAIRS, size)])
-        return cls(session, inputs, groups, layouts, scores, reference, outputs)
+            reference = _scores(self.session, self.scenes[:1].with_images(without_details(self.scenes.images[:1])))
+            scores = self.scores
+        return replace(self, layouts=layouts, reference=reference, scores=scores, outputs=outputs)
 
-    def shares(self) -> Iterator[float | None]:
-        """The share of each group, in order."""
-        rows = [(group, scene) for group in self.groups for scene in range(PAIRS)]
-        size = self.session.runtime.batch_size
-        held = torch.cat([self._held(rows[start : start + size]) for start in range(0, len(rows), size)])
-        moved = (self.scores - self.reference).square().sum()
-        least = PAIRS * (_LEAST_CHANGE * self.scores.abs().amax()) ** 2
-        for group, scores in zip(self.groups, torch.split(held, PAIRS), strict=True):
-            left = (scores - self.reference).square().sum()
-            measured = bool(moved > least) and bool(left.isfinite()) and all(self.outputs.get(layer) for layer in group)
-            yield max(0.0, 1 - float(left / moved)) if measured else None
+    def share(self, group: Group) -> float | None:
+        """The share of a group of layers; None where it cannot be measured."""
+        if group not in self.known:
+            self.known[group] = self.estimate(group, PAIRS)
+        return self.known[group]
 
-    def _held(self, rows: Sequence[tuple[Group, int]]) -> Tensor:
-        """The scores (rows, C) of a pass over scenes in which each row has its own layers held."""
-        chosen = [scene for _, scene in rows]
-        inputs = self.scenes.map_each(lambda tensor: tensor[chosen])
-        layers = list(dict.fromkeys(layer for group, _ in rows for layer in group if self.outputs.get(layer)))
+    def estimate(self, group: Group, pairs: int) -> float | None:
+        """The share by some of the pairs."""
+        scores = self.scores[:pairs]
+        if not len(scores) or not all(self.outputs.get(layer) for layer in group):
+            return None
+        moved = (scores - self.reference).square().sum()
+        size, held = self.session.runtime.batch_size, None
+        with torch.no_grad(), suppress(*_REFUSALS):
+            held = torch.cat([self._held(group, start, min(start + size, pairs)) for start in range(0, pairs, size)])
+        least = pairs * (_LEAST_CHANGE * scores.abs().amax()) ** 2
+        if held is None or not bool(moved > least) or not bool(held.isfinite().all()):
+            return None
+        return max(0.0, 1 - float((held - self.reference).square().sum() / moved))
+
+    def _held(self, group: Group, start: int, stop: int) -> Tensor:
+        """The scores (N, C) of scenes, with a group's outputs held at those of the reference."""
         with ExitStack() as stack:
-            for layer, module in self.session.modules(layers).items():
-                own = [index for index, (group, _) in enumerate(rows) if layer in group]
-                hook = _holder(self.layouts[layer], iter(self.outputs[layer]), torch.tensor(own))
+            for layer, module in self.session.modules(group).items():
+                hook = _holder(self.layouts[layer], iter(self.outputs[layer]))
                 stack.callback(module.register_forward_hook(hook).remove)
-            return _scores(self.session, inputs)
+            return _scores(self.session, self.scenes[start:stop])
+
+
+_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
+"""What networks raise for images that they do not take, or not as many at a time."""
 
 
 def _scores(session: Session, inputs: Inputs) -> Tensor:
+    """The scores of the classes, (N, C)."""
     return over_places(session.call(inputs)).double()
 
 
@@ -130,16 +145,14 @@ def _keeper(kept: list[Tensor]) -> _Hook:
     return keep
 
 
-def _holder(layout: Layout, runs: Iterator[Tensor], own: Tensor) -> _Hook:
-    """A hook that puts the reference's values of a run at the layer's spatial positions, in its ``own`` rows."""
+def _holder(layout: Layout, runs: Iterator[Tensor]) -> _Hook:
+    """A hook that puts the reference's values of each run at the layer's spatial positions."""
 
     def hold(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        tensor, kept, axis = first_tensor(output), next(runs, None), layout.batch_axis
+        tensor, kept = first_tensor(output), next(runs, None)
         if tensor is None or kept is None:
             return output
-        rows = own.to(tensor.device)
-        values = layout.spatial(kept).expand(len(rows), *(-1,) * (len(layout.grid) + 1))
-        held = layout.restored(values, tensor.index_select(axis, rows))
-        return replaced(output, tensor, tensor.index_copy(axis, rows, held))
+        values = layout.spatial(kept).expand(tensor.shape[layout.batch_axis], *(-1,) * (len(layout.grid) + 1))
+        return replaced(output, tensor, layout.restored(values, tensor).clone())
 
     return hold
