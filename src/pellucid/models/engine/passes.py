@@ -15,6 +15,7 @@ from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
 from pellucid.models.discovery.attention import plan_of, tokens_read
 from pellucid.models.discovery.profile import layout_of
+from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.engine.attention_fold import AttentionFold
 from pellucid.models.engine.compiled import compiled_outputs
@@ -97,12 +98,14 @@ class Pass:
                 record.logits = self.session.call(self._prepared)
         return record.logits
 
-    def activations(self) -> Tensor:
-        """The layer's output, (B, 1, C, *grid)."""
+    def activations(self, rectified: bool = False) -> Tensor:
+        """The layer's output, (B, 1, C, *grid); ``rectified``: after the ReLU that it goes through, if any."""
         if not self.record.outputs:
             self._run(graph=self.is_differentiable)
         output = self.record.outputs[self.layer]
-        return as_float(self._layout.spatial(output))[:, None]
+        values = as_float(self._layout.spatial(output))[:, None]
+        bound = rectified_to(self.session, self._prepared, self.layer) if rectified else None
+        return values if bound is None else values.clamp(0, bound)
 
     def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""
