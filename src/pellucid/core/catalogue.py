@@ -106,6 +106,11 @@ def black_box_methods() -> list[str]:
     return [name for name, cls in sorted(registered().items()) if not _looks_inside(cls)]
 
 
+def gradient_free_methods() -> list[str]:
+    """The names of the methods that need no gradient, neither for the map nor to read attention, sorted."""
+    return [name for name, cls in sorted(registered().items()) if not (cls.uses_gradients or cls.uses_attention)]
+
+
 def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 

@@ -21,6 +21,25 @@ CONVOLUTION: Any = getattr(nn.modules.conv, "_ConvNd", nn.Conv2d)
 """The base class of torch's convolutions. Without it only ``Conv2d`` would be known as one."""
 
 
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module is one of torch's with quantised weights: these stand in packages of that name.
+
+    Without the name such a module would be taken to have gradients.
+    """
+    if type(module).__name__.endswith("FloatFunctional"):  # what is there to be quantised later
+        return False
+    homes = (kind.__module__.split(".") for kind in type(module).__mro__)
+    return any(home[0] == "torch" and "quantized" in home for home in homes)
+
+
+def dynamic_weights(module: nn.Module) -> tuple[Tensor, Tensor | None] | None:
+    """Weight and bias in float32 of a dynamically quantised linear layer; None of any other module."""
+    if not is_quantised(module) or ".dynamic." not in type(module).__module__ or not hasattr(module, "out_features"):
+        return None
+    weights: Any = module
+    return weights.weight().dequantize().float(), weights.bias()
+
+
 Modes = tuple[list[Any], list[Any]]
 """The torch function modes and the dispatch modes that are open in a thread, the outermost first."""
 

@@ -13,6 +13,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.torch_private import FunctionMode
 from pellucid.models.discovery.noise import noise_image, noise_like
 from pellucid.models.session.cache import remembered
+from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, replaced
 from pellucid.models.session.session import Session
 
@@ -89,10 +90,11 @@ def _bound(before: Tensor, made: Tensor, again: Callable[[Tensor], Any]) -> floa
 
     By what it computes, however it is written: also ``clamp``, ``threshold`` or ``maximum``, and neither GELU nor SiLU.
     """
-    if not _is_same(before.clamp(min=0).clamp(max=made.amax()), made):
+    if not _is_same(as_float(before).clamp(min=0).clamp(max=as_float(made).amax()), made):
         return None
-    values = noise_like(before) * _FAR
-    result = again(values.clone())
+    given = as_like(noise_like(as_float(before)) * _FAR, before)
+    values = as_float(given).clone()
+    result = as_float(again(given))
     bound = result.amax()
     if not _is_same(values.clamp(min=0).clamp(max=bound), result):
         return None
@@ -100,7 +102,7 @@ def _bound(before: Tensor, made: Tensor, again: Callable[[Tensor], Any]) -> floa
 
 
 def _is_same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and one.device == other.device and bool((one == other).all())
+    return one.shape == other.shape and one.device == other.device and bool((as_float(one) == as_float(other)).all())
 
 
 def _shares(one: Tensor, other: Tensor) -> bool:
