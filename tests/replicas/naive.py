@@ -60,6 +60,24 @@ def recorded(model: nn.Module, image: Tensor, target: Target, layer: str, factor
     return placed(model, kept["output"].detach()[0]), placed(model, gradient[0])
 
 
+def is_rectified(model: nn.Module, image: Tensor, layer: str) -> bool:
+    """Whether a layer's output is what a module ReLU gets."""
+    given: dict[str, object] = {}
+    modules = dict(model.named_modules())
+    relus = [module for module in modules.values() if isinstance(module, nn.ReLU)]
+    handles = [modules[layer].register_forward_hook(lambda _m, _i, output: given.update(output=output))]
+    for relu in relus:
+        handles.append(
+            relu.register_forward_pre_hook(
+                lambda _m, inputs: given.update(found=True) if inputs[0] is given.get("output") else None
+            )
+        )
+    model(image[None].clone())
+    for handle in handles:
+        handle.remove()
+    return "found" in given
+
+
 def placed(model: nn.Module, output: Tensor) -> Tensor:
     """Tokens (T, C) as (C, *grid), without the non-spatial tokens before the patches."""
     if output.ndim > 2:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.replicas.naive import Target, chosen, interpolated, places, recorded, replica, score, stretched
+from tests.replicas.naive import Target, chosen, interpolated, is_rectified, places, recorded, replica, score, stretched
 
 Weighing = Callable[..., tuple[Tensor, Tensor]]
 WEIGHINGS: dict[str, Weighing] = {}
@@ -173,7 +173,8 @@ def gradcam_elementwise(model: nn.Module, image: Tensor, target: Target, layer: 
 
 @replica("eigencam")
 def eigencam(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    return first_component(recorded(model, image, target, layer)[0])
+    a, _ = recorded(model, image, target, layer)
+    return first_component(a.clamp(min=0) if is_rectified(model, image, layer) else a)
 
 
 @replica("eigengradcam")

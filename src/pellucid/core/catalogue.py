@@ -111,6 +111,11 @@ def signed_methods() -> list[str]:
     return [name for name, cls in sorted(registered().items()) if cls.signed]
 
 
+def gradient_free_methods() -> list[str]:
+    """The names of the methods that need no gradient, neither for the map nor to read attention, sorted."""
+    return [name for name, cls in sorted(registered().items()) if not (cls.uses_gradients or cls.uses_attention)]
+
+
 def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 

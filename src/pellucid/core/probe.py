@@ -91,8 +91,12 @@ class Probe(Protocol):
     def scores(self) -> Tensor:
         """Logits of the classes, (B, C)."""
 
-    def activations(self) -> Tensor:
-        """The layer's output, (B, 1, C, *grid)."""
+    def activations(self, rectified: bool = False) -> Tensor:
+        """The layer's output A, (B, 1, C, *grid).
+
+        ``rectified`` gives what the network goes on with, for methods that are defined for A ≥ 0: relu(A), or
+        ReLU6's min(relu(A), 6), where the output goes through such a function and nowhere else; A itself elsewhere.
+        """
 
     def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""

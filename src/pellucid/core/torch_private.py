@@ -6,6 +6,7 @@ modules hold them by these names, so that they stay.
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -18,6 +19,25 @@ from torch.utils import _python_dispatch
 
 CONVOLUTION: Any = getattr(nn.modules.conv, "_ConvNd", nn.Conv2d)
 """The base class of torch's convolutions. Without it only ``Conv2d`` would be known as one."""
+
+
+def is_quantised(module: nn.Module) -> bool:
+    """Whether a module is one of torch's with quantised weights: these stand in packages of that name.
+
+    Without the name such a module would be taken to have gradients.
+    """
+    if type(module).__name__.endswith("FloatFunctional"):  # what is there to be quantised later
+        return False
+    homes = (kind.__module__.split(".") for kind in type(module).__mro__)
+    return any(home[0] == "torch" and "quantized" in home for home in homes)
+
+
+def dynamic_weights(module: nn.Module) -> tuple[Tensor, Tensor | None] | None:
+    """Weight and bias in float32 of a dynamically quantised linear layer; None of any other module."""
+    if not is_quantised(module) or ".dynamic." not in type(module).__module__ or not hasattr(module, "out_features"):
+        return None
+    weights: Any = module
+    return weights.weight().dequantize().float(), weights.bias()
 
 
 Modes = tuple[list[Any], list[Any]]
@@ -81,6 +101,27 @@ def uncompiled(function: Any) -> Any:
     return getattr(function, "_torchdynamo_orig_callable", None)
 
 
+def written_depth() -> int:
+    """How deeply this thread is in what makes compiled functions run as they are written; 0 where it is not."""
+    return getattr(_written(), "depth", 0)
+
+
+def set_written_depth(depth: int) -> None:
+    """Let compiled functions run as they are written in this thread (1), or compiled (0).
+
+    So do those that no module holds: methods that are compiled in their class, functions by a global name. The
+    compiler has this for its own passes. Without the name such functions run compiled, where the compiler may refuse
+    the modes that are open around them.
+    """
+    if depth != written_depth():
+        _written().depth = depth
+
+
+def _written() -> Any:
+    # Nothing is compiled before the compiler is imported, which takes seconds.
+    return getattr(sys.modules.get("torch._dynamo.eval_frame"), "_force_eager_nested_compile", types.SimpleNamespace())
+
+
 def let_run_as_written(module: nn.Module, copied: nn.Module) -> None:
     """Let the copy of a module run as it is written: compiled code ignores hooks that are set later."""
     own = vars(copied)
@@ -142,13 +183,16 @@ def compiling_for_gradients() -> Iterator[None]:
     home: Any = import_module("torch._decomp.decompositions")
     usual: Any = getattr(home, "should_fold", None)
     donated = config.patch(donated_buffer=False) if hasattr(config, "donated_buffer") else None
+    depth = written_depth()
 
     def fold(one: Tensor, other: Tensor, is_out: bool) -> bool:
         return (max(one.ndim, other.ndim) >= 3 and min(one.ndim, other.ndim) <= 2) or usual(one, other, is_out)
 
     with donated or nullcontext():
         try:
+            set_written_depth(0)
             home.should_fold = fold if usual is not None else None
             yield
         finally:
             home.should_fold = usual
+            set_written_depth(depth)

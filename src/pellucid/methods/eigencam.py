@@ -18,12 +18,14 @@ from pellucid.core.target import Targets
 class EigenCAM(Method):
     """Eigen-CAM: the layer's output projected onto its first singular vector. It does not know the class.
 
-    With X the (positions × C) matrix of the layer's output, not centred, and X = U Σ Vᵀ::
+    With A⁺ what the network goes on with of the layer's output A: relu(A) where A goes through a ReLU (min(relu(A), 6)
+    through ReLU6), A itself elsewhere; X the (positions × C) matrix of A⁺, not centred; and X = U Σ Vᵀ::
 
         map = X v₁, its sign such that it correlates positively with the mean over the channels (where that mean
               is flat, to 1 % of the root mean square: such that its largest magnitude is positive)
 
-    The map is (B, 1, *grid), signed, in units of the activation. It needs no gradient.
+    What a ReLU removes is often most of A, and alike everywhere: v₁ would be that. GELU and SiLU remove nothing. The
+    map is (B, 1, *grid), signed, in units of the activation. It needs no gradient.
 
     When to use it: to see what stands out to the network, whatever its score; in detectors without a gradient. It
     cannot tell one finding from another, and is no evidence for any.
@@ -39,4 +41,4 @@ class EigenCAM(Method):
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-agnostic
         """The map (B, 1, *grid), whatever the target."""
-        return Attribution(first_component(probe.activations()))
+        return Attribution(first_component(probe.activations(rectified=True)))

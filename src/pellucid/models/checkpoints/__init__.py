@@ -1,7 +1,18 @@
 """Weights files: read without running code from them, recognise the architecture, load strictly."""
 
+from pellucid.models.checkpoints.layouts import ADAPTER, adapter
 from pellucid.models.checkpoints.reading import Checkpoint, read_checkpoint
 from pellucid.models.checkpoints.recognition import Recognised, load_into, recognise
 from pellucid.models.checkpoints.reference import describe, renamed
 
-__all__ = ["Checkpoint", "Recognised", "describe", "load_into", "read_checkpoint", "recognise", "renamed"]
+__all__ = [
+    "ADAPTER",
+    "Checkpoint",
+    "Recognised",
+    "adapter",
+    "describe",
+    "load_into",
+    "read_checkpoint",
+    "recognise",
+    "renamed",
+]

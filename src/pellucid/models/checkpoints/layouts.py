@@ -11,7 +11,11 @@ from torch import Tensor
 from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints.unpickling import Inert
 
+ADAPTER = "adapter_config.json"
+"""Peft writes this file beside an adapter's weights."""
 KEYS = ("model_state_dict", "model_state", "state_dict", "model")
+PEFT = "base_model.model."
+"""Peft puts this before the names of an adapter's weights."""
 PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.")
 
 
@@ -25,9 +29,9 @@ def find_state(content: Any, path: Path) -> dict[str, Tensor]:
         if isinstance(inner, Inert):
             raise whole_module(inner, path)
         if isinstance(inner, Mapping) and (state := tensors(inner)):
-            return strip(state)
+            return strip(whole(state, path))
     if state := tensors(entries):
-        return strip(state)
+        return strip(whole(state, path))
     named = [" ".join(key[:40].split()) for key in entries if isinstance(key, str)][:12]
     keys = ", ".join(named) or f"a {type(content).__name__} without names"
     raise CheckpointError(
@@ -40,6 +44,25 @@ def whole_module(found: Inert, path: Path) -> CheckpointError:
     return CheckpointError(
         f"{path}: weights were expected, got a whole pickled object ({found.asked[:80]!r}), which is not "
         "loaded because that would run its code; save model.state_dict()"
+    )
+
+
+def whole(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return weights that are a network's own. ``CheckpointError`` for those that are only added to others.
+
+    How much of them is added (LoRA's alpha / r) is not in a weights file, so that they cannot be merged here.
+    """
+    added = [key for key in state if any(part.startswith("lora_") for part in key.split("."))]
+    if added or all(key.startswith(PEFT) for key in state):
+        raise adapter(path, " ".join((added or list(state))[0][:100].split()))
+    return state
+
+
+def adapter(path: Path, found: str) -> CheckpointError:
+    """Return the error for an adapter where a network's weights were expected."""
+    return CheckpointError(
+        f"{path}: a network's weights were expected, got an adapter's ({found}), which are added to it in a measure "
+        "that they do not state; load both with peft, and save model.merge_and_unload().state_dict()"
     )
 
 

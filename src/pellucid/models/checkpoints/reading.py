@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
-from pellucid.models.checkpoints.layouts import find_architecture, find_state
+from pellucid.models.checkpoints.layouts import ADAPTER, adapter, find_architecture, find_state
 from pellucid.models.checkpoints.unpickling import safe_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -37,6 +37,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
     """
     path = Path(path)
+    if path.name == ADAPTER or (path / ADAPTER).is_file():
+        raise adapter(path, ADAPTER)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "nothing there"
         raise CheckpointError(f"{path}: a weights file was expected, got {what}; give the path of a file")

@@ -17,22 +17,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
-from pellucid.core.torch_private import CONVOLUTION
+from pellucid.core.torch_private import CONVOLUTION, dynamic_weights
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
 from pellucid.models.discovery.passage import Group
-from pellucid.models.discovery.profile import ModelProfile, layout_of, profile_of
+from pellucid.models.discovery.profile import ModelProfile, is_linear, layout_of, profile_of
 from pellucid.models.session.cache import remembered
-from pellucid.models.session.hooks import first_tensor, watched
+from pellucid.models.session.derivatives import as_float, as_like
+from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched
 from pellucid.models.session.layer_pass import reached
 from pellucid.models.session.session import Session
 
@@ -66,7 +69,7 @@ def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
 
 def _is_part(name: str, modules: Mapping[str, nn.Module], profile: ModelProfile) -> bool:
     """Whether only a part of the score goes through a module in any network."""
-    return isinstance(modules[name], nn.Linear) or _is_branch(name, profile)
+    return is_linear(modules[name]) or _is_branch(name, profile)
 
 
 def _is_branch(name: str, profile: ModelProfile) -> bool:
@@ -117,16 +120,59 @@ def _choose(session: Session, image: Inputs) -> Group:
 
 def _deepest(session: Session, image: Inputs, noise: Inputs, allowed: Sequence[str]) -> str | None:
     """The first of the layers at which a gradient of the score arrives."""
-    tries: list[Callable[[list[str]], list[bool]]] = [
-        lambda group: _gradient_arrives(session, noise, group),
-        lambda group: _gradient_arrives(without_zeros(session), noise, group),
-        lambda group: _gradient_arrives(session, image, group),
-    ]
+    tries: list[Callable[[list[str]], list[bool]]] = (
+        [lambda group: [_change_arrives(session, noise, layer) for layer in group]]
+        if session.is_quantised
+        else _gradient_tries(session, noise, image)
+    )
     for group in _grouped(allowed):
         for arrives in (tried(group) for tried in tries):
             if any(arrives):
                 return group[arrives.index(True)]
     return None
+
+
+def _gradient_tries(session: Session, noise: Inputs, image: Inputs) -> list[Callable[[list[str]], list[bool]]]:
+    return [
+        lambda group: _gradient_arrives(session, noise, group),
+        lambda group: _gradient_arrives(without_zeros(session), noise, group),
+        lambda group: _gradient_arrives(session, image, group),
+    ]
+
+
+def _change_arrives(session: Session, image: Inputs, layer: str) -> bool:
+    """Whether the scores change with the layer's output at its spatial positions: where torch has no gradients."""
+
+    def change(_module: nn.Module, _inputs: object, output: object) -> object:
+        known = first_tensor(output)
+        if known is None:
+            return output
+        values, layout = as_float(known), layout_of(session, image, layer, known.shape)
+        cells = layout.spatial(values)
+        # In another order, so that they stay within the range that can be quantised.
+        other = layout.restored(cells.flatten()[noise_like(cells).flatten().argsort()].reshape(cells.shape), values)
+        return replaced(output, known, as_like(other, known))
+
+    with forwards(_dynamic_layers(session.network)):
+        expected = session.call(image)
+        hook = session.modules([layer])[layer].register_forward_hook(change)
+        try:
+            return not torch.equal(session.call(image), expected)
+        finally:
+            hook.remove()
+
+
+def _dynamic_layers(network: nn.Module) -> dict[nn.Module, Callable[..., Tensor]]:
+    """Dynamically quantised linear layers, as float ones.
+
+    They round all of their input by its range: what one token is changes every other one a little.
+    """
+    found: dict[nn.Module, Callable[..., Tensor]] = {}
+    for module in network.modules():
+        weights = dynamic_weights(module)
+        if weights is not None:
+            found[module] = partial(F.linear, weight=weights[0], bias=weights[1])
+    return found
 
 
 def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]) -> list[str]:

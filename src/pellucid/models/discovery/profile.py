@@ -12,7 +12,7 @@ from torch.utils.weak import TensorWeakRef
 
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Inputs
-from pellucid.core.torch_private import CONVOLUTION
+from pellucid.core.torch_private import CONVOLUTION, is_quantised
 from pellucid.errors import LayerError, SourceError
 from pellucid.models.discovery.attention_plan import Call
 from pellucid.models.discovery.orders import token_orders
@@ -21,6 +21,7 @@ from pellucid.models.discovery.tokens import Grid, Grids, Layout, infer
 from pellucid.models.session.attention_calls import AttentionCall
 from pellucid.models.session.attention_mode import AttentionMode
 from pellucid.models.session.cache import remembered
+from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.session import Session
 
@@ -176,9 +177,9 @@ class _Recorder:
         self.shapes.pop(name, None)
         self.shapes[name] = tuple(tensor.shape)
         self.weights.discard(name)
-        if _is_attention(tensor):
+        if _is_attention(as_float(tensor)):
             self.weights.add(name)
-        if isinstance(module, CONVOLUTION) and tensor.ndim == len(self.size) + 2:
+        if _is_convolution(module) and tensor.ndim == len(self.size) + 2:
             self._convolved(name, tensor)
 
     def _convolved(self, name: str, output: Tensor) -> None:
@@ -234,8 +235,17 @@ def is_of_last_axis(module: nn.Module) -> bool:
     return _features(module) is not None
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer, quantised or not."""
+    return isinstance(module, nn.Linear) or (is_quantised(module) and hasattr(module, "out_features"))
+
+
+def _is_convolution(module: nn.Module) -> bool:
+    return isinstance(module, CONVOLUTION) or (is_quantised(module) and hasattr(module, "kernel_size"))
+
+
 def _features(module: nn.Module) -> int | None:
-    if isinstance(module, nn.Linear):
-        return module.out_features
+    if is_linear(module):
+        return int(module.out_features)  # type: ignore[arg-type]  # a number, whatever torch's types say
     # Subclasses of LayerNorm (LayerNorm2d) may normalise another axis.
     return module.normalized_shape[0] if type(module) is nn.LayerNorm else None

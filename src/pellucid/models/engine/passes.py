@@ -9,12 +9,15 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from pellucid.core.catalogue import gradient_free_methods
 from pellucid.core.inputs import Images, Inputs
 from pellucid.core.probe import Order, Step, TokenGrid
 from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
+from pellucid.errors import GradientError
 from pellucid.models.discovery.attention import plan_of, tokens_read
 from pellucid.models.discovery.profile import layout_of
+from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.engine.attention_fold import AttentionFold
 from pellucid.models.engine.compiled import compiled_outputs
@@ -97,12 +100,14 @@ class Pass:
                 record.logits = self.session.call(self._prepared)
         return record.logits
 
-    def activations(self) -> Tensor:
-        """The layer's output, (B, 1, C, *grid)."""
+    def activations(self, rectified: bool = False) -> Tensor:
+        """The layer's output, (B, 1, C, *grid); ``rectified``: after the ReLU that it goes through, if any."""
         if not self.record.outputs:
             self._run(graph=self.is_differentiable)
         output = self.record.outputs[self.layer]
-        return as_float(self._layout.spatial(output))[:, None]
+        values = self._layout.spatial(as_float(output))[:, None]
+        bound = rectified_to(self.session, self._prepared, self.layer) if rectified else None
+        return values if bound is None else values.clamp(0, bound)
 
     def activations_and_gradients(self, targets: Targets) -> tuple[Tensor, Tensor]:
         """The layer's output (B, 1, C, *grid), and the scores' gradients with respect to it (B, K, C, *grid)."""
@@ -114,6 +119,7 @@ class Pass:
 
     def hvp(self, targets: Targets) -> Tensor:
         """H A: the scores' second derivatives at the layer's output A, times A, (B, K, C, *grid)."""
+        self._check_gradients()
         with unfused():  # fused attention has a first derivative only
             self._run(graph=True, compiled=False)
             self.record.gradients = (targets, self._gradients(targets))
@@ -124,6 +130,7 @@ class Pass:
 
     def input_gradients(self, targets: Targets, rule: BackwardRule | None = None) -> Tensor:
         """The scores' gradients with respect to the images, (B, K, C, *space), by a rule where one is given."""
+        self._check_gradients()
         with self._unfused(), self._at_rest():
             gradients, logits = image_gradients(self.session, self._prepared, targets, rule, self.is_differentiable)
         if self.record.logits is None:
@@ -132,6 +139,7 @@ class Pass:
 
     def fold_attention(self, step: Step, targets: Targets | None = None, order: Order = "forward") -> Tensor:
         """Fold the attention blocks with ``step``: (B, …) forward, (B, K, …) with gradients."""
+        self._check_gradients()
         with self._grad_mode(), self._at_rest():
             folded, logits = _ORDERS[order](self._fold, step, targets or Targets("predicted"))
         self.record.logits = logits if self.is_differentiable else logits.detach()
@@ -139,6 +147,7 @@ class Pass:
 
     def token_grid(self) -> TokenGrid:
         """The layout of the tokens whose attention is folded, and which of them the scores are read from."""
+        self._check_gradients()  # which attention feeds which is read off gradients
         plan = plan_of(self.session, self._prepared)
         layout = plan.layout
         read = (0,) if plan.pools else tokens_read(self.session, self._prepared, layout)
@@ -151,6 +160,13 @@ class Pass:
             self._run(graph=False)
         with self._grad_mode():
             return ForwardFromLayer(self.session, self._prepared, self.layer, self._layout)
+
+    def _check_gradients(self) -> None:
+        if self.session.is_quantised:
+            raise GradientError(
+                "gradients were asked for; the model is quantised, and torch has none through it: use a method that "
+                f"needs none ({', '.join(gradient_free_methods())}), or the model as it was before it was quantised"
+            )
 
     @lazy
     def _prepared(self) -> Inputs:
@@ -206,6 +222,7 @@ class Pass:
 
     def _gradients(self, targets: Targets) -> dict[str, Tensor]:
         """The gradients (K, *output) at all layers; images do not mix, so one pass serves the whole batch."""
+        self._check_gradients()
         if not self.record.has_graph:
             self._run(graph=True)
         found = self._found(targets)

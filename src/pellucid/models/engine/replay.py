@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pellucid.core.inputs import Inputs
 from pellucid.errors import LayerError
 from pellucid.models.discovery.tokens import Layout
+from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, hookable, mapped, replaced
 from pellucid.models.session.session import Session
 
@@ -48,7 +49,8 @@ class ForwardFromLayer:
         """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
         output = self._repeated(len(values))
         known: Tensor = first_tensor(output)  # type: ignore[assignment]  # it has one: it has a layout
-        return self._replay(replaced(output, known, self._layout.restored(values.to(known.dtype), known)), len(values))
+        other = as_like(self._layout.restored(values.to(as_float(known).dtype), as_float(known)), known)
+        return self._replay(replaced(output, known, other), len(values))
 
     def _repeated(self, count: int) -> Any:
         """The layer's output for one image, expanded to ``count`` images."""

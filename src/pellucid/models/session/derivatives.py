@@ -104,8 +104,17 @@ def all_used(found: Sequence[Tensor | None]) -> list[Tensor]:
 
 
 def as_float(tensor: Tensor) -> Tensor:
-    """Half precision as float32, everything else as it is."""
+    """Half precision and quantised values as float32, everything else as it is."""
+    if tensor.is_quantized:
+        return tensor.dequantize()
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def as_like(values: Tensor, known: Tensor) -> Tensor:
+    """Values in the precision of a known tensor, quantised as it is."""
+    if not known.is_quantized:
+        return values.to(known.dtype)
+    return torch.quantize_per_tensor(values.float(), known.q_scale(), known.q_zero_point(), known.dtype)
 
 
 def _vectorised(scores: Tensor, leaves: list[Tensor], chosen: Tensor, graph: bool) -> list[Tensor]:

@@ -19,9 +19,9 @@ from pellucid.errors import GradientError
 def first_tensor(output: object) -> Tensor | None:
     """A module's output as one floating-point tensor: itself, or the first in a tuple, list or mapping."""
     if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
+        return output if output.is_floating_point() or output.is_quantized else None
     parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else ()
-    return next((part for part in parts if isinstance(part, Tensor) and part.is_floating_point()), None)
+    return next((part for part in parts if isinstance(part, Tensor) and first_tensor(part) is part), None)
 
 
 def mapped(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

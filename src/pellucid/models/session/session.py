@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pellucid.core.head import HEADS, explains_returned, resolve_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
-from pellucid.core.torch_private import within_wrapper
+from pellucid.core.torch_private import is_quantised, within_wrapper
 from pellucid.errors import LayerError, did_you_mean
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.derivatives import as_float
@@ -87,6 +87,11 @@ class Session:
     def has_script(self) -> bool:
         """Whether a part of the network is TorchScript, whose functions and modules cannot be intercepted."""
         return any(isinstance(module, torch.jit.ScriptModule) for module in self.network.modules())
+
+    @lazy
+    def is_quantised(self) -> bool:
+        """Whether a part of the network is quantised, through which torch has no gradients."""
+        return any(map(is_quantised, self.network.modules()))
 
     def prepared(self, inputs: Inputs) -> Inputs:
         """The inputs on the network's device, in its precision; the caller's own are left alone."""

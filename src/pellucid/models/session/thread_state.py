@@ -9,22 +9,24 @@ from typing import TypeVar
 
 import torch
 
-from pellucid.core.torch_private import open_modes, set_modes
+from pellucid.core.torch_private import open_modes, set_modes, set_written_depth, written_depth
 
 T = TypeVar("T")
 
 
 class ThreadState:
-    """A snapshot of this thread's gradient mode, autocast and open modes."""
+    """A snapshot of this thread's gradient mode, autocast, open modes, and whether compiled functions run compiled."""
 
     def __init__(self) -> None:
         self._grad = torch.is_grad_enabled()
         self._autocast = {kind: torch.is_autocast_enabled(kind) for kind in _kinds()}
         self._modes = open_modes()
+        self._written = written_depth()
 
     def plain(self) -> None:
-        """Turn off gradients and autocast: the runtime chooses a map's precision."""
+        """Turn off gradients, compiled functions and autocast: the runtime chooses a map's precision."""
         torch.set_grad_enabled(False)
+        set_written_depth(1)
         for kind, enabled in self._autocast.items():
             if enabled:
                 torch.set_autocast_enabled(kind, False)
@@ -42,6 +44,7 @@ class ThreadState:
         for kind, enabled in self._autocast.items():
             if torch.is_autocast_enabled(kind) != enabled:
                 torch.set_autocast_enabled(kind, enabled)
+        set_written_depth(self._written)
         torch.set_grad_enabled(self._grad)
 
 

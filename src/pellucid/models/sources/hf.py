@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, did_you_mean, message_of
+from pellucid.models.checkpoints import ADAPTER, adapter
 from pellucid.models.preprocessing import from_transformers
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined, package
 
@@ -67,6 +68,8 @@ def _config(request: ModelRequest) -> Any:
                 "hf:google/vit-base-patch16-224"
             )
         config = transformers.AutoConfig.for_model(request.name, **sizes)
+    elif Path(request.name, ADAPTER).is_file():
+        raise adapter(Path(request.name), ADAPTER)
     elif "/" in request.name or Path(request.name).is_dir():
         with _reading(request.name):
             config = transformers.AutoConfig.from_pretrained(request.name, trust_remote_code=False, **sizes)
