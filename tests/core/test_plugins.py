@@ -63,6 +63,12 @@ def test_a_method_of_another_package_is_found(install: Install) -> None:
         ("raise SystemExit('two\\nlines')", "zz_bad", "SystemExit: two lines"),
         ("", "zz_bad:Missing", "AttributeError: module 'zz_bad' has no attribute 'Missing'"),
         ("", "zz_bad", "MethodError: zz_bad registers no method 'bad': decorate its class with that name"),
+        (
+            METHOD.format(name="bad", cls="Bad").replace("@dataclass(frozen=True)\n", ""),
+            "zz_bad",
+            "MethodError: method 'bad' was registered with zz_bad.Bad, which is no dataclass: "
+            "write @dataclass(frozen=True) between @register_method and the class",
+        ),
         (METHOD.format(name="bad", cls="Bad") + "\n1 / 0", "zz_bad", "ZeroDivisionError: division by zero"),
     ],
 )

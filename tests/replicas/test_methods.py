@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -145,6 +146,7 @@ def test_what_the_methods_look_at() -> None:
 
 def test_a_method_without_a_replica_is_noticed() -> None:
     @method("unreplicated")
+    @dataclass(frozen=True)
     class Unreplicated(Method):
         def attribute(self, probe, targets) -> Attribution:
             raise AssertionError

@@ -31,10 +31,11 @@ def register_method(name: str) -> Callable[[M], M]:
     """Register a method under ``name``: the decorator of a method's class.
 
     Raises:
-        MethodError: another class has this name.
+        MethodError: another class has this name, or the class is no frozen dataclass.
     """
 
     def register(cls: M) -> M:
+        _check_dataclass(name, cls)
         known = _METHODS.get(name)
         if known is not None and _path(known) != _path(cls):
             raise MethodError(f"method {name!r} is registered twice, by {_path(known)} and {_path(cls)}: rename one")
@@ -47,6 +48,17 @@ def register_method(name: str) -> Callable[[M], M]:
 
 method = register_method
 """The same decorator, by its first name."""
+
+
+def _check_dataclass(name: str, cls: type[Method]) -> None:
+    """Raise unless a class is a frozen dataclass itself: one that only inherits its fields would hide its options."""
+    parameters = vars(cls).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        found = "no dataclass" if parameters is None else "a dataclass that is not frozen"
+        raise MethodError(
+            f"method {name!r} was registered with {_path(cls)}, which is {found}: "
+            "write @dataclass(frozen=True) between @register_method and the class"
+        )
 
 
 def _path(cls: type[Method]) -> str:
