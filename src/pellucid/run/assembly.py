@@ -74,11 +74,14 @@ def assembled(
 def _of_layer(
     facts: Facts, head: str, chunks: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
 ) -> Explanation:
+    _check_types(facts.method, chunks)
+    expected = (len(logits), indices.shape[1] if facts.method.class_specific else 1)
+    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
+    _check_shape(facts.method, values, expected, len(size))
     # A score that is NaN explains nothing, whatever its gradient is (a ReLU's at NaN is 0).
     lost = logits.isnan().any(dim=1)
     chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
-    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
-    _check_shape(facts.method, values, (len(logits), indices.shape[1] if facts.method.class_specific else 1))
+    values = _lost(values, lost)
     why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
     maps = heatmap(values, size)
     if not facts.method.class_specific:
@@ -104,12 +107,26 @@ def _of_layer(
     )
 
 
-def _check_shape(method: Method, values: Tensor, expected: tuple[int, int]) -> None:
+def _check_types(method: Method, found: Sequence[object]) -> None:
+    """Raise unless a method returned attributions of tensors."""
+    for one in found:
+        wrong = one.values if isinstance(one, Attribution) else one
+        if isinstance(one, Attribution) and isinstance(wrong, Tensor):
+            continue
+        what = f"an Attribution of {type(wrong).__name__}" if isinstance(one, Attribution) else type(wrong).__name__
+        raise ShapeError(
+            f"method {method.name!r} returned {what}; an Attribution of a tensor (images, classes, *grid) was "
+            "expected: return Attribution(maps), computed in torch"
+        )
+
+
+def _check_shape(method: Method, values: Tensor, expected: tuple[int, int], rank: int) -> None:
     """Raise unless a method's maps are one an image and class: channels would be taken for classes."""
-    if tuple(values.shape[:2]) != expected:
+    if tuple(values.shape[:2]) != expected or values.ndim != 2 + rank:
         raise ShapeError(
             f"method {method.name!r} returned maps {tuple(values.shape)}; (images, classes, *grid) with "
-            f"{expected[0]} images and {expected[1]} classes was expected: sum over the channels, dim=2"
+            f"{expected[0]} images and {expected[1]} classes, on a grid of {rank} axes, was expected: sum over the "
+            "channels, dim=2"
         )
 
 
