@@ -67,19 +67,23 @@ def _path(cls: type[Method]) -> str:
 
 def _use(entry: EntryPoint) -> None:
     """Import an entry point's module, which registers the method of that name."""
+    before = set(_METHODS)
     try:
         entry.load()
-        _check_registered(entry)
+        _check_registered(entry, before)
     except BaseException:
         for name in [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]:
             del _METHODS[name]
         raise
 
 
-def _check_registered(entry: EntryPoint) -> None:
+def _check_registered(entry: EntryPoint, before: set[str]) -> None:
     cls = _METHODS.get(entry.name)
     if cls is None:
-        raise MethodError(f"{entry.value} registers no method {entry.name!r}: decorate its class with that name")
+        own = (name for name, other in _METHODS.items() if name not in before or other.__module__ == entry.module)
+        others = ", ".join(map(repr, sorted(own)))
+        found = f", but {others}: give the entry point that name" if others else ": decorate its class with that name"
+        raise MethodError(f"{entry.value} registers no method {entry.name!r}{found}")
     if cls.__module__.startswith(f"{PACKAGE}.") and not entry.module.startswith(f"{PACKAGE}."):
         raise MethodError(f"pellucid has a method {entry.name!r} of its own: rename the other one")
 
@@ -122,15 +126,21 @@ def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 
 
+def failures() -> list[str]:
+    """Why methods of other packages were left out, one line each."""
+    load()
+    return list(_PLUGINS.failures.values())
+
+
 def find(name: str) -> type[Method]:
-    """The class of a method. A broken entry point of that name is reported by a ``PellucidWarning``.
+    """The class of a method. Broken entry points are reported by ``PellucidWarning``: that of the name, or else all.
 
     Raises:
         MethodError: there is no method of that name.
     """
     known = registered()
-    if name in _PLUGINS.failures:
-        warn(_PLUGINS.failures[name])
+    for failure in _PLUGINS.failures_of(name, is_known=name in known):
+        warn(failure)
     if name not in known:
         listed = ", ".join(names())
         raise MethodError(f"method {name!r} was asked for; there are {listed}{did_you_mean(name, known)}")
