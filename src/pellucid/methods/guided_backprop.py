@@ -61,6 +61,5 @@ class GuidedRule(BackwardRule):
         """Keep the positive part of the gradient at the output of an activation function."""
         output = function(*args, **named)
         if is_rectifier(function, args, named):
-            self.count += 1
             self.after(output, torch.relu)
         return output
