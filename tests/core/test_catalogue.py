@@ -13,7 +13,7 @@ from pellucid.errors import MethodError, OptionError
 
 
 def made(name: str) -> type[Method]:
-    @catalogue.method(name)
+    @catalogue.register_method(name)
     @dataclass(frozen=True)
     class Own(Method):
         steps: int = 5
@@ -47,7 +47,7 @@ def test_a_name_belongs_to_one_class() -> None:
         assert catalogue.find("zz_own") is again
         with pytest.raises(MethodError, match="registered twice"):
 
-            @catalogue.method("zz_own")
+            @catalogue.register_method("zz_own")
             @dataclass(frozen=True)
             class Other(Method):
                 pass

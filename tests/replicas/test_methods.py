@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from tests.networks import TinyCNN, TinyViT, images, seeded
@@ -153,7 +153,7 @@ def test_what_the_methods_look_at() -> None:
 
 
 def test_a_method_without_a_replica_is_noticed() -> None:
-    @method("unreplicated")
+    @register_method("unreplicated")
     @dataclass(frozen=True)
     class Unreplicated(Method):
         __module__ = f"{catalogue.PACKAGE}.unreplicated"
@@ -167,7 +167,7 @@ def test_a_method_without_a_replica_is_noticed() -> None:
 
 
 def test_a_method_of_another_package_needs_no_replica_here() -> None:
-    @method("elsewhere")
+    @register_method("elsewhere")
     @dataclass(frozen=True)
     class Elsewhere(Method):
         def attribute(self, probe, targets) -> Attribution:

@@ -46,10 +46,6 @@ def register_method(name: str) -> Callable[[M], M]:
     return register
 
 
-method = register_method
-"""The same decorator, by its first name."""
-
-
 def _check_dataclass(name: str, cls: type[Method]) -> None:
     """Raise unless a class is a frozen dataclass itself: one that only inherits its fields would hide its options."""
     parameters = vars(cls).get("__dataclass_params__")

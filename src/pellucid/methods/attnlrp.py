@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.functions import (
     ACTIVATIONS,
     IN_PLACE,
@@ -29,7 +29,7 @@ from pellucid.core.rule import BackwardRule, RulePass
 from pellucid.core.target import Targets
 
 
-@method("attnlrp")
+@register_method("attnlrp")
 @dataclass(frozen=True)
 class AttnLRP(Method):
     """Attention-aware layer-wise relevance propagation.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.functions import is_rectifier
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
@@ -17,7 +17,7 @@ from pellucid.core.space import magnitude
 from pellucid.core.target import Targets
 
 
-@method("guided_backprop")
+@register_method("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(Method):
     """Guided backpropagation. It fails the sanity checks: the image hardly depends on what the network learnt.
