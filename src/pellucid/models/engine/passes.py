@@ -14,7 +14,7 @@ from pellucid.core.probe import Order, Step, TokenGrid
 from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
 from pellucid.errors import LayerError
-from pellucid.models.discovery.attention import plan_of, tokens_read
+from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
 from pellucid.models.discovery.profile import layout_of
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.engine.attention_fold import AttentionFold
