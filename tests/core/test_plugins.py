@@ -89,6 +89,14 @@ def test_a_broken_method_is_reported_when_it_is_asked_for(install: Install, text
     assert str(caught[0].message) == f"entry point 'bad' of zz_bad was left out: {reason}"
 
 
+def test_a_wrong_entry_point_leaves_the_others_of_its_module(install: Install) -> None:
+    install("zz_plain", METHOD.format(name="plain", cls="Plain"), {"bad": "zz_plain:Bad", "plain": "zz_plain:Plain"})
+    broken = METHOD.format(name="half", cls="Half") + "\n1 / 0"
+    install("zz_half", broken, {"half": "zz_half:Half", "other": "zz_half:Other"})
+    assert "plain" in catalogue.names()
+    assert "half" not in catalogue.names()
+
+
 def test_names_that_collide_are_refused(install: Install) -> None:
     install("zz_again", METHOD.format(name="gradcam", cls="Again"), {"gradcam": "zz_again:Again"})
     install("zz_taken", "", {"hirescam": "zz_taken"})

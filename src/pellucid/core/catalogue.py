@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -68,9 +68,17 @@ def _use(entry: EntryPoint) -> None:
         entry.load()
         _check_registered(entry, before)
     except BaseException:
-        for name in [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]:
-            del _METHODS[name]
+        _forget_module(entry)
         raise
+
+
+def _forget_module(entry: EntryPoint) -> None:
+    """Forget what a failed entry point's module registered; if it was imported, not what other entry points name."""
+    others = {other.name for other in entry_points(group=PACKAGE)} if entry.module in sys.modules else set()
+    own = [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]
+    for name in own:
+        if name == entry.name or name not in others:
+            del _METHODS[name]
 
 
 def _check_registered(entry: EntryPoint, before: set[str]) -> None:
