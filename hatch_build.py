@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 METHODS = Path(__file__).resolve().parent / "src" / "pellucid" / "methods"
-DECORATORS = ("method", "register_method")
+DECORATOR = "register_method"
 
 
 def method_classes(file: Path) -> Iterator[str]:
@@ -28,7 +28,7 @@ def _registers(decorator: ast.expr) -> bool:
         return False
     called = decorator.func
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)
-    return name in DECORATORS
+    return bool(name == DECORATOR)
 
 
 def stub(folder: Path = METHODS) -> str:

@@ -2,7 +2,7 @@
 
     PellucidError                     exit code 3
     ├── OptionError        ValueError     2   a value that an argument does not allow
-    │   └── MethodError                   2   no explanation method of that name
+    │   └── MethodError                   2   no explanation method of that name, or one whose code breaks a rule
     ├── ShapeError         ValueError     2   a tensor of the wrong rank, size or type
     ├── ImageIndexError    IndexError     2   an image that an explanation does not contain
     ├── TargetError        ValueError     2   a class that the model does not have
@@ -47,7 +47,7 @@ class OptionError(PellucidError, ValueError):
 
 
 class MethodError(OptionError):
-    """No explanation method of that name."""
+    """No explanation method of that name, or one whose code breaks a rule."""
 
 
 class ShapeError(PellucidError, ValueError):

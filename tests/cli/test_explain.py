@@ -389,6 +389,18 @@ def test_layers_by_name(explain: Explain, tmp_path: Path) -> None:
     one_line(result, "mean, max, weighted")
 
 
+def test_layers_of_methods_that_look_at_none(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    alone = ["--layer", "features.3", "--method", "saliency"]
+    result = explain(image, *alone, "--method", "occlusion")
+    assert result.exit_code == 2
+    one_line(result, "--layer features.3 was given; saliency, occlusion look at no layer: leave it out, or add")
+    assert not (tmp_path / "out").exists()
+    assert explain(image, *alone, "--method", "gradcam").exit_code == 0
+    assert facts(tmp_path / "out", "a_gradcam")["layers"] == ["features.3"]
+    assert facts(tmp_path / "out", "a_saliency")["layers"] == []
+
+
 def test_classes_from_a_file(explain: Explain, model: Model, tmp_path: Path) -> None:
     image = save(tmp_path / "a.png")
     names = tmp_path / "names.txt"

@@ -379,8 +379,9 @@ def test_second_derivatives_equal_finite_differences(name: str, kind: type[nn.Mo
             return (values * pattern).sum()
 
     image = batch.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(total(image), image)
-    assert (gradient.abs().max() > 0) != (name in OF_THE_GRADIENT and kind is TinyCNN)
+    (gradient,) = torch.autograd.grad(total(image), image, allow_unused=True, materialize_grads=True)
+    if catalogue.find(name).__module__.startswith("pellucid."):  # of another package's method, it is not known
+        assert (gradient.abs().max() > 0) != (name in OF_THE_GRADIENT and kind is TinyCNN)
     direction = torch.randn(batch.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     step = 1e-6
     numeric = (total(batch + step * direction) - total(batch - step * direction)) / (2 * step)

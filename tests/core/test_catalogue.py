@@ -13,7 +13,7 @@ from pellucid.errors import MethodError, OptionError
 
 
 def made(name: str) -> type[Method]:
-    @catalogue.method(name)
+    @catalogue.register_method(name)
     @dataclass(frozen=True)
     class Own(Method):
         steps: int = 5
@@ -47,9 +47,42 @@ def test_a_name_belongs_to_one_class() -> None:
         assert catalogue.find("zz_own") is again
         with pytest.raises(MethodError, match="registered twice"):
 
-            @catalogue.method("zz_own")
+            @catalogue.register_method("zz_own")
+            @dataclass(frozen=True)
             class Other(Method):
                 pass
+
+
+class Plain(Method):
+    def attribute(self, probe, targets):
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Frozen(Plain):
+    steps: int = 5
+
+
+class Below(Frozen):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("cls", "found"),
+    [
+        (Plain, "no dataclass"),
+        (dataclass(type("Thawed", (Plain,), {"__module__": __name__})), "a dataclass that is not frozen"),
+        (Below, "no dataclass"),  # its parent is one
+    ],
+)
+def test_a_class_that_is_no_frozen_dataclass_is_refused(cls: type[Method], found: str) -> None:
+    with pytest.raises(MethodError) as caught:
+        catalogue.register_method("zz_own")(cls)
+    assert str(caught.value) == (
+        f"method 'zz_own' was registered with tests.core.test_catalogue.{cls.__qualname__}, which is {found}: "
+        "write @dataclass(frozen=True) between @register_method and the class"
+    )
+    assert "zz_own" not in catalogue.names()
 
 
 def test_a_name_that_is_not_there() -> None:

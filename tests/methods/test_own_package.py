@@ -14,17 +14,7 @@ from PIL import Image as PillowImage
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
 METHOD = re.search(r"`src/pellucid/methods/deconvnet\.py`:\n\n```python\n(.*?)```", PAGE, re.DOTALL)
-ENTRY_POINT = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-PROJECT = """
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "my-package"
-version = "1.0"
-
-"""
+PROJECT = re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 NETWORK = """
 import torch
 from torch import nn
@@ -88,7 +78,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (project / "my_package").mkdir()
     (project / "my_package" / "__init__.py").touch()
     (project / "my_package" / "deconvnet.py").write_text(METHOD[1], encoding="utf-8")
-    (project / "pyproject.toml").write_text(PROJECT + ENTRY_POINT[1], encoding="utf-8")
+    (project / "pyproject.toml").write_text(PROJECT[1], encoding="utf-8")
     pip = ("-m", "pip", "--disable-pip-version-check")
     built = run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "dist", ".", folder=project)
     assert built.returncode == 0, built.stderr

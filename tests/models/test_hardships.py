@@ -67,9 +67,7 @@ def test_a_dead_branch_is_not_chosen_over_the_trunk() -> None:
             y = self.features(x)
             return self.fc((y + self.outer(torch.relu(self.inner(y)))).flatten(2).mean(-1))
 
-    found = pellucid.explain(seeded(Residual), images(1))
-    assert found.layers == ("outer",) or not found.degenerate.any()
-    assert found.layers != ("inner",)
+    assert pellucid.explain(seeded(Residual), images(1)).layers == ("features.4",)
 
 
 # What is the user's.
@@ -178,7 +176,7 @@ def test_more_answers_than_images_are_an_error() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return super().forward(torch.cat([x, x]))
 
-    with pytest.raises(OutputError, match=r"B = 1, were expected from the model, got \(2, 4\)"):
+    with pytest.raises(OutputError, match=r"B = 1, were expected from the model, got a tensor \(2, 4\)"):
         pellucid.explain(seeded(Twice), images(1))
 
 

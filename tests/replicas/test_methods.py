@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from tests.networks import TinyCNN, TinyViT, images, seeded
@@ -28,7 +29,15 @@ SIDES = {
     (TinyViT, 3): (16, 8, 16),
 }
 PATCH = 8
-OF_ATTENTION = {name for name in pellucid.available_methods() if catalogue.find(name).uses_attention}
+
+
+def own_methods() -> list[str]:
+    """The package's methods; those of other packages that are installed have their replicas there."""
+    own = f"{catalogue.PACKAGE}."
+    return [name for name, cls in sorted(catalogue.registered().items()) if cls.__module__.startswith(own)]
+
+
+OF_ATTENTION = {name for name in own_methods() if catalogue.find(name).uses_attention}
 """There is none in a network of convolutions."""
 RUNTIME = Runtime(batch_size=5, seed=SEED)
 """A batch size so small that methods need several passes."""
@@ -104,25 +113,25 @@ def assert_replicated(
 
 
 def of_cnns() -> Iterator[tuple[str, dict[str, object]]]:
-    for name in pellucid.available_methods():
+    for name in own_methods():
         if name not in OF_ATTENTION:
             for options in OPTIONS.get(name, [{}]):
                 yield name, options
 
 
 def of_others() -> Iterator[tuple[str, type[nn.Module], int]]:
-    for name in pellucid.available_methods():
+    for name in own_methods():
         for kind, rank in SIDES:
             if (kind, rank) != (TinyCNN, 2) and (name not in OF_ATTENTION or kind is TinyViT):
                 yield name, kind, rank
 
 
 def test_every_method_has_a_replica() -> None:
-    assert set(REPLICAS) == set(pellucid.available_methods())
+    assert set(REPLICAS) == set(own_methods())
 
 
 def test_every_option_is_tried() -> None:
-    for name in pellucid.available_methods():
+    for name in own_methods():
         known = set(catalogue.options(catalogue.find(name)))
         tried = {key for options in OPTIONS.get(name, []) for key in options}
         assert known <= tried | {"discard_ratio"}, name  # in a test of its own
@@ -130,7 +139,7 @@ def test_every_option_is_tried() -> None:
 
 def test_what_the_methods_look_at() -> None:
     """At the picture's own grid the layer is nothing to a method; what no class enters is the same for all."""
-    named = {name: catalogue.find(name)() for name in pellucid.available_methods()}
+    named = {name: catalogue.find(name)() for name in own_methods()}
     assert {name for name, made in named.items() if not made.uses_layers} == {
         *("fullgrad", "guided_backprop", "input_x_gradient", "integrated_gradients", "occlusion", "rise", "rollout"),
         *("saliency", "smoothgrad", "smoothgrad_squared", "vargrad"),
@@ -144,14 +153,30 @@ def test_what_the_methods_look_at() -> None:
 
 
 def test_a_method_without_a_replica_is_noticed() -> None:
-    @method("unreplicated")
+    @register_method("unreplicated")
+    @dataclass(frozen=True)
     class Unreplicated(Method):
+        __module__ = f"{catalogue.PACKAGE}.unreplicated"
+
         def attribute(self, probe, targets) -> Attribution:
             raise AssertionError
 
     with catalogue.forgetting(Unreplicated), pytest.raises(AssertionError):
         test_every_method_has_a_replica()
     test_every_method_has_a_replica()
+
+
+def test_a_method_of_another_package_needs_no_replica_here() -> None:
+    @register_method("elsewhere")
+    @dataclass(frozen=True)
+    class Elsewhere(Method):
+        def attribute(self, probe, targets) -> Attribution:
+            raise AssertionError
+
+    with catalogue.forgetting(Elsewhere):
+        assert "elsewhere" in pellucid.available_methods()
+        test_every_method_has_a_replica()
+        test_what_the_methods_look_at()
 
 
 @pytest.mark.parametrize(("name", "options"), list(of_cnns()), ids=str)
@@ -214,7 +239,7 @@ def with_log_probability(logits: Tensor) -> Tensor:
     return logits[..., 2] + logits.log_softmax(dim=-1)[..., 2]
 
 
-@pytest.mark.parametrize("name", sorted(set(pellucid.available_methods()) - OF_ATTENTION - {"finercam"}))
+@pytest.mark.parametrize("name", sorted(set(own_methods()) - OF_ATTENTION - {"finercam"}))
 def test_equals_its_replica_for_any_score(name: str) -> None:
     """Of a score that bends, the second derivative is not 0 on a network of ReLUs either."""
     model, batch = network(TinyCNN, 2), pictures(TinyCNN, 2, 1)

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.core.attribution import Attribution
+from pellucid.core.probe import Probe
+from pellucid.core.target import Targets
 from pellucid.errors import (
     LayerError,
     MethodError,
@@ -590,3 +592,55 @@ def test_maps_of_channels_are_not_taken_for_maps_of_classes() -> None:
 
     with pytest.raises(pellucid.PellucidError, match=r"returned maps \(2, 12, 8, 8\); .* 2 images and 1 classes"):
         pellucid.explain(seeded(TinyCNN), images(2), method=Wrong(), targets=1)
+
+
+ATTRIBUTION = "an Attribution of a tensor (images, classes, *grid) was expected: return Attribution(maps)"
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (lambda products: products.sum(dim=2), f"returned Tensor; {ATTRIBUTION}"),
+        (lambda products: None, f"returned NoneType; {ATTRIBUTION}"),
+        (
+            lambda products: Attribution(products.sum(dim=2).numpy()),
+            f"returned an Attribution of ndarray; {ATTRIBUTION}",
+        ),
+        (
+            Attribution,
+            "returned maps (2, 1, 12, 8, 8); (images, classes, *grid) with 2 images and 1 classes, on a grid",
+        ),
+        (lambda products: Attribution(products.sum(dim=(2, 3))), "returned maps (2, 1, 8); (images, classes, *grid)"),
+    ],
+)
+def test_a_method_that_returns_no_maps_is_refused(returned: Callable[[Tensor], object], message: str) -> None:
+    @dataclass(frozen=True)
+    class Wrong(GradCAM):
+        def attribute(self, probe, targets):
+            activations, gradients = probe.activations_and_gradients(targets)
+            return returned(activations * gradients)
+
+    with pytest.raises(ShapeError) as caught:
+        pellucid.explain(seeded(TinyCNN), images(2), method=Wrong(), targets=1)
+    assert str(caught.value).startswith(f"method 'gradcam' {message}")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda probe, targets: probe.activations(),
+        lambda probe, targets: probe.activations_and_gradients(targets),
+        lambda probe, targets: probe.hvp(targets),
+        lambda probe, targets: probe.forward_from_layer(),
+    ],
+)
+def test_a_method_without_layers_gets_nothing_of_one(asked: Callable[[Probe, Targets], object]) -> None:
+    @dataclass(frozen=True)
+    class Wrong(GradCAM):
+        uses_layers = False
+
+        def attribute(self, probe, targets):
+            return asked(probe, targets)
+
+    with pytest.raises(LayerError, match=r"the method looks at no layer \(uses_layers = False\): leave"):
+        pellucid.explain(seeded(TinyCNN), images(1), method=Wrong(), targets=1)

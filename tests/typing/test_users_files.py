@@ -75,7 +75,8 @@ def test_the_stub_names_the_methods_classes(tmp_path: Path) -> None:
     assert {line for line in stub().splitlines() if not line.startswith("#")} == lines
     file = tmp_path / "new.py"
     file.write_text(
-        "import no_such_module_at_all\n@other('a')\nclass A: ...\n@catalogue.method('b')\n@frozen\nclass B: ...\n"
+        "import no_such_module_at_all\n@other('a')\nclass A: ...\n"
+        "@catalogue.register_method('b')\n@frozen\nclass B: ...\n"
         "@register_method('c')\nclass C: ...\n@register_method\nclass D: ...\n"
     )
     assert list(method_classes(file)) == ["B", "C"]

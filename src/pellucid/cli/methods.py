@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.console import guarded, print_json
+from pellucid.errors import warn
 
 
 def methods(
@@ -16,9 +17,8 @@ def methods(
     """List the explanation methods with their papers and options."""
     with guarded():
         from pellucid.core import catalogue
-        from pellucid.run.methods import available_methods
 
-        found = [catalogue.find(name) for name in available_methods()]
+        found = [cls for _, cls in sorted(catalogue.registered().items())]
         facts: dict[str, dict[str, object]] = {
             cls.name: {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)} for cls in found
         }
@@ -26,6 +26,8 @@ def methods(
             print_json(json.dumps(facts, indent=2))
         else:
             _table(facts)
+        for failure in catalogue.failures():
+            warn(failure)
 
 
 def _table(facts: dict[str, dict[str, object]]) -> None:

@@ -63,6 +63,11 @@ def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
     methods = _methods(request.methods, request.options)
     targets = _targets(request.targets)
+    if request.layers and not any(method.uses_layers for method in methods):
+        raise OptionError(
+            f"--layer {request.layers[0]} was given; {', '.join(method.name for method in methods)} look at no layer: "
+            "leave it out, or add a method that looks at one"
+        )
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)

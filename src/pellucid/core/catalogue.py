@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -31,10 +31,11 @@ def register_method(name: str) -> Callable[[M], M]:
     """Register a method under ``name``: the decorator of a method's class.
 
     Raises:
-        MethodError: another class has this name.
+        MethodError: another class has this name, or the class is no frozen dataclass.
     """
 
     def register(cls: M) -> M:
+        _check_dataclass(name, cls)
         known = _METHODS.get(name)
         if known is not None and _path(known) != _path(cls):
             raise MethodError(f"method {name!r} is registered twice, by {_path(known)} and {_path(cls)}: rename one")
@@ -45,8 +46,15 @@ def register_method(name: str) -> Callable[[M], M]:
     return register
 
 
-method = register_method
-"""The same decorator, by its first name."""
+def _check_dataclass(name: str, cls: type[Method]) -> None:
+    """Raise unless a class is a frozen dataclass itself: one that only inherits its fields would hide its options."""
+    parameters = vars(cls).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        found = "no dataclass" if parameters is None else "a dataclass that is not frozen"
+        raise MethodError(
+            f"method {name!r} was registered with {_path(cls)}, which is {found}: "
+            "write @dataclass(frozen=True) between @register_method and the class"
+        )
 
 
 def _path(cls: type[Method]) -> str:
@@ -55,19 +63,31 @@ def _path(cls: type[Method]) -> str:
 
 def _use(entry: EntryPoint) -> None:
     """Import an entry point's module, which registers the method of that name."""
+    before = set(_METHODS)
     try:
         entry.load()
-        _check_registered(entry)
+        _check_registered(entry, before)
     except BaseException:
-        for name in [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]:
-            del _METHODS[name]
+        _forget_module(entry)
         raise
 
 
-def _check_registered(entry: EntryPoint) -> None:
+def _forget_module(entry: EntryPoint) -> None:
+    """Forget what a failed entry point's module registered; if it was imported, not what other entry points name."""
+    others = {other.name for other in entry_points(group=PACKAGE)} if entry.module in sys.modules else set()
+    own = [name for name, cls in _METHODS.items() if cls.__module__ == entry.module]
+    for name in own:
+        if name == entry.name or name not in others:
+            del _METHODS[name]
+
+
+def _check_registered(entry: EntryPoint, before: set[str]) -> None:
     cls = _METHODS.get(entry.name)
     if cls is None:
-        raise MethodError(f"{entry.value} registers no method {entry.name!r}: decorate its class with that name")
+        own = (name for name, other in _METHODS.items() if name not in before or other.__module__ == entry.module)
+        others = ", ".join(map(repr, sorted(own)))
+        found = f", but {others}: give the entry point that name" if others else ": decorate its class with that name"
+        raise MethodError(f"{entry.value} registers no method {entry.name!r}{found}")
     if cls.__module__.startswith(f"{PACKAGE}.") and not entry.module.startswith(f"{PACKAGE}."):
         raise MethodError(f"pellucid has a method {entry.name!r} of its own: rename the other one")
 
@@ -120,15 +140,21 @@ def _looks_inside(cls: type[Method]) -> bool:
     return cls.uses_layers or cls.uses_gradients or cls.uses_attention
 
 
+def failures() -> list[str]:
+    """Why methods of other packages were left out, one line each."""
+    load()
+    return list(_PLUGINS.failures.values())
+
+
 def find(name: str) -> type[Method]:
-    """The class of a method. A broken entry point of that name is reported by a ``PellucidWarning``.
+    """The class of a method. Broken entry points are reported by ``PellucidWarning``: that of the name, or else all.
 
     Raises:
         MethodError: there is no method of that name.
     """
     known = registered()
-    if name in _PLUGINS.failures:
-        warn(_PLUGINS.failures[name])
+    for failure in _PLUGINS.failures_of(name, is_known=name in known):
+        warn(failure)
     if name not in known:
         listed = ", ".join(names())
         raise MethodError(f"method {name!r} was asked for; there are {listed}{did_you_mean(name, known)}")

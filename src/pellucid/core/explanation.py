@@ -39,7 +39,7 @@ class Explanation:
     | --- | --- | --- |
     | ``heatmaps`` | (B, K, *space) float32 | in [0, 1], at the input's size; 1 is the strongest evidence |
     | ``attributions`` | (B, K, *grid) float32 | on the layer's grid, unscaled: comparable between images |
-    | | | (with several layers: the last one's in network order) |
+    | | | (with several layers: the last one's in network order; of a sum, the sum on the image's grid) |
     | ``logits`` | (B, C) float32 | of the same forward pass |
     | ``targets`` | (B, K) int64 | the class that each map explains; −1 for a callable |
     | ``degenerate`` | (B, K) bool | the map shows nothing: its heatmap is zeros, ``why_degenerate`` gives the reason |

@@ -77,6 +77,14 @@ def _is_from_zero(args: tuple[Any, ...], named: Mapping[str, Any]) -> bool:
     return isinstance(bound, (int, float)) and bound == 0
 
 
+def of_input(function: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, Callable[[Any], Any]]:
+    """A call's input, given first or by name as in ``torch.relu(input=x)``, and the call as a function of its input."""
+    if args:
+        return args[0], lambda x: function(x, *args[1:], **named)
+    rest = {name: value for name, value in named.items() if name != "input"}
+    return named["input"], lambda x: function(x, **rest)
+
+
 def without_dispatch(function: Any) -> Any:
     """A copy of a torch function of Python with its own dispatch switched off.
 

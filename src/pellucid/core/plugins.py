@@ -48,6 +48,13 @@ class Plugins:
             if failure:
                 self.failures[name] = f"entry point {name!r} of {_packages(entries)} was left out: {failure}"
 
+    def failures_of(self, name: str, is_known: bool) -> list[str]:
+        """The failures to report when a name is asked for: its own, or all if nothing has the name.
+
+        What a broken package calls its entry point need not be the name that its user asks for.
+        """
+        return [failure for failed, failure in self.failures.items() if failed == name or not is_known]
+
     def forget(self) -> None:
         """Import the entry points again when they are next needed: for tests that add packages."""
         with self._lock:

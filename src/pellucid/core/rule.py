@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.weak import WeakIdKeyDictionary
 
 from pellucid.core.torch_private import FunctionMode
+from pellucid.errors import MethodError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class BackwardRule(FunctionMode, ABC):
     | ``needed`` | the kind of function that a network must run for the rule to apply: "known activation function" |
     | ``instead`` | the name of the method to use if the network runs none |
     | ``batched`` | whether one backward pass may serve all classes; False if the rule's hooks accumulate |
-    | ``count`` | how often a ``needed`` function ran; ``call`` counts |
+    | ``applied()`` | whether the network ran a ``needed`` function; by default, whether the rule did anything |
 
     A rule's effect ends with the call of ``input_gradients``: a second derivative through the same graph is a plain
     one.
@@ -53,7 +54,6 @@ class BackwardRule(FunctionMode, ABC):
     ...     def call(self, function, args, named):
     ...         output = function(*args, **named)
     ...         if is_rectifier(function, args, named):
-    ...             self.count += 1
     ...             self.after(output, torch.relu)
     ...         return output
     """
@@ -63,11 +63,19 @@ class BackwardRule(FunctionMode, ABC):
     instead: ClassVar[str] = "saliency"
     batched: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-        self._handles: list[RemovableHandle] = []
-        self._dependent: Any = WeakIdKeyDictionary()
+    # Set in ``begin`` and not in a constructor, so that a rule's own constructor need not call one.
+    _handles: tuple[RemovableHandle, ...] = ()
+    _changes: int = 0
+    _dependent: Any
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a rule that messages could not name."""
+        super().__init_subclass__()
+        if not getattr(cls, "asked", ""):
+            raise MethodError(
+                f"the backward rule {cls.__name__} does not say what its result is called: set asked in its class, "
+                'as in asked = "guided gradients"'
+            )
 
     @abstractmethod
     def call(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -75,8 +83,14 @@ class BackwardRule(FunctionMode, ABC):
 
     def begin(self, about: RulePass) -> None:
         """Start a pass. It may run again with gradients on throughout: reset the state of an earlier one."""
-        self.count = 0
+        self.end()
+        self._changes = 0
+        self._dependent = WeakIdKeyDictionary()
         self._dependent[about.images] = True
+
+    def applied(self) -> bool:
+        """Whether the network ran a function that the rule is for; if not, ``input_gradients`` refuses the network."""
+        return self._changes > 0
 
     def class_done(self) -> None:
         """Called after the backward pass of one class, if the rule is not ``batched``."""
@@ -85,7 +99,7 @@ class BackwardRule(FunctionMode, ABC):
         """End the rule: later gradients through the same graph are plain ones."""
         for handle in self._handles:
             handle.remove()
-        self._handles.clear()
+        self._handles = ()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
@@ -102,26 +116,38 @@ class BackwardRule(FunctionMode, ABC):
 
     def after(self, output: Tensor, change: Callable[[Tensor], Tensor | None]) -> None:
         """Change the gradient at a function's output; a ``change`` that returns None only looks at it."""
+        self._changes += 1
+
+        def changed(gradient: Tensor) -> Tensor | None:
+            found = change(gradient)
+            return None if found is None else self._checked(found, gradient)
+
         if output.requires_grad:
-            self._hook(output, change)
+            self._hook(output, changed)
 
     def through(self, run: Callable[[Tensor], Tensor], x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
         """The output of ``run`` for x; the gradient g at the output reaches x as ``change(g)``.
 
-        ``run`` gets an alias of x, or a copy where it may write into it: it must not return its input. ``change`` gets
-        and returns a gradient of x's shape and type; where several classes are explained torch maps it over them.
+        ``run`` gets an alias of x; where its function may write into its input, ``run`` calls it on a clone.
+        ``change`` gets a gradient of the output's shape and returns one of x's shape and type; where several classes
+        are explained torch maps it over them.
         """
+        self._changes += 1
         alias, kept = x.view_as(x), list[Tensor]()
         output = run(alias)
         if output is alias:
-            raise ValueError("a rule's function returned its input: it writes into it, so give it x.clone()")
+            raise MethodError(
+                f"{type(self).__name__}.through was given a function that returned its input: it writes into it, so "
+                "call it on x.clone()"
+            )
         if alias.requires_grad and output.requires_grad:
-            self._hook(alias, lambda _: change(kept.pop()))
+            self._hook(alias, lambda gradient: self._checked(change(kept.pop()), gradient))
             self._hook(output, kept.append)
         return output
 
     def share(self, tensor: Tensor, factor: float) -> Tensor:
         """The same tensor; the gradient through it is multiplied by ``factor``."""
+        self._changes += 1
         alias = tensor.view_as(tensor)
         if alias.requires_grad:
             self._hook(alias, lambda gradient: gradient * factor)
@@ -133,7 +159,18 @@ class BackwardRule(FunctionMode, ABC):
             return run()
 
     def _hook(self, tensor: Tensor, change: Callable[[Tensor], Tensor | None]) -> None:
-        self._handles.append(tensor.register_hook(change))  # type: ignore[no-untyped-call]  # torch's own lacks types
+        handle = tensor.register_hook(change)  # type: ignore[no-untyped-call]  # torch's own lacks types
+        self._handles = (*self._handles, handle)
+
+    def _checked(self, found: object, gradient: Tensor) -> Tensor:
+        """What a ``change`` returned, of the shape and type of the gradient that it replaces."""
+        if isinstance(found, Tensor) and (found.shape, found.dtype) == (gradient.shape, gradient.dtype):
+            return found
+        what = f"{tuple(found.shape)} {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        raise ShapeError(
+            f"{type(self).__name__} changed a gradient to {what}; one of the shape and type of the tensor was "
+            f"expected: {tuple(gradient.shape)} {gradient.dtype}"
+        )
 
 
 def tensors_in(value: Any) -> Iterable[Tensor]:

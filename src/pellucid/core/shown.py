@@ -22,7 +22,7 @@ def shown_maps(explanation: Explanation, signed: bool) -> Tensor:
     if not signed:
         return explanation.heatmaps.detach().float()
     check_signed(explanation.method, explanation.provenance.get("signed") is not False)
-    if len(explanation.layers) > 1:
+    if len(explanation.layers) > 1 and explanation.provenance.get("fuse") != "sum":
         raise OptionError(
             f"signed maps were asked for; those of the layers {', '.join(explanation.layers)} are combined without "
             "their sign: take one layer, such as explanation.by_layer[name]"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights
@@ -18,7 +18,7 @@ from pellucid.core.space import weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("ablationcam")
+@register_method("ablationcam")
 @dataclass(frozen=True)
 class AblationCAM(Method):
     """Ablation-CAM: no gradient; the part of the network behind the layer is run once a channel.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 
 
-@method("attention")
+@register_method("attention")
 @dataclass(frozen=True)
 class Attention(Method):
     """The last block's attention alone, from the token that the score is read off to the patches.

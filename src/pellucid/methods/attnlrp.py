@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.functions import (
     ACTIVATIONS,
     IN_PLACE,
@@ -25,11 +25,11 @@ from pellucid.core.functions import (
 )
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
-from pellucid.core.rule import BackwardRule
+from pellucid.core.rule import BackwardRule, RulePass
 from pellucid.core.target import Targets
 
 
-@method("attnlrp")
+@register_method("attnlrp")
 @dataclass(frozen=True)
 class AttnLRP(Method):
     """Attention-aware layer-wise relevance propagation.
@@ -83,8 +83,19 @@ class AttnLRPRule(BackwardRule):
     needed: ClassVar[str] = "attention that could be read"
     instead: ClassVar[str] = "input_x_gradient"
 
+    reads_attention: bool = False
+
+    def begin(self, about: RulePass) -> None:
+        """Start a pass."""
+        super().begin(about)
+        self.reads_attention = False
+
+    def applied(self) -> bool:
+        """Whether there was attention; the other rules alone would be gradients of a network without it."""
+        return self.reads_attention
+
     def call(self, function: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Compute a function by its rule, or as it is where there is none; attentions are counted."""
+        """Compute a function by its rule, or as it is where there is none."""
         rule = _RULES.get(function)
         return function(*args, **named) if rule is None else rule(self, function, args, named)
 
@@ -178,7 +189,7 @@ def _centred(tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
 def _sdpa(rule: AttnLRPRule, function: Any, args: Any, named: Any) -> Tensor:
     """The values get half, queries and keys a quarter each; a bias on their product gets their half."""
     given = dict(zip(SDPA_ARGUMENTS, args, strict=False)) | named
-    rule.count += 1
+    rule.reads_attention = True
     shares = {"query": 0.25, "key": 0.25, "value": 0.5}
     shares |= {"attn_mask": 0.5} if rule.depends_on_images(given.get("attn_mask")) else {}
     output: Tensor = function(**{**given, **{name: rule.share(given[name], part) for name, part in shares.items()}})
@@ -200,7 +211,7 @@ def _product(first: int, rule: AttnLRPRule, function: Any, args: Any, named: Any
 
 def _softmax(rule: AttnLRPRule, function: Any, args: Any, named: Any) -> Tensor:
     output: Tensor = function(*args, **named)
-    rule.count += output.ndim > 2
+    rule.reads_attention |= output.ndim > 2
     return output
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.methods.gradcam import GradCAM
 
 
-@method("aug_smooth")
+@register_method("aug_smooth")
 @dataclass(frozen=True)
 class AugSmooth(Method):
     """Test-time augmentation, a wrapper over any method.

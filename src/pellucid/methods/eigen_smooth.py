@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.space import centred, first_component
@@ -14,7 +14,7 @@ from pellucid.errors import OptionError
 from pellucid.methods.gradcam import GradCAM
 
 
-@method("eigen_smooth")
+@register_method("eigen_smooth")
 @dataclass(frozen=True)
 class EigenSmooth(Method):
     """A wrapper over a method that weighs channels: what its weighted channels have in common.

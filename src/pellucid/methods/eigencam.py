@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import first_component
 from pellucid.core.target import Targets
 
 
-@method("eigencam")
+@register_method("eigencam")
 @dataclass(frozen=True)
 class EigenCAM(Method):
     """Eigen-CAM: the layer's output projected onto its first singular vector. It does not know the class.

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import first_component
 from pellucid.core.target import Targets
 
 
-@method("eigengradcam")
+@register_method("eigengradcam")
 @dataclass(frozen=True)
 class EigenGradCAM(Method):
     """EigenGrad-CAM: Eigen-CAM of gradient × activation, so that it depends on the class.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
@@ -17,7 +17,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import OptionError, TargetError
 
 
-@method("finercam")
+@register_method("finercam")
 @dataclass(frozen=True)
 class FinerCAM(Method):
     """Finer-CAM: what speaks for this class rather than for its nearest rivals.

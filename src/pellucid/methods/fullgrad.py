@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.functions import CONVOLUTIONS
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
@@ -21,7 +21,7 @@ from pellucid.core.space import scale, upsample
 from pellucid.core.target import Targets
 
 
-@method("fullgrad")
+@register_method("fullgrad")
 @dataclass(frozen=True)
 class FullGrad(Method):
     """FullGrad: for ReLU networks the logit is exactly the sum of input × gradient and of bias × gradient.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("gradcam")
+@register_method("gradcam")
 @dataclass(frozen=True)
 class GradCAM(Method):
     """Grad-CAM; the published adapter is ``pellucid.xai.GradCAM``.

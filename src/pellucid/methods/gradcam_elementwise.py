@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 
 
-@method("gradcam-elementwise")
+@register_method("gradcam-elementwise")
 @dataclass(frozen=True)
 class GradCAMElementwise(Method):
     """Element-wise Grad-CAM: HiResCAM with each channel's negative cells left out before the channels are added.

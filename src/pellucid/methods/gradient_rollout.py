@@ -8,13 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 
 
-@method("gradient_rollout")
+@register_method("gradient_rollout")
 @dataclass(frozen=True)
 class GradientRollout(Method):
     """Gradient-weighted attention rollout: of each attention, what raises the class's score.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.functions import is_rectifier
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
@@ -17,7 +17,7 @@ from pellucid.core.space import magnitude
 from pellucid.core.target import Targets
 
 
-@method("guided_backprop")
+@register_method("guided_backprop")
 @dataclass(frozen=True)
 class GuidedBackprop(Method):
     """Guided backpropagation. It fails the sanity checks: the image hardly depends on what the network learnt.
@@ -61,6 +61,5 @@ class GuidedRule(BackwardRule):
         """Keep the positive part of the gradient at the output of an activation function."""
         output = function(*args, **named)
         if is_rectifier(function, args, named):
-            self.count += 1
             self.after(output, torch.relu)
         return output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import magnitude, upsample
@@ -14,7 +14,7 @@ from pellucid.methods.gradcam import GradCAM
 from pellucid.methods.guided_backprop import GuidedRule
 
 
-@method("guided_gradcam")
+@register_method("guided_gradcam")
 @dataclass(frozen=True)
 class GuidedGradCAM(Method):
     """Guided Grad-CAM. Its fine lines come from guided backpropagation, which fails the sanity checks.

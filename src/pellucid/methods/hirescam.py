@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("hirescam")
+@register_method("hirescam")
 @dataclass(frozen=True)
 class HiResCAM(Method):
     """HiResCAM: what each cell of the layer contributes to the class's logit.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 
 
-@method("input_x_gradient")
+@register_method("input_x_gradient")
 @dataclass(frozen=True)
 class InputXGradient(Method):
     """Input × gradient: what each pixel contributes, to first order, against an input of zeros.

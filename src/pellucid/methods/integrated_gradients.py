@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one
@@ -18,7 +18,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 
 
-@method("integrated_gradients")
+@register_method("integrated_gradients")
 @dataclass(frozen=True)
 class IntegratedGradients(Method):
     """Integrated gradients: shares of the score's rise from a baseline to the image that add up to it.

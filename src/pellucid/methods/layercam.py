@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("layercam")
+@register_method("layercam")
 @dataclass(frozen=True)
 class LayerCAM(Method):
     """LayerCAM: a weight for every cell and channel, so that earlier, finer layers can be explained too.

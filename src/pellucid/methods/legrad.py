@@ -8,13 +8,13 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 
 
-@method("legrad")
+@register_method("legrad")
 @dataclass(frozen=True)
 class LeGrad(Method):
     """LeGrad: the gradient of each block's own score at that block's attention, summed over the blocks.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one, scores_of
@@ -20,7 +20,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 
 
-@method("occlusion")
+@register_method("occlusion")
 @dataclass(frozen=True)
 class Occlusion(Method):
     """Occlusion: no gradient; one pass a position of the window.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import Variants, one_by_one, scores_of
@@ -19,7 +19,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 
 
-@method("rise")
+@register_method("rise")
 @dataclass(frozen=True)
 class RISE(Method):
     """RISE: no gradient; one pass a random mask.

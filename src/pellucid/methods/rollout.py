@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 
 
-@method("rollout")
+@register_method("rollout")
 @dataclass(frozen=True)
 class Rollout(Method):
     """Attention rollout; the published adapter is ``pellucid.xai.AttentionRollout``.

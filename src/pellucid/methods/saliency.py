@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import magnitude
 from pellucid.core.target import Targets
 
 
-@method("saliency")
+@register_method("saliency")
 @dataclass(frozen=True)
 class Saliency(Method):
     """Saliency, or vanilla gradient.

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights, scores_of
 from pellucid.core.probe import Probe
@@ -16,7 +16,7 @@ from pellucid.core.space import scale, upsample, weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("scorecam")
+@register_method("scorecam")
 @dataclass(frozen=True)
 class ScoreCAM(Method):
     """Score-CAM: no gradient; one pass a channel of the layer.

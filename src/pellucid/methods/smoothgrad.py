@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -17,7 +17,7 @@ from pellucid.errors import OptionError
 from pellucid.methods.saliency import Saliency
 
 
-@method("smoothgrad")
+@register_method("smoothgrad")
 @dataclass(frozen=True)
 class SmoothGrad(Method):
     """SmoothGrad, a wrapper over any method: the mean of its maps under noise.

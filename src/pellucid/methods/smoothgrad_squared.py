@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -13,7 +13,7 @@ from pellucid.methods.saliency import Saliency
 from pellucid.methods.smoothgrad import check_noise, mean_of, noisy_maps
 
 
-@method("smoothgrad_squared")
+@register_method("smoothgrad_squared")
 @dataclass(frozen=True)
 class SmoothGradSquared(Method):
     """SmoothGrad squared, a wrapper over any method.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -17,7 +17,7 @@ from pellucid.methods.saliency import Saliency
 from pellucid.methods.smoothgrad import check_noise, noisy_maps
 
 
-@method("vargrad")
+@register_method("vargrad")
 @dataclass(frozen=True)
 class VarGrad(Method):
     """VarGrad, a wrapper over any method: how much its map moves under noise.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import method
+from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_sum, weighted_sum
 from pellucid.core.target import Targets
 
 
-@method("xgradcam")
+@register_method("xgradcam")
 @dataclass(frozen=True)
 class XGradCAM(Method):
     """XGrad-CAM: Grad-CAM whose weights count the gradient at a cell as much as the channel is active there.

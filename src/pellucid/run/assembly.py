@@ -16,7 +16,7 @@ from pellucid.core.head import score_names
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
-from pellucid.core.space import degenerate, heatmap
+from pellucid.core.space import degenerate, heatmap, upsample
 from pellucid.errors import ShapeError
 from pellucid.run.tuned import Trial
 
@@ -62,11 +62,28 @@ def assembled(
         layer = own[0]
         return replace(layer, by_layer=dict(zip(facts.layers, own, strict=False)))
     each = [replace(one, layers=(name,)) for name, one in zip(facts.layers, own, strict=True)]
+    if facts.fuse == SUM:
+        return _summed(facts, each, size)
     return replace(
         each[-1],
-        heatmaps=FUSIONS[facts.fuse](torch.stack([one.heatmaps for one in each])),
+        heatmaps=HEATMAP_FUSIONS[facts.fuse](torch.stack([one.heatmaps for one in each])),
         degenerate=torch.stack([one.degenerate for one in each]).all(dim=0),
         why_degenerate=_why_all(each),
+        layers=facts.layers,
+        by_layer=dict(zip(facts.layers, each, strict=True)),
+    )
+
+
+def _summed(facts: Facts, each: Sequence[Explanation], size: tuple[int, ...]) -> Explanation:
+    """The sum of the layers' unscaled attributions on the image's grid: each has a part of the score."""
+    values = torch.stack([upsample(one.attributions, size) for one in each]).sum(dim=0)
+    why = Attribution(values).why_degenerate()
+    return replace(
+        each[-1],
+        heatmaps=heatmap(values, size),
+        attributions=values,
+        degenerate=degenerate(values),
+        why_degenerate=why,
         layers=facts.layers,
         by_layer=dict(zip(facts.layers, each, strict=True)),
     )
@@ -75,11 +92,14 @@ def assembled(
 def _of_layer(
     facts: Facts, head: str, chunks: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
 ) -> Explanation:
+    _check_types(facts.method, chunks)
+    expected = (len(logits), indices.shape[1] if facts.method.class_specific else 1)
+    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
+    _check_shape(facts.method, values, expected, len(size))
     # A score that is NaN explains nothing, whatever its gradient is (a ReLU's at NaN is 0).
     lost = logits.isnan().any(dim=1)
     chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
-    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
-    _check_shape(facts.method, values, (len(logits), indices.shape[1] if facts.method.class_specific else 1))
+    values = _lost(values, lost)
     why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
     maps = heatmap(values, size)
     if not facts.method.class_specific:
@@ -105,12 +125,26 @@ def _of_layer(
     )
 
 
-def _check_shape(method: Method, values: Tensor, expected: tuple[int, int]) -> None:
+def _check_types(method: Method, found: Sequence[object]) -> None:
+    """Raise unless a method returned attributions of tensors."""
+    for one in found:
+        wrong = one.values if isinstance(one, Attribution) else one
+        if isinstance(one, Attribution) and isinstance(wrong, Tensor):
+            continue
+        what = f"an Attribution of {type(wrong).__name__}" if isinstance(one, Attribution) else type(wrong).__name__
+        raise ShapeError(
+            f"method {method.name!r} returned {what}; an Attribution of a tensor (images, classes, *grid) was "
+            "expected: return Attribution(maps), computed in torch"
+        )
+
+
+def _check_shape(method: Method, values: Tensor, expected: tuple[int, int], rank: int) -> None:
     """Raise unless a method's maps are one an image and class: channels would be taken for classes."""
-    if tuple(values.shape[:2]) != expected:
+    if tuple(values.shape[:2]) != expected or values.ndim != 2 + rank:
         raise ShapeError(
             f"method {method.name!r} returned maps {tuple(values.shape)}; (images, classes, *grid) with "
-            f"{expected[0]} images and {expected[1]} classes was expected: sum over the channels, dim=2"
+            f"{expected[0]} images and {expected[1]} classes, on a grid of {rank} axes, was expected: sum over the "
+            "channels, dim=2"
         )
 
 
@@ -139,5 +173,9 @@ def _max(maps: Tensor) -> Tensor:
     return maps.amax(dim=0)
 
 
-FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": _mean, "max": _max, "weighted": _weighted}
+SUM = "sum"
+"""The sum of unscaled attributions, not of heatmaps."""
+HEATMAP_FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {"mean": _mean, "max": _max, "weighted": _weighted}
 """How the heatmaps (L, B, K, *space) of several layers, first to last, are combined."""
+FUSIONS = ("mean", "max", "weighted", "sum")
+"""The ways to combine several layers."""

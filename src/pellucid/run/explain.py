@@ -26,7 +26,7 @@ from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import ModelInfo, model_info
-from pellucid.run.assembly import FUSIONS, Facts, assembled
+from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.tuned import resolved
 
 _NEAR = 1e-3
@@ -64,8 +64,10 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             score is the class's logit, also where the network itself ends in a sigmoid or softmax. A network that
             outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's score is its mean
             over the map. Of a regression head, "higher" and "lower" are what a map is evidence for.
-        layers: dotted names; None finds one.
-        fuse: how the heatmaps of several layers are combined: mean, max or weighted (later layers count more).
+        layers: dotted names; None finds the deepest through which the score passes, or several that have it together.
+        fuse: how several layers that are named are combined: the mean, maximum or weighted mean (later layers count
+            more) of their heatmaps, or the sum of their unscaled attributions on the image's grid. Layers that are
+            found are added.
         classes: the names of the classes; of a regression head, of the values, with their unit.
         head: how the model's outputs are read: as logits of one class of many (softmax), of several findings (sigmoid)
             or of one finding (binary), as probabilities (probability), as values (regression), or auto: what the
@@ -157,7 +159,9 @@ class Explainer:
             given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
             image = session.prepared(given[:1])
             layers = self._layers(session, image)
-            facts = Facts(self._chosen, layers, self.fuse, names, runtime, trial)
+            # Layers that were found because each has a part of the score are added.
+            fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
+            facts = Facts(self._chosen, layers, fuse, names, runtime, trial)
             found = Explanation.cat(_parts(session, facts, given, _read_by(session, image, request)))
             _warn_of_probabilities(session, image, found)
             return found

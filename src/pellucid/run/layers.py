@@ -12,7 +12,7 @@ from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
 from pellucid.models.discovery.layers import recommended, sample_images
 from pellucid.models.discovery.passage import Group
 from pellucid.models.discovery.profile import ModelProfile, profile_of
-from pellucid.models.session.replica import reference
+from pellucid.models.session.placement import reference
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info

@@ -19,7 +19,7 @@ from pellucid.core.method import Method
 from pellucid.core.provenance import digest
 from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
 from pellucid.export.writing import write
-from pellucid.models.session.replica import Stamp, reference, stamp
+from pellucid.models.session.placement import Stamp, reference, stamp
 from pellucid.models.session.session import unwrapped
 
 AGREEMENT = 0.999

@@ -18,7 +18,7 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import PellucidError
 from pellucid.models.engine.compiled import compiled_outputs
-from pellucid.models.session.replica import reference
+from pellucid.models.session.placement import reference
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.run.explain import Explainer

@@ -25,7 +25,7 @@ from pellucid.models.discovery.profile import in_network_order
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept
-from pellucid.run.assembly import FUSIONS
+from pellucid.run.assembly import HEATMAP_FUSIONS
 from pellucid.xai.config import GradCAMConfig
 from pellucid.xai.visualization import ImageLike, blended
 
@@ -84,13 +84,13 @@ class GradCAM:
         self, input_tensor: Tensor, class_idx: int | None = None, aggregation: str = "mean"
     ) -> Heatmap:
         """The mean, max or weighted mean of all configured layers' heatmaps, (H, W), from one pass."""
-        if aggregation not in FUSIONS:
-            raise OptionError(f"Invalid aggregation: {aggregation}. Choose from {list(FUSIONS)}")
+        if aggregation not in HEATMAP_FUSIONS:
+            raise OptionError(f"Invalid aggregation: {aggregation}. Choose from {list(HEATMAP_FUSIONS)}")
         image = one_image(input_tensor)
         self._forget()
         found = self._attributions(image, _request(class_idx), list(self.target_layers))
         maps = np.stack([self._finished(attribution, image)[0] for attribution in found])
-        fused: Heatmap = FUSIONS[aggregation](torch.from_numpy(maps)).numpy()
+        fused: Heatmap = HEATMAP_FUSIONS[aggregation](torch.from_numpy(maps)).numpy()
         return fused
 
     def visualize(

@@ -71,16 +71,16 @@ def test_models_in_train_mode_wrapped_and_of_any_rank(rank: int) -> None:
     assert pellucid.recommended_layers(Wrapped(seeded(TinyCNN, rank)).train(), (32,) * rank) == ["backbone.features.4"]
 
 
-def test_of_a_class_token_vit_the_last_layer_whose_patches_go_on() -> None:
-    assert pellucid.recommended_layers(seeded(TinyViT), (32, 32)) == ["blocks.1.norm1"]
+def test_of_an_untrained_vit_the_class_token_has_a_part_of_the_score_before_every_block() -> None:
+    assert pellucid.recommended_layers(seeded(TinyViT), (32, 32)) == ["patch"]
     assert pellucid.recommended_layers(seeded(TinyViT, 2, 4, 0), (32, 32)) == ["norm"]
 
 
 @pytest.mark.parametrize(
     ("name", "layer"),
     [
-        ("vit_tiny_patch16_224", "blocks.11.norm1"),
-        ("deit_tiny_distilled_patch16_224", "blocks.11.norm1"),
+        ("vit_tiny_patch16_224", "patch_embed.proj"),
+        ("deit_tiny_distilled_patch16_224", "patch_embed.proj"),
         ("convnext_atto", "stages"),
         ("efficientnet_lite0", "bn2"),
     ],

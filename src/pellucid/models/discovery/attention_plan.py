@@ -9,7 +9,7 @@ such weights shows where a token attends; windows in a few early blocks are skip
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,6 +18,8 @@ from torch.nn import functional as F
 
 from pellucid.errors import NoAttentionError
 from pellucid.models.discovery.tokens import Grid, Grids, Layout, infer
+from pellucid.models.session.attention_calls import AttentionCall
+from pellucid.models.session.attention_mode import AttentionMode
 
 INSTEAD = "use a method that explains a layer, such as gradcam, or attnlrp"
 
@@ -121,6 +123,24 @@ def planned(
             f"({grids.made}): {INSTEAD}"
         )
     return _plan(*_last_stage(known, squares, pools, layouts), layouts, beside)
+
+
+def intercepted(
+    calls: Sequence[Call], wanted: Sequence[Call], images: int, take: Callable[[Call, AttentionCall], None]
+) -> AttentionMode:
+    """A mode that passes the ``wanted`` of all ``calls`` of a pass to ``take``; ``images`` is the batch size."""
+
+    def taken(number: int, attention: AttentionCall) -> None:
+        if number >= len(calls) or calls[number] not in wanted:
+            return
+        if attention.shape[0] % images:
+            raise NoAttentionError(
+                f"attention over the whole image was asked for; {images} images gave {attention.shape[0]} sequences: "
+                f"{INSTEAD}"
+            )
+        take(calls[number], attention)
+
+    return AttentionMode(taken)
 
 
 def _is_there(count: int, layout: Layout, counts: Collection[int] | None) -> bool:

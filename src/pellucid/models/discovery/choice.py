@@ -1,30 +1,28 @@
 """Which layers to explain, by proof of passage: the deepest through which the score passes.
 
-The share of layers of the trunk (blocks and what stands between them) falls with the depth, so that the deepest with
-enough of it is found by bisection. Where a layer within the next block has enough, too, that one is taken, as it is
-deeper. Where no single layer has enough, as in an ensemble, it is a set of layers of which none depends on another.
+The share falls with the depth along modules that follow one another, so that the deepest with enough of it is found by
+bisection, and then within the module after it, whose parts are deeper. Where no single layer has enough, as in an
+ensemble, it is a set of layers of which none depends on another.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from pellucid.core.inputs import Inputs
-from pellucid.models.discovery.passage import ENOUGH, PAIRS, Group, Passage
+from pellucid.models.discovery.passage import ENOUGH, Group, Passage
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
 
-_PROBES = 4
-"""Steps of the bisection: enough for 15 blocks; of more, the choice may be a block too early."""
-_PROBING = PAIRS // 2
+_PROBES = 9
+"""The most steps of the bisections."""
+_PROBING = 2
 """Pairs of a step; the layer that is chosen is measured by all."""
 _LARGEST = 16
 """The most layers of a set."""
-_NUMBERED = re.compile(r"\d+$")
 
 
 def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Sequence[str]) -> Group:
@@ -33,32 +31,42 @@ def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Se
     The first has a gradient. ``parts`` are those of the candidates through which only a part goes in any network.
     """
     deepest = layers[0]
-    trunk = _trunk(layers, parts)
-    inner = {name: _counterpart(name, deepest, trunk, layers) for name in trunk}
-    passage = Passage.of(session, image, list({deepest, *trunk, *filter(None, inner.values())}))
-    share = passage.share((deepest,))
-    if share is None or share >= ENOUGH or deepest in parts:
+    whole = [name for name in layers if name not in parts]
+    passage = Passage.of(session, image, [deepest])
+    estimate = passage.estimate((deepest,), _PROBING)
+    if deepest in parts or (estimate is not None and estimate >= ENOUGH and _has_enough(passage, (deepest,))):
         return (deepest,)
-    for group in _singles(passage, trunk, inner):
-        if (passage.share(group) or 0.0) >= ENOUGH:
-            return group
-    several = _independent(session, image, [name for name in layers if name not in parts])
-    joint = passage.at(several).share(several) if len(several) > 1 else None
-    return several if joint is not None and joint >= ENOUGH else (deepest,)
+    if estimate is None:  # scores that do not move: what depends on what is all that can be known
+        return _independent(session, image, whole)
+    for layer in reversed(list(_bisected(passage, whole))):
+        if _has_enough(passage.at([layer]), (layer,)):
+            return (layer,)
+    several = _independent(session, image, whole)
+    return several if len(several) > 1 and _has_enough(passage.at(several), several) else (deepest,)
 
 
-def _trunk(layers: Sequence[str], parts: Sequence[str]) -> list[str]:
-    """The candidates that stand in no block that is a candidate itself, deepest first."""
-    blocks = {name for name in layers if _NUMBERED.search(name)}
-    return [name for name in layers if name not in parts and not any(name.startswith(f"{one}.") for one in blocks)]
+def _bisected(passage: Passage, layers: Sequence[str]) -> Iterator[str]:
+    """Layers that seem to have enough, each deeper than the one before.
+
+    A level are candidates that stand in the same candidate, deepest first.
+    """
+    level, left = _within(None, layers), _PROBES
+    while level:
+        passage = passage.at(level)
+        low, high = 0, len(level)  # all before low have too little, those from high on have enough
+        while low < high and left:
+            middle, left = (low + high) // 2, left - 1
+            has = (passage.estimate((level[middle],), _PROBING) or 0.0) >= ENOUGH
+            low, high = (low, middle) if has else (middle + 1, high)
+        if high < len(level):
+            yield level[high]
+        level = _within(level[high - 1], layers) if high and left else []
 
 
-def _counterpart(block: str, deepest: str, trunk: Sequence[str], layers: Sequence[str]) -> str | None:
-    """The layer that stands in a block where the deepest layer stands in its own."""
-    own = next((one for one in trunk if deepest.startswith(f"{one}.")), None)
-    kind = next((one for one in _enclosing(deepest) if _NUMBERED.search(one)), None) if own is None else own
-    name = f"{block}{deepest.removeprefix(kind)}" if kind is not None else ""
-    return name if name in layers else None
+def _within(module: str | None, layers: Sequence[str]) -> list[str]:
+    """The candidates whose nearest enclosing candidate is ``module``; None: those that stand in no candidate."""
+    known = set(layers)
+    return [name for name in layers if next((one for one in _enclosing(name) if one in known), None) == module]
 
 
 def _enclosing(name: str) -> list[str]:
@@ -67,28 +75,22 @@ def _enclosing(name: str) -> list[str]:
     return [name[:end] for end in reversed(ends)]
 
 
-def _singles(passage: Passage, trunk: Sequence[str], inner: dict[str, str | None]) -> list[Group]:
-    """Single layers that may have enough, the deepest first: one within the block after the trunk's, and the latter."""
-
-    def enough(name: str) -> bool:
-        return (passage.estimate((name,), _PROBING) or 0.0) >= ENOUGH
-
-    low, high = 0, len(trunk)  # all before low have too little, those from high on have enough
-    for _ in range(_PROBES):
-        if low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if enough(trunk[middle]) else (middle + 1, high)
-    within = inner[trunk[high - 1]] if high else None
-    return [(name,) for name in (within, *trunk[high : high + 1]) if name is not None]
+def _has_enough(passage: Passage, group: Group) -> bool:
+    """Whether the score passes through a group of layers."""
+    return (passage.share(group) or 0.0) >= ENOUGH
 
 
 def _independent(session: Session, image: Inputs, layers: Sequence[str]) -> Group:
-    """The deepest layers of which none depends on another, in the order in which the network runs them."""
-    _, outputs = outputs_at(session, image, layers, graph=True)
+    """The deepest layers of which none depends on another, in the order in which the network runs them.
+
+    The first is among them; of the others, those that the score depends on.
+    """
+    logits, outputs = outputs_at(session, image, layers, graph=True)
+    used = _before({**outputs, "": logits}, "")
     chosen: list[str] = []
     before: set[str] = set()
     for name in layers:
-        if name not in before and len(chosen) < _LARGEST:
+        if name not in before and (name in used or not chosen) and len(chosen) < _LARGEST:
             chosen.append(name)
             before |= _before(outputs, name)
     return tuple(reversed(chosen))

@@ -1,4 +1,4 @@
-"""Find the position of the patches among a network's tokens, by changing the image's corners."""
+"""Find the position of the patches among a network's tokens, by changing the corners of noise of an image's shape."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str |
 
 
 def _corners(noise: Tensor, layout: Layout) -> Tensor:
-    """The image, and three copies with the first, the upper right and the last patch changed: (4, C, *space)."""
+    """The noise, and three copies with the first, the upper right and the last patch changed: (4, C, *space)."""
     patch = [max(1, side // cells) for side, cells in zip(noise.shape[2:], layout.grid, strict=True)]
     first, last = [slice(0, side) for side in patch], [slice(-side, None) for side in patch]
     upper = [*first[:-1], last[-1]]

@@ -13,8 +13,8 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.probe import Step
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
-from pellucid.models.discovery.attention import intercepted, plan_of
-from pellucid.models.discovery.attention_plan import INSTEAD, Call, Plan
+from pellucid.models.discovery.attention_dependence import plan_of
+from pellucid.models.discovery.attention_plan import INSTEAD, Call, Plan, intercepted
 from pellucid.models.discovery.profile import ModelProfile, profile_of
 from pellucid.models.engine.attention_gradients import AttentionGradients, Recomputed, in_chunks
 from pellucid.models.session.attention_calls import AttentionCall, Read

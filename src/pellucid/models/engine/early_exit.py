@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from pellucid.core.probe import Step
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
-from pellucid.models.discovery.attention import intercepted
-from pellucid.models.discovery.attention_plan import Call
+from pellucid.models.discovery.attention_plan import Call, intercepted
 from pellucid.models.engine.attention_fold import NOT_REACHED, AttentionFold
 from pellucid.models.engine.attention_gradients import AttentionGradients
 from pellucid.models.session.attention_mode import AttentionMode

@@ -45,7 +45,7 @@ def _ruled(
     spatial = _spatial(session, inputs)
     try:
         found = _of_pass(session, inputs, targets, rule, spatial, graph)
-        if rule.needed and rule.count == 0:
+        if rule.needed and not rule.applied():
             raise GradientError(f"{rule.asked} were asked for; the model runs no {rule.needed}: use {rule.instead}")
     finally:
         rule.end()

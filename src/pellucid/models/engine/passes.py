@@ -14,8 +14,8 @@ from pellucid.core.inputs import Images, Inputs
 from pellucid.core.probe import Order, Step, TokenGrid
 from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError
-from pellucid.models.discovery.attention import plan_of, tokens_read
+from pellucid.errors import GradientError, LayerError
+from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
 from pellucid.models.discovery.profile import layout_of
 from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
@@ -114,7 +114,8 @@ class Pass:
         record = self.record
         if record.gradients is None or record.gradients[0] is not targets:
             record.gradients = (targets, self._gradients(targets))
-        gradients = self._spatial_gradients(record.gradients[1][self.layer])  # before the outputs: may rerun the pass
+        gradients = self._spatial_gradients(record.gradients[1][self.layer])
+        # Last: the gradients may have run the pass once more, and the outputs are those of that run.
         return self.activations(), gradients
 
     def hvp(self, targets: Targets) -> Tensor:
@@ -208,6 +209,11 @@ class Pass:
             return stack.pop_all()
 
     def _run(self, graph: bool, whole: bool = False, compiled: bool = True) -> None:
+        if not self.layers:
+            raise LayerError(
+                "a layer's output or gradients were asked for; the method looks at no layer (uses_layers = False): "
+                "leave uses_layers out of its class, or ask for input_gradients"
+            )
         record = self.record
         record.has_graph = graph
         if compiled and self._compiles and not whole:

@@ -102,7 +102,7 @@ def _multi_head(mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
     return multi_head_attention(mode.within, func, args, kwargs)
 
 
-def _linear(_tap: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
+def _linear(_mode: AttentionMode, func: Any, args: Any, kwargs: Any) -> Any:
     """A linear layer on contiguous tokens: torch computes others one by one where the weights need no gradient."""
     return func(args[0].contiguous(), *args[1:], **kwargs) if args else func(**kwargs)
 

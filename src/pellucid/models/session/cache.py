@@ -1,4 +1,4 @@
-"""The engine's only cache: values found for a model, kept as long as the model lives."""
+"""The only cache of what was found for a model: it is kept as long as the model lives."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.endings import EndingMode
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.outputs import Choice, raw_logits
+from pellucid.models.session.placement import network_of, reference
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
-from pellucid.models.session.replica import network_of, reference
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
 Key = tuple[object, ...]

@@ -139,9 +139,9 @@ def sources() -> Mapping[str, Source]:
     return {**_ADDED, **own}
 
 
-def failure_of(prefix: str) -> str | None:
-    """Why another package's source of this prefix was left out, in one line; None where none was."""
-    return _PLUGINS.failures.get(prefix)
+def failures_of(prefix: str, is_known: bool) -> list[str]:
+    """Why the source of this prefix was left out, or all that were if no source has it; one line each."""
+    return _PLUGINS.failures_of(prefix, is_known)
 
 
 @contextmanager

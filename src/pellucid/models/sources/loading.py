@@ -28,7 +28,7 @@ from pellucid.models.sources.base import (
     Naming,
     PathSource,
     Source,
-    failure_of,
+    failures_of,
     seeded,
     sources,
 )
@@ -103,14 +103,14 @@ def find(spec: str) -> tuple[Source, str]:
     """Return the source of a specification, and the model's name there. ``SourceError``: there is none."""
     known = sources()
     prefix, _, name = spec.partition(":")
-    failure = failure_of(prefix)
-    if failure:
+    by_prefix = known.get(prefix) if name else None
+    by_path = next((one for one in known.values() if isinstance(one, PathSource) and one.takes_path(spec)), None)
+    for failure in failures_of(prefix, is_known=by_prefix is not None or by_path is not None):
         warn(failure)
-    if name and prefix in known:
-        return known[prefix], name
-    for source in known.values():
-        if isinstance(source, PathSource) and source.takes_path(spec):
-            return source, spec
+    if by_prefix is not None:
+        return by_prefix, name
+    if by_path is not None:
+        return by_path, spec
     raise SourceError(f"{spec!r} names no model; give one of {', '.join(forms())}")
 
 

@@ -1,4 +1,4 @@
-"""The network that computes: a twin of the model, or one with its tensors on another device or in another precision."""
+"""The network where and how the runtime asks: a twin of the model, its tensors on another device or in a precision."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def network_of(model: nn.Module, runtime: Runtime) -> nn.Module:
     inference = any(tensor.is_inference() for tensor in own_tensors(model))
     if (device, dtype) == (own.device, own.dtype) and not runtime.channels_last and not inference:
         return twin(model)
-    return twin(model, _replicas(model, (device, dtype, runtime.channels_last)))
+    return twin(model, _tensors_placed(model, (device, dtype, runtime.channels_last)))
 
 
 def _full(device: torch.device) -> torch.device:
@@ -40,9 +40,9 @@ def _full(device: torch.device) -> torch.device:
     return device
 
 
-def _replicas(model: nn.Module, place: _Place) -> dict[int, Tensor]:
+def _tensors_placed(model: nn.Module, place: _Place) -> dict[int, Tensor]:
     """Copies of the model's tensors for another runtime, by the id of the originals; renewed when the model changes."""
-    kept: list[tuple[Stamp, dict[str, Tensor]]] = remembered(model, ("replica", place), list)
+    kept: list[tuple[Stamp, dict[str, Tensor]]] = remembered(model, ("placement", place), list)
     now = stamp(model)
     if not kept or kept[0][0] != now:
         kept[:] = [(now, _moved(model, place))]

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError, NoAttentionError
-from pellucid.models.discovery.attention_plan import INSTEAD, Call, Plan, planned
+from pellucid.errors import GradientError
+from pellucid.models.discovery.attention_plan import Call, Plan, intercepted, planned
 from pellucid.models.discovery.noise import noise_image, without_zeros
 from pellucid.models.discovery.profile import ModelProfile, profile_of
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.attention_calls import AttentionCall
-from pellucid.models.session.attention_mode import AttentionMode
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.layer_pass import reached
@@ -50,24 +49,6 @@ def _planned(session: Session, inputs: Inputs) -> Plan:
     dependence = _Asking(session, profile, noise_image(inputs)).dependence(plan)
     used = [call for call in profile.attention_calls if call.number not in dependence.idle]
     return planned(used, profile.grids, profile.counts, dependence.beside)
-
-
-def intercepted(
-    calls: Sequence[Call], wanted: Sequence[Call], images: int, take: Callable[[Call, AttentionCall], None]
-) -> AttentionMode:
-    """A mode that passes the ``wanted`` of all ``calls`` of a pass to ``take``; ``images`` is the batch size."""
-
-    def taken(number: int, attention: AttentionCall) -> None:
-        if number >= len(calls) or calls[number] not in wanted:
-            return
-        if attention.shape[0] % images:
-            raise NoAttentionError(
-                f"attention over the whole image was asked for; {images} images gave {attention.shape[0]} sequences: "
-                f"{INSTEAD}"
-            )
-        take(calls[number], attention)
-
-    return AttentionMode(taken)
 
 
 @dataclass(frozen=True)

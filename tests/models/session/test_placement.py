@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core.runtime import Runtime
-from pellucid.models.session.replica import network_of, reference, stamp
+from pellucid.models.session.placement import network_of, reference, stamp
 from tests.networks import TinyCNN, images, seeded
 
 HALF = Runtime(precision="bfloat16")
