@@ -119,6 +119,7 @@ def test_result_says_what_was_done():
         "interpolation": "bilinear",
         "channels": 3,
         "source": "given",
+        "range": [0.0, 1.0],
         "colour": "grey repeated",
     }
     assert ours.pixels.shape == ours.values.shape == (3, 224, 224)

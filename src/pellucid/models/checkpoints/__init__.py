@@ -3,5 +3,6 @@
 from pellucid.models.checkpoints.reading import Checkpoint, read_checkpoint
 from pellucid.models.checkpoints.recognition import Recognised, load_into, recognise
 from pellucid.models.checkpoints.reference import describe, renamed
+from pellucid.models.checkpoints.stated import Stated
 
-__all__ = ["Checkpoint", "Recognised", "describe", "load_into", "read_checkpoint", "recognise", "renamed"]
+__all__ = ["Checkpoint", "Recognised", "Stated", "describe", "load_into", "read_checkpoint", "recognise", "renamed"]

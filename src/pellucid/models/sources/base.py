@@ -44,7 +44,8 @@ class ModelInfo:
     """What is known about a model.
 
     ``weights`` is "default", "random", "checkpoint", or None where it is not known. ``input_size`` is the size of one
-    image, (C, *space), where the model or its source states it.
+    image, (C, *space), where the model or its source states it. ``assumed`` are the parts of the preprocessing that a
+    checkpoint does not state, and that are those of other weights of the architecture: "input size", "mean and std".
     """
 
     spec: str | None = None
@@ -54,6 +55,7 @@ class ModelInfo:
     checkpoint_sha256: str | None = None
     weights: str | None = None
     input_size: tuple[int, ...] | None = None
+    assumed: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -86,6 +88,14 @@ class PathSource(Protocol):
     def takes_path(self, spec: str) -> bool:
         """Whether a specification without a known prefix names a model of this source."""
         ...
+
+
+@runtime_checkable
+class Stating(Protocol):
+    """A source whose models state their own preprocessing; that of any other source is its own weights', if known."""
+
+    states_preprocessing: bool
+    """True."""
 
 
 @runtime_checkable
