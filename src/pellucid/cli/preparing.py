@@ -184,4 +184,4 @@ def _channels(text: str | None) -> tuple[int | None, tuple[str, ...]]:
 
 
 def _text(values: Sequence[float]) -> str:
-    return ",".join(f"{value:g}" for value in values)
+    return ",".join(str(value) if isinstance(value, int) else f"{value:g}" for value in values)

@@ -122,7 +122,7 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     missing = [part for part in assumed if not found[part]]
     if missing:
         who, cure = ("the checkpoint", "") if info.preprocessing is not None else ("the model", _IN_A_FILE)
-        message = assumption(who, missing, made, f"give {' and '.join(_OPTIONS[part] for part in missing)}{cure}")
+        message = assumption(who, missing, made, f"give {', '.join(_OPTIONS[part] for part in missing)}{cure}")
         warnings.warn(message, PellucidWarning, stacklevel=2)
     if given.stated:
         state_preprocessing(model, made)

@@ -108,8 +108,10 @@ class Preprocessing:
         span = f"values from {low:.4g} to {high:.4g}"
         if self.mean is None and self.std is None:
             return self._outside(low, high, span)
-        limit = max(abs(value) for value in self._limits())
-        if low >= 0 and high <= 1 and high - low > 0.5:
+        limits = self._limits()
+        limit = max(abs(value) for value in limits)
+        alike = min(limits) > -0.5 and max(limits) < 1.5  # such as those of mean 0 and std 1
+        if low >= 0 and high <= 1 and high - low > 0.5 and not alike:
             return f"normalised input was expected, got {span}, which look unnormalised; apply mean and std"
         if max(-low, high) > 2 * limit:
             return (

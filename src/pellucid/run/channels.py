@@ -94,9 +94,7 @@ def _check_alike(folder: Path, paths: Sequence[Path], images: Sequence[Image]) -
             sizes = " and ".join(" × ".join(map(str, each.size)) for each in (first, image))
             raise refused(folder, f"{names} have {sizes} pixels: resample them to the same grid")
         if (image.affine is None) != (first.affine is None):
-            raise refused(
-                folder, f"of {names}, one states its position in the patient: give files that all do, or none"
-            )
+            raise refused(folder, f"of {names} only one states its position in the patient: convert the other")
         if _distance(first, image) > _TOLERANCE * min(first.spacing or (1.0,)):
             raise refused(
                 folder, f"{names} are not at the same position in the patient: resample them to the same grid"

@@ -22,7 +22,8 @@ def with_stated(info: ModelInfo, stated: Stated, channels: int) -> ModelInfo:
     valued = stated.range is not None and len(stated.mean or (0,)) in (1, channels)
     if info.preprocessing is None and not sized and not valued:
         return info
-    side = info.input_size[1:] if info.input_size is not None else None
+    # Where the source knows no preprocessing, an input size is the network's own, such as that of MONAI's ViT.
+    side = info.input_size[1:] if info.preprocessing is None and info.input_size is not None else None
     known = info.preprocessing or Preprocessing(side, channels=channels, source="the network's input size")
     missing = tuple(part for part, found in zip(PARTS, (sized or side is not None, valued), strict=True) if not found)
     if sized or valued:
@@ -51,7 +52,7 @@ def assumption(who: str, missing: Sequence[str], used: Preprocessing, cure: str)
     described = {SIZE: _described_size(used), VALUES: _described_values(used)}
     what = ", ".join(described[part] for part in missing)
     return (
-        f"{who} states no {' and no '.join(missing)}: images of {what} are assumed; if it was trained on others, the "
+        f"{who} states no {', '.join(missing)}: images of {what} are assumed; if it was trained on others, the "
         f"maps are wrong: {cure}"
     )
 
