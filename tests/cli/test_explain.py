@@ -414,7 +414,7 @@ def test_a_model_without_preprocessing_is_warned_of(explain: Explain, model: Mod
     result = explain(save(tmp_path / "a.png"), "-q", "--target", "1", spec=model("plain_positive"))
     assert result.exit_code == 0
     one_line(
-        result, "224 × 224 pixels, values in [0, 1]", "--size and --mean and --std", "`preprocessing`", kind="warning"
+        result, "224 × 224 pixels, values in [0, 1]", "give --size, --mean and --std", "`preprocessing`", kind="warning"
     )
     assert facts(tmp_path / "out", "a")["image_provenance"]["preprocessing"]["resize"] == [224, 224]
 

@@ -17,7 +17,7 @@ from torchvision.models import resnet18
 from typer.testing import Result
 
 import pellucid as library
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, PellucidWarning
 from tests.cli.conftest import one_line, save, three, written
 from tests.run.test_channels import picture, volume
 
@@ -262,3 +262,14 @@ def test_any_text_is_a_value_or_an_error_of_one_line() -> None:
         assert made.size is None or all(side > 0 for side in made.size)
         assert made.std is None or min(made.std) > 0
     assert preparation(None, None, None, None, None).stated == []
+
+
+def test_a_size_that_the_network_fixes_is_known() -> None:
+    from pellucid.cli.preparing import Preparation
+    from pellucid.cli.request import preprocessing
+
+    pytest.importorskip("monai")
+    pytest.importorskip("einops")
+    with pytest.warns(PellucidWarning, match="the model states no mean and std: images of values in"):
+        made = preprocessing(library.load_model("monai:vit"), Preparation())
+    assert (made.resize, made.channels) == ((224, 224), 1)

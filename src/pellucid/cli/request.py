@@ -113,7 +113,7 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     """The preprocessing that the user, the model or its source states; a warning says what is assumed of the rest."""
     info = model_info(model)
     known = info.preprocessing or Preprocessing(source="worked out from the network")
-    assumed = info.assumed if info.preprocessing is not None else PARTS
+    assumed = info.assumed if info.preprocessing is not None else PARTS if info.input_size is None else (VALUES,)
     if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):
         channels, *size = input_size(model, given)
         known = replace(known.for_channels(channels), resize=tuple(size))
