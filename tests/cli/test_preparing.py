@@ -188,7 +188,8 @@ def test_a_checkpoint_that_states_no_input_size_is_warned_of(pellucid: Run, tmp_
         kind="warning",
     )
     assert pellucid(*command, "--size", 32, "--mean", "0.5", "--std", "0.5").stderr == ""
-    assert done(tmp_path / "out", "a")["resize"] == [32, 32]
+    settings = done(tmp_path / "out", "a")
+    assert (settings["resize"], settings["crop"]) == ([32, 32], None)
 
 
 def test_tune_prepares_as_explain_does(

@@ -232,7 +232,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         check_writable(output)
         job = prepared_job(request)
-        if not given.files and _as_volumes(slice_mode, takes_volumes(job.model)):
+        if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
             files = as_volumes(files)
             if frame is not None and any(file.slices for file in files):
                 raise OptionError(
@@ -243,10 +243,6 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         failed = sum(outcome.error is not None for outcome in outcomes)
         if failed or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
-
-
-def _as_volumes(mode: SliceMode, takes_volumes: bool) -> bool:
-    return mode is SliceMode.volume or (mode is SliceMode.auto and takes_volumes)
 
 
 def _fetched(addresses: list[str], access: ServerAccess, folder: Path) -> list[Path]:

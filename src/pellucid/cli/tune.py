@@ -98,8 +98,7 @@ def _read(model: nn.Module, paths: list[Path], given: Preparation, count: int) -
     from pellucid.run.inputs import as_volumes, inputs, open_input, studies
 
     files = studies(paths, given.files) if given.files else inputs(paths)
-    whole = takes_volumes(model) and not given.files
-    return [open_input(file) for file in (as_volumes(files) if whole else files)[:count]]
+    return [open_input(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
 
 
 def _facts(trial: Trial, kept: Trial) -> dict[str, object]:

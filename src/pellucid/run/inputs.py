@@ -74,7 +74,10 @@ def studies(paths: Sequence[Path], channels: Sequence[str], output: Path | None 
 
 
 def as_volumes(files: Sequence[Input]) -> list[Input]:
-    """The same inputs, with the DICOM slices of each folder and series as one volume, named after their folder."""
+    """The same inputs, with the DICOM slices of each folder and series as one volume, named after their folder.
+
+    Studies stay as they are.
+    """
     groups: dict[tuple[Path, str], list[Input]] = {}
     for file in files:
         groups.setdefault((file.path.parent, series_of(file.path) or f"{file.path}"), []).append(file)
