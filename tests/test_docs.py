@@ -398,6 +398,10 @@ TROUBLES: list[Callable[[], object]] = [
     ),
     lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),
     lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),  # once more
+    lambda: pellucid.prepare(
+        pellucid.load_model(checkpoint=saved(resnet18().state_dict(), "c.pt")), pellucid.read_image("chelsea.png")
+    ),
+    lambda: pellucid.Preprocessing(channels=4)(pellucid.read_image("chelsea.png")),
     lambda: on_the_command_line(saved({}, "best.pt"), "--model", "torchvision:resnet18"),
 ]
 

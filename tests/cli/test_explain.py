@@ -530,7 +530,9 @@ def test_an_empty_map_is_warned_of(
 def test_a_model_without_preprocessing_is_warned_of(explain: Explain, model: Model, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"), "-q", "--target", "1", spec=model("plain_positive"))
     assert result.exit_code == 0
-    one_line(result, "224 × 224 pixels in [0, 1]", "`preprocessing`", kind="warning")
+    one_line(
+        result, "224 × 224 pixels, values in [0, 1]", "give --size, --mean and --std", "`preprocessing`", kind="warning"
+    )
     assert facts(tmp_path / "out", "a")["image_provenance"]["preprocessing"]["resize"] == [224, 224]
 
 

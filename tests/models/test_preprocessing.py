@@ -119,6 +119,7 @@ def test_result_says_what_was_done():
         "interpolation": "bilinear",
         "channels": 3,
         "source": "given",
+        "range": [0.0, 1.0],
         "colour": "grey repeated",
     }
     assert ours.pixels.shape == ours.values.shape == (3, 224, 224)
@@ -198,3 +199,36 @@ def test_timms_channels_are_those_that_the_model_was_made_with():
     """Also of networks whose first convolution sees other things than the picture (csatv2: its cosine transform)."""
     assert from_timm(timm.create_model("csatv2")).channels == 3
     assert from_timm(timm.create_model("test_convnext", in_chans=1)).channels == 1
+
+
+def test_normalised_input_that_lies_in_the_unit_interval_is_not_warned_of():
+    assert (
+        Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3).range_warning(torch.linspace(0, 1, 12).view(1, 3, 2, 2)) is None
+    )
+
+
+def test_a_range_is_what_black_and_white_become():
+    image = picture(1, 4, 5)
+    assert torch.allclose(Preprocessing(channels=1, range=(-1024, 1024))(image).values, 2048 * image.pixels - 1024)
+    caffe = Preprocessing(mean=(104.0, 117.0, 123.0), std=(2.0,) * 3, range=(0, 255))(image).values
+    assert torch.allclose(caffe[1], (255 * image.pixels[0] - 117) / 2, atol=1e-4)
+    assert Preprocessing(range=(-1024, 1024)).range_warning(torch.linspace(-1000, 900, 12).view(1, 3, 2, 2)) is None
+    for low, high in ((0, 1), (-3000, 0), (0, 2000)):
+        text = Preprocessing(range=(-1024, 1024)).range_warning(torch.linspace(low, high, 12).view(1, 3, 2, 2))
+        assert text.startswith("pixels in [-1024, 1024] were expected, got values from")
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_a_grey_image_is_not_repeated_for_networks_of_other_channels_than_three(channels):
+    with pytest.raises(
+        ShapeError, match=rf"{channels} channels were expected, got 1; give a file for each: --channels"
+    ):
+        Preprocessing(channels=channels)(picture(1, 4, 5))
+    several = picture(channels, 4, 5)
+    assert torch.equal(Preprocessing(channels=channels)(several).values, several.pixels)
+
+
+@pytest.mark.parametrize("limits", [(1, 0), (0, 1, 2), (0,), (0, float("inf")), (float("nan"), 1), "ab", 3, None])
+def test_a_range_that_is_none(limits):
+    with pytest.raises(SourceError, match="numbers"):
+        from_mapping({"range": limits}, "a")

@@ -29,6 +29,7 @@ from pellucid.cli.console import (
     print_json,
     printable,
 )
+from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
@@ -153,6 +154,11 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             rich_help_panel=INPUT_PANEL,
         ),
     ] = SliceMode.auto,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    range_: Range = None,
+    channels: Channels = None,
     alpha: Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)] = Style.alpha,
     colormap: Annotated[
         str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
@@ -217,8 +223,11 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.run.inputs import as_volumes, inputs
+        from pellucid.run.inputs import as_volumes, inputs, studies
 
+        given = preparation(size, mean, std, range_, channels)
+        if given.files and slice_mode is not SliceMode.auto:
+            raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         request = Request(
             model=model,
             checkpoint=checkpoint,
@@ -241,6 +250,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             window=window,
             frame=frame,
             keep_identity=keep_identity,
+            preparation=given,
             output=output,
         )
         addresses = [path for path in paths if "://" in path]
@@ -248,7 +258,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         if addresses:
             access = server_access(token_file, certificate, key, ca, retries)
             local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())))
-        files = inputs(local, output)
+        files = studies(local, given.files, output) if given.files else inputs(local, output)
         check_writable(output)
         job = prepared_job(request)
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pellucid.cli.preparing import Preparation
 from pellucid.core import catalogue
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
@@ -21,9 +22,10 @@ from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.io.window import asked_window
-from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import load_model, model_info
-from pellucid.models.sources.loading import restate
+from pellucid.models.sources.assumed import PARTS, SIZE, VALUES, assumption
+from pellucid.models.sources.loading import restate, state_preprocessing
 from pellucid.render import colourise
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
@@ -57,6 +59,7 @@ class Request:
     window: str | None
     frame: int | None
     keep_identity: bool
+    preparation: Preparation
 
 
 def prepared_job(request: Request) -> Job:
@@ -87,7 +90,7 @@ def prepared_job(request: Request) -> Job:
     return Job(
         model=model,
         methods=methods,
-        preprocessing=preprocessing(model),
+        preprocessing=preprocessing(model, request.preparation),
         results=Results(
             request.output,
             request.formats,
@@ -122,9 +125,28 @@ def prepared_model(spec: str | None, checkpoint: Path | None, weights: str, devi
     return model
 
 
-def preprocessing(model: nn.Module) -> Preprocessing:
-    """The preprocessing that the model states, or else one for its input size."""
-    return model_info(model).preprocessing or _default_preprocessing(model)
+def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
+    """The preprocessing that the user, the model or its source states; a warning says what is assumed of the rest."""
+    info = model_info(model)
+    known = info.preprocessing or Preprocessing(source="worked out from the network")
+    assumed = info.assumed if info.preprocessing is not None else PARTS if info.input_size is None else (VALUES,)
+    if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):
+        channels, *size = input_size(model, given)
+        known = replace(known.for_channels(channels), resize=tuple(size))
+    made = given.applied(known, 3 if takes_volumes(model) else 2)
+    found = {SIZE: given.sized, VALUES: given.valued}
+    missing = [part for part in assumed if not found[part]]
+    if missing:
+        who, cure = ("the checkpoint", "") if info.preprocessing is not None else ("the model", _IN_A_FILE)
+        message = assumption(who, missing, made, f"give {', '.join(_OPTIONS[part] for part in missing)}{cure}")
+        warnings.warn(message, PellucidWarning, stacklevel=2)
+    if given.stated:
+        state_preprocessing(model, made)
+    return made
+
+
+_OPTIONS = {SIZE: "--size", VALUES: "--mean and --std"}
+_IN_A_FILE = ", or set `preprocessing` on the model that the factory returns"
 
 
 def _precision(request: Request) -> str | None:
@@ -205,22 +227,11 @@ def _class_names(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _default_preprocessing(model: nn.Module) -> Preprocessing:
-    """Preprocessing to the network's input size with pixels in [0, 1], with a warning that this is an assumption."""
-    channels, *size = input_size(model)
-    warnings.warn(
-        f"the model states no preprocessing: images of {' × '.join(map(str, size))} pixels in [0, 1] are assumed; "
-        f"if it was trained on others, the maps are wrong: set `preprocessing` on the model that the factory returns",
-        PellucidWarning,
-        stacklevel=2,
-    )
-    return Preprocessing(resize=tuple(size), channels=channels, source="worked out from the network")
-
-
-def input_size(model: nn.Module) -> tuple[int, ...]:
-    """The input size (C, *space) that the model states, or else the first common size that it accepts."""
+def input_size(model: nn.Module, given: Preparation) -> tuple[int, ...]:
+    """The input size (C, *space) that the user or the model states, or else the first common size that it accepts."""
     stated = model_info(model).input_size
     if stated is not None:
         return stated
-    trace, _ = layer_tree(model)
+    sides = given.sides(3 if takes_volumes(model) else 2)
+    trace, _ = layer_tree(model, (given.channels, *sides) if sides and given.channels else sides)
     return (trace.channels, *trace.grids.size)

@@ -20,10 +20,12 @@ from pellucid.cli.console import (
     guarded,
     print_json,
 )
+from pellucid.cli.preparing import Channels, Mean, Preparation, Range, Size, Std, preparation
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pellucid.core.image import Image
     from pellucid.run.tuned import Trial
 
 
@@ -37,6 +39,11 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     head: Annotated[str, typer.Option(help=HEAD)] = "auto",
     model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
     method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    range_: Range = None,
+    channels: Channels = None,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this many seconds.")] = 60,
@@ -57,12 +64,13 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
+        given = preparation(size, mean, std, range_, channels)
         resolved = chosen_device(device)
         runtime = Runtime(resolved, batch_size=chosen_size(batch_size, resolved))
         chosen = catalogue.find(method)()
         check_head(head)
         model = restate(prepared_model(spec, checkpoint, weights, resolved), head, model_output)
-        images = _images(model, paths or [], runtime.batch_size)
+        images = _images(model, paths or [], runtime.batch_size, given)
         with explained_refusals(images):
             tried = list(trials(model, images, chosen, runtime, seconds))
         kept = best(tried)
@@ -73,36 +81,39 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
             _show(tried, kept, method)
 
 
-def _images(model: nn.Module, paths: list[Path], count: int) -> Tensor:
+def _images(model: nn.Module, paths: list[Path], count: int, given: Preparation) -> Tensor:
     """Images (B, C, *space), preprocessed for the model: those at the paths, repeated to ``count``, or drawn ones."""
     import torch
 
-    from pellucid.cli.request import input_size, preprocessing
+    from pellucid.cli.request import preprocessing
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
     from pellucid.errors import ShapeError
     from pellucid.models.preprocessing import takes_volumes
-    from pellucid.models.sources import model_info
     from pellucid.phantom import radiographs, volumes
-    from pellucid.run.inputs import as_volumes, inputs, open_input
 
-    if not paths and model_info(model).preprocessing is None:
-        channels, *size = input_size(model)
-        if len(size) == 3:
-            return volumes(count, size).images.expand(-1, channels, -1, -1, -1).contiguous()
+    prepare = preprocessing(model, given)
     if paths:
-        files = inputs(paths)
-        read = [open_input(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
+        read = _read(model, paths, given, count)
     else:
-        drawn = radiographs(count, size=256).images
-        read = [Image(one, one, Geometry.identity((256, 256))) for one in drawn]
-    prepare = preprocessing(model)
+        drawn = volumes(count).images if takes_volumes(model) else radiographs(count, size=256).images
+        drawn = drawn.expand(-1, prepare.channels, *drawn.shape[2:])
+        read = [Image(one, one, Geometry.identity(one.shape[1:])) for one in drawn]
     each = [prepare(image).values for image in read]
     if len({one.shape for one in each}) > 1:
         raise ShapeError(
             f"{len(each)} images were given; after preprocessing they differ in size: give one, or images of one size"
         )
     return torch.stack([each[index % len(each)] for index in range(count)])
+
+
+def _read(model: nn.Module, paths: list[Path], given: Preparation, count: int) -> list[Image]:
+    """The first ``count`` images at the paths."""
+    from pellucid.models.preprocessing import takes_volumes
+    from pellucid.run.inputs import as_volumes, inputs, open_input, studies
+
+    files = studies(paths, given.files) if given.files else inputs(paths)
+    return [open_input(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
 
 
 def _facts(trial: Trial, kept: Trial) -> dict[str, object]:

@@ -16,6 +16,7 @@ from pellucid.core.image import Image
 from pellucid.errors import ShapeError
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
+RGB = 3
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 NEAREST: Mapping[str, Interpolation] = {
     "bilinear": "bilinear",
@@ -29,11 +30,13 @@ NEAREST: Mapping[str, Interpolation] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The steps from an image to a network's input, in this order: colour, resize, centre crop, ``(x − mean) / std``.
+    """The steps from an image to a network's input: colour, resize, centre crop, ``range``, ``(x − mean) / std``.
 
     ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. For volumes both
     are (D, H, W); with one or two numbers, each slice is prepared as an image. ``mean`` and ``std`` have one value for
-    each channel; None: not normalised. ``channels`` is 1 or 3. ``source`` names the origin of these settings.
+    each channel; None: not normalised. They apply to values in ``range``, to which the image's [0, 1] is mapped.
+    ``channels`` is the network's number; only 1 and 3 are made from an image of another number. ``source`` names the
+    origin of these settings.
     """
 
     resize: int | tuple[int, ...] | None = None
@@ -43,11 +46,12 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     channels: int = 3
     source: str = "given"
+    range: tuple[float, float] = (0.0, 1.0)
 
     def __call__(self, image: Image) -> Image:
         """Prepare an image (C, H, W) or a volume (C, D, H, W). ``values`` of the result is the network's input.
 
-        ``ShapeError``: an image where (D, H, W) was stated, or channels that are neither 1 nor 3 nor what is expected.
+        ``ShapeError``: an image where (D, H, W) was stated, or channels from which the expected ones cannot be made.
         """
         space = image.pixels.ndim - 1
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
@@ -61,8 +65,17 @@ class Preprocessing:
         values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels in the axis where an image has them
         return Image(pixels, values, geometry, provenance, image.original)
 
+    @property
+    def input_size(self) -> tuple[int, ...] | None:
+        """The size (C, *space) of every input; None where it depends on the image."""
+        sides = self.crop or (self.resize if isinstance(self.resize, tuple) else None)
+        return None if sides is None else (self.channels, *sides)
+
     def normalise(self, pixels: Tensor) -> Tensor:
-        """``(x − mean) / std`` of pixels (..., C, H, W), or the pixels if nothing is normalised."""
+        """``(x − mean) / std`` of pixels (..., C, H, W) in [0, 1] that were mapped to ``range``."""
+        low, high = self.range
+        if self.range != (0, 1):
+            pixels = low + (high - low) * pixels
         if self.mean is None and self.std is None:
             return pixels
         mean, std = pixels.new_tensor(self.mean or (0.0,)), pixels.new_tensor(self.std or (1.0,))
@@ -94,10 +107,11 @@ class Preprocessing:
         low, high = float(finite.min()), float(finite.max())
         span = f"values from {low:.4g} to {high:.4g}"
         if self.mean is None and self.std is None:
-            outside = low < -0.1 or high > 1.1
-            return f"pixels in [0, 1] were expected, got {span}; scale them first" if outside else None
-        limit = max(abs(value) for value in self._limits())
-        if low >= 0 and high <= 1 and high - low > 0.5:
+            return self._outside(low, high, span)
+        limits = self._limits()
+        limit = max(abs(value) for value in limits)
+        alike = min(limits) > -0.5 and max(limits) < 1.5  # such as those of mean 0 and std 1
+        if low >= 0 and high <= 1 and high - low > 0.5 and not alike:
             return f"normalised input was expected, got {span}, which look unnormalised; apply mean and std"
         if max(-low, high) > 2 * limit:
             return (
@@ -105,6 +119,15 @@ class Preprocessing:
                 "Hounsfield units; scale to [0, 1], then apply mean and std"
             )
         return None
+
+    def _outside(self, low: float, high: float, span: str) -> str | None:
+        """A warning of values that are not in ``range``, or that still are in [0, 1] where it is wider."""
+        start, end = self.range
+        slack = 0.1 * (end - start)
+        unscaled = end - start > 4 and low >= 0 and high <= 1 and high - low > 0.5
+        if not unscaled and start - slack <= low and high <= end + slack:
+            return None
+        return f"pixels in [{start:g}, {end:g}] were expected, got {span}; scale them first"
 
     def _limits(self) -> list[float]:
         black_and_white = torch.tensor([0.0, 1.0]).expand(self.channels, 1, 2)
@@ -114,11 +137,12 @@ class Preprocessing:
         have = pixels.shape[0]
         if have == self.channels:
             return pixels, "as it is"
-        if have == 1:
+        if have == 1 and self.channels == RGB:
             return pixels.expand(self.channels, *pixels.shape[1:]), "grey repeated"
-        if have == 3 and self.channels == 1:
+        if have == RGB and self.channels == 1:
             return torch.einsum("c...,c->...", pixels, pixels.new_tensor(LUMINANCE))[None], "luminance"
-        raise ShapeError(f"{self.channels} channels were expected, got {have}; give a grey or an RGB image")
+        cure = "a grey or an RGB image" if self.channels in (1, RGB) else "a file for each: --channels a.png,b.png,…"
+        raise ShapeError(f"{self.channels} channels were expected, got {have}; give {cure}")
 
     def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
         size = _resized(self.resize, tuple(pixels.shape[1:]))

@@ -11,7 +11,9 @@ from pathlib import Path, PurePath
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, OptionError
 from pellucid.io import SUFFIXES, is_image_file, read
+from pellucid.io.refusal import refused
 from pellucid.io.series import read_slices, series_of
+from pellucid.run.channels import matches, read_channels
 
 
 @dataclass(frozen=True)
@@ -19,12 +21,13 @@ class Input:
     """A file to explain.
 
     ``stem`` is relative to the output folder: the subfolder of the results, and the beginning of their file names.
-    ``slices`` are the files of a volume; its ``path`` is their folder.
+    ``slices`` are the files of a volume, ``channels`` the names of files in a study; its ``path`` is their folder.
     """
 
     path: Path
     stem: PurePath
     slices: tuple[Path, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
@@ -46,8 +49,35 @@ def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
     return [Input(path, stem) for (path, _), stem in zip(found, stems, strict=True)]
 
 
+def studies(paths: Sequence[Path], channels: Sequence[str], output: Path | None = None) -> list[Input]:
+    """The folders, at these paths and below, that hold a file of one of these names, each with a distinct stem.
+
+    Stems and an ``output`` are as for ``inputs``; a folder that is a path itself has its own name.
+
+    Raises:
+        ImageError: no folder holds one.
+        OptionError: a path is no folder, or ``output`` is one of them.
+    """
+    _check_folders(paths, channels, output)
+    results = None if output is None else output.resolve()
+    found = {
+        folder.resolve(): (folder, PurePath(folder.relative_to(given)) if folder != given else _own_name(given))
+        for given in paths
+        for folder in _studies_in(given, channels, results)
+    }
+    if not found:
+        asked = ", ".join(map(str, paths))
+        raise ImageError(f"{asked}: no folder was found that holds {' or '.join(channels)}: check --channels")
+    each = list(found.values())
+    stems = _distinct(each, [relative for _, relative in each])
+    return [Input(folder, stem, channels=tuple(channels)) for (folder, _), stem in zip(each, stems, strict=True)]
+
+
 def as_volumes(files: Sequence[Input]) -> list[Input]:
-    """The same inputs, with the DICOM slices of each folder and series as one volume, named after their folder."""
+    """The same inputs, with the DICOM slices of each folder and series as one volume, named after their folder.
+
+    Studies stay as they are.
+    """
     groups: dict[tuple[Path, str], list[Input]] = {}
     for file in files:
         groups.setdefault((file.path.parent, series_of(file.path) or f"{file.path}"), []).append(file)
@@ -64,6 +94,8 @@ def as_volumes(files: Sequence[Input]) -> list[Input]:
 
 def open_input(file: Input, window: str | None = None, frame: int | None = None) -> Image:
     """Read the image or volume of an input; safe in threads, as it leaves Python's warning filters alone."""
+    if file.channels:
+        return read_channels(file.path, file.channels, window, frame)
     return read_slices(file.path, file.slices, window) if file.slices else read(file.path, window, frame)
 
 
@@ -109,14 +141,43 @@ def _found(paths: Sequence[Path], output: Path | None) -> Iterator[tuple[Path, P
     """Each file once, with its path relative to the folder that was searched."""
     seen: set[Path] = set()
     results = None if output is None else output.resolve()
-    for given in paths:
-        if given.is_dir() and given.resolve() == results:
-            raise OptionError(f"--output {output} was given; it is also an input: choose another folder")
+    _check_output(paths, output)
     for given in paths:
         for path, relative in _files_at(given, results):
             if path.resolve() not in seen:
                 seen.add(path.resolve())
                 yield path, relative
+
+
+def _check_output(paths: Sequence[Path], output: Path | None) -> None:
+    if output is not None and any(given.is_dir() and given.resolve() == output.resolve() for given in paths):
+        raise OptionError(f"--output {output} was given; it is also an input: choose another folder")
+
+
+def _check_folders(paths: Sequence[Path], channels: Sequence[str], output: Path | None) -> None:
+    for given in paths:
+        if not given.is_dir():
+            named = ",".join(channels)
+            raise OptionError(f"--channels {named} was given with {given}, which is no folder: give the study's folder")
+    _check_output(paths, output)
+
+
+def _own_name(folder: Path) -> PurePath:
+    return PurePath(folder.resolve().name or "study")
+
+
+def _studies_in(folder: Path, channels: Sequence[str], results: Path | None) -> Iterator[Path]:
+    """A folder if it holds a channel, and the studies below it, but not below a channel that is a folder of slices."""
+    try:
+        entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise refused(folder, error.strerror or error) from error
+    fitting = {path for path in entries if any(matches(path, name) for name in channels)}
+    if fitting:
+        yield folder
+    for path in entries:
+        if path.is_dir() and not path.is_symlink() and path not in fitting and path.resolve() != results:
+            yield from _studies_in(path, channels, results)
 
 
 def _files_at(given: Path, results: Path | None) -> Iterator[tuple[Path, PurePath]]:

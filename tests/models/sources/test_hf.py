@@ -103,6 +103,7 @@ def test_hf_checkpoint(transformers, folder, tmp_path, names):
     assert holds(model, state)
     info = model_info(model)
     assert (info.classes, info.weights, info.preprocessing.channels) == (None, "checkpoint", 1)
+    assert info.assumed == ()  # the folder's processor states it
     assert torch.equal(model(noise(1, 1, 32, 32)).logits, own(noise(1, 1, 32, 32)).logits)
 
 

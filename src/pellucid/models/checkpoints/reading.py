@@ -6,7 +6,7 @@ import os
 import tarfile
 import warnings
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import ADAPTER, adapter, find_architecture, find_state
+from pellucid.models.checkpoints.stated import Stated, find_preprocessing
 from pellucid.models.checkpoints.unpickling import safe_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -23,17 +24,18 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of a file by their plain names, and the architecture that the file states, if any."""
+    """The weights of a file by their plain names, and the architecture and preprocessing that it states, if any."""
 
     state: dict[str, Tensor]
     architecture: str | None
     path: Path
+    preprocessing: Stated = field(default_factory=Stated)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; no code from it runs.
 
-    Objects beside the weights (a configuration, an optimiser's state, NumPy scalars) are skipped.
+    Plain settings beside the weights are read; objects (an optimiser's state, NumPy scalars) are skipped.
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
     """
     path = Path(path)
@@ -43,7 +45,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         what = "a folder" if path.is_dir() else "nothing there"
         raise CheckpointError(f"{path}: a weights file was expected, got {what}; give the path of a file")
     content = _content(path)
-    return Checkpoint(find_state(content, path), find_architecture(content), path)
+    state = find_state(content, path)
+    rank = 3 if any(tensor.ndim == 5 for tensor in state.values()) else 2
+    return Checkpoint(state, find_architecture(content), path, find_preprocessing(content, path, rank))
 
 
 def _content(path: Path) -> Any:

@@ -45,7 +45,8 @@ class ModelInfo:
 
     ``weights`` is "default", "random", "checkpoint", or None where it is not known. ``input_size`` is the size of one
     image, (C, *space), where the model or its source states it. ``output`` says which tensor that the model returns
-    holds the class scores, where there are several.
+    holds the class scores, where there are several. ``assumed`` are the parts of the preprocessing that a checkpoint
+    does not state, and that are those of other weights of the architecture: "input size", "mean and std".
     """
 
     spec: str | None = None
@@ -56,6 +57,7 @@ class ModelInfo:
     weights: str | None = None
     input_size: tuple[int, ...] | None = None
     output: str | int | None = None
+    assumed: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -88,6 +90,14 @@ class PathSource(Protocol):
     def takes_path(self, spec: str) -> bool:
         """Whether a specification without a known prefix names a model of this source."""
         ...
+
+
+@runtime_checkable
+class Stating(Protocol):
+    """A source whose models state their own preprocessing; that of any other source is its own weights', if known."""
+
+    states_preprocessing: bool
+    """True."""
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -24,12 +25,13 @@ class FileSource:
 
     It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
     takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a dict with mean, std,
-    size, crop).
+    size, crop, range).
     """
 
     prefix = "file"
     path_form = "path/to/file.py:factory"
     brings_weights = True
+    states_preprocessing = True
 
     def takes_path(self, spec: str) -> bool:
         """Whether a specification names a Python file."""
@@ -98,16 +100,17 @@ def _accepted(factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict
 
 
 def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
-    """Read a model's own ``preprocessing``: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``.
+    """Read a model's ``preprocessing``: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``, ``range``.
 
     ``SourceError``: an unknown key, or a value that is no number or sequence of numbers.
     """
-    unknown = set(given) - {"mean", "std", "size", "crop"}
+    unknown = set(given) - {"mean", "std", "size", "crop", "range"}
     if unknown:
-        raise SourceError(f"{source}: preprocessing takes mean, std, size and crop, got {sorted(unknown)}")
+        raise SourceError(f"{source}: preprocessing takes mean, std, size, crop and range, got {sorted(unknown)}")
     try:
         mean, std = (_numbers(given.get(key)) for key in ("mean", "std"))
         size, crop = (_size(given.get(key)) for key in ("size", "crop"))
+        limits = _limits(given.get("range", (0.0, 1.0)))
     except (TypeError, ValueError) as error:
         raise SourceError(f"{source}: preprocessing takes numbers or sequences of them, got {given}") from error
     sides = [side for entry in (size, crop) if entry is not None for side in np.atleast_1d(entry).tolist()]
@@ -115,8 +118,15 @@ def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
         raise SourceError(
             f"{source}: preprocessing takes sizes and std above 0, and as many means as stds, got {dict(given)}"
         )
-    channels = len(mean or std or (0, 0, 0))
-    return Preprocessing(size, (crop, crop) if isinstance(crop, int) else crop, mean, std, "bilinear", channels, source)
+    channels, crop = len(mean or std or (0, 0, 0)), (crop, crop) if isinstance(crop, int) else crop
+    return Preprocessing(size, crop, mean, std, "bilinear", channels, source, limits)
+
+
+def _limits(values: Any) -> tuple[float, float]:
+    low, high = (float(value) for value in values)
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"a range has two numbers, the lower first, got {values}")
+    return low, high
 
 
 def _numbers(values: Any) -> tuple[float, ...] | None:

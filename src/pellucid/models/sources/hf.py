@@ -30,6 +30,7 @@ class HuggingFaceSource:
 
     prefix = "hf"
     brings_weights = False
+    states_preprocessing = True
 
     def outline(self, request: ModelRequest) -> nn.Module:
         """Build the architecture, if possible without memory for its weights. ``SourceError``: no such name."""

@@ -21,13 +21,15 @@ from pellucid.models.checkpoints import (
     renamed,
 )
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
-from pellucid.models.preprocessing import from_timm
+from pellucid.models.preprocessing import Preprocessing, from_timm
+from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
     ModelInfo,
     ModelRequest,
     Naming,
     PathSource,
     Source,
+    Stating,
     failures_of,
     seeded,
     sources,
@@ -43,6 +45,7 @@ def load_model(
     checkpoint: str | os.PathLike[str] | None = None,
     weights: str = "none",
     num_classes: int | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> nn.Module:
     """Make a model, in eval mode.
 
@@ -54,6 +57,7 @@ def load_model(
         weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
             same every time.
         num_classes: the number of classes; None keeps the architecture's own.
+        preprocessing: how images are prepared for it; None takes what the model, its source or the checkpoint states.
 
     Raises:
         SourceError: the specification names no model.
@@ -61,10 +65,26 @@ def load_model(
         OptionError: another argument has a value that is not possible.
     """
     _check(spec, checkpoint, weights, num_classes)
+    if not isinstance(preprocessing, Preprocessing | None):
+        raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
     spec = None if spec is None else os.fspath(spec)
     if checkpoint is not None:
-        return _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
-    source, name = find(spec or "")
+        model = _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
+    else:
+        model = _from_source(spec or "", weights, num_classes)
+    if preprocessing is not None:
+        state_preprocessing(model, preprocessing)
+    return model
+
+
+def state_preprocessing(model: nn.Module, preprocessing: Preprocessing) -> None:
+    """Let ``model_info`` return this preprocessing of a model that ``load_model`` made, with nothing assumed."""
+    known = replace(model_info(model), preprocessing=preprocessing, assumed=())
+    _KNOWN[model] = replace(known, input_size=preprocessing.input_size or known.input_size)
+
+
+def _from_source(spec: str, weights: str, num_classes: int | None) -> nn.Module:
+    source, name = find(spec)
     request = ModelRequest(name, weights == "default", num_classes)
     with seeded():
         model = source.build(request)
@@ -147,7 +167,13 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
     with seeded():
         model = source.build(request)
     load_into(model, state, checkpoint.path)
-    return _remember(model, source, request, ModelInfo(spec, None, None, None, _digest(checkpoint.path), "checkpoint"))
+    known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
+    _remember(model, source, request, known)
+    info = _KNOWN[model]
+    if info.preprocessing is None or not isinstance(source, Stating):
+        channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
+        _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels)
+    return model
 
 
 def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[ModelRequest, dict[str, Tensor]]:
