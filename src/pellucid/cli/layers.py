@@ -13,7 +13,7 @@ from pellucid.cli.console import CHECKPOINT, MODEL_OUTPUT, SPEC, guarded, print_
 if TYPE_CHECKING:
     from rich.tree import Tree
 
-    from pellucid.models.discovery.profile import ModelProfile
+    from pellucid.run.layers import LayerTree
 
 
 def layers(
@@ -23,6 +23,9 @@ def layers(
         str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
     ] = None,
     model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Measure how much of the score passes through each layer; takes a while.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a tree.")] = False,
 ) -> None:
     """List a model's layers with their output shapes, and mark the one that would be explained."""
@@ -30,12 +33,13 @@ def layers(
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
 
-        profile, chosen = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size), model_output)
+        tree = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size), model_output, share)
         if as_json:
-            shapes = {name: list(shape[1:]) for name, shape in profile.shapes.items() if name}
-            print_json(json.dumps({"recommended": list(chosen), "shapes": shapes}, indent=2))
+            shapes = {name: list(shape[1:]) for name, shape in tree.profile.shapes.items() if name}
+            facts = {"recommended": list(tree.recommended), "shares": dict(tree.shares), "shapes": shapes}
+            print_json(json.dumps(facts, indent=2))
         else:
-            _show(spec, profile, chosen)
+            _show(spec, tree)
 
 
 def _size(text: str | None) -> tuple[int, ...] | None:
@@ -49,7 +53,7 @@ def _size(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def _show(spec: str, profile: ModelProfile, chosen: tuple[str, ...]) -> None:
+def _show(spec: str, tree: LayerTree) -> None:
     from rich.console import Console
     from rich.markup import escape
     from rich.tree import Tree
@@ -57,8 +61,8 @@ def _show(spec: str, profile: ModelProfile, chosen: tuple[str, ...]) -> None:
     root = Tree(f"[bold]{escape(spec)}[/bold]")
     nodes: dict[str, Tree] = {"": root}
     # Parents finish after their children; sorted by depth, then by when they finished.
-    for name in sorted(filter(None, profile.shapes), key=lambda name: name.count(".")):
-        nodes[name] = _parent(nodes, name).add(_line(name, profile.shapes[name][1:], name in chosen))
+    for name in sorted(filter(None, tree.profile.shapes), key=lambda name: name.count(".")):
+        nodes[name] = _parent(nodes, name).add(_line(name, tree))
     Console(emoji=False).print(root)
 
 
@@ -71,6 +75,8 @@ def _parent(nodes: dict[str, Tree], name: str) -> Tree:
     return nodes[""]
 
 
-def _line(name: str, shape: tuple[int, ...], chosen: bool) -> str:
-    text = f"{name}  [dim]{' × '.join(map(str, shape))}[/dim]"
-    return f"[bold green]{text}  ← recommended[/bold green]" if chosen else text
+def _line(name: str, tree: LayerTree) -> str:
+    text = f"{name}  [dim]{' × '.join(map(str, tree.profile.shapes[name][1:]))}[/dim]"
+    share = tree.shares.get(name)
+    text += "" if share is None else f"  share {share:.2f}"
+    return f"[bold green]{text}  ← recommended[/bold green]" if name in tree.recommended else text

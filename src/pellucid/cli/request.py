@@ -233,5 +233,5 @@ def input_size(model: nn.Module, given: Preparation) -> tuple[int, ...]:
     if stated is not None:
         return stated
     sides = given.sides(3 if takes_volumes(model) else 2)
-    trace, _ = layer_tree(model, (given.channels, *sides) if sides and given.channels else sides)
-    return (trace.channels, *trace.grids.size)
+    profile = layer_tree(model, (given.channels, *sides) if sides and given.channels else sides).profile
+    return (profile.channels, *profile.grids.size)

@@ -32,6 +32,8 @@ class Facts:
     runtime: Runtime
     trial: Trial | None = None
     """The measurement that the runtime was chosen by, if it was."""
+    share: float | None = None
+    """How much of the score passes through the layers, on generated images; None where it was not measured."""
 
     def provenance(self) -> dict[str, Any]:
         """How the explanation was computed, as plain values."""
@@ -42,6 +44,7 @@ class Facts:
             "signed": self.method.signed,
             "layers": list(self.layers),
             "fuse": self.fuse,
+            "share": self.share,
             "runtime": runtime,
             "agreement_with_float32": None if self.trial is None else self.trial.agreement,
             "versions": versions(),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
+from pellucid.core.catalogue import black_box_methods
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import DIRECTIONS, check_head, over_places, returned, score_names
@@ -19,7 +20,8 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
-from pellucid.models.discovery.layers import recommended
+from pellucid.models.discovery.layers import recommended, share_of
+from pellucid.models.discovery.passage import ENOUGH
 from pellucid.models.discovery.profile import in_network_order
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
@@ -159,14 +161,28 @@ class Explainer:
             given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
             image = session.prepared(given[:1])
             layers = self._layers(session, image)
+            share = share_of(session, image, layers) if layers else None
+            self._warn_of_share(session, image, layers, share)
             # Layers that were found because each has a part of the score are added.
             fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
-            facts = Facts(self._chosen, layers, fuse, names, runtime, trial)
+            facts = Facts(self._chosen, layers, fuse, names, runtime, trial, share)
             found = Explanation.cat(_parts(session, facts, given, _read_by(session, image, request)))
             _warn_of_probabilities(session, image, found)
             return found
 
         return kept(work)
+
+    def _warn_of_share(self, session: Session, image: Inputs, layers: tuple[str, ...], share: float | None) -> None:
+        """Warn of layers through which only a part of the score passes."""
+        if share is None or share >= ENOUGH:
+            return
+        part = f"{share:.2f} of the score passes through {', '.join(layers)}, and the rest goes by other ways"
+        if self.layers is None:
+            warn(f"{part}: no layers were found that have at least {ENOUGH} of it; {_without_layers()}")
+            return
+        better = recommended(session, image)
+        is_better = (share_of(session, image, better) or 0.0) >= ENOUGH
+        warn(f"{part}: {f'take layers={list(better)}' if is_better else _without_layers()}")
 
     def _layers(self, session: Session, image: Inputs) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""
@@ -177,6 +193,10 @@ class Explainer:
         layers = tuple(dict.fromkeys(self.layers))
         session.modules(layers)
         return in_network_order(session, image, layers) if len(layers) > 1 else layers
+
+
+def _without_layers() -> str:
+    return f"use a method that looks at no layer, such as {' or '.join(black_box_methods())}"
 
 
 def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:

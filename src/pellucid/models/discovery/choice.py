@@ -17,7 +17,7 @@ from pellucid.models.discovery.passage import ENOUGH, Group, Passage
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
 
-_PROBES = 9
+_PROBES = 7
 """The most steps of the bisections."""
 _PROBING = 2
 """Pairs of a step; the layer that is chosen is measured by all."""
@@ -37,7 +37,9 @@ def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Se
     if deepest in parts or (estimate is not None and estimate >= ENOUGH and _has_enough(passage, (deepest,))):
         return (deepest,)
     if estimate is None:  # scores that do not move: what depends on what is all that can be known
-        return _independent(session, image, whole)
+        several = _independent(session, image, whole)
+        passage.known[several] = None
+        return several
     for layer in reversed(list(_bisected(passage, whole))):
         if _has_enough(passage.at([layer]), (layer,)):
             return (layer,)

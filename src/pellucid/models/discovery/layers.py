@@ -31,7 +31,7 @@ from pellucid.core.torch_private import CONVOLUTION, dynamic_weights
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
-from pellucid.models.discovery.passage import Group
+from pellucid.models.discovery.passage import Group, share
 from pellucid.models.discovery.profile import ModelProfile, is_linear, layout_of, profile_of
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.derivatives import as_float, as_like
@@ -47,6 +47,15 @@ _AT_ONCE = 24
 def recommended(session: Session, inputs: Inputs) -> Group:
     """The layers to explain, found once for a model and an input shape: one, or several that are joined by a sum."""
     return remembered(session.model, ("layer", session.key(inputs)), lambda: _choose(session, inputs[:1]))
+
+
+def share_of(session: Session, inputs: Inputs, layers: Group) -> float | None:
+    """How much of the score passes through some layers together; None where that is not measured.
+
+    Of networks that output a map of logits it is not, as their details pass by their coarse layers by design.
+    """
+    image = inputs[:1]
+    return share(session, image, layers) if len(profile_of(session, image).output_shape) == 2 else None
 
 
 def candidates(profile: ModelProfile, network: nn.Module) -> list[str]:
