@@ -35,7 +35,7 @@ import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
-from tests.networks import TinyCNN, images, seeded
+from tests.networks import TinyCNN, TinyViT, images, seeded
 from tests.replicas.naive import REPLICAS
 
 ROOT = Path(__file__).parents[1]
@@ -364,6 +364,7 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
     lambda: get_recommended_layers(flat()),
     lambda: pellucid.explain(Detached(), images(1), layers=["first"]),
+    lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
     lambda: two(method="rollout", layers=["layer4"]),
     lambda: two(method="rollout"),
     lambda: pellucid.explain(

@@ -168,6 +168,8 @@ class Explainer:
             facts = Facts(self._chosen, layers, fuse, names, runtime, trial, share)
             found = Explanation.cat(_parts(session, facts, given, _read_by(session, image, request)))
             _warn_of_probabilities(session, image, found)
+            if info.weights == "checkpoint":
+                _warn_of_head(session, image)
             return found
 
         return kept(work)
@@ -206,6 +208,16 @@ def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
     scores = len(DIRECTIONS) * known.classes if head == "regression" else known.classes
     names = score_names(targets.classes, head, scores) if head == "regression" else targets.classes
     return replace(targets, head=head, classes=names, returned=partial(returned, head=head, ending=known.ending))
+
+
+def _warn_of_head(session: Session, image: Inputs) -> None:
+    """Warn where a checkpoint does not say whether its classes exclude one another."""
+    known = session.known(image)
+    if session.head == "auto" and session.stated_head is None and known.ending is None and known.classes > 1:
+        warn(
+            "the checkpoint does not say whether several classes can be present at once; one of many is assumed "
+            "(head='softmax'): give head='sigmoid' (--head sigmoid) if they can"
+        )
 
 
 def _warn_of_probabilities(session: Session, image: Inputs, found: Explanation) -> None:

@@ -17,6 +17,7 @@ from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import ADAPTER, adapter, find_architecture, find_state
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing
+from pellucid.models.checkpoints.stated_head import find_head
 from pellucid.models.checkpoints.unpickling import safe_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -24,12 +25,13 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of a file by their plain names, and the architecture and preprocessing that it states, if any."""
+    """The weights of a file by their plain names; its architecture, preprocessing and head, where it states them."""
 
     state: dict[str, Tensor]
     architecture: str | None
     path: Path
     preprocessing: Stated = field(default_factory=Stated)
+    head: str | None = None
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
@@ -47,7 +49,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     content = _content(path)
     state = find_state(content, path)
     rank = 3 if any(tensor.ndim == 5 for tensor in state.values()) else 2
-    return Checkpoint(state, find_architecture(content), path, find_preprocessing(content, path, rank))
+    preprocessing = find_preprocessing(content, path, rank)
+    return Checkpoint(state, find_architecture(content), path, preprocessing, find_head(content))
 
 
 def _content(path: Path) -> Any:

@@ -170,6 +170,7 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
     info = _KNOWN[model]
+    _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head)
     if info.preprocessing is None or not isinstance(source, Stating):
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
         _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels)
