@@ -21,6 +21,8 @@ from pellucid.models.session.thread_state import kept
 CLASSES = 20
 NEEDED = 2
 """Maps that must not be empty: with random weights all evidence for some classes is negative, correctly."""
+_SHARE = 0.9
+"""The share of the score from which on a layer may stand anywhere in the network."""
 _DISTORTION = 1.5
 """The largest ratio of a cell's sides: a grid has whole cells, so they need not be square."""
 _SIZES = {2: (3, 224, 224), 3: (1, 64, 64, 64)}
@@ -92,7 +94,9 @@ def fault(found: pellucid.Explanation, position: float) -> str | None:
         return f"{len(maps)} of {found.heatmaps.shape[1]} maps are not empty; the others: {', '.join(reasons)}"
     if all(torch.allclose(maps[0], other, atol=1e-4) for other in maps[1:]):
         return "the maps of all classes are the same"
-    return None if position >= 0.5 else f"the layer is in the first half of the network ({position:.2f})"
+    if position >= 0.5 or (found.provenance["share"] or 0.0) >= _SHARE:
+        return None
+    return f"the layer is in the first half of the network ({position:.2f}), without a proof that the score passes"
 
 
 def _is_shaped(grid: Sequence[int], size: Sequence[int]) -> bool:

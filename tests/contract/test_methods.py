@@ -255,7 +255,9 @@ def test_no_grad_around_the_features_only(name: str) -> None:
 def test_half_precision_is_close(name: str, kind: type[nn.Module], rank: int, dtype: torch.dtype) -> None:
     batch = images(2, rank)
     exact = explained(seeded(kind, rank), name, batch)
-    half = explained(seeded(kind, rank).to(dtype), name, batch)
+    # At the same layer: of an untrained network, rounding may decide which layer has enough of the score.
+    options = {"layers": exact.layers} if exact.layers else {}
+    half = explained(seeded(kind, rank).to(dtype), name, batch, **options)
     assert half.heatmaps.dtype == torch.float32
     # A difference of near equal scores keeps few of half precision's digits.
     least = 0.9 if name in PERTURBING else 0.98

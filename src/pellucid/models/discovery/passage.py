@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.head import over_places
-from pellucid.core.inputs import Inputs
+from pellucid.core.inputs import Inputs, chunks
 from pellucid.models.discovery.profile import profile_of
 from pellucid.models.discovery.scenes import scenes, without_details
 from pellucid.models.discovery.tokens import Layout
@@ -35,6 +35,8 @@ PAIRS = 6
 """The number of scenes, each of which is a pair with the reference."""
 _LEAST_CHANGE = 1e-4
 """Scores that differ by less than this fraction of their size between images measure nothing."""
+_MOST_VALUES = 2**18
+"""The most values in the images of a pass, where it takes several."""
 Group = tuple[str, ...]
 """Layers that are held together."""
 
@@ -57,13 +59,13 @@ def _known(session: Session, image: Inputs) -> dict[Group, float | None]:
 
 @dataclass(frozen=True)
 class Passage:
-    """The scenes, the scores of these and of the reference, and the reference's outputs of each run of each layer.
+    """The scores of scenes and of the reference, and the reference's outputs of each run of each layer.
 
     ``scores`` is empty where the network does not take such images.
     """
 
     session: Session
-    scenes: Inputs
+    image: Inputs
     layouts: dict[str, Layout]
     scores: Tensor
     reference: Tensor
@@ -73,16 +75,15 @@ class Passage:
     @classmethod
     def of(cls, session: Session, image: Inputs, layers: Sequence[str]) -> Passage:
         """What is to be known of a network before shares of some of its layers are measured."""
-        inputs = image[:1].with_images(scenes(PAIRS, image.images))
-        size, scores = session.runtime.batch_size, torch.empty(0)
+        scores = torch.empty(0)
         with torch.no_grad(), suppress(*_REFUSALS):
-            scores = torch.cat([_scores(session, inputs[start : start + size]) for start in range(0, PAIRS, size)])
-        return cls(session, inputs, {}, scores, scores[:1], {}, _known(session, image)).at(layers)
+            scores = torch.cat([_scores(session, part) for part in _drawn(session, image, PAIRS)])
+        return cls(session, image[:1], {}, scores, scores[:1], {}, _known(session, image)).at(layers)
 
     def at(self, layers: Sequence[str]) -> Passage:
         """The same scenes with the reference's outputs at other layers."""
         modules = self.session.modules(layers)
-        profile = profile_of(self.session, self.scenes[:1])
+        profile = profile_of(self.session, self.image)
         found = {layer: profile.layout(self.session.name_of(module), module) for layer, module in modules.items()}
         layouts = {layer: layout for layer, layout in found.items() if layout is not None}
         outputs: dict[str, list[Tensor]] = {layer: [] for layer in layouts}
@@ -90,7 +91,8 @@ class Passage:
         with torch.no_grad(), suppress(*_REFUSALS), ExitStack() as stack:
             for layer, kept in outputs.items():
                 stack.callback(modules[layer].register_forward_hook(_keeper(kept)).remove)
-            reference = _scores(self.session, self.scenes[:1].with_images(without_details(self.scenes.images[:1])))
+            plain = without_details(scenes([0], self.image.images))
+            reference = _scores(self.session, self.image.with_images(plain))
             scores = self.scores
         return replace(self, layouts=layouts, reference=reference, scores=scores, outputs=outputs)
 
@@ -106,25 +108,32 @@ class Passage:
         if not len(scores) or not all(self.outputs.get(layer) for layer in group):
             return None
         moved = (scores - self.reference).square().sum()
-        size, held = self.session.runtime.batch_size, None
+        held = None
         with torch.no_grad(), suppress(*_REFUSALS):
-            held = torch.cat([self._held(group, start, min(start + size, pairs)) for start in range(0, pairs, size)])
+            held = torch.cat([self._held(group, part) for part in _drawn(self.session, self.image, pairs)])
         least = pairs * (_LEAST_CHANGE * scores.abs().amax()) ** 2
         if held is None or not bool(moved > least) or not bool(held.isfinite().all()):
             return None
         return max(0.0, 1 - float((held - self.reference).square().sum() / moved))
 
-    def _held(self, group: Group, start: int, stop: int) -> Tensor:
+    def _held(self, group: Group, drawn: Inputs) -> Tensor:
         """The scores (N, C) of scenes, with a group's outputs held at those of the reference."""
         with ExitStack() as stack:
             for layer, module in self.session.modules(group).items():
                 hook = _holder(self.layouts[layer], iter(self.outputs[layer]))
                 stack.callback(module.register_forward_hook(hook).remove)
-            return _scores(self.session, self.scenes[start:stop])
+            return _scores(self.session, drawn)
 
 
 _REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
 """What networks raise for images that they do not take, or not as many at a time."""
+
+
+def _drawn(session: Session, image: Inputs, count: int) -> Iterator[Inputs]:
+    """Scenes, as many at a time as a pass takes: large ones alone, as several take more memory than a prediction."""
+    size = max(1, min(session.runtime.batch_size, _MOST_VALUES // max(1, image.images[0].numel())))
+    for start, stop in chunks(count, size):
+        yield image[:1].with_images(scenes(range(start, stop), image.images))
 
 
 def _scores(session: Session, inputs: Inputs) -> Tensor:

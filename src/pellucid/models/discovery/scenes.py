@@ -6,6 +6,8 @@ smooth ellipsoids of random places, sizes and contrasts on it. Every scene is th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,13 +20,17 @@ _OBJECTS = 6
 _RADII = (0.02, 0.22)
 _CONTRAST = 2.0
 _SHARPNESS = 6.0
+_CONTRASTS, _BRIGHTNESS, _COLOUR = 0.5, 0.7, 0.5
+"""How much scenes differ in contrast, brightness and colour."""
 _AREAS = 2
 
 
-def scenes(count: int, like: Tensor) -> Tensor:
-    """``count`` scenes with the channels, size, device and type of images (B, C, *space); each has mean 0, spread 1."""
-    generator = torch.Generator().manual_seed(0)
-    each = [_scene(tuple(like.shape[1:]), generator) for _ in range(count)]
+def scenes(numbers: Iterable[int], like: Tensor) -> Tensor:
+    """The scenes of these numbers, with the channels, size, device and type of images (B, C, *space).
+
+    Their mean is about 0 and their spread about 1.
+    """
+    each = [_scene(tuple(like.shape[1:]), torch.Generator().manual_seed(number)) for number in numbers]
     return torch.stack(each).to(like.device, like.dtype)
 
 
@@ -33,22 +39,26 @@ def _scene(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     channels, *size = shape
     common = _background(size, generator) + _objects(size, generator)
     own = torch.stack([_background(size, generator) for _ in range(channels)]) if channels > 1 else 0.0
-    scene = common.expand(channels, *size) + 0.3 * own
-    return ((scene - scene.mean()) / scene.std().clamp(min=1e-6)).float()
+    drawn = common.expand(channels, *size) + 0.3 * own
+    plain = (drawn - drawn.mean()) / drawn.std().clamp(min=1e-6)
+    contrast, brightness, *colour = torch.rand(2 + channels, generator=generator).mul(2).sub(1)
+    tint = torch.stack(colour).reshape(channels, *(1,) * len(size))
+    scene: Tensor = (1 + _CONTRASTS * contrast) * plain + _BRIGHTNESS * brightness + _COLOUR * tint
+    return scene
 
 
 def _background(size: list[int], generator: torch.Generator) -> Tensor:
-    frequencies = [torch.fft.fftfreq(side).double() for side in size]
+    frequencies = [torch.fft.fftfreq(side) for side in size]
     distance = torch.stack(torch.meshgrid(*frequencies, indexing="ij")).square().sum(dim=0).sqrt()
     amplitude = distance.clamp(min=1 / max(size)) ** -_FALL
-    noise = torch.randn(size, generator=generator).double()
+    noise = torch.randn(size, generator=generator)
     background: Tensor = torch.fft.ifftn(torch.fft.fftn(noise) * amplitude).real
     return background / background.std().clamp(min=1e-6)
 
 
 def _objects(size: list[int], generator: torch.Generator) -> Tensor:
-    places = torch.meshgrid(*(torch.linspace(0, 1, side).double() for side in size), indexing="ij")
-    total = torch.zeros(size, dtype=torch.float64)
+    places = torch.meshgrid(*(torch.linspace(0, 1, side) for side in size), indexing="ij")
+    total = torch.zeros(size)
     for _ in range(_OBJECTS):
         drawn = torch.rand(2 * len(size) + 1, generator=generator).tolist()
         centre, radii, contrast = drawn[: len(size)], drawn[len(size) : -1], drawn[-1]
