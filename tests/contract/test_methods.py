@@ -254,9 +254,9 @@ def test_no_grad_around_the_features_only(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close(name: str, kind: type[nn.Module], rank: int, dtype: torch.dtype) -> None:
     batch = images(2, rank)
-    exact = explained(seeded(kind, rank), name, batch)
-    # At the same layer: of an untrained network, rounding may decide which layer has enough of the score.
-    options = {"layers": exact.layers} if exact.layers else {}
+    # At one layer: of an untrained network, rounding may decide which layer has enough of the score.
+    options = {"layers": ["blocks.1.norm1"]} if kind is TinyViT and few(name).uses_layers else {}
+    exact = explained(seeded(kind, rank), name, batch, **options)
     half = explained(seeded(kind, rank).to(dtype), name, batch, **options)
     assert half.heatmaps.dtype == torch.float32
     # A difference of near equal scores keeps few of half precision's digits.
