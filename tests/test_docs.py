@@ -342,6 +342,13 @@ def two(count: int = 2, **options: object) -> pellucid.Explanation:
     return pellucid.explain(seeded(TinyCNN, 2, 2), images(count), **options)
 
 
+class Twice(TinyCNN):
+    """A network that looks at an image and at its mirror image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + super().forward(x.flip(-1))
+
+
 class Answering(nn.Module):
     """A network whose scores ``answer`` turns into what it returns."""
 
@@ -365,6 +372,7 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: get_recommended_layers(flat()),
     lambda: pellucid.explain(Detached(), images(1), layers=["first"]),
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
+    lambda: pellucid.explain(seeded(Twice).eval(), images(1), layers=["features.4"]),
     lambda: two(method="rollout", layers=["layer4"]),
     lambda: two(method="rollout"),
     lambda: pellucid.explain(

@@ -22,7 +22,7 @@ from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.passage import ENOUGH
-from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.discovery.profile import in_network_order, profile_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
@@ -175,7 +175,14 @@ class Explainer:
         return kept(work)
 
     def _warn_of_share(self, session: Session, image: Inputs, layers: tuple[str, ...], share: float | None) -> None:
-        """Warn of layers through which only a part of the score passes."""
+        """Warn of layers through which only a part of the score passes, or whose map is of one run among several."""
+        runs = profile_of(session, image).runs if layers else {}
+        for layer, module in session.modules(layers).items():
+            if (count := runs.get(session.name_of(module), 1)) > 1:
+                warn(
+                    f"layer {layer!r} runs {count} times in a pass, and its map is that of the last run alone: name a "
+                    f"layer that runs once, or {_without_layers()}"
+                )
         if share is None or share >= ENOUGH:
             return
         part = f"{share:.2f} of the score passes through {', '.join(layers)}, and the rest goes by other ways"

@@ -248,6 +248,11 @@ def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
     else:
         shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
         found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
+    if profile.grids.unplaced:
+        return (
+            f"{looked}; the tokens follow no parts of the image, as slices, views or pruned tokens do: use a method "
+            f"that needs no layer, such as {' or '.join(black_box_methods())}"
+        )
     return (
         f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer, such as "
         f"{' or '.join(black_box_methods())}"

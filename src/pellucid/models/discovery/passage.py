@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from pellucid.core.head import over_places
 from pellucid.core.inputs import Inputs, chunks
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.profile import one_image_layout
 from pellucid.models.discovery.scenes import scenes, without_details
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.cache import remembered
@@ -83,8 +83,7 @@ class Passage:
     def at(self, layers: Sequence[str]) -> Passage:
         """The same scenes with the reference's outputs at other layers."""
         modules = self.session.modules(layers)
-        profile = profile_of(self.session, self.image)
-        found = {layer: profile.layout(self.session.name_of(module), module) for layer, module in modules.items()}
+        found = {layer: one_image_layout(self.session, self.image, layer)[0] for layer in layers}
         layouts = {layer: layout for layer, layout in found.items() if layout is not None}
         outputs: dict[str, list[Tensor]] = {layer: [] for layer in layouts}
         reference, scores = self.reference, torch.empty(0)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.patch_grids import measured_grids
 from pellucid.models.discovery.tokens import Grids, Layout
-from pellucid.models.session.hooks import first_tensor
+from pellucid.models.session.hooks import stopped_at
 from pellucid.models.session.session import Session
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ if TYPE_CHECKING:
 
 _EARLY = 0.25
 """The share of the modules, from the first, whose tokens are compared; in later ones attention has mixed them."""
-
-
-class _Captured(Exception):  # noqa: N818  # no error: it ends a pass
-    """The output has been captured."""
+_FIRST = 4
+"""So many modules are looked at in any network."""
 
 
 def located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
@@ -32,44 +31,28 @@ def located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
     A pass of four images is stopped at the first layer of tokens. If the changed tokens fit no layout, or the network
     does not accept several images, the common layout is kept: row by row, after all other tokens.
     """
+    if not profile.grids.made:
+        profile = replace(profile, grids=measured_grids(profile, session, image))
     modules = dict(session.network.named_modules())
     name = _first_tokens(profile, modules)
     layout = None if name is None else profile.layout(name, modules[name])
     if name is None or layout is None:
         return profile.grids
     with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
-        output = _output(session, image.with_images(_corners(noise_like(image.images), layout)), modules[name])
+        corners = image.with_images(_corners(noise_like(image.images), layout))
+        output = stopped_at(modules[name], lambda: session.call(corners))
         if output is not None:
             return _placed(profile.grids, layout, output.movedim(layout.batch_axis, 0).float())
     return profile.grids
-
-
-def _output(session: Session, corners: Inputs, module: nn.Module) -> Tensor | None:
-    """A module's output in a pass that ends there."""
-    kept: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        kept.extend([] if tensor is None else [tensor])
-        raise _Captured
-
-    handle = module.register_forward_hook(keep)
-    try:
-        session.call(corners)
-    except _Captured:
-        pass
-    finally:
-        handle.remove()
-    return kept[0] if kept else None
 
 
 def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str | None:
     """The first layer whose output has patches and non-spatial tokens, else the first whose output is tokens."""
     names = [name for name in profile.shapes if name in modules and profile.runs[name] == 1]
     tokens = []
-    for name in names[: max(1, int(_EARLY * len(names)))]:
+    for name in names[: max(_FIRST, int(_EARLY * len(names)))]:
         layout = profile.layout(name, modules[name])
-        if layout is not None and layout.kind == "tokens" and not layout.order:
+        if layout is not None and layout.kind == "tokens":
             count = profile.shapes[name][1 - layout.batch_axis]
             tokens.append((count == layout.cells, name))
     return min(tokens, key=lambda found: found[0])[1] if tokens else None
@@ -93,5 +76,11 @@ def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids:
     rows, columns = layout.grid[-2:]
     if last - first != layout.cells - 1 or not 0 <= first <= rest:
         return grids
-    by_columns = len(layout.grid) == 2 and rows > 1 and columns > 1 and upper - first == (columns - 1) * rows
+    by_columns = (
+        not layout.order
+        and len(layout.grid) == 2
+        and rows > 1
+        and columns > 1
+        and upper - first == (columns - 1) * rows
+    )
     return replace(grids, before=None if first == rest else first, by_columns=by_columns)

@@ -84,6 +84,8 @@ class Grids:
     """The numbers of channels that convolutions made."""
     orders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """The network's own token orders, keyed by the number of tokens."""
+    unplaced: bool = False
+    """Whether tokens have no places: no grid fits those that change with parts of the image."""
 
 
 def infer(shape: Sequence[int], grids: Grids, last: int | None = None, leaf: bool = False) -> Layout | None:
@@ -96,7 +98,7 @@ def infer(shape: Sequence[int], grids: Grids, last: int | None = None, leaf: boo
     rank = len(grids.size)
     if len(shape) == rank + 2 and shape[0] == 1:
         return _dense(tuple(shape[1:]), grids, last, leaf)
-    if len(shape) == 3 and rank >= 2 and 1 in shape[:2]:
+    if len(shape) == 3 and rank >= 2 and 1 in shape[:2] and not grids.unplaced:
         axis = 0 if shape[0] == 1 else 1
         return _tokens(shape[1 - axis], shape[2], axis, grids)
     return None

@@ -173,3 +173,26 @@ def _put_back(module: nn.Module, forward: Any) -> None:
         del module.forward
     else:
         vars(module)["forward"] = forward
+
+
+class _Captured(Exception):  # noqa: N818  # no error: it ends a pass
+    """The output has been captured."""
+
+
+def stopped_at(module: nn.Module, run: Callable[[], object]) -> Tensor | None:
+    """A module's output in a pass that ends there; None if the pass does not reach it."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        tensor = first_tensor(output)
+        kept.extend([] if tensor is None else [tensor])
+        raise _Captured
+
+    handle = module.register_forward_hook(keep)
+    try:
+        run()
+    except _Captured:
+        pass
+    finally:
+        handle.remove()
+    return kept[0] if kept else None
