@@ -189,6 +189,7 @@ def test_what_cannot_be_compiled_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:layer .* runs")
 def test_a_layer_that_runs_twice_is_refused() -> None:
     class Twice(TinyCNN):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
