@@ -16,7 +16,17 @@ import pellucid
 from pellucid.core.runtime import Runtime
 from pellucid.errors import GradientError
 from pellucid.models.engine import Pass
-from pellucid.models.session.hooks import at_rest, first_tensor, forwards, mapped, noted, recorded, replaced, watched
+from pellucid.models.session.hooks import (
+    at_rest,
+    first_tensor,
+    forwards,
+    mapped,
+    noted,
+    recorded,
+    replaced,
+    stopped_at,
+    watched,
+)
 from pellucid.models.session.session import Session
 from tests.comparing import same
 from tests.networks import TinyCNN, images, seeded
@@ -191,3 +201,16 @@ def test_no_hook_stays_where_the_network_fails() -> None:
             assert hooks_of(network) > 0
             network(torch.ones(1, 7))
         assert hooks_of(network) == 0
+
+
+def test_a_pass_ends_at_the_module_whose_output_is_asked_for() -> None:
+    model = seeded(TinyCNN).eval()
+    ran: list[str] = []
+    model.fc.register_forward_hook(lambda *_: ran.append("fc"))
+    batch = images(2)
+    with torch.no_grad():
+        found = stopped_at(model.features, lambda: model(batch))
+        assert ran == []
+        torch.testing.assert_close(found, model.features(batch))
+        assert stopped_at(nn.Identity(), lambda: model(batch)) is None
+    assert ran == ["fc"]
