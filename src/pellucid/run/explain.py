@@ -33,7 +33,7 @@ from pellucid.run.tuned import resolved
 
 _NEAR = 1e-3
 """How far from 1 the sum of outputs may be that look like probabilities."""
-_MANY_OUTPUTS = 24
+_MANY_OUTPUTS = 6
 """So many outputs are hardly all from 0 to 1 by chance."""
 _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""

@@ -48,6 +48,7 @@ SIGMOIDS: dict[str, Last] = {
     "a head each": _findings,
     "kept from 0 and 1": lambda z: torch.clamp(z.sigmoid(), 1e-6, 1 - 1e-6),
     "stacked": lambda z: torch.stack([one.sigmoid() for one in z.unbind(1)], dim=1),
+    "in half precision": lambda z: z.half().sigmoid(),
     "in double": lambda z: z.double().sigmoid().float(),
 }
 SOFTMAXES: dict[str, Last] = {
@@ -68,8 +69,9 @@ def test_the_logits_before_a_sigmoid_are_explained_and_its_probabilities_printed
     found = explained(model, targets="all")
     plain = explained(Ends(lambda z: z), targets="all", head="sigmoid")
     assert found.head == "sigmoid"
-    torch.testing.assert_close(found.attributions, plain.attributions)
-    torch.testing.assert_close(found.probabilities, model(images(2)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(found.attributions, plain.attributions, rtol=1e-2 if "half" in name else 1e-5, atol=1e-5)
+    atol = 1e-3 if "half" in name else 1e-6
+    torch.testing.assert_close(found.probabilities, model(images(2)).float(), atol=atol, rtol=0)
 
 
 @pytest.mark.parametrize("name", SOFTMAXES)
@@ -179,3 +181,9 @@ def test_outputs_that_only_look_like_probabilities_are_explained_with_a_warning(
         assert explained(model).head == "softmax"
     found = explained(model, head="probability")
     torch.testing.assert_close(found.probabilities, model(images(2)))
+
+
+def test_probabilities_of_different_kinds_are_warned_of() -> None:
+    model = Ends(lambda z: torch.cat([z[:, :1].sigmoid(), z[:, 1:].softmax(1)], dim=1))
+    with pytest.warns(PellucidWarning, match="head='probability'"):
+        explained(model)
