@@ -178,7 +178,8 @@ def test_volumes_are_channels_too(explain: Run, spec: Callable[[str], str], tmp_
 
 def test_a_checkpoint_that_states_no_input_size_is_warned_of(pellucid: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    torch.save(resnet18(num_classes=2).state_dict(), tmp_path / "best.pt")
+    content = {"state_dict": resnet18(num_classes=2).state_dict(), "loss": "CrossEntropyLoss"}
+    torch.save(content, tmp_path / "best.pt")
     path = save(tmp_path / "a.png", (40, 40))
     command = ("explain", path, "--checkpoint", tmp_path / "best.pt", "-o", tmp_path / "out", "-q", "--overwrite")
     one_line(

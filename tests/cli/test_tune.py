@@ -30,7 +30,8 @@ def weights(tmp_path: Path, model: Callable[..., str]) -> tuple[str, ...]:
 
     namespace: dict[str, object] = {}
     exec(Path(model().rpartition(":")[0]).read_text(), namespace)  # the module of the factories
-    torch.save(seeded(namespace["Tiny"]).state_dict(), tmp_path / "w.pth")
+    content = {"state_dict": seeded(namespace["Tiny"]).state_dict(), "loss": "CrossEntropyLoss"}
+    torch.save(content, tmp_path / "w.pth")
     return ("--checkpoint", str(tmp_path / "w.pth"))
 
 

@@ -64,8 +64,10 @@ class _Measurement:
 
     def __init__(self, model: nn.Module, images: Tensor, method: Method, runtime: Runtime) -> None:
         self._model, self._images, self._method, self._runtime = model, images, method, runtime
+        self._head = "auto"
         plain = Trial("float32", channels_last=False, compile=False)
         self._reference = self._explainer(plain)(images)
+        self._head = self._reference.head  # what was found or assumed is said once
         self._targets: Request = self._reference.targets[:, 0]
         self._baseline = self._times(plain)
         self.first = replace(plain, time=1.0, forward=1.0, agreement=1.0)
@@ -85,7 +87,7 @@ class _Measurement:
         )
 
     def _explainer(self, trial: Trial) -> Explainer:
-        return Explainer(self._model, self._method, runtime=trial.applied(self._runtime))
+        return Explainer(self._model, self._method, head=self._head, runtime=trial.applied(self._runtime))
 
     def _times(self, trial: Trial) -> tuple[float, float]:
         """Seconds of an explanation and of a prediction, after a warm-up of each."""
