@@ -20,7 +20,7 @@ from pellucid.export import exporters
 from pellucid.io.window import PRESETS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
-from pellucid.run.assembly import FUSIONS
+from pellucid.run.assembly import FUSIONS, HEATMAP_FUSIONS, SUM
 
 Command = Callable[..., Result]
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]
@@ -41,6 +41,10 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 def test_parsed_lists_equal_the_imported_ones(name: str, names: Sequence[str]) -> None:
     assert names
     assert derived.LISTS[name]() == list(names)
+
+
+def test_the_fusions_are_those_of_heatmaps_and_the_sum() -> None:
+    assert (*HEATMAP_FUSIONS, SUM) == FUSIONS
 
 
 def test_every_list_has_a_case_above() -> None:

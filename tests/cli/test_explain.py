@@ -505,7 +505,7 @@ def test_the_table_shows_each_explained_class_beside_the_prediction(explain: Exp
 
 
 def test_a_long_list_of_classes_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.cli.explain._MAX_CLASSES", 3)
+    monkeypatch.setattr("pellucid.cli.report._MAX_CLASSES", 3)
     result = explain(save(tmp_path / "a.png"), "--target", "all")
     assert len(rows(result)) == 4
     assert "… and 1 more" in result.stdout
@@ -837,7 +837,7 @@ def test_what_no_file_can_have_ends_the_run_with_one_line(explain: Explain, tmp_
 
 
 def test_a_long_table_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.cli.explain._MAX_ROWS", 2)
+    monkeypatch.setattr("pellucid.cli.report._MAX_ROWS", 2)
     for name in "abc":
         save(tmp_path / "in" / f"{name}.png")
     result = explain(tmp_path / "in")

@@ -116,7 +116,7 @@ def test_a_value_has_evidence_for_higher_and_for_lower() -> None:
     value = model(images(2)).detach()
     torch.testing.assert_close(found.values, value, atol=1e-6, rtol=0)
     assert not found.has_probabilities
-    assert str(found.prediction(0)) == f"bone age (months) = {float(value[0]):.4g}"
+    assert str(found.prediction(0)) == f"bone age (months), value = {float(value[0]):.4g}"
     with pytest.raises(OptionError, match=r"use \.values"):
         _ = found.probabilities
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
@@ -27,14 +25,12 @@ from pellucid.cli.console import (
     complain,
     guarded,
     print_json,
-    printable,
 )
 from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
-    from pellucid.core.reading import Reading
     from pellucid.pacs.access import ServerAccess
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
@@ -52,12 +48,6 @@ class SliceMode(Enum):
 METHOD_PANEL = "Method"
 INPUT_PANEL = "Inputs"
 RUNTIME_PANEL = "Computation"
-_MAX_ROWS = 20
-"""The most rows of the table."""
-_MAX_CLASSES = 5
-"""The most explained classes of an image in the table."""
-_MAX_PATH = 30
-"""The most characters of a path in the table."""
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
@@ -220,6 +210,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
+        from pellucid.cli.report import as_text, show
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
@@ -268,7 +259,10 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
                     f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
         outcomes = _outcomes(job, files, silent=quiet or as_json)
-        _report(outcomes, as_json, quiet, output)
+        if as_json:
+            print_json(as_text(outcomes))
+        elif not quiet:
+            show(outcomes, output)
         failed = sum(outcome.error is not None for outcome in outcomes)
         if failed or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
@@ -313,98 +307,3 @@ def _error_text(outcome: Outcome) -> str:
     """The text of an error, with the file's path in it."""
     text = str(outcome.error)
     return text if str(outcome.path) in text else f"{outcome.path}: {text}"
-
-
-def _report(outcomes: list[Outcome], as_json: bool, quiet: bool, output: Path) -> None:
-    if as_json:
-        print_json(json.dumps([_facts(outcome) for outcome in outcomes], indent=2))
-    elif not quiet:
-        _table(outcomes, output)
-
-
-def _facts(outcome: Outcome) -> dict[str, object]:
-    if outcome.prediction is None:
-        return {"image": str(outcome.path), "error": str(outcome.error)}
-    return {
-        "image": str(outcome.path),
-        **_prediction(outcome.prediction),
-        "explained": [_explained(one) for one in outcome.explained],
-        "layers": {method: list(layers) for method, layers in outcome.layers.items()},
-        "files": [str(path) for path in outcome.files],
-        "warnings": list(outcome.warnings),
-        "refused": list(outcome.refused),
-    }
-
-
-def _prediction(reading: Reading) -> dict[str, object]:
-    """The predicted class with its probability, or the value of a regression head."""
-    from pellucid.export.metadata import finite
-
-    if reading.value is not None:
-        return {"value_name": reading.name, "value": finite(reading.value)}
-    confidence = None if reading.probability is None else finite(reading.probability)
-    return {"predicted_class": reading.index, "predicted_name": reading.name, "confidence": confidence}
-
-
-def _explained(reading: Reading) -> dict[str, object]:
-    """A class that is explained."""
-    from pellucid.export.metadata import finite
-
-    figures = {"probability": reading.probability, "value": reading.value}
-    known = {name: finite(figure) for name, figure in figures.items() if figure is not None}
-    return {"class": reading.index, "name": reading.name, **known}
-
-
-def _table(outcomes: list[Outcome], output: Path) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Column, Table
-
-    done = [outcome for outcome in outcomes if outcome.prediction is not None]
-    figure = "value" if any(outcome.prediction.value is not None for outcome in done if outcome.prediction) else "p"
-    headings = ("image", "predicted", figure, "explained", figure, "by")
-    table = Table(*(Column(heading, overflow="fold") for heading in headings))
-    for outcome in done[:_MAX_ROWS]:
-        for row in _rows(outcome):
-            table.add_row(*map(escape, row))
-    console = Console(emoji=False)
-    if done:
-        console.print(table)
-    if len(done) > _MAX_ROWS:
-        console.print(f"… and {len(done) - _MAX_ROWS} more, each with its JSON file")
-    failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
-    console.print(
-        f"{len(done)} explained{failed}; results are in {printable(str(output))}", markup=False, highlight=False
-    )
-
-
-def _tail(path: Path) -> str:
-    """The end of a long path, which is the part that differs between files."""
-    text = str(path)
-    return text if len(text) <= _MAX_PATH else f"…{text[-_MAX_PATH:]}"
-
-
-def _rows(outcome: Outcome) -> Iterator[tuple[str, ...]]:
-    """A row for each explained class, of which the first also names the image and the prediction."""
-    predicted = ("", "") if outcome.prediction is None else _class(outcome.prediction)
-    first = (printable(_tail(outcome.path)), *predicted)
-    last = _layers_of(outcome)
-    for one in outcome.explained[:_MAX_CLASSES]:
-        yield (*first, *_class(one), last)
-        first, last = ("", "", ""), ""
-    if len(outcome.explained) > _MAX_CLASSES:
-        yield ("", "", "", f"… and {len(outcome.explained) - _MAX_CLASSES} more", "", "")
-
-
-def _class(reading: Reading) -> tuple[str, str]:
-    """A class and its probability, or a value."""
-    from pellucid.core.caption import class_text, figure_of
-
-    return printable(class_text(reading.name, reading.index)), figure_of(reading)
-
-
-def _layers_of(outcome: Outcome) -> str:
-    """The methods with their layers, one a line."""
-    from pellucid.core.caption import explained_by
-
-    return "\n".join(printable(explained_by(method, names)) for method, names in outcome.layers.items())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pellucid.core.explanation import Explanation
-from pellucid.core.reading import Reading
 
 NOT_FOR_DIAGNOSIS = "AI explanation, not for diagnosis"
 SEPARATOR = " · "
@@ -21,7 +20,7 @@ def caption(explanation: Explanation, image: int = 0, column: int = 0, reason: s
     index = int(explanation.targets[image, column])
     parts = [explained_class(explanation, index)]
     if index >= 0:
-        parts.append(figure_text(explanation.reading(image, index)))
+        parts.append(explanation.reading(image, index).measure)
     parts.append(shortened(explained_by(explanation.method, explanation.layers)))
     if reason is not None:
         parts.append(f"shows nothing: {shortened(reason)}")
@@ -38,16 +37,6 @@ def class_text(name: str, index: int | None) -> str:
     if index is None:
         return shortened(name)
     return f"class {index}" if name == str(index) else f"{shortened(name)} ({index})"
-
-
-def figure_text(reading: Reading) -> str:
-    """A probability or a value, such as "p = 0.873" or "value = 124"."""
-    return f"{'value' if reading.probability is None else 'p'} = {figure_of(reading)}"
-
-
-def figure_of(reading: Reading) -> str:
-    """A probability with three decimals, or a value with four digits."""
-    return f"{reading.value:.4g}" if reading.probability is None else f"{reading.probability:.3f}"
 
 
 def explained_by(method: str, layers: Sequence[str]) -> str:

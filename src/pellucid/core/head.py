@@ -127,16 +127,16 @@ def returned(scores: Tensor, head: str, ending: str | None) -> Tensor:
 
 
 def score_names(names: tuple[str, ...] | None, head: str, count: int) -> tuple[str, ...] | None:
-    """The names of ``count`` class scores, from those of classes or, of a regression head, of values.
+    """The names of the class scores of ``count`` raw outputs, from the names of classes, or of a regression's values.
 
     Raises:
         OptionError: there are more or fewer names than classes or values.
     """
     if head != "regression":
-        return _counted(names, "classes", count)
-    values = _counted(names, "values", count // len(DIRECTIONS))
+        return _counted(names, "classes", len(DIRECTIONS) * count if head == "binary" else count)
+    values = _counted(names, "values", count)
     if values is None:
-        return DIRECTIONS if count == len(DIRECTIONS) else None
+        return DIRECTIONS if count == 1 else None
     return tuple(f"{direction} {name}" for name in values for direction in DIRECTIONS)
 
 

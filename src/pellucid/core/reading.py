@@ -1,4 +1,4 @@
-"""``Reading``: what a model says of one image about one class or value, as pictures, tables and reports show it."""
+"""``Reading``: a model's result for one image and one class or value, as pictures, tables and reports show it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,16 @@ class Reading:
     probability: float | None = None
     value: float | None = None
 
+    @property
+    def figure(self) -> str:
+        """The probability with three decimals, or the value with four digits."""
+        return f"{self.value:.4g}" if self.probability is None else f"{self.probability:.3f}"
+
+    @property
+    def measure(self) -> str:
+        """What the figure is, "p" or "value", and the figure: "p = 0.873"."""
+        return f"{'value' if self.probability is None else 'p'} = {self.figure}"
+
     def __str__(self) -> str:
-        """One line: "pneumonia, p = 0.93", or "bone age (months) = 124"."""
-        if self.probability is not None:
-            return f"{self.name}, p = {self.probability:.3g}"
-        return self.name if self.value is None else f"{self.name} = {self.value:.4g}"
+        """One line: "pneumonia, p = 0.930", or "bone age (months), value = 124"."""
+        return f"{self.name}, {self.measure}"

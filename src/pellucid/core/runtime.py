@@ -22,7 +22,8 @@ class Runtime:
     copy of the model is used, which is refreshed when its parameters change; the caller's model never moves.
     ``compile``: predictions, and gradients at layers, run through ``torch.compile``, which takes about a minute the
     first time for each network, layer and input shape; passes that capture attention or go back to the image run
-    uncompiled. ``batch_size`` is the number of images in one forward pass.
+    uncompiled, and so do networks that end in a sigmoid or softmax of their own. ``batch_size`` is the number of images
+    in one forward pass.
     """
 
     device: str | torch.device = "auto"

@@ -7,7 +7,7 @@ from html import escape
 from PIL import Image as Pillow
 from torch import Tensor
 
-from pellucid.core.caption import caption, class_text, figure_text
+from pellucid.core.caption import caption, class_text
 from pellucid.core.explanation import Explanation, counted
 from pellucid.render.colour import colourise
 from pellucid.render.embed import data_uri
@@ -44,7 +44,7 @@ def _row(explanation: Explanation, image: int) -> str:
     figures = [_figure(explanation, image, column) for column in range(min(columns, _MAX_MAPS))]
     rest = f"<div>… and {counted(columns - _MAX_MAPS, 'map')} more</div>" if columns > _MAX_MAPS else ""
     reading = explanation.prediction(image)
-    prediction = escape(f"{class_text(reading.name, reading.index)}, {figure_text(reading)}")
+    prediction = escape(f"{class_text(reading.name, reading.index)}, {reading.measure}")
     return f'<div style="margin-top:8px">image {image}: predicted {prediction}</div><div>{"".join(figures)}</div>{rest}'
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import Explanation
-from pellucid.core.head import score_names
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
@@ -119,7 +118,7 @@ def _of_layer(
         method=facts.method.name,
         layers=facts.layers,
         head=head,
-        classes=score_names(facts.classes, head, logits.shape[1]),
+        classes=facts.classes,
         provenance=facts.provenance(),
         checks={
             name: torch.cat([chunk.checks[name] for chunk in chunks], dim=1).detach().float()

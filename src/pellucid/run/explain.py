@@ -11,30 +11,25 @@ from torch import Tensor, nn
 
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
-from pellucid.core.catalogue import black_box_methods
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
-from pellucid.core.head import DIRECTIONS, check_head, over_places, returned, score_names
+from pellucid.core.head import check_head, over_places, returned, score_names
 from pellucid.core.inputs import Images, Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
-from pellucid.models.discovery.passage import ENOUGH
-from pellucid.models.discovery.profile import in_network_order, profile_of
+from pellucid.models.discovery.profile import in_network_order
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
-from pellucid.models.sources import ModelInfo, model_info
+from pellucid.models.sources import model_info
+from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.tuned import resolved
 
-_NEAR = 1e-3
-"""How far from 1 the sum of outputs may be that look like probabilities."""
-_MANY_OUTPUTS = 6
-"""So many outputs are hardly all from 0 to 1 by chance."""
 _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
 
@@ -150,7 +145,7 @@ class Explainer:
         count = _checked(images)
         inputs = Inputs.of(images)
         info = model_info(self.model)
-        _warn_of_range(info, inputs)
+        cautions.range_of(info, inputs)
         names = tuple(self.classes) if self.classes is not None else info.classes
         request = Targets(_as_tensor(targets), names).fitted(count, inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
@@ -162,36 +157,19 @@ class Explainer:
             image = session.prepared(given[:1])
             layers = self._layers(session, image)
             share = share_of(session, image, layers) if layers else None
-            self._warn_of_share(session, image, layers, share)
+            if self.layers is None:
+                cautions.found_layers(layers, share)
+            else:
+                cautions.named_layers(session, image, layers, share)
             # Layers that were found because each has a part of the score are added.
             fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
-            facts = Facts(self._chosen, layers, fuse, names, runtime, trial, share)
-            found = Explanation.cat(_parts(session, facts, given, _read_by(session, image, request)))
-            _warn_of_probabilities(session, image, found)
-            if info.weights == "checkpoint":
-                _warn_of_head(session, image)
+            targets = _read_by(session, image, request)
+            facts = Facts(self._chosen, layers, fuse, targets.classes, runtime, trial, share)
+            found = Explanation.cat(_parts(session, facts, given, targets))
+            cautions.head(session, image, info, found)
             return found
 
         return kept(work)
-
-    def _warn_of_share(self, session: Session, image: Inputs, layers: tuple[str, ...], share: float | None) -> None:
-        """Warn of layers through which only a part of the score passes, or whose map is of one run among several."""
-        runs = profile_of(session, image).runs if layers else {}
-        for layer, module in session.modules(layers).items():
-            if (count := runs.get(session.name_of(module), 1)) > 1:
-                warn(
-                    f"layer {layer!r} runs {count} times in a pass, and its map is that of the last run alone: name a "
-                    f"layer that runs once, or {_without_layers()}"
-                )
-        if share is None or share >= ENOUGH:
-            return
-        part = f"{share:.2f} of the score passes through {', '.join(layers)}, and the rest goes by other ways"
-        if self.layers is None:
-            warn(f"{part}: no layers were found that have at least {ENOUGH} of it; {_without_layers()}")
-            return
-        better = recommended(session, image)
-        is_better = (share_of(session, image, better) or 0.0) >= ENOUGH
-        warn(f"{part}: {f'take layers={list(better)}' if is_better else _without_layers()}")
 
     def _layers(self, session: Session, image: Inputs) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""
@@ -204,41 +182,12 @@ class Explainer:
         return in_network_order(session, image, layers) if len(layers) > 1 else layers
 
 
-def _without_layers() -> str:
-    return f"use a method that looks at no layer, such as {' or '.join(black_box_methods())}"
-
-
 def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
-    """The targets with the head that the session's network turns out to have."""
+    """The targets with the head that the session's network turns out to have, and the names of its scores."""
     known = session.known(image)
     head = session.resolved_head(image)
-    scores = len(DIRECTIONS) * known.classes if head == "regression" else known.classes
-    names = score_names(targets.classes, head, scores) if head == "regression" else targets.classes
+    names = score_names(targets.classes, head, known.classes)
     return replace(targets, head=head, classes=names, returned=partial(returned, head=head, ending=known.ending))
-
-
-def _warn_of_head(session: Session, image: Inputs) -> None:
-    """Warn where a checkpoint does not say whether its classes exclude one another."""
-    known = session.known(image)
-    if session.head == "auto" and session.stated_head is None and known.ending is None and known.classes > 1:
-        warn(
-            "the checkpoint does not say whether several classes can be present at once; one of many is assumed "
-            "(head='softmax'): give head='sigmoid' (--head sigmoid) if they can"
-        )
-
-
-def _warn_of_probabilities(session: Session, image: Inputs, found: Explanation) -> None:
-    """Warn where the head is a guess, and the outputs look like probabilities."""
-    if session.head != "auto" or session.stated_head is not None or session.known(image).ending is not None:
-        return
-    values = found.values
-    within = bool(((values >= 0) & (values <= 1)).all())
-    sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < _NEAR).all())
-    if within and (sums_to_one or values.numel() >= _MANY_OUTPUTS):
-        warn(
-            f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "
-            "probabilities already, give head='probability' (--head probability)"
-        )
 
 
 def _parts(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> list[Explanation]:
@@ -317,10 +266,3 @@ def _checked(images: Images) -> int:
     if len(tensor) == 0:
         raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")
     return len(tensor)
-
-
-def _warn_of_range(info: ModelInfo, inputs: Inputs) -> None:
-    """Warn of images whose values are not what the model expects."""
-    text = info.preprocessing.range_warning(inputs.images) if info.preprocessing and info.spec else None
-    if text:
-        warn(text)

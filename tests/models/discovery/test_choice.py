@@ -135,3 +135,16 @@ def test_a_network_whose_scores_go_through_its_class_token_keeps_a_layer_with_pa
 
 def test_chains_keep_their_last_layer() -> None:
     assert chosen(seeded(TinyCNN), images(1)) == ("features.4",)
+
+
+def test_the_choice_follows_the_weights() -> None:
+    class Weighed(LocalAndGlobal):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc.weight.data[:, 6:] = 0  # the middle says nothing yet
+
+    model, batch = seeded(Weighed), images(1)
+    assert chosen(model, batch) == ("whole.1",)
+    with torch.no_grad():
+        model.fc.weight[:, 6:] = model.fc.weight[:, :6]
+    assert chosen(model, batch) == ("whole.1", "middle")

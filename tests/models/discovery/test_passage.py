@@ -120,3 +120,13 @@ def test_the_outputs_of_a_network_come_back() -> None:
     passage = Passage.of(session, Inputs.of(images(1)), ["features.4"])
     passage.share(("features.4",))
     torch.testing.assert_close(session.call(Inputs.of(images(2))), before)
+
+
+def test_a_share_is_measured_again_when_the_weights_are_others() -> None:
+    model = seeded(TwoWays, 0.0).eval()
+    assert measured(model, "one") == pytest.approx(1)
+    with torch.no_grad():
+        model.fc_one.weight.zero_()
+        model.fc_one.bias.zero_()
+    model.weight = 1.0
+    assert measured(model, "one") == pytest.approx(0, abs=1e-6)

@@ -169,3 +169,12 @@ def test_views_through_a_transformer_are_no_grid() -> None:
 
     with pytest.raises(NoSpatialLayerError, match="the tokens follow no parts of the image"):
         pellucid.explain(seeded(Views).eval(), torch.randn(1, 4, 64, 64))
+
+
+def test_a_grid_that_fits_is_measured_once() -> None:
+    model = seeded(Cutting, rows, 96).eval()
+    sizes: list[int] = []
+    session = Session.of(model, Runtime())
+    session.network.embed.register_forward_pre_hook(lambda _m, given: sizes.append(len(given[0])))
+    profile_of(session, Inputs.of(torch.zeros(1, 3, 32, 24)))
+    assert sizes.count(5) == 1  # the noise, three ends and the last corner

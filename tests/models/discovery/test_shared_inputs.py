@@ -59,3 +59,13 @@ def test_a_value_without_an_axis_is_shared() -> None:
 def test_what_fits_neither_way_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"2 images were given with other inputs of \{'age': 3\}"):
         shared(Aged(), image=images(2), age=torch.rand(3, 1))
+
+
+def test_what_the_network_takes_is_tried_once() -> None:
+    model = Prompted().eval()
+    calls: list[int] = []
+    session = Session.of(model, Runtime())
+    session.network.register_forward_hook(lambda *_: calls.append(1))
+    for _ in range(3):
+        with_shared(session, Inputs.of({"image": images(2), "prompts": torch.rand(3, 4)}))
+    assert len(calls) == 1

@@ -10,7 +10,7 @@ from torch import nn
 
 import pellucid
 from pellucid.core.runtime import Runtime
-from pellucid.models.session.cache import remembered
+from pellucid.models.session.cache import remembered, remembered_while
 from tests.networks import TinyCNN, images, seeded
 
 
@@ -71,3 +71,10 @@ def test_a_value_goes_with_its_model() -> None:
     del model
     gc.collect()
     assert gone() is None
+
+
+def test_a_value_with_a_stamp_is_found_again_for_another_stamp_and_the_newest_alone_is_kept() -> None:
+    model = nn.Linear(1, 1)
+    found = iter(range(9))
+    values = [remembered_while(model, "key", stamp, lambda: next(found)) for stamp in ("a", "a", "b", "a", "a")]
+    assert values == [0, 0, 1, 2, 2]

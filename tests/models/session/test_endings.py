@@ -13,7 +13,7 @@ from torchvision.models import densenet121, efficientnet_b0
 import pellucid
 from pellucid import Runtime
 from pellucid.core.inputs import Inputs
-from pellucid.errors import OptionError, PellucidWarning
+from pellucid.errors import OptionError, OutputError, PellucidWarning
 from pellucid.models.session.session import Session
 from tests.networks import TinyCNN, images, seeded
 
@@ -187,3 +187,29 @@ def test_probabilities_of_different_kinds_are_warned_of() -> None:
     model = Ends(lambda z: torch.cat([z[:, :1].sigmoid(), z[:, 1:].softmax(1)], dim=1))
     with pytest.warns(PellucidWarning, match="head='probability'"):
         explained(model)
+
+
+def test_a_network_that_ends_otherwise_in_another_pass_is_refused() -> None:
+    """Probabilities would be taken for logits in that pass alone."""
+
+    class Fickle(Ends):
+        def forward(self, batch: Tensor) -> Tensor:
+            logits = self.network(batch)
+            return logits.sigmoid() if batch.abs().amax() < 100 else (logits.sigmoid() + logits.sigmoid()) / 2
+
+    session = Session.of(Fickle(nn.Identity()).eval(), Runtime())
+    with torch.no_grad():
+        session.call(Inputs.of(images(2)))
+        with pytest.raises(OutputError, match="ended in a sigmoid when it was first called"):
+            session.call(Inputs.of(images(2) * 1000))
+
+
+def test_bounds_that_an_image_reaches_do_not_change_the_head() -> None:
+    model = Ends(lambda z: z.sigmoid().clamp(0.4, 0.6)).eval()
+    session = Session.of(model, Runtime())
+    with torch.no_grad():
+        small = session.call(Inputs.of(torch.zeros(1, 3, 32, 32)))
+        large = session.call(Inputs.of(images(1) * 100))
+    assert session.known(Inputs.of(images(1))).ending == "sigmoid"
+    torch.testing.assert_close(large, model.network(images(1) * 100).detach())
+    assert small.shape == large.shape

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.inputs import Inputs
+from pellucid.errors import GradientError
 from pellucid.models.discovery.passage import ENOUGH, Group, Passage
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
@@ -87,7 +88,10 @@ def _independent(session: Session, image: Inputs, layers: Sequence[str]) -> Grou
 
     The first is among them; of the others, those that the score depends on.
     """
-    logits, outputs = outputs_at(session, image, layers, graph=True)
+    try:
+        logits, outputs = outputs_at(session, image, layers, graph=True)
+    except (GradientError, RuntimeError):  # quantised layers, inference_mode: nothing more can be known
+        return (layers[0],)
     used = _before({**outputs, "": logits}, "")
     chosen: list[str] = []
     before: set[str] = set()

@@ -33,7 +33,7 @@ from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
 from pellucid.models.discovery.passage import Group, share
 from pellucid.models.discovery.profile import ModelProfile, is_linear, layout_of, profile_of
-from pellucid.models.session.cache import remembered
+from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched
 from pellucid.models.session.layer_pass import reached
@@ -45,8 +45,12 @@ _AT_ONCE = 24
 
 
 def recommended(session: Session, inputs: Inputs) -> Group:
-    """The layers to explain, found once for a model and an input shape: one, or several that are joined by a sum."""
-    return remembered(session.model, ("layer", session.key(inputs)), lambda: _choose(session, inputs[:1]))
+    """The layers to explain: one, or several that are joined by a sum.
+
+    They are found once for a model, its parameters and an input shape: as it learns, the score may take other ways.
+    """
+    key = ("layer", session.key(inputs))
+    return remembered_while(session.model, key, session.weights, lambda: _choose(session, inputs[:1]))
 
 
 def share_of(session: Session, inputs: Inputs, layers: Group) -> float | None:
@@ -123,7 +127,8 @@ def _choose(session: Session, image: Inputs) -> Group:
         raise NoSpatialLayerError(_nothing_found(profile, allowed))
     if len(profile.output_shape) > 2:
         return (deepest,)
-    parts = [name for name in allowed if _is_part(name, dict(session.network.named_modules()), profile)]
+    modules = session.modules(allowed)
+    parts = [name for name in allowed if _is_part(name, modules, profile)]
     return by_passage(session, image, allowed[allowed.index(deepest) :], parts)
 
 

@@ -25,7 +25,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.models.discovery.profile import one_image_layout
 from pellucid.models.discovery.scenes import scenes, without_details
 from pellucid.models.discovery.tokens import Layout
-from pellucid.models.session.cache import remembered
+from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.hooks import first_tensor, replaced
 from pellucid.models.session.session import Session
 
@@ -44,7 +44,7 @@ Group = tuple[str, ...]
 def share(session: Session, image: Inputs, group: Group) -> float | None:
     """The share of some layers together, from 0 to 1; None where it cannot be measured.
 
-    It is measured once for a model and an input shape, at 13 forward passes of one image.
+    It is measured once for a model, its parameters and an input shape, at 13 forward passes of one image.
     """
     known = _known(session, image)
     if group not in known:
@@ -53,8 +53,8 @@ def share(session: Session, image: Inputs, group: Group) -> float | None:
 
 
 def _known(session: Session, image: Inputs) -> dict[Group, float | None]:
-    """The shares that were measured, by the layers."""
-    return remembered(session.model, ("share", session.key(image)), dict)
+    """The shares that were measured with the model's present parameters, by the layers."""
+    return remembered_while(session.model, ("share", session.key(image)), session.weights, dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ where no grid fits, the tokens have no places.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations
@@ -38,11 +38,13 @@ def measured_grids(profile: ModelProfile, session: Session, image: Inputs) -> Gr
     Where the network does not take several images, shapes decide.
     """
     names = [name for name, shape in profile.shapes.items() if name and _are_tokens(shape)]
-    measured = [_measured(profile.grids, session, image, name) for name in names[:_LOOKED_AT]]
-    found = next((grids for grids in measured if grids is not None and grids.made), None)
-    if found is not None or not any(measured):
-        return found or profile.grids
-    return replace(profile.grids, unplaced=True)
+    was_measured = False
+    for name in names[:_LOOKED_AT]:
+        found = _measured(profile.grids, session, image, name)
+        if found is not None and found.made:
+            return found
+        was_measured = was_measured or found is not None
+    return replace(profile.grids, unplaced=was_measured)
 
 
 def _measured(grids: Grids, session: Session, image: Inputs, name: str) -> Grids | None:
@@ -75,7 +77,7 @@ def _placed(grids: Grids, tokens: Tensor) -> Grids:
     most = [(one - tokens[0]).abs().sum(dim=-1) for one in tokens[1:]]
     first, *axes, last = (int(change.argmax()) for change in most)
     distances = [axis - first for axis in axes]
-    for order in _orders(len(axes)):
+    for order in permutations(range(len(axes))):  # row by row comes first
         grid = _grid(order, distances)
         if grid is None or last - first != math.prod(grid) - 1:
             continue
@@ -85,11 +87,6 @@ def _placed(grids: Grids, tokens: Tensor) -> Grids:
             own = {} if order == tuple(range(len(axes))) else {math.prod(grid): _tokens_of(grid, order)}
             return replace(grids, made=(grid,), before=None if first == rest else first, orders={**own, **grids.orders})
     return grids
-
-
-def _orders(rank: int) -> Iterator[tuple[int, ...]]:
-    """The orders of the axes, the slowest first; row by row comes first."""
-    yield from permutations(range(rank))
 
 
 def _grid(order: tuple[int, ...], distances: Sequence[int]) -> Grid | None:

@@ -37,8 +37,7 @@ def with_shared(session: Session, inputs: Inputs) -> Inputs:
 def _check_taken(session: Session, inputs: Inputs, lengths: dict[str, int | None]) -> None:
     """Raise unless the network takes one image with what is shared."""
     try:
-        with torch.no_grad():
-            session.call(session.prepared(inputs)[:1])
+        session.known(session.prepared(inputs)[:1])
     except Exception as error:  # whatever the user's network raises, and outputs that are no class scores
         raise ShapeError(
             f"{len(inputs)} images were given with other inputs of {lengths}; inputs must have one entry for each "

@@ -22,3 +22,12 @@ def remembered(model: nn.Module, key: Hashable, find: Callable[[], T]) -> T:
         known[key] = find()
     value: T = known[key]
     return value
+
+
+def remembered_while(model: nn.Module, key: Hashable, stamp: Hashable, find: Callable[[], T]) -> T:
+    """The value that is kept for a model under a key as long as a stamp is the same; the newest one only."""
+    known = _KNOWN.setdefault(model, {})
+    if key not in known or known[key][0] != stamp:
+        known[key] = stamp, find()
+    value: T = known[key][1]
+    return value

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from pellucid.core.functions import CLAMPS, SOFTMAXES
 from pellucid.core.head import ENDINGS
 from pellucid.core.torch_private import FunctionMode
+from pellucid.errors import OutputError
 
 _MAX_LARGE = 4
 """How many outputs with more than two axes are followed at a time: attention weights are such, too."""
@@ -50,14 +51,28 @@ class EndingMode(FunctionMode):
         handler = _HANDLERS.get(func)
         return func(*args, **named) if handler is None else handler(self, func, args, named)
 
-    def before(self, output: Tensor) -> tuple[str, Tensor] | None:
-        """The last function that made a tensor, and the logits that it made it of; None if there is none."""
+    def ending_of(self, output: Tensor) -> str | None:
+        """The last function that made a tensor of logits; None if there is none, or it would make another tensor."""
         found = self.of(output)
         if found is None:
             return None
         again = ENDINGS[found.ending].function(found.logits)
         agrees = torch.allclose(again.float(), output.float(), rtol=0, atol=_TOLERANCE, equal_nan=True)
-        return (found.ending, found.logits) if agrees else None
+        return found.ending if agrees else None
+
+    def logits_of(self, output: Tensor, ending: str) -> Tensor:
+        """The logits that the network's last function made a tensor of.
+
+        Raises:
+            OutputError: in this pass, another function made it.
+        """
+        found = self.of(output)
+        if found is None or found.ending != ending:
+            raise OutputError(
+                f"the network ended in a {ending} when it was first called, and does not in this pass: give "
+                "head='probability' to explain what it returns"
+            )
+        return found.logits
 
     def of(self, tensor: Any) -> _Ended | None:
         """What is known of a tensor."""
@@ -153,12 +168,12 @@ def _bounded(mode: EndingMode, func: Any, args: Any, named: Any) -> Any:
 def _complement(mode: EndingMode, func: Any, args: Any, named: Any) -> Any:
     """1 − σ(z) = σ(−z)."""
     output = func(*args, **named)
-    reverse = func in _REVERSED
-    one, other = (args[1], args[0]) if reverse and len(args) == 2 else (args[0], args[1]) if len(args) == 2 else (0, 0)
-    known = mode.of(other)
-    if known is None or known.ending != "sigmoid" or named or not isinstance(one, (int, float)) or one != 1:
+    if named or len(args) != 2:
         return output
-    return mode.keep("sigmoid", output, -known.logits)
+    one, other = reversed(args) if func in _REVERSED else args
+    known = mode.of(other)
+    is_complement = known is not None and known.ending == "sigmoid" and isinstance(one, (int, float)) and one == 1
+    return mode.keep("sigmoid", output, -known.logits) if known is not None and is_complement else output
 
 
 _SIGMOIDS = (torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit)
@@ -172,12 +187,7 @@ _VIEWS = (
     *(Tensor.clone, Tensor.detach, Tensor.transpose, Tensor.permute, Tensor.movedim, Tensor.select, Tensor.narrow),
     *(Tensor.chunk, Tensor.split, Tensor.unbind, Tensor.index_select, Tensor.__getitem__, Tensor.contiguous),
     *(Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16, Tensor.to, Tensor.type_as, Tensor.expand),
-    *(
-        Tensor.view_as,
-        Tensor.reshape_as,
-        Tensor.expand_as,
-        Tensor.cpu,
-    ),
+    *(Tensor.view_as, Tensor.reshape_as, Tensor.expand_as, Tensor.cpu),
 )
 _HANDLERS: dict[Any, _Handler] = {
     **dict.fromkeys((*_SIGMOIDS, *_IN_PLACE), _ends("sigmoid")),

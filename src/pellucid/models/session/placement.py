@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.core.runtime import Runtime
 from pellucid.errors import OptionError
-from pellucid.models.session.cache import remembered
+from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.twin import aliases, own_tensors, twin
 
 Stamp = tuple[object, ...]
@@ -42,11 +43,7 @@ def _full(device: torch.device) -> torch.device:
 
 def _tensors_placed(model: nn.Module, place: _Place) -> dict[int, Tensor]:
     """Copies of the model's tensors for another runtime, by the id of the originals; renewed when the model changes."""
-    kept: list[tuple[Stamp, dict[str, Tensor]]] = remembered(model, ("placement", place), list)
-    now = stamp(model)
-    if not kept or kept[0][0] != now:
-        kept[:] = [(now, _moved(model, place))]
-    moved = kept[0][1]
+    moved = remembered_while(model, ("placement", place), stamp(model), lambda: _moved(model, place))
     return {id(tensor): moved[name] for name, tensor in _named(model).items()}
 
 
@@ -92,6 +89,10 @@ def stamp(model: nn.Module) -> Stamp:
     tensors = own_tensors(model)
     samples = [tensor.detach().flatten()[:: max(1, tensor.numel() // 8)][:8].double() for tensor in tensors]
     values = torch.cat(samples).cpu().tolist() if samples else []
+    return tuple(id(module) for module in model.modules()), written(tensors), tuple(map(repr, values))
+
+
+def written(tensors: Iterable[Tensor]) -> Stamp:
+    """A value that changes when one of the tensors is written into or exchanged: their addresses and versions."""
     # Inference tensors have no version.
-    addresses = [(one.data_ptr(), None if one.is_inference() else one._version) for one in tensors]
-    return tuple(id(module) for module in model.modules()), tuple(addresses), tuple(map(repr, values))
+    return tuple((one.data_ptr(), None if one.is_inference() else one._version) for one in tensors)

@@ -20,7 +20,7 @@ from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.endings import EndingMode
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.outputs import Choice, raw_logits
-from pellucid.models.session.placement import network_of, reference
+from pellucid.models.session.placement import Stamp, network_of, reference, written
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
@@ -78,6 +78,11 @@ class Session:
     @lazy
     def _structure(self) -> int:
         return structure_of(self.model)
+
+    @lazy
+    def weights(self) -> Stamp:
+        """What was measured with the model's parameters holds as long as this is the same."""
+        return written(self.model.parameters())
 
     @lazy
     def _like(self) -> Tensor:
@@ -162,7 +167,7 @@ class Session:
         with ExitStack() as stack:
             if facts.draws:
                 stack.enter_context(self._randomness())
-            return self._run(inputs.cloned() if facts.writes_input else inputs, facts.ending is not None)
+            return self._run(inputs.cloned() if facts.writes_input else inputs, facts.ending)
 
     def _first(self, inputs: Inputs) -> Tensor:
         given, draws, kind = inputs.cloned(), self._randomness(), self._kind(inputs)
@@ -170,28 +175,31 @@ class Session:
             stack.enter_context(draws)
             if not self.has_script:
                 stack.enter_context(OwnModules(self.model, self.network))
-            raw, ending = self._before_ending(given)
+            raw, ending = self._with_ending(given)
         self._facts(inputs)[kind] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0, ending)
         return self.read(raw, ending)
 
     def _randomness(self) -> OwnRandomness | ProcessRandomness:
         return (ProcessRandomness if self.has_script else OwnRandomness)(self.runtime.seed)
 
-    def _run(self, inputs: Inputs, has_ending: bool) -> Tensor:
-        raw, ending = self._before_ending(inputs) if has_ending else (self._raw(inputs), None)
-        return self.read(raw, ending)
+    def _run(self, inputs: Inputs, ending: str | None) -> Tensor:
+        if ending is None:
+            return self.read(self._raw(inputs))
+        with EndingMode() as mode:
+            raw = self._raw(inputs)
+        return self.read(as_float(mode.logits_of(raw, ending)), ending)
 
     def _raw(self, inputs: Inputs) -> Tensor:
         return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
-    def _before_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:
+    def _with_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:
         """The raw logits, those before a last function that makes probabilities of them, and that function's name."""
         if self.has_script or explains_returned(self.head, self.stated_head):
             return self._raw(inputs), None
         with EndingMode() as mode:
             raw = self._raw(inputs)
-        ending, logits = mode.before(raw) or (None, raw)
-        return as_float(logits), ending
+        ending = mode.ending_of(raw)
+        return raw if ending is None else as_float(mode.logits_of(raw, ending)), ending
 
     def raw(self, output: Any, images: int) -> Tensor:
         """The raw logits in the network's output for a batch of ``images``."""
