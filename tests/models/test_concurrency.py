@@ -50,7 +50,8 @@ CONVOLUTIONAL: list[Method] = [
 ATTENTION: list[Method] = [Rollout(), GradientRollout(), LeGrad(), AttnLRP()]
 EVERY_KIND = [(TinyCNN, method) for method in CONVOLUTIONAL] + [(TinyViT, method) for method in ATTENTION]
 every_kind = pytest.mark.parametrize(("kind", "method"), EVERY_KIND, ids=lambda item: getattr(item, "name", None))
-TIMES = 100
+TIMES = 25
+how_often = pytest.mark.parametrize("times", [TIMES, pytest.param(200, marks=pytest.mark.release)])
 
 
 @contextmanager
@@ -89,7 +90,8 @@ def assert_equal(found: pellucid.Explanation, expected: pellucid.Explanation) ->
 
 
 @every_kind
-def test_beside_a_thread_that_predicts(kind: type[nn.Module], method: Method) -> None:
+@how_often
+def test_beside_a_thread_that_predicts(kind: type[nn.Module], method: Method, times: int) -> None:
     """Its predictions have no graph and are right, and the explanations are."""
     model, batch = seeded(kind).eval(), images(1)
     where = few_layers(kind, method)
@@ -104,13 +106,14 @@ def test_beside_a_thread_that_predicts(kind: type[nn.Module], method: Method) ->
         assert torch.equal(found, logits)
 
     with beside(predict) as predictions:
-        for _ in range(TIMES):
+        for _ in range(times):
             assert_equal(pellucid.explain(model, batch, method=method, targets=1, **where), expected)
     assert predictions
 
 
 @every_kind
-def test_beside_a_thread_that_trains(kind: type[nn.Module], method: Method) -> None:
+@how_often
+def test_beside_a_thread_that_trains(kind: type[nn.Module], method: Method, times: int) -> None:
     """Every step is in training mode and has its gradients; steps of length 0 write into the weights all the same."""
     model, batch = seeded(kind).train(), images(2)
     for part in model.modules():
@@ -129,7 +132,7 @@ def test_beside_a_thread_that_trains(kind: type[nn.Module], method: Method) -> N
         optimizer.step()
 
     with beside(step) as steps:
-        for _ in range(TIMES):
+        for _ in range(times):
             assert_equal(pellucid.explain(model, batch, method=method, targets=1, **where), expected)
     assert steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 import torch
@@ -67,7 +68,9 @@ OPTIONS: dict[str, list[dict[str, object]]] = {
 """By which methods that run the network often run it less often; the first ones are tried on every network."""
 
 
+@cache
 def network(kind: type[nn.Module], rank: int, *more: object) -> nn.Module:
+    """All tests use the same one, and leave it as it is."""
     sides = SIDES[kind, rank]
     given = (rank, 4, *(more or (1,)), sides) if kind is TinyViT else (rank, 4)
     model = seeded(kind, *given).double().eval()

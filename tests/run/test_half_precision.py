@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.errors import OptionError
-from tests.contract.test_methods import METHODS, OF_THE_GRADIENT, PERTURBING, few, kinds
+from tests.contract.test_methods import METHODS, OF_THE_GRADIENT, PERTURBING, few, kinds, network
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 CASES = [
@@ -31,7 +31,7 @@ def correlation(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.parametrize(("name", "kind", "precision"), CASES, ids=str)
 def test_maps_are_close_to_those_of_float32(name: str, kind: type[nn.Module], precision: str) -> None:
-    model, batch = seeded(kind).eval(), images(2)
+    model, batch = network(kind), images(2)
     half, exact = explained(model, name, precision, batch), explained(model, name, None, batch)
     assert half.heatmaps.dtype == half.attributions.dtype == half.logits.dtype == torch.float32
     assert half.attributions.isfinite().all()
@@ -46,7 +46,7 @@ def test_maps_are_close_to_those_of_float32(name: str, kind: type[nn.Module], pr
 @HALVES
 @pytest.mark.parametrize("name", sorted(PERTURBING))
 def test_perturbed_images_give_finite_maps(name: str, precision: str) -> None:
-    found = explained(seeded(TinyCNN).eval(), name, precision, images(2))
+    found = explained(network(TinyCNN), name, precision, images(2))
     assert found.attributions.isfinite().all()
     assert not found.degenerate.any()
 

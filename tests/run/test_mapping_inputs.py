@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -30,7 +32,13 @@ class Patient(nn.Module):
 
 
 def model(name: str) -> nn.Module:
-    return seeded(Patient, kinds(name)[0]).eval()
+    return network(kinds(name)[0])
+
+
+@cache
+def network(kind: type[nn.Module]) -> nn.Module:
+    """All tests use the same one, and leave it as it is."""
+    return seeded(Patient, kind).eval()
 
 
 def inputs() -> dict[str, Tensor]:
@@ -66,13 +74,19 @@ def explained(name: str, **more: object) -> pellucid.Explanation:
     return pellucid.explain(model(name), inputs(), few(name), **{"targets": 3, **layers(name), **more})
 
 
+@cache
+def plain(name: str) -> pellucid.Explanation:
+    """What other explanations are compared with."""
+    return explained(name)
+
+
 def atol(name: str) -> float:
     return 3e-4 if name in PERTURBING else 1e-5
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_map_is_that_of_the_image_with_the_others_fixed(name: str) -> None:
-    found = explained(name)
+    found = plain(name)
     assert found.heatmaps.shape == (COUNT, 1, 32, 32)
     with torch.no_grad():
         torch.testing.assert_close(found.logits, model(name)(**inputs()), rtol=1e-5, atol=1e-5)
@@ -88,7 +102,7 @@ def test_the_map_is_that_of_the_image_with_the_others_fixed(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("size", [1, 2])
 def test_batches_of_any_size_give_the_same(name: str, size: int) -> None:
-    whole, parts = explained(name), explained(name, runtime=pellucid.Runtime(batch_size=size))
+    whole, parts = plain(name), explained(name, runtime=pellucid.Runtime(batch_size=size))
     torch.testing.assert_close(parts.attributions, whole.attributions, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(parts.heatmaps, whole.heatmaps, rtol=0, atol=atol(name))
     torch.testing.assert_close(parts.logits, whole.logits, rtol=1e-5, atol=1e-5)
@@ -116,10 +130,10 @@ def test_the_others_count(name: str) -> None:
     changed = inputs()
     changed["age"][1] = -3.0
     found = pellucid.explain(model(name), changed, few(name), 3, **layers(name))
-    plain = explained(name)
-    assert not torch.allclose(found.attributions[1], plain.attributions[1], rtol=1e-4, atol=0)
+    before = plain(name)
+    assert not torch.allclose(found.attributions[1], before.attributions[1], rtol=1e-4, atol=0)
     for index in (0, 2):
-        torch.testing.assert_close(found.attributions[index], plain.attributions[index], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found.attributions[index], before.attributions[index], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if few(name).uses_layers])
@@ -131,7 +145,7 @@ def test_the_layer_that_is_found_sees_the_image(name: str) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", ["gradcam", "saliency", "ablationcam"])
 def test_whole_numbers_stay_whole_in_half_precision(name: str, precision: str) -> None:
-    half, exact = explained(name, runtime=pellucid.Runtime(precision=precision)), explained(name)
+    half, exact = explained(name, runtime=pellucid.Runtime(precision=precision)), plain(name)
     for one, other in zip(half.heatmaps, exact.heatmaps, strict=True):
         assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.9
 

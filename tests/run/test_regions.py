@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.errors import TargetError
 from tests.contract.test_methods import METHODS, PERTURBING, few
+from tests.contract.test_methods import network as classifier
 from tests.networks import CONVOLUTIONS, NORMS, TinyCNN, images, seeded
 
 SPECIFIC = [name for name in METHODS if few(name).class_specific and not few(name).uses_attention]
@@ -43,8 +46,9 @@ class TinySegmenter(nn.Module):
         return F.interpolate(logits, scale_factor=2.0, mode="nearest")
 
 
+@cache
 def network(rank: int = 2, classes: int = 3) -> nn.Module:
-    """A segmenter that finds each of its classes somewhere."""
+    """A segmenter that finds each of its classes somewhere; all tests use the same one, and leave it as it is."""
     model = seeded(TinySegmenter, rank, classes).eval()
     with torch.no_grad():
         model.classifier.bias -= model(batch(3, rank)).transpose(0, 1).flatten(1).mean(dim=1)
@@ -266,7 +270,7 @@ def test_where_there_is_no_place_the_map_is_empty(name: str) -> None:
 
 
 def test_a_class_that_is_predicted_nowhere_has_an_empty_map() -> None:
-    model, inputs = network(), batch(2)
+    model, inputs = copy.deepcopy(network()), batch(2)
     with torch.no_grad():
         model.classifier.bias[2] -= 1000
     found = explained(model, inputs, pellucid.Region(2))
@@ -401,7 +405,7 @@ def test_a_difference_of_two_means_equals_the_naive_map() -> None:
 
 @pytest.mark.parametrize("name", [name for name in SPECIFIC if name not in REFUSE_CALLABLES])
 def test_a_callable_of_one_class_is_that_class(name: str) -> None:
-    model, inputs = seeded(TinyCNN).eval(), images(2)
+    model, inputs = classifier(TinyCNN), images(2)
     options: dict[str, object] = {"layers": ["features.2"]} if few(name).uses_layers else {}
     called = pellucid.explain(model, inputs, few(name), lambda logits: logits[:, 3], **options)
     named = pellucid.explain(model, inputs, few(name), 3, **options)
@@ -412,7 +416,7 @@ def test_a_callable_of_one_class_is_that_class(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SPECIFIC if name not in REFUSE_CALLABLES])
 def test_a_callable_of_several_scores(name: str) -> None:
-    model, inputs = seeded(TinyCNN).eval(), images(2)
+    model, inputs = classifier(TinyCNN), images(2)
     options: dict[str, object] = {"layers": ["features.2"]} if few(name).uses_layers else {}
 
     def scores(logits: Tensor) -> Tensor:
