@@ -50,9 +50,11 @@ def test_python_snippets_run(code: str, folder: Path, capsys: pytest.CaptureFixt
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("pellucid ")]
+# tests/demo makes the demo's page in less time.
+SLOW = {command: pytest.mark.release for command in COMMANDS if "pellucid demo" in command}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [pytest.param(command, marks=SLOW.get(command, ())) for command in COMMANDS])
 def test_commands_run(command: str, folder: Path) -> None:
     words = shlex.split(command, comments=True)
     fewer = ["--images", "3"] if words[1] == "demo" else []  # the page is the same, its figures are of fewer images

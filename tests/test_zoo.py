@@ -17,18 +17,22 @@ import pellucid
 from pellucid.models.sources import base, monai
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
-SAMPLE = [
+KINDS = [
     *("timm:test_vit", "timm:test_convnext", "timm:test_coatnet", "timm:test_efficientnet", "timm:test_mambaout"),
-    *("timm:test_nfnet", "timm:test_byobnet", "timm:cait_xxs24_224", "timm:convit_tiny", "timm:crossvit_tiny_240"),
-    *("timm:deit_tiny_distilled_patch16_224", "timm:edgenext_xx_small", "timm:efficientformerv2_s0"),
-    *("timm:gmlp_ti16_224", "timm:hiera_tiny_224", "timm:levit_128s", "timm:maxvit_rmlp_pico_rw_256"),
-    *("timm:mixer_s32_224", "timm:mobilevit_xxs", "timm:pit_ti_224", "timm:poolformerv2_s12", "timm:pvt_v2_b0"),
-    *("timm:sequencer2d_s", "timm:swin_tiny_patch4_window7_224", "timm:tiny_vit_5m_224", "timm:volo_d1_224"),
-    *("timm:xcit_nano_12_p8_224", "timm:visformer_tiny"),
-    *("torchvision:googlenet", "torchvision:inception_v3", "torchvision:maxvit_t", "torchvision:squeezenet1_1"),
-    *("torchvision:swin_v2_t", "torchvision:r3d_18", "torchvision:swin3d_t"),
-    *("hf:convnextv2", "hf:cvt", "hf:levit", "hf:mobilevitv2", "hf:pvt_v2", "hf:segformer", "hf:swin"),
-    *("xrv:densenet121", "monai:densenet121-3d", "monai:efficientnet-b0", "monai:resnet18-3d"),
+    *("timm:test_nfnet", "timm:test_byobnet", "timm:crossvit_tiny_240", "timm:deit_tiny_distilled_patch16_224"),
+    *("timm:edgenext_xx_small", "timm:efficientformerv2_s0", "timm:gmlp_ti16_224", "timm:levit_128s"),
+    *("timm:mobilevit_xxs", "timm:pvt_v2_b0", "timm:swin_tiny_patch4_window7_224", "timm:visformer_tiny"),
+    *("torchvision:squeezenet1_1", "hf:segformer"),
+    *("xrv:densenet121", "monai:densenet121-3d", "monai:efficientnet-b0"),
+]
+"""One network of each kind: convolutions, class tokens, windows, branches, gates, state spaces, volumes."""
+OTHERS = [
+    *("timm:cait_xxs24_224", "timm:convit_tiny", "timm:hiera_tiny_224", "timm:maxvit_rmlp_pico_rw_256"),
+    *("timm:mixer_s32_224", "timm:pit_ti_224", "timm:poolformerv2_s12", "timm:sequencer2d_s", "timm:tiny_vit_5m_224"),
+    *("timm:volo_d1_224", "timm:xcit_nano_12_p8_224"),
+    *("torchvision:googlenet", "torchvision:inception_v3", "torchvision:maxvit_t", "torchvision:swin_v2_t"),
+    *("torchvision:r3d_18", "torchvision:swin3d_t", "monai:resnet18-3d"),
+    *("hf:convnextv2", "hf:cvt", "hf:levit", "hf:mobilevitv2", "hf:pvt_v2", "hf:swin"),
 ]
 
 
@@ -38,7 +42,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the libraries' own
-@pytest.mark.parametrize("spec", SAMPLE)
+@pytest.mark.parametrize("spec", [*KINDS, *(pytest.param(spec, marks=pytest.mark.release) for spec in OTHERS)])
 def test_a_network_is_explained_without_naming_a_layer(spec: str) -> None:
     if spec.startswith(("hf:", "xrv:", "monai:")):
         package = {"hf": "transformers", "xrv": "torchxrayvision", "monai": "monai.networks.nets"}
@@ -130,6 +134,7 @@ def judge(spec: str) -> Verdict:
     return Verdict(True, layer=spec)
 
 
+@pytest.mark.release
 def test_networks_that_hang_or_crash_fail_alone() -> None:
     specs = ["one", "crash", "hang", "two"]
     found = dict(workers.judgements(specs, limit=8.0, workers=2, judge=judge))

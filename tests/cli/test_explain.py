@@ -690,18 +690,14 @@ def test_precision(explain: Explain, tmp_path: Path) -> None:
 
 
 def test_exit_codes_of_the_process(model: Model, tmp_path: Path) -> None:
+    """1 and 2; below are 3 and 130, and 0 is that of the README's commands."""
     save(tmp_path / "in" / "a.png")
     out = tmp_path / "out"
     base = ("--model", model(), "-o", out)
-    done = process("explain", tmp_path / "in", *base)
-    assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "in" / "b.png").write_text("text")
-    some = process("explain", tmp_path / "in", *base, "--overwrite", "-q")
+    some = process("explain", tmp_path / "in", *base, "-q")
     assert some.returncode == 1
     assert one_line(some).count("b.png") == 1
-    nothing = process("explain", tmp_path / "in" / "b.png", *base)
-    assert nothing.returncode == 3
-    one_line(nothing)
     wrong = process("explain", tmp_path / "in", *base, "--target", "9")
     assert wrong.returncode == 2
     one_line(wrong, "class 9")

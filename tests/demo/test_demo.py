@@ -85,6 +85,8 @@ def test_the_photograph_is_a_cat(page):
 
 
 def test_without_the_photographs_packages_the_page_names_the_extra(tmp_path, monkeypatch):
+    networks = study.networks(("cnn",), ("gradcam",))
+    monkeypatch.setattr(study, "networks", lambda: networks)
     monkeypatch.setattr(real, "find_spec", lambda _: None)
     assert "pip install &#39;pellucid[demo]&#39;" in write_demo(tmp_path, 1).read_text().replace("'", "&#39;")
 

@@ -763,8 +763,14 @@ def from_torchvision(name):
     return model
 
 
+LARGE = ["resnet50", "vgg16", "vgg16_bn"]
+"""Networks of the same kinds as smaller ones."""
+
+
 class TestHelperFunctions:
-    @pytest.mark.parametrize("name", RECOMMENDED)
+    @pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=pytest.mark.release if name in LARGE else ()) for name in RECOMMENDED]
+    )
     def test_recommended_layers(self, name):
         model = from_torchvision(name)
         assert get_recommended_layers(model) == [RECOMMENDED[name]]
