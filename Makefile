@@ -24,7 +24,7 @@ install: $(READY)  ## create the environment (.venv, about 6 GB, most of it PyTo
 demo: $(READY)  ## write a page of explanations of images whose findings are known, into demo-output
 	$(BIN)/pellucid demo --output demo-output
 
-test: $(READY)  ## run all tests with coverage (under 10 minutes on two cores)
+test: $(READY)  ## run the tests with coverage (under 10 minutes on two cores)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
 

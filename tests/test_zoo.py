@@ -25,7 +25,7 @@ KINDS = [
     *("torchvision:squeezenet1_1", "hf:segformer"),
     *("xrv:densenet121", "monai:densenet121-3d", "monai:efficientnet-b0"),
 ]
-"""One network of each kind: convolutions, class tokens, windows, branches, gates, state spaces, volumes."""
+"""One network of each kind: convolutions, class tokens, windows, branches, gates, volumes."""
 OTHERS = [
     *("timm:cait_xxs24_224", "timm:convit_tiny", "timm:hiera_tiny_224", "timm:maxvit_rmlp_pico_rw_256"),
     *("timm:mixer_s32_224", "timm:pit_ti_224", "timm:poolformerv2_s12", "timm:sequencer2d_s", "timm:tiny_vit_5m_224"),
