@@ -2,7 +2,7 @@
 
 The share falls with the depth along modules that follow one another, so that the deepest with enough of it is found by
 bisection, and then within the module after it, whose parts are deeper. Where no single layer has enough, as in an
-ensemble, it is a set of layers of which none depends on another.
+ensemble, it is a set of layers of which none depends on another; else the layer that has most of those measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 from pellucid.core.inputs import Inputs
 from pellucid.errors import GradientError
 from pellucid.models.discovery.passage import ENOUGH, Group, Passage
+from pellucid.models.discovery.profile import profile_of
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
 
@@ -41,11 +42,15 @@ def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Se
         several = _independent(session, image, whole)
         passage.known[several] = None
         return several
+    shares = {deepest: estimate}
     for layer in reversed(list(_bisected(passage, whole))):
-        if _has_enough(passage.at([layer]), (layer,)):
+        shares[layer] = passage.at([layer]).share((layer,)) or 0.0
+        if shares[layer] >= ENOUGH:
             return (layer,)
     several = _independent(session, image, whole)
-    return several if len(several) > 1 and _has_enough(passage.at(several), several) else (deepest,)
+    if len(several) > 1 and _has_enough(passage.at(several), several):
+        return several
+    return (max(shares, key=lambda layer: shares[layer]),)
 
 
 def _bisected(passage: Passage, layers: Sequence[str]) -> Iterator[str]:
@@ -61,8 +66,8 @@ def _bisected(passage: Passage, layers: Sequence[str]) -> Iterator[str]:
             middle, left = (low + high) // 2, left - 1
             has = (passage.estimate((level[middle],), _PROBING) or 0.0) >= ENOUGH
             low, high = (low, middle) if has else (middle + 1, high)
-        if high < len(level):
-            yield level[high]
+        # The one before it in the network is tried where by all pairs the last one has too little.
+        yield from reversed(level[high : high + 2])
         level = _within(level[high - 1], layers) if high and left else []
 
 
@@ -88,10 +93,12 @@ def _independent(session: Session, image: Inputs, layers: Sequence[str]) -> Grou
 
     The first is among them; of the others, those that the score depends on.
     """
+    profile = profile_of(session, image)
     try:
-        logits, outputs = outputs_at(session, image, layers, graph=True)
+        logits, captured = outputs_at(session, image, [profile.captured(layer) for layer in layers], graph=True)
     except (GradientError, RuntimeError):  # quantised layers, inference_mode: nothing more can be known
         return (layers[0],)
+    outputs = {layer: captured[profile.captured(layer)] for layer in layers}
     used = _before({**outputs, "": logits}, "")
     chosen: list[str] = []
     before: set[str] = set()
