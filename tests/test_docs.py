@@ -344,11 +344,23 @@ def two(count: int = 2, **options: object) -> pellucid.Explanation:
     return pellucid.explain(seeded(TinyCNN, 2, 2), images(count), **options)
 
 
-class Twice(TinyCNN):
-    """A network that looks at an image and at its mirror image."""
+class Joined(TinyCNN):
+    """A network that adds what it sees of an image and of its mirror image early."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x) + super().forward(x.flip(-1))
+        both = self.features[0](x) + self.features[0](x.flip(-1))
+        return self.fc(self.features[1:](both).mean((2, 3)))
+
+
+class Mirrored(nn.Module):
+    """The mean of a network's scores of an image and of its mirror image."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.network(x) + self.network(x.flip(-1))) / 2
 
 
 class Answering(nn.Module):
@@ -374,7 +386,9 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: get_recommended_layers(flat()),
     lambda: pellucid.explain(Detached(), images(1), layers=["first"]),
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
-    lambda: pellucid.explain(seeded(Twice).eval(), images(1), layers=["features.4"]),
+    lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
+    lambda: pellucid.explain(Mirrored(seeded(TinyViT)).eval(), images(1), method="rollout"),
+    lambda: pellucid.explain(Mirrored(seeded(TinyCNN)).eval(), images(1), method="fullgrad"),
     lambda: two(method="rollout", layers=["layer4"]),
     lambda: two(method="rollout"),
     lambda: pellucid.explain(

@@ -96,15 +96,3 @@ def test_shares_on_the_command_line() -> None:
     assert set(told["shares"]) >= {"blocks.0", "norm", *told["recommended"]}
     done = CliRunner().invoke(app, command)
     assert list(json.loads(done.stdout)["shares"]) == told["recommended"]
-
-
-def test_a_layer_that_runs_for_several_views_is_warned_of() -> None:
-    class TwoViews(TinyCNN):
-        def forward(self, cc: Tensor, mlo: Tensor) -> Tensor:
-            return super().forward(cc) + super().forward(mlo)
-
-    views = {"cc": images(1), "mlo": images(1).flip(-1)}
-    with pytest.warns(PellucidWarning, match=r"'features.4' runs 2 times .* that of the last run alone") as caught:
-        pellucid.explain(seeded(TwoViews).eval(), views, layers=["features.4"])
-    name = str(caught[0].message).rpartition("such as ")[2].split(" or ")[0]
-    assert pellucid.explain(seeded(TwoViews).eval(), views, name).heatmaps.shape == (1, 1, 32, 32)

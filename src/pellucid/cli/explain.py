@@ -43,6 +43,7 @@ class SliceMode(Enum):
     auto = "auto"
     files = "files"
     volume = "volume"
+    sequence = "sequence"
 
 
 METHOD_PANEL = "Method"
@@ -140,7 +141,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         SliceMode,
         typer.Option(
             "--as",
-            help="Explain the slices of a series as one volume, as files, or as fits the model.",
+            help="Explain the slices of a series as one volume, the images of a folder as one sequence (views, time "
+            "points), each file alone, or as fits the model.",
             rich_help_panel=INPUT_PANEL,
         ),
     ] = SliceMode.auto,
@@ -214,7 +216,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.run.inputs import as_volumes, inputs, studies
+        from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
         given = preparation(size, mean, std, range_, channels)
         if given.files and slice_mode is not SliceMode.auto:
@@ -252,6 +254,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         check_writable(output)
         job = prepared_job(request)
+        files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
             files = as_volumes(files)
             if frame is not None and any(file.slices for file in files):

@@ -233,5 +233,7 @@ def input_size(model: nn.Module, given: Preparation) -> tuple[int, ...]:
     if stated is not None:
         return stated
     sides = given.sides(3 if takes_volumes(model) else 2)
-    profile = layer_tree(model, (given.channels, *sides) if sides and given.channels else sides).profile
+    if sides and given.channels:
+        return (given.channels, *sides)
+    profile = layer_tree(model, sides).profile
     return (profile.channels, *profile.grids.size)

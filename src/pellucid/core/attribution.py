@@ -22,12 +22,14 @@ class Attribution:
     ``values`` (B, K, *grid). A method that weights channels also gives its ``weights`` (B, K, C, *grid or
     ones) and ``activations`` (B, 1, C, *grid): wrappers work on them, and they explain why a map is empty.
     ``checks`` are figures (B, K) to judge the map by, such as how much its sum differs from the expected one.
+    ``on_image`` says that a method that looks at a layer returns maps on the images' own grid, (B, K, *space).
     """
 
     values: Maps
     weights: Weights | None = None
     activations: Activations | None = None
     checks: Mapping[str, Scores] = field(default_factory=dict)
+    on_image: bool = False
 
     def why_degenerate(self) -> tuple[tuple[str | None, ...], ...]:
         """The reason why each of the (B, K) maps shows nothing; None for a map that shows something."""

@@ -15,6 +15,8 @@ _MAX_PART = 100
 def caption(explanation: Explanation, image: int = 0, column: int = 0, reason: str | None = None) -> str:
     """The class with its probability, the method and its layers, and that the map is not for diagnosis.
 
+    Of an image of a sequence it says which one.
+
     ``reason`` is why the map shows nothing, where it does not. A callable target has no class and no probability.
     """
     index = int(explanation.targets[image, column])
@@ -22,6 +24,8 @@ def caption(explanation: Explanation, image: int = 0, column: int = 0, reason: s
     if index >= 0:
         parts.append(explanation.reading(image, index).measure)
     parts.append(shortened(explained_by(explanation.method, explanation.layers)))
+    if explanation.of_sequence is not None:
+        parts.append(explanation.of_sequence)
     if reason is not None:
         parts.append(f"shows nothing: {shortened(reason)}")
     return SEPARATOR.join([*parts, NOT_FOR_DIAGNOSIS])

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
 """The fields that are tensors."""
+SEQUENCE = "sequence of images"
+"""What the provenance says of an input that is a sequence."""
+_MEMBER = "image "
+LARGEST = "largest_in_sequence"
+"""The check of an image of a sequence that says how large the attributions are in all of it."""
 _SHARED = ("method", "layers", "head", "classes")
 """The fields that must be equal in explanations that are concatenated."""
 
@@ -37,9 +42,11 @@ class Explanation:
 
     | field | shape | |
     | --- | --- | --- |
-    | ``heatmaps`` | (B, K, *space) float32 | in [0, 1], at the input's size; 1 is the strongest evidence |
+    | ``heatmaps`` | (B, K, *space) float32 | in [0, 1], at the input's size; 1 is the strongest evidence; |
+    | | | of sequences of S images (B, K, S, H, W), 1 being the strongest in all of them |
     | ``attributions`` | (B, K, *grid) float32 | on the layer's grid, unscaled: comparable between images |
-    | | | (with several layers: the last one's in network order; of a sum, the sum on the image's grid) |
+    | | | (with several layers: the last one's in network order; of a sum, and of a layer that sees the |
+    | | | image cropped, mirrored or several times: on the image's grid) |
     | ``logits`` | (B, C) float32 | of the same forward pass |
     | ``targets`` | (B, K) int64 | the class that each map explains; −1 for a callable |
     | ``degenerate`` | (B, K) bool | the map shows nothing: its heatmap is zeros, ``why_degenerate`` gives the reason |
@@ -120,6 +127,42 @@ class Explanation:
         """The explanation of one image, with one of its maps or all of them; both axes stay, with size 1."""
         chosen = self[image]
         return chosen if column is None else chosen._columns(slice(column, column + 1 or None))
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether each input is a sequence or set of S images: maps are (B, K, S, H, W)."""
+        return self.provenance.get("input") == SEQUENCE
+
+    @property
+    def of_sequence(self) -> str | None:
+        """Which image of a sequence this explains, such as "image 2 of 4"; None of any other input."""
+        text = str(self.provenance.get("input", ""))
+        return text if text.startswith(_MEMBER) else None
+
+    def member(self, number: int) -> Explanation:
+        """The explanation of one image of a sequence, from 0: maps (B, K, H, W), on the scale of the whole sequence.
+
+        ``checks["largest_in_sequence"]`` is the largest magnitude of the attributions in the sequence, which signed
+        maps are divided by.
+
+        Raises:
+            OptionError: the input is no sequence.
+            ImageIndexError: there is no such image in it.
+        """
+        if not self.is_sequence:
+            raise OptionError(
+                f"an image of a sequence was asked for; these are maps {tuple(self.heatmaps.shape)} of single images "
+                "or volumes: take explanation[i]"
+            )
+        chosen = _number(number, self.heatmaps.shape[2])
+        return replace(
+            self,
+            heatmaps=self.heatmaps[:, :, chosen],
+            attributions=self.attributions[:, :, chosen],
+            checks={**self.checks, LARGEST: self.attributions.abs().flatten(2).amax(dim=2)},
+            by_layer={layer: own.member(chosen) for layer, own in self.by_layer.items()},
+            provenance={**self.provenance, "input": f"{_MEMBER}{chosen + 1} of {self.heatmaps.shape[2]}"},
+        )
 
     def __getitem__(self, images: Selection) -> Explanation:
         """The explanation of one image (a number) or several (a slice, numbers, a mask); the axis stays.

@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
 Images = Tensor | Mapping[str, Tensor]
 """What a caller may give: a batch (B, C, *space), or a mapping of names to tensors of which the first is explained."""
+Form = Literal["images", "sequence", "stack"]
+"""How a network takes the explained tensor: as (B, C, *space), or S images as (B, S, C, H, W) or (B, S, H, W)."""
+
+
+def _same(images: Tensor) -> Tensor:
+    return images
+
+
+def _turned(images: Tensor) -> Tensor:
+    return images.transpose(1, 2)
+
+
+_HELD: Mapping[Form, Callable[[Tensor], Tensor]] = {
+    "images": _same,
+    "sequence": _turned,
+    "stack": lambda images: images.unsqueeze(1),
+}
+_GIVEN: Mapping[Form, Callable[[Tensor], Tensor]] = {
+    "images": _same,
+    "sequence": _turned,
+    "stack": lambda images: images.squeeze(1),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +41,14 @@ class Inputs:
     ``tensors`` maps argument names to tensors whose first axis is the batch; the first one is explained. A batch that
     is given by position has the name "". Those named in ``shared`` belong to all images, such as the prompts of a
     model of images and texts, and are never cut or repeated. Nothing is copied unless a method says so.
+
+    A sequence or set of S images is held like a volume of S slices, (B, C, S, H, W), and given to the network as it
+    takes it: (B, S, C, H, W), or a stack (B, S, H, W).
     """
 
     tensors: Mapping[str, Tensor]
     shared: frozenset[str] = frozenset()
+    form: Form = "images"
 
     @classmethod
     def of(cls, images: Images | Inputs) -> Inputs:
@@ -41,14 +68,27 @@ class Inputs:
         return self.tensors[self.name]
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether the first of the images' axes of space counts images."""
+        return self.form != "images"
+
+    def in_form(self, form: Form) -> Inputs:
+        """Inputs as a caller gives them, with the explained tensor as it is held here."""
+        return replace(self, tensors={**self.tensors, self.name: _HELD[form](self.images)}, form=form)
+
+    @property
     def positional(self) -> tuple[Tensor, ...]:
         """The arguments by position."""
-        return tuple(tensor for name, tensor in self.tensors.items() if not name)
+        return tuple(tensor for name, tensor in self._given().items() if not name)
 
     @property
     def named(self) -> dict[str, Tensor]:
         """The arguments by name."""
-        return {name: tensor for name, tensor in self.tensors.items() if name}
+        return {name: tensor for name, tensor in self._given().items() if name}
+
+    def _given(self) -> Mapping[str, Tensor]:
+        """The tensors as the network takes them."""
+        return self.tensors if self.form == "images" else {**self.tensors, self.name: _GIVEN[self.form](self.images)}
 
     def __len__(self) -> int:
         """The number of images, B."""

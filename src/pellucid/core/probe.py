@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.core.inputs import Inputs
 from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
+from pellucid.core.view import View
 
 Order = Literal["forward", "backward", "early_exit"]
 """The order in which attention blocks are folded, and the gradients used: see ``Probe.fold_attention``."""
@@ -72,6 +73,10 @@ class Probe(Protocol):
     @property
     def batch_size(self) -> int:
         """The most images that a pass may have."""
+
+    @property
+    def view(self) -> View:
+        """What the layer sees of the images: ``view.drawn(maps, space)`` brings its maps to them."""
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""

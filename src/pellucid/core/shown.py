@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import CONSTANT, NEGATIVE
 from pellucid.core.catalogue import signed_methods
-from pellucid.core.explanation import Explanation
+from pellucid.core.explanation import LARGEST, Explanation
 from pellucid.core.space import degenerate, signed_map
 from pellucid.errors import OptionError
 
@@ -27,7 +27,8 @@ def shown_maps(explanation: Explanation, signed: bool) -> Tensor:
             f"signed maps were asked for; those of the layers {', '.join(explanation.layers)} are combined without "
             "their sign: take one layer, such as explanation.by_layer[name]"
         )
-    return signed_map(explanation.attributions.detach().float(), explanation.heatmaps.shape[2:])
+    largest = explanation.checks.get(LARGEST)
+    return signed_map(explanation.attributions.detach().float(), explanation.heatmaps.shape[2:], largest=largest)
 
 
 def why_empty(explanation: Explanation, signed: bool) -> Reasons:

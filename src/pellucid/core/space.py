@@ -96,14 +96,16 @@ def heatmap(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor
     return large.sub_(low).div_(spread)  # in place: for many maps, allocating memory takes longest
 
 
-def signed_map(values: Tensor, size: Sequence[int], mode: str = "linear") -> Tensor:
+def signed_map(values: Tensor, size: Sequence[int], mode: str = "linear", largest: Tensor | None = None) -> Tensor:
     """(B, K, *grid), upsampled to ``size``, then divided by its largest magnitude: in [−1, 1], and 0 stays 0.
 
+    ``largest`` (B, K) is used in place of the largest magnitude, such as that of the sequence that the maps belong to.
     Maps that are constant or not finite are zeros.
     """
     shown = ~(degenerate(values) & degenerate(-values)).reshape(*values.shape[:2], *(1,) * (values.ndim - 2))
     large = upsample(torch.where(shown, values, torch.zeros_like(values)), size, mode)
-    most = large.abs().amax(dim=tuple(range(2, large.ndim)), keepdim=True)
+    own = large.abs().amax(dim=tuple(range(2, large.ndim)), keepdim=True)
+    most = own if largest is None else largest.to(large).reshape(own.shape)
     return large / torch.where(most > 0, most, torch.ones_like(most))
 
 

@@ -11,6 +11,7 @@ from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
+from pellucid.errors import LayerError
 from pellucid.methods.gradcam import GradCAM
 
 
@@ -45,14 +46,20 @@ class AugSmooth(Method):
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""
+        if self.method.uses_layers and probe.view.axes:
+            raise LayerError(
+                f"aug_smooth was asked for; the network itself crops, mirrors or turns the image before the layer, and "
+                f"mirrored maps would not fit: use {self.method.name} alone"
+            )
         resolved = targets.resolved(probe.scores())
         images = probe.inputs.images
         total: Tensor | float = 0.0
         for factor in _FACTORS:
             mirrored = probe.on(images.flip(-1) * factor)
-            total = total + self.method.attribute(probe.on(images * factor), resolved).values
+            found = self.method.attribute(probe.on(images * factor), resolved)
+            total = total + found.values
             total = total + self.method.attribute(mirrored, resolved.mirrored()).values.flip(-1)
-        return Attribution(total / (2 * len(_FACTORS)))  # type: ignore[arg-type]  # a tensor by now
+        return Attribution(total / (2 * len(_FACTORS)), on_image=found.on_image)  # type: ignore[arg-type]  # a tensor
 
 
 _FACTORS = (0.9, 1.0, 1.1)

@@ -8,7 +8,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
-from pellucid.core.space import magnitude, upsample
+from pellucid.core.space import magnitude
 from pellucid.core.target import Targets
 from pellucid.methods.gradcam import GradCAM
 from pellucid.methods.guided_backprop import GuidedRule
@@ -38,4 +38,5 @@ class GuidedGradCAM(Method):
         """The maps (B, K, *space) of the targets."""
         coarse = GradCAM().attribute(probe, targets).values
         fine = probe.input_gradients(targets, GuidedRule())
-        return Attribution(magnitude(upsample(coarse, fine.shape[3:])[:, :, None] * fine))
+        large = probe.view.drawn(coarse, fine.shape[3:])
+        return Attribution(magnitude(large[:, :, None] * fine), on_image=True)

@@ -30,8 +30,9 @@ class Occlusion(Method):
         map(p) = mean, over the windows i that cover p, of z(x) − z(x_i)
 
     Windows of ``window`` pixels a side stand every ``stride`` pixels, the last at the border. None: an eighth of the
-    shortest side, and half the window. The class is that of the clean image. The map is (B, K, *space), signed, in
-    units of the logit. ``Runtime.batch_size`` windows go in one pass.
+    shortest side, and half the window. In a sequence of images a window covers one of them. The class is that
+    of the clean image. The map is (B, K, *space), signed, in units of the logit. ``Runtime.batch_size`` windows go in
+    one pass.
 
     When to use it: as a check on other maps that everyone understands, on any model, without gradients. What is smaller
     than the window is not resolved; evidence that occurs twice is not found by covering one.
@@ -66,7 +67,7 @@ class Occlusion(Method):
     def _of(self, probe: Probe, target: Targets) -> Tensor:
         """One image's maps (K, *space)."""
         image = probe.inputs.images
-        windows = self._windows(image.shape[2:])
+        windows = self._windows(image.shape[2:], probe.inputs.is_sequence)
         covered = torch.full_like(image, self.baseline)
 
         def variants(start: int, stop: int) -> Tensor:
@@ -82,8 +83,11 @@ class Occlusion(Method):
             count = count + masks.sum(dim=0)
         return total / count
 
-    def _windows(self, size: Sequence[int]) -> list[tuple[slice, ...]]:
-        """Where the windows stand, row by row."""
+    def _windows(self, size: Sequence[int], is_sequence: bool) -> list[tuple[slice, ...]]:
+        """Where the windows stand, row by row; in one image at a time of a sequence."""
+        if is_sequence:
+            each = self._windows(size[1:], is_sequence=False)
+            return [(slice(number, number + 1), *window) for number in range(size[0]) for window in each]
         window = self.window or -(-min(size) // 8)
         stride = self.stride or -(-window // 2)
         if stride > window:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
@@ -12,7 +13,7 @@ from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights, scores_of
 from pellucid.core.probe import Probe
-from pellucid.core.space import scale, upsample, weighted_sum
+from pellucid.core.space import scale, weighted_sum
 from pellucid.core.target import Targets
 
 
@@ -53,9 +54,12 @@ class ScoreCAM(Method):
 def _weights(probe: Probe, target: Targets, channels: Tensor) -> Tensor:
     """The weights (K, C) of one image's channels (1, C, *grid)."""
     image = probe.inputs.images
+    seen = probe.view.drawn(torch.ones_like(channels[:, :1]), image.shape[2:]) > 0
 
     def masked(start: int, stop: int) -> Tensor:
-        mask = scale(upsample(channels[:, start:stop], image.shape[2:]))
+        large = probe.view.drawn(channels[:, start:stop], image.shape[2:])
+        lowest = large.masked_fill(~seen, torch.inf).amin(dim=tuple(range(2, large.ndim)), keepdim=True)
+        mask = scale(torch.where(seen, large, lowest)).masked_fill(~seen, 1)
         return image * mask[0, :, None].to(image)
 
     scores = scores_of(probe, target, channels.shape[1], masked)

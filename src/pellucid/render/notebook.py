@@ -27,7 +27,8 @@ _SMALL_STYLE = "font-size:smaller;opacity:0.7"
 def html(explanation: Explanation) -> str:
     """HTML of up to 8 images with up to 4 maps each: the predicted class, and each map in colour with its caption.
 
-    Of a volume, the slice (along the first axis) through the map's peak is drawn.
+    Of a volume, the slice (along the first axis) through the map's peak is drawn; of a sequence, each of up to 8
+    images.
     """
     images, columns = explanation.targets.shape
     rows = [_row(explanation, image) for image in range(min(images, _MAX_IMAGES))]
@@ -41,11 +42,20 @@ def html(explanation: Explanation) -> str:
 def _row(explanation: Explanation, image: int) -> str:
     """One image: its predicted class, and its maps."""
     columns = explanation.targets.shape[1]
-    figures = [_figure(explanation, image, column) for column in range(min(columns, _MAX_MAPS))]
+    figures = [
+        _figure(part, image, column) for column in range(min(columns, _MAX_MAPS)) for part in _members(explanation)
+    ]
     rest = f"<div>… and {counted(columns - _MAX_MAPS, 'map')} more</div>" if columns > _MAX_MAPS else ""
     reading = explanation.prediction(image)
     prediction = escape(f"{class_text(reading.name, reading.index)}, {reading.measure}")
     return f'<div style="margin-top:8px">image {image}: predicted {prediction}</div><div>{"".join(figures)}</div>{rest}'
+
+
+def _members(explanation: Explanation) -> list[Explanation]:
+    """The explanations of the first images of a sequence; of anything else, itself."""
+    if not explanation.is_sequence:
+        return [explanation]
+    return [explanation.member(number) for number in range(min(explanation.heatmaps.shape[2], _MAX_IMAGES))]
 
 
 def _figure(explanation: Explanation, image: int, column: int) -> str:

@@ -52,7 +52,9 @@ def overlay(
     """
     style = Style(alpha, colormap, signed)
     if explanation.heatmaps.ndim != 4:
-        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {tuple(explanation.heatmaps.shape)}")
+        cure = ": take explanation.member(number) of each image" if explanation.is_sequence else ""
+        got = tuple(explanation.heatmaps.shape)
+        raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {got}{cure}")
     listed = _listed(images)
     if len(listed) != len(explanation.heatmaps):
         raise ShapeError(f"{len(explanation.heatmaps)} images were explained, {len(listed)} were given to draw on")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,12 +11,16 @@ from torch import Tensor
 
 from pellucid.core import catalogue
 from pellucid.core.attribution import Attribution
-from pellucid.core.explanation import Explanation
+from pellucid.core.explanation import SEQUENCE, Explanation
+from pellucid.core.inputs import Form
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap, upsample
+from pellucid.core.view import WHOLE
 from pellucid.errors import ShapeError
+from pellucid.models.discovery.profile import Place
+from pellucid.run.occurrences import Column, on_image
 from pellucid.run.tuned import Trial
 
 
@@ -25,7 +29,8 @@ class Facts:
     """What is the same for all batches of one call."""
 
     method: Method
-    layers: tuple[str, ...]
+    places: Mapping[str, tuple[Place, ...]]
+    """The layers, in the order in which the network runs them, and where their outputs lie on the image."""
     fuse: str
     classes: tuple[str, ...] | None
     runtime: Runtime
@@ -33,6 +38,25 @@ class Facts:
     """The measurement that the runtime was chosen by, if it was."""
     share: float | None = None
     """How much of the score passes through the layers, on generated images; None where it was not measured."""
+    form: Form = "images"
+    """Whether the input is a sequence or set of images."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers' names."""
+        return tuple(self.places)
+
+    @property
+    def occurrences(self) -> tuple[str, ...]:
+        """The layers' occurrences by name, one layer's after the other's."""
+        return tuple(str(place.occurrence) for places in self.places.values() for place in places)
+
+    def _views(self) -> dict[str, str]:
+        """What of the image each occurrence sees, where that is not all of it, or of several images."""
+        places = [place for own in self.places.values() for place in own if place.view.member is None]
+        several = {place.occurrence.layer for place in places if place.occurrence.run or place.occurrence.entry}
+        shown = [place for place in places if place.view != WHOLE or place.occurrence.layer in several]
+        return {str(place.occurrence): str(place.view) for place in shown}
 
     def provenance(self) -> dict[str, Any]:
         """How the explanation was computed, as plain values."""
@@ -44,6 +68,8 @@ class Facts:
             "layers": list(self.layers),
             "fuse": self.fuse,
             "share": self.share,
+            "views": self._views(),
+            "input": "images" if self.form == "images" else SEQUENCE,
             "runtime": runtime,
             "agreement_with_float32": None if self.trial is None else self.trial.agreement,
             "versions": versions(),
@@ -58,8 +84,17 @@ def assembled(
     indices: Tensor,
     size: tuple[int, ...],
 ) -> Explanation:
-    """The explanation of one batch from its attributions: a list for each chunk of classes, an entry for each layer."""
-    own = [_of_layer(facts, head, column, logits, indices, size) for column in zip(*chunks, strict=True)]
+    """The explanation of one batch from its attributions.
+
+    They are a list for each chunk of classes, with an entry for each occurrence of a layer.
+    """
+    columns = iter(zip(*chunks, strict=True))
+    if not facts.places:
+        return _of_layer(facts, head, (), [next(columns)], logits, indices, size)
+    own = [
+        _of_layer(facts, head, places, [next(columns) for _ in places], logits, indices, size)
+        for places in facts.places.values()
+    ]
     if len(own) == 1:
         layer = own[0]
         return replace(layer, by_layer=dict(zip(facts.layers, own, strict=False)))
@@ -92,20 +127,32 @@ def _summed(facts: Facts, each: Sequence[Explanation], size: tuple[int, ...]) ->
 
 
 def _of_layer(
-    facts: Facts, head: str, chunks: Sequence[Attribution], logits: Tensor, indices: Tensor, size: tuple[int, ...]
+    facts: Facts,
+    head: str,
+    places: Sequence[Place],
+    columns: Sequence[Sequence[Attribution]],
+    logits: Tensor,
+    indices: Tensor,
+    size: tuple[int, ...],
 ) -> Explanation:
-    _check_types(facts.method, chunks)
-    expected = (len(logits), indices.shape[1] if facts.method.class_specific else 1)
-    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
-    _check_shape(facts.method, values, expected, len(size))
+    """A layer's explanation from a column of attributions for each of its occurrences, of a chunk of classes each.
+
+    Of a method without layers there is one column, of maps on the image.
+    """
+    count = indices.shape[1]
+    expected = (len(logits), count if facts.method.class_specific else 1)
     # A score that is NaN explains nothing, whatever its gradient is (a ReLU's at NaN is 0).
     lost = logits.isnan().any(dim=1)
-    chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
-    values = _lost(values, lost)
-    why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
+    ranks = [len(place.layout.grid) for place in places] or [len(size)]
+    each = [
+        _column(facts.method, column, expected, len(size) if column[0].on_image else rank, lost)
+        for column, rank in zip(columns, ranks, strict=True)
+    ]
+    is_plain = len(each) == 1 and all(place.view == WHOLE for place in places)
+    whole = each[0] if is_plain else on_image(places, each, size)
+    values, why = whole.values, whole.why
     maps = heatmap(values, size)
     if not facts.method.class_specific:
-        count = indices.shape[1]
         values, maps = (t.expand(-1, count, *t.shape[2:]) for t in (values, maps))
         why = tuple(row * count for row in why)
     return Explanation(
@@ -120,11 +167,22 @@ def _of_layer(
         head=head,
         classes=facts.classes,
         provenance=facts.provenance(),
-        checks={
-            name: torch.cat([chunk.checks[name] for chunk in chunks], dim=1).detach().float()
-            for name in chunks[0].checks
-        },
+        checks=whole.checks,
     )
+
+
+def _column(
+    method: Method, chunks: Sequence[Attribution], expected: tuple[int, int], rank: int, lost: Tensor
+) -> Column:
+    """The maps of all classes from those of chunks of them."""
+    _check_types(method, chunks)
+    values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
+    _check_shape(method, values, expected, rank)
+    chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]
+    why = tuple(sum(rows, ()) for rows in zip(*(chunk.why_degenerate() for chunk in chunks), strict=True))
+    names = chunks[0].checks
+    checks = {name: torch.cat([chunk.checks[name] for chunk in chunks], dim=1).detach().float() for name in names}
+    return Column(_lost(values, lost), why, checks, chunks[0].on_image)
 
 
 def _check_types(method: Method, found: Sequence[object]) -> None:

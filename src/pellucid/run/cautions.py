@@ -8,7 +8,6 @@ from pellucid.core.inputs import Inputs
 from pellucid.errors import warn
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.passage import ENOUGH, Group
-from pellucid.models.discovery.profile import profile_of
 from pellucid.models.session.session import Session
 from pellucid.models.sources import ModelInfo
 
@@ -32,14 +31,7 @@ def found_layers(layers: Group, share: float | None) -> None:
 
 
 def named_layers(session: Session, image: Inputs, layers: Group, share: float | None) -> None:
-    """Warn of layers with a part of the score only, or whose map is that of one run among several."""
-    runs = profile_of(session, image).runs
-    for layer, module in session.modules(layers).items():
-        if (count := runs.get(session.name_of(module), 1)) > 1:
-            warn(
-                f"layer {layer!r} runs {count} times in a pass, and its map is that of the last run alone: name a "
-                f"layer that runs once, or {_without_layers()}"
-            )
+    """Warn of layers with a part of the score only."""
     if share is not None and share < ENOUGH:
         better = recommended(session, image)
         is_better = (share_of(session, image, better) or 0.0) >= ENOUGH

@@ -18,9 +18,10 @@ from pellucid.core.inputs import Images, Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
-from pellucid.errors import OptionError, ShapeError, is_out_of_memory, warn
+from pellucid.errors import LayerError, OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
-from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.discovery.profile import Place, in_network_order, places_of
+from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
@@ -154,6 +155,7 @@ class Explainer:
             output = info.output if self.output is None else self.output
             session = Session.of(self.model, runtime, self.head, info.head, output)
             given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
+            given = given.in_form(form_of(session, session.prepared(given[:1])))
             image = session.prepared(given[:1])
             layers = self._layers(session, image)
             share = share_of(session, image, layers) if layers else None
@@ -161,10 +163,12 @@ class Explainer:
                 cautions.found_layers(layers, share)
             else:
                 cautions.named_layers(session, image, layers, share)
+            places = {layer: places_of(session, image, layer) for layer in layers}
+            _check_distinct(places)
             # Layers that were found because each has a part of the score are added.
             fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
             targets = _read_by(session, image, request)
-            facts = Facts(self._chosen, layers, fuse, targets.classes, runtime, trial, share)
+            facts = Facts(self._chosen, places, fuse, targets.classes, runtime, trial, share, given.form)
             found = Explanation.cat(_parts(session, facts, given, targets))
             cautions.head(session, image, info, found)
             return found
@@ -180,6 +184,18 @@ class Explainer:
         layers = tuple(dict.fromkeys(self.layers))
         session.modules(layers)
         return in_network_order(session, image, layers) if len(layers) > 1 else layers
+
+
+def _check_distinct(places: Mapping[str, Sequence[Place]]) -> None:
+    """Refuse a layer that is named beside one of its own runs: it would count twice."""
+    seen: dict[str, str] = {}
+    for layer, own in places.items():
+        for occurrence in (str(place.occurrence) for place in own):
+            if occurrence in seen:
+                raise LayerError(
+                    f"layers {seen[occurrence]!r} and {layer!r} were given; both hold {occurrence!r}: give one"
+                )
+            seen[occurrence] = layer
 
 
 def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
@@ -211,8 +227,8 @@ def _parts(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> 
 
 def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batch_size: int) -> Explanation:
     """Explain one batch: all layers from one pass, a chunk of the classes at a time."""
-    whole = Pass(session, session.on_device(inputs), facts.layers, batch_size=batch_size)
-    passes = [whole.at(layer) for layer in facts.layers] or [whole]
+    whole = Pass(session, session.on_device(inputs), facts.occurrences, batch_size=batch_size)
+    passes = [whole.at(occurrence) for occurrence in facts.occurrences] or [whole]
     step = max(1, _MAPS_AN_IMAGE * batch_size // len(inputs))
     chunks = [_attributed(facts.method, passes, targets.columns(0, step))]
     logits = whole.scores().detach()
@@ -225,8 +241,17 @@ def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batc
 
 
 def _attributed(method: Method, passes: Sequence[Pass], targets: Targets) -> list[Attribution]:
-    """The attributions of a chunk of classes, one a layer."""
-    return [method.attribute(one, targets) for one in passes]
+    """The attributions of a chunk of classes, one an occurrence of a layer."""
+    found = [method.attribute(one, targets) for one in passes]
+    return found if method.uses_layers else [_on_image(found[0], passes[0])]
+
+
+def _on_image(found: Attribution, whole: Pass) -> Attribution:
+    """Maps of a method without layers; those of tokens are drawn on what the network sees of the image."""
+    space = whole.inputs.images.shape[2:]
+    if not isinstance(found, Attribution) or found.values.shape[2:] == space or not whole.view.axes:
+        return found
+    return replace(found, values=whole.view.drawn(found.values, space), on_image=True)
 
 
 def _check_names(what: str, names: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +22,15 @@ class Input:
     """A file to explain.
 
     ``stem`` is relative to the output folder: the subfolder of the results, and the beginning of their file names.
-    ``slices`` are the files of a volume, ``channels`` the names of files in a study; its ``path`` is their folder.
+    ``slices`` are the files of a volume, ``channels`` the names of files in a study, ``members`` the images of a
+    sequence; its ``path`` is their folder.
     """
 
     path: Path
     stem: PurePath
     slices: tuple[Path, ...] = ()
     channels: tuple[str, ...] = ()
+    members: tuple[Input, ...] = ()
 
 
 def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
@@ -90,6 +93,26 @@ def as_volumes(files: Sequence[Input]) -> list[Input]:
             numbers[key] += 1
             volumes[index] = replace(file, stem=file.stem.with_name(f"{file.stem.name}-{numbers[key]}"))
     return volumes
+
+
+def as_sequences(files: Sequence[Input]) -> list[Input]:
+    """The same inputs, with the images of each folder as one sequence in the order of their names (2 before 10)."""
+    groups: dict[Path, list[Input]] = {}
+    for file in files:
+        groups.setdefault(file.path.parent, []).append(file)
+    return [_sequence(folder, sorted(group, key=_in_order)) for folder, group in groups.items()]
+
+
+def _sequence(folder: Path, members: Sequence[Input]) -> Input:
+    parent = members[0].stem.parent
+    stem = parent if parent.name else PurePath(folder.resolve().name or "sequence")
+    return Input(folder, stem, members=tuple(members))
+
+
+def _in_order(file: Input) -> list[tuple[bool, int, str]]:
+    """A key by which numbers in names are compared as numbers."""
+    parts = re.split(r"(\d+)", file.path.name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def open_input(file: Input, window: str | None = None, frame: int | None = None) -> Image:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
@@ -25,6 +26,7 @@ from pellucid.errors import (
     NoAttentionError,
     NoSpatialLayerError,
     OptionError,
+    OutputError,
     PellucidError,
     ShapeError,
     TargetError,
@@ -98,42 +100,63 @@ class Job:
 
     def _read(self, file: Input) -> _Read:
         try:
-            image = open_input(file, self.window, self.frame)
-            self._check(file, image)
-            return ReadImage(file, self.preprocessing(image))
+            takes = takes_volumes(self.model) and not file.members
+            images = [self._prepared(one, takes) for one in file.members or (file,)]
+            _check_sizes(file, images)
         except (ImageError, ShapeError) as error:
             return Outcome(file.path, error=error)
+        return ReadImage(file, tuple(images))
 
-    def _check(self, file: Input, image: Image) -> None:
-        """Refuse a volume for a 2-D model, and a 2-D image for a model of volumes."""
+    def _prepared(self, file: Input, takes_a_volume: bool) -> Image:
+        """The image of a file, prepared; a volume for a 2-D model and a 2-D image for one of volumes are refused."""
+        image = open_input(file, self.window, self.frame)
         slices = image.pixels.shape[1] if image.pixels.ndim == 4 else 0
-        if slices and not takes_volumes(self.model):
+        if slices and not takes_a_volume:
             cure = "give --as files" if file.slices else "give --frame"
             raise refused(file.path, f"it is a volume of {slices} slices, and the model takes 2-D images: {cure}")
-        if not slices and takes_volumes(self.model):
+        if not slices and takes_a_volume:
             raise refused(
                 file.path, "it is a 2-D image, and the model takes volumes: give a folder of slices, or NIfTI"
             )
+        return self.preprocessing(image)
 
     def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
         """Explain a batch, grouped by the images' shape; return a task per file that writes its results."""
         groups: dict[torch.Size, list[ReadImage]] = {}
         for one in batch:
             if isinstance(one, ReadImage):
-                groups.setdefault(one.image.values.shape, []).append(one)
+                groups.setdefault(one.values.shape, []).append(one)
         tasks = {shape: iter(self._group_tasks(group)) for shape, group in groups.items()}
-        return [next(tasks[one.image.values.shape]) if isinstance(one, ReadImage) else one.itself for one in batch]
+        return [next(tasks[one.values.shape]) if isinstance(one, ReadImage) else one.itself for one in batch]
 
     def _group_tasks(self, group: Sequence[ReadImage]) -> list[_Task]:
         try:
-            batch = torch.stack([read.image.values for read in group])
-            with explained_refusals(batch):
-                found = [self._explainer(method)(batch, self.targets) for method in self.methods]
+            batch = torch.stack([read.values for read in group])
+            found = self._of_sequences(batch) if group[0].file.members else self._found(batch)
         except _REQUEST_ERRORS:
             raise
         except PellucidError as error:
             return [partial(Outcome, read.file.path, error=error) for read in group]
         return [partial(self.results.write, read, index, found) for index, read in enumerate(group)]
+
+    def _found(self, batch: Tensor) -> list[Explanation]:
+        with explained_refusals(batch):
+            return [self._explainer(method)(batch, self.targets) for method in self.methods]
+
+    def _of_sequences(self, batch: Tensor) -> list[Explanation]:
+        """The explanations of sequences (B, S, C, H, W); grey ones are also tried as stacks (B, S, H, W)."""
+        try:
+            found = self._found(batch)
+        except OutputError as error:
+            if batch.shape[2] != 1:
+                raise OutputError(f"{error}, or leave out --as sequence") from error
+            found = self._found(batch.squeeze(2))
+        if not found[0].is_sequence:
+            raise OptionError(
+                "--as sequence was given; the model does not take the images one by one, but as channels or slices of "
+                "one image: give --channels, --as volume or --as files"
+            )
+        return found
 
     def _explainer(self, method: Method) -> Explainer:
         layers = self.layers if method.uses_layers else None
@@ -151,9 +174,18 @@ class Job:
 _REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
 
 
+def _check_sizes(file: Input, images: Sequence[Image]) -> None:
+    """Refuse a sequence of images of several sizes."""
+    sizes = sorted({image.size for image in images})
+    if len(sizes) > 1:
+        raise refused(
+            file.path, f"the images of a sequence have one size, and these have {sizes[0]} and {sizes[-1]}: give --size"
+        )
+
+
 def _weight(read: _Read) -> int:
     """The number of values that an image holds; 0 for an outcome."""
-    return read.image.original.pixels.numel() + read.image.values.numel() if isinstance(read, ReadImage) else 0
+    return read.weight if isinstance(read, ReadImage) else 0
 
 
 def _then(task: _Task, after: Callable[[], None]) -> Outcome:

@@ -13,6 +13,7 @@ from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
 from pellucid.models.discovery.layers import recommended, sample_images, share_of
 from pellucid.models.discovery.passage import Group
 from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.discovery.sequences import form_of
 from pellucid.models.session.placement import reference
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
@@ -74,11 +75,13 @@ def _found(model: nn.Module, input_size: Sequence[int] | None, output: str | int
             tried.append(f"{tuple(image.shape[1:])}: {reason}")
     raise NoSpatialLayerError(
         f"a pass of noise was tried with {len(tried)} input sizes; the model takes none of them "
-        f"({tried[0] if tried else 'none fits its first layer'}): give input_size=(C, H, W)"
+        f"({tried[0] if tried else 'none fits its first layer'}): give input_size=(C, H, W), or (S, C, H, W) of a "
+        "sequence of images"
     )
 
 
 def _tree(session: Session, image: Inputs, shares: bool) -> LayerTree:
+    image = image.in_form(form_of(session, image))
     chosen = recommended(session, image)
     profile = profile_of(session, image)
     known = {", ".join(chosen): share_of(session, image, chosen)}

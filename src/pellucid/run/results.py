@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
@@ -25,10 +26,29 @@ from pellucid.run.inputs import Input
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An input file with its image, read and preprocessed."""
+    """An input file with its image, read and preprocessed; of a sequence, all of its images."""
 
     file: Input
-    image: Image
+    images: tuple[Image, ...]
+
+    @property
+    def values(self) -> Tensor:
+        """The network's input without the batch axis: (C, *space), or (S, C, H, W) of a sequence."""
+        return torch.stack([one.values for one in self.images]) if self.file.members else self.images[0].values
+
+    @property
+    def weight(self) -> int:
+        """The number of values that are held."""
+        return sum(one.original.pixels.numel() + one.values.numel() for one in self.images)
+
+    def parts(self, explanation: Explanation) -> Iterator[tuple[str, str, Image, Explanation]]:
+        """The name, file, image and explanation of each image, from the explanation of this input."""
+        if not self.file.members:
+            yield self.file.stem.name, str(self.file.path), self.images[0], explanation
+            return
+        for number, (member, image) in enumerate(zip(self.file.members, self.images, strict=True)):
+            name = f"{self.file.stem.name}_{member.stem.name}"
+            yield name, str(member.path), image, explanation.member(number)
 
 
 @dataclass(frozen=True)
@@ -74,14 +94,13 @@ class Results:
         refused: list[ExportError] = []
         style = self.style
         for explanation in explanations:
-            name = "_".join([read.file.stem.name, *([explanation.method] if len(explanations) > 1 else [])])
-            one = explanation.one(index)
-            case = Case(
-                name, read.image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed
-            )
-            own, why = exported(case, self.formats)
-            files |= own | metadata(case, str(read.file.path), own)
-            refused += why
+            method = [explanation.method] if len(explanations) > 1 else []
+            for stem, source, image, one in read.parts(explanation.one(index)):
+                name = "_".join([stem, *method])
+                case = Case(name, image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed)
+                own, why = exported(case, self.formats)
+                files |= own | metadata(case, source, own)
+                refused += why
         path, folder = read.file.path, self.output / read.file.stem.parent
         try:
             write(folder, files, self.overwrite)
@@ -94,8 +113,8 @@ class Results:
             tuple(first.reading(index, target) for target in first.targets[index].tolist()),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
-            (*_warnings(explanations, index, style.signed), *_burned_in(read.image)),
-            tuple(map(str, refused)),
+            (*_warnings(explanations, index, style.signed), *_burned_in(read.images)),
+            tuple(dict.fromkeys(map(str, refused))),
         )
 
 
@@ -116,8 +135,9 @@ def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> 
                 )
 
 
-def _burned_in(image: Image) -> Iterator[str]:
-    if any(str(one.header.get("BurnedInAnnotation") or "") == "YES" for one in image.original.instances):
+def _burned_in(images: Sequence[Image]) -> Iterator[str]:
+    instances = [one for image in images for one in image.original.instances]
+    if any(str(one.header.get("BurnedInAnnotation") or "") == "YES" for one in instances):
         yield "the file states that its pixels name the patient (Burned In Annotation); images made from it do, too"
 
 

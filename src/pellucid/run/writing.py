@@ -71,6 +71,11 @@ def _check(explanation: Explanation, images: Sequence[Image], formats: Sequence[
             f"{len(explanation)} images were explained, but {len(images)} were given to write: give these images"
         )
     for one in images:
+        if explanation.is_sequence:
+            raise ShapeError(
+                f"a sequence of {explanation.heatmaps.shape[2]} images was explained; write explanation.member(number) "
+                "with the image of that number"
+            )
         if one.geometry.target != tuple(explanation.heatmaps.shape[2:]):
             raise ShapeError(
                 f"the heatmaps have the size {tuple(explanation.heatmaps.shape[2:])}, but the image given has "

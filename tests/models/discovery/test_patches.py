@@ -84,8 +84,9 @@ def test_where_the_patches_stand_is_found(
 ) -> None:
     session, inputs = Session.of(seeded(kind, 2, 4, prefix, (32, 48)), Runtime()), Inputs.of(images(1, side=(32, 48)))
     profile = profile_of(session, inputs)
-    plain = replace(profile, grids=replace(profile.grids, before=None, by_columns=False))
-    found = located(plain, session, inputs)
+    grids = replace(profile.grids, before=None, by_columns=False)
+    plain = replace(profile, grids=grids, frames=grids)
+    found = located(plain, session, inputs).grids
     assert (found.before, found.by_columns) == (before, by_columns)
     assert found == replace(plain.grids, before=before, by_columns=by_columns)
 

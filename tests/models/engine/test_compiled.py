@@ -189,8 +189,7 @@ def test_what_cannot_be_compiled_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:layer .* runs")
-def test_a_layer_that_runs_twice_is_refused() -> None:
+def test_a_layer_that_runs_twice_is_not_compiled() -> None:
     class Twice(TinyCNN):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.features[:2](x)
@@ -199,8 +198,13 @@ def test_a_layer_that_runs_twice_is_refused() -> None:
 
     model = seeded(Twice)
     model.same = nn.Conv2d(8, 8, 1)
+    alike(
+        pellucid.explain(model.eval(), images(1), layers=["same"], runtime=COMPILED),
+        pellucid.explain(model, images(1), layers=["same"]),
+    )
+    session = Session.of(model, COMPILED)
     with pytest.raises(OptionError, match="runs more than once"):
-        pellucid.explain(model.eval(), images(1), layers=["same"], runtime=COMPILED)
+        Pass.of(session, images(1), ["same"]).activations()
 
 
 def test_all_classes_at_an_early_layer() -> None:

@@ -17,7 +17,6 @@ from pellucid.models.session.session import Session
 from tests.networks import TinyCNN, images, seeded
 
 
-@pytest.mark.filterwarnings("ignore:layer .* runs")
 def test_of_a_layer_that_runs_twice_the_last_run_is_explained() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

@@ -1,10 +1,10 @@
 """Which layers to explain if none is named: the deepest that have spatial positions and carry the score.
 
 Of the modules whose output is spatial (larger than 1×1), those are left out that only pool, drop out, flatten or pass
-on, that contain the first convolution, and that run more than once. Of the rest, the last to finish at whose positions
-the class score has a non-zero gradient is the deepest. Linear layers, which project within a block or to classes, come
-after all others, and so do modules that get the same tensor as one beside them: a part of the score goes by other ways.
-How much of the score passes through is then measured (``choice``).
+on, that contain the first convolution, and that run again and again on what they have seen. Of the rest, the last to
+finish at whose positions the class score has a non-zero gradient is the deepest. Linear layers, which project within
+a block or to classes, come after all others, and so do modules that get the same tensor as one beside them: a part of
+the score goes by other ways. How much of the score passes through is then measured (``choice``).
 
 In a network that outputs a map of logits, layers on the coarsest grid come first (adaptive pooling's last, as a pyramid
 of poolings has), there the one that finishes last; then those on the next finer grid. Layers that are the map itself,
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -32,7 +33,7 @@ from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
 from pellucid.models.discovery.passage import Group, share
-from pellucid.models.discovery.profile import ModelProfile, is_linear, layout_of, profile_of
+from pellucid.models.discovery.profile import ModelProfile, Run, is_linear, layout_of, profile_of
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched
@@ -96,7 +97,7 @@ def _is_branch(name: str, profile: ModelProfile) -> bool:
 
 def _allowed(name: str, modules: dict[str, nn.Module], profile: ModelProfile) -> bool:
     first = profile.first_convolution or ""
-    if not name or first.startswith(name + ".") or profile.runs[name] > 1:
+    if not name or first.startswith(name + ".") or profile.runs_again(name):
         return False
     return not _is_passive(modules[name]) or _ends_trunk(name, modules, first)
 
@@ -121,7 +122,7 @@ def _choose(session: Session, image: Inputs) -> Group:
     profile = profile_of(session, image)
     # On noise, so that the choice depends on the model and the shape only, not on which image came first.
     noise = noise_image(image)
-    allowed = _dependent(session, image, noise, candidates(profile, session.network))
+    allowed = _dependent(session, image, noise, profile, candidates(profile, session.network))
     deepest = _deepest(session, image, noise, allowed)
     if deepest is None:
         raise NoSpatialLayerError(_nothing_found(profile, allowed))
@@ -189,12 +190,20 @@ def _dynamic_layers(network: nn.Module) -> dict[nn.Module, Callable[..., Tensor]
     return found
 
 
-def _dependent(session: Session, image: Inputs, other: Inputs, layers: list[str]) -> list[str]:
-    """The layers whose output changes with the explained input; all of them if the network has one input."""
+def _dependent(session: Session, image: Inputs, other: Inputs, profile: ModelProfile, layers: list[str]) -> list[str]:
+    """The layers whose output changes with the explained input; all of them if the network has one input.
+
+    Of a layer with several runs, those that depend on the explained input are known.
+    """
     if len(image.tensors) == 1:
         return layers
     one, two = _sums(session, image), _sums(session, other)
-    return [layer for layer in layers if one[layer] != two[layer]]
+    return [layer for layer in layers if one[layer] != two[layer] or _follows(profile.runs[layer])]
+
+
+def _follows(runs: Sequence[Run]) -> bool:
+    """Whether one of several runs is made of the explained input."""
+    return len(runs) > 1 and any(run.marks for run in runs)
 
 
 def _sums(session: Session, image: Inputs) -> dict[str, float]:
@@ -221,21 +230,24 @@ def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
 def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> list[bool]:
     """Whether the predicted class's score has a non-zero gradient at each layer; False for the map of logits itself."""
     targets = Targets("predicted")
+    profile = profile_of(session, image)
     try:
-        logits, found = reached(session, image, layers, targets)
+        logits, found = reached(session, image, [profile.captured(layer) for layer in layers], targets)
     except GradientError:
         # The gradient does not reach one of them (a detach after it): check each alone.
         return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
     gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
+    arrives = [any(bool((entry != 0).any()) for entry in entries) for entries in gradients]
     is_binary = session.resolved_head(image) in ("binary", "regression")
     own, count = (0, 1) if is_binary else (int(targets.indices(logits)), logits.shape[1])
-    is_map = [logits.ndim > 2 and _is_output(gradient, own, count) for gradient in gradients]
-    return [bool((one != 0).any()) and not itself for one, itself in zip(gradients, is_map, strict=True)]
+    is_map = [logits.ndim > 2 and _is_output(entries[0], own, count) for entries in gradients]
+    return [arrived and not itself for arrived, itself in zip(arrives, is_map, strict=True)]
 
 
-def _spatial(session: Session, image: Inputs, layer: str, gradient: Tensor) -> Tensor:
-    """One class's gradient (1, *output) at a layer of one image, as (C, *grid)."""
-    return layout_of(session, image, layer, gradient.shape[1:]).spatial(gradient[0])[0]
+def _spatial(session: Session, image: Inputs, layer: str, gradient: Tensor) -> list[Tensor]:
+    """One class's gradient (1, *output) at a layer of one image, as (C, *grid) of each entry of the batch."""
+    layout = layout_of(session, image, profile_of(session, image).captured(layer), gradient.shape[1:])
+    return [replace(layout, entry=entry).spatial(gradient[0])[0] for entry in range(layout.entries)]
 
 
 def _is_output(gradient: Tensor, own: int, count: int) -> bool:

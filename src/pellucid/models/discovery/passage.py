@@ -12,7 +12,8 @@ radiographs. It is a condition and no grade: the first convolution of a network 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,11 +23,11 @@ from torch import Tensor, nn
 
 from pellucid.core.head import over_places
 from pellucid.core.inputs import Inputs, chunks
-from pellucid.models.discovery.profile import one_image_layout
+from pellucid.errors import PellucidError
+from pellucid.models.discovery.profile import Place, places_of
 from pellucid.models.discovery.scenes import scenes, without_details
-from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.cache import remembered_while
-from pellucid.models.session.hooks import first_tensor, replaced
+from pellucid.models.session.hooks import first_tensor, noted, replaced
 from pellucid.models.session.session import Session
 
 ENOUGH = 0.9
@@ -66,10 +67,10 @@ class Passage:
 
     session: Session
     image: Inputs
-    layouts: dict[str, Layout]
+    places: dict[str, tuple[Place, ...]]
     scores: Tensor
     reference: Tensor
-    outputs: dict[str, list[Tensor]]
+    outputs: dict[str, Tensor]
     known: dict[Group, float | None]
 
     @classmethod
@@ -82,18 +83,16 @@ class Passage:
 
     def at(self, layers: Sequence[str]) -> Passage:
         """The same scenes with the reference's outputs at other layers."""
-        modules = self.session.modules(layers)
-        found = {layer: one_image_layout(self.session, self.image, layer)[0] for layer in layers}
-        layouts = {layer: layout for layer, layout in found.items() if layout is not None}
-        outputs: dict[str, list[Tensor]] = {layer: [] for layer in layouts}
+        places = {layer: _places(self.session, self.image, layer) for layer in layers}
+        runs = [place.occurrence.captured for layer in layers for place in places[layer]]
         reference, scores = self.reference, torch.empty(0)
-        with torch.no_grad(), suppress(*_REFUSALS), ExitStack() as stack:
-            for layer, kept in outputs.items():
-                stack.callback(modules[layer].register_forward_hook(_keeper(kept)).remove)
-            plain = without_details(scenes([0], self.image.images))
-            reference = _scores(self.session, self.image.with_images(plain))
+        plain = self.image.with_images(without_details(scenes([0], self.image.images)))
+        outputs: dict[str, Tensor] = {}
+        with torch.no_grad(), suppress(*_REFUSALS):
+            with noted(self.session.modules(runs), graph=False) as outputs:
+                reference = _scores(self.session, plain)
             scores = self.scores
-        return replace(self, layouts=layouts, reference=reference, scores=scores, outputs=outputs)
+        return replace(self, places=places, reference=reference, scores=scores, outputs=outputs)
 
     def share(self, group: Group) -> float | None:
         """The share of a group of layers; None where it cannot be measured."""
@@ -104,7 +103,8 @@ class Passage:
     def estimate(self, group: Group, pairs: int) -> float | None:
         """The share by some of the pairs."""
         scores = self.scores[:pairs]
-        if not len(scores) or not all(self.outputs.get(layer) for layer in group):
+        places = [place for layer in group for place in self.places[layer]]
+        if not len(scores) or not places or any(place.occurrence.captured not in self.outputs for place in places):
             return None
         moved = (scores - self.reference).square().sum()
         held = None
@@ -119,7 +119,7 @@ class Passage:
         """The scores (N, C) of scenes, with a group's outputs held at those of the reference."""
         with ExitStack() as stack:
             for layer, module in self.session.modules(group).items():
-                hook = _holder(self.layouts[layer], iter(self.outputs[layer]))
+                hook = _holder(self.places[layer], self.outputs)
                 stack.callback(module.register_forward_hook(hook).remove)
             return _scores(self.session, drawn)
 
@@ -143,24 +143,29 @@ def _scores(session: Session, inputs: Inputs) -> Tensor:
 _Hook = Callable[[nn.Module, Any, Any], Any]
 
 
-def _keeper(kept: list[Tensor]) -> _Hook:
-    """A hook that keeps the output of each run."""
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        kept.extend([] if tensor is None else [tensor.clone()])
-
-    return keep
+def _places(session: Session, image: Inputs, layer: str) -> tuple[Place, ...]:
+    """The places of a layer's occurrences; none where it has no positions on the image."""
+    try:
+        return places_of(session, image, layer)
+    except PellucidError:
+        return ()
 
 
-def _holder(layout: Layout, runs: Iterator[Tensor]) -> _Hook:
-    """A hook that puts the reference's values of each run at the layer's spatial positions."""
+def _holder(places: Sequence[Place], outputs: Mapping[str, Tensor]) -> _Hook:
+    """A hook that puts the reference's values at the positions of each occurrence of a layer."""
+    runs = itertools.count(1)
 
     def hold(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        tensor, kept = first_tensor(output), next(runs, None)
-        if tensor is None or kept is None:
+        tensor, number = first_tensor(output), next(runs)
+        held = [place for place in places if place.occurrence.run in (None, number)]
+        if tensor is None or not held:
             return output
-        values = layout.spatial(kept).expand(tensor.shape[layout.batch_axis], *(-1,) * (len(layout.grid) + 1))
-        return replaced(output, tensor, layout.restored(values, tensor).clone())
+        changed = tensor
+        for place in held:
+            values = place.layout.spatial(outputs[place.occurrence.captured])
+            count = tensor.shape[place.layout.batch_axis] // place.layout.entries
+            values = values.expand(count, *(-1,) * (len(place.layout.grid) + 1))
+            changed = place.layout.restored(values, changed)
+        return replaced(output, tensor, changed.clone())
 
     return hold

@@ -83,7 +83,7 @@ def _placed(grids: Grids, tokens: Tensor) -> Grids:
             continue
         rest = tokens.shape[1] - math.prod(grid)
         whole = not any(side % cells for side, cells in zip(grids.size, grid, strict=True))
-        if whole and math.prod(grid) > 1 and 0 <= first <= rest:
+        if whole and math.prod(grid[-2:]) > 1 and 0 <= first <= rest:
             own = {} if order == tuple(range(len(axes))) else {math.prod(grid): _tokens_of(grid, order)}
             return replace(grids, made=(grid,), before=None if first == rest else first, orders={**own, **grids.orders})
     return grids

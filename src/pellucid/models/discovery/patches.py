@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from types import EllipsisType
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,30 +27,38 @@ _FIRST = 4
 """So many modules are looked at in any network."""
 
 
-def located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
-    """The grids of a profile, with the patches' position among the tokens, and whether they follow rows or columns.
+def located(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
+    """A profile whose grids say where the patches are among the tokens, and whether they follow rows or columns.
 
     A pass of four images is stopped at the first layer of tokens. If the changed tokens fit no layout, or the network
     does not accept several images, the common layout is kept: row by row, after all other tokens.
     """
+    is_one = profile.frames is profile.grids
     if not profile.grids.made:
         profile = replace(profile, grids=measured_grids(profile, session, image))
+        profile = replace(profile, frames=profile.grids) if is_one else profile
+    frames = _located(profile, session, image)
+    return replace(profile, frames=frames, grids=frames if is_one else profile.grids)
+
+
+def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
     modules = dict(session.network.named_modules())
     name = _first_tokens(profile, modules)
     layout = None if name is None else profile.layout(name, modules[name])
     if name is None or layout is None:
-        return profile.grids
+        return profile.frames
     with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
         corners = image.with_images(_corners(noise_like(image.images), layout))
         output = stopped_at(modules[name], lambda: session.call(corners))
         if output is not None:
-            return _placed(profile.grids, layout, output.movedim(layout.batch_axis, 0).float())
-    return profile.grids
+            output = layout.own(output, layout.batch_axis)
+            return _placed(profile.frames, layout, output.movedim(layout.batch_axis, 0).float())
+    return profile.frames
 
 
 def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str | None:
     """The first layer whose output has patches and non-spatial tokens, else the first whose output is tokens."""
-    names = [name for name in profile.shapes if name in modules and profile.runs[name] == 1]
+    names = [name for name in profile.shapes if name in modules and len(profile.counted(name)) == 1]
     tokens = []
     for name in names[: max(_FIRST, int(_EARLY * len(names)))]:
         layout = profile.layout(name, modules[name])
@@ -60,13 +70,19 @@ def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str |
 
 def _corners(noise: Tensor, layout: Layout) -> Tensor:
     """The noise, and three copies with the first, the upper right and the last patch changed: (4, C, *space)."""
-    patch = [max(1, side // cells) for side, cells in zip(noise.shape[2:], layout.grid, strict=True)]
+    plane = noise.shape[-len(layout.grid) :]  # of slices that are laid out one by one, in all of them
+    patch = [max(1, side // cells) for side, cells in zip(plane, layout.grid, strict=True)]
     first, last = [slice(0, side) for side in patch], [slice(-side, None) for side in patch]
     upper = [*first[:-1], last[-1]]
     changed = noise.repeat(4, *(1,) * (noise.ndim - 1))
     for index, part in enumerate((first, upper, last), start=1):
-        changed[index][(slice(None), *part)] *= -2
+        changed[index][_of_plane(part)] *= -2
     return changed
+
+
+def _of_plane(part: Sequence[slice]) -> tuple[EllipsisType | slice, ...]:
+    """The index of a part of the last axes."""
+    return (..., *part)
 
 
 def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from pellucid.models.discovery.noise import noise_image, noise_like
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, replaced
+from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
 
 _FAR = 1000
@@ -31,7 +33,7 @@ def rectified_to(session: Session, inputs: Inputs, layer: str) -> float | None:
 
 
 def _found(session: Session, image: Inputs, layer: str) -> float | None:
-    uses = _Uses()
+    uses = _Uses(Occurrence.of(layer).run)
     hook = session.modules([layer])[layer].register_forward_hook(uses.begin)
     try:
         with torch.no_grad(), uses:
@@ -42,10 +44,12 @@ def _found(session: Session, image: Inputs, layer: str) -> float | None:
 
 
 class _Uses(FunctionMode):
-    """While this is open, the functions that get the output of a layer's last run are looked at."""
+    """While this is open, the functions that get the output of a layer's run, or of its last one, are looked at."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int | None) -> None:
         super().__init__()
+        self._run = run
+        self._runs = itertools.count(1)
         self.bounds: list[float] = []
         self.has_others = False
         self._known: list[Tensor] = []
@@ -54,6 +58,8 @@ class _Uses(FunctionMode):
     def begin(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
         """The layer gave an output."""
         tensor = first_tensor(output)
+        if self._run not in (None, next(self._runs)):
+            return
         self.bounds, self.has_others = [], False
         self._known = [] if tensor is None else [tensor]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Literal
 
@@ -28,7 +28,8 @@ class Layout:
 
     Tokens are (B, T, C), or (T, B, C) where ``batch_axis`` is 1; tokens after the grid's are non-spatial, too.
     ``order`` is the token, counted after the prefix, at each cell of the grid, row by row; empty: tokens are in
-    row-major order.
+    row-major order. Where one image has several ``entries`` in the batch, ``entry`` is the one that is laid out; of
+    several images, those of one image follow one another, or with ``by_entry`` the first ones of all images come first.
     """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
@@ -36,14 +37,26 @@ class Layout:
     prefix: int = 0
     batch_axis: int = 0
     order: tuple[int, ...] = ()
+    entries: int = 1
+    entry: int = 0
+    by_entry: bool = False
 
     @property
     def cells(self) -> int:
         """The number of the grid's cells."""
         return math.prod(self.grid)
 
+    def own(self, output: Tensor, axis: int) -> Tensor:
+        """The part of a tensor that is this entry's, as a view of it; ``axis`` is the one of all images' entries."""
+        if self.entries == 1:
+            return output
+        sizes = (self.entries, -1) if self.by_entry else (-1, self.entries)
+        split = output.reshape(*output.shape[:axis], *sizes, *output.shape[axis + 1 :])
+        return split.select(axis if self.by_entry else axis + 1, self.entry)
+
     def spatial(self, output: Tensor) -> Tensor:
         """A layer's output as (B, C, *grid)."""
+        output = self.own(output, self.batch_axis)
         if self.kind == "channels_first":
             return output
         if self.kind == "tokens":
@@ -53,7 +66,12 @@ class Layout:
         return output.movedim(-1, 1)
 
     def restored(self, values: Tensor, output: Tensor) -> Tensor:
-        """Values (B, C, *grid) in the layout of the layer's output; non-spatial tokens are those of ``output``."""
+        """Values (B, C, *grid) in the layout of the layer's output; all else in it is as in ``output``."""
+        if self.entries > 1:
+            whole = output.clone(memory_format=torch.contiguous_format)
+            own = self.own(whole, self.batch_axis)  # a view: reshape copies only what is not contiguous
+            own.copy_(replace(self, entries=1).restored(values, own))
+            return whole
         if self.kind == "channels_first":
             return values
         values = values.movedim(1, -1)

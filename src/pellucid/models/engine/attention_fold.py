@@ -88,7 +88,7 @@ class AttentionFold:
         facts = self.session.facts(self.inputs)
         holds = self.graph or (facts is not None and facts.draws)  # recomputed, it would draw other numbers
         calls = [] if holds else [call for call in self.plan.calls if not call.fused]
-        names = {call.modules[-1] for call in calls if self.profile.runs[call.modules[-1]] == 1}
+        names = {call.modules[-1] for call in calls if len(self.profile.runs[call.modules[-1]]) == 1}
         modules = self.session.modules([name for name in names if name])
         within = {name: [call for call in self.profile.attention_calls if name in call.modules] for name in modules}
         again = {modules[name]: Recomputed(modules[name].forward, within[name], watch) for name in modules}

@@ -48,7 +48,7 @@ class EarlyExit:
         """The modules that contain this group of calls and no other, and run once, outermost first."""
         alone = [name for name in group[0].modules if name and all(name in call.modules for call in group)]
         held = {name: sum(name in call.modules for call in self._fold.plan.calls) for name in alone}
-        return [name for name in alone if held[name] == len(group) and self._fold.profile.runs[name] == 1]
+        return [name for name in alone if held[name] == len(group) and len(self._fold.profile.runs[name]) == 1]
 
     def _taken(self) -> tuple[Tensor, dict[str, _Taken]]:
         """The logits of a pass, and input tokens and outputs of the modules around attention, if of one shape."""
@@ -119,7 +119,7 @@ class EarlyExit:
 
     def _has_all_tokens(self, name: str) -> bool:
         layout = self._fold.profile.layout(name, self._fold.session.modules([name])[name])
-        return layout is not None and layout.grid == self._fold.plan.layout.grid
+        return layout is not None and layout.entries == 1 and layout.grid == self._fold.plan.layout.grid
 
     def _read_out(
         self,

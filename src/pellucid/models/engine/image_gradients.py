@@ -12,7 +12,7 @@ from pellucid.core.catalogue import black_box_methods
 from pellucid.core.inputs import Inputs
 from pellucid.core.rule import BackwardRule, RulePass
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError
+from pellucid.errors import GradientError, MethodError
 from pellucid.models.discovery.profile import profile_of
 from pellucid.models.discovery.tokens import infer
 from pellucid.models.session.derivatives import NotReached, all_used, as_float, explain_failure, gradients, scores_of
@@ -54,9 +54,15 @@ def _ruled(
 
 def _spatial(session: Session, inputs: Inputs) -> Callable[[Tensor, bool], Tensor | None]:
     """A function that a rule uses to bring values of an output's shape to (B, C, *grid)."""
-    grids, count = profile_of(session, inputs).grids, len(inputs)
+    profile, count = profile_of(session, inputs), len(inputs)
+    grids = profile.grids
 
     def spatial(values: Tensor, channels_last: bool) -> Tensor | None:
+        if not profile.sees_whole:
+            raise MethodError(
+                "maps of all layers were asked for; the network sees parts, mirror images or single images of its "
+                "input, on which they are not drawn: use input_x_gradient, or a method that explains one layer"
+            )
         one = (1, *values.shape[1:]) if len(values) == count else values.shape
         layout = infer(one, grids, values.shape[-1] if channels_last else None, leaf=channels_last)
         return None if layout is None else layout.spatial(values)

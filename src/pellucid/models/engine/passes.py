@@ -14,9 +14,10 @@ from pellucid.core.inputs import Images, Inputs
 from pellucid.core.probe import Order, Step, TokenGrid
 from pellucid.core.rule import BackwardRule
 from pellucid.core.target import Targets
+from pellucid.core.view import View
 from pellucid.errors import GradientError, LayerError
 from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
-from pellucid.models.discovery.profile import layout_of
+from pellucid.models.discovery.profile import layout_of, places_of, profile_of, view_of_all
 from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.engine.attention_fold import AttentionFold
@@ -86,6 +87,13 @@ class Pass:
         """How the logits of the pass are read."""
         return self.session.resolved_head(self.inputs)
 
+    @property
+    def view(self) -> View:
+        """What the layer sees of the images; without a layer, what the network does."""
+        if not self.layer:
+            return view_of_all(profile_of(self.session, self._prepared))
+        return places_of(self.session, self._prepared, self.layer)[-1].view
+
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""
         return torch.Generator().manual_seed(self.session.runtime.seed)
@@ -104,7 +112,7 @@ class Pass:
         """The layer's output, (B, 1, C, *grid); ``rectified``: after the ReLU that it goes through, if any."""
         if not self.record.outputs:
             self._run(graph=self.is_differentiable)
-        output = self.record.outputs[self.layer]
+        output = self.record.outputs[self._captured]
         values = self._layout.spatial(as_float(output))[:, None]
         bound = rectified_to(self.session, self._prepared, self.layer) if rectified else None
         return values if bound is None else values.clamp(0, bound)
@@ -114,7 +122,7 @@ class Pass:
         record = self.record
         if record.gradients is None or record.gradients[0] is not targets:
             record.gradients = (targets, self._gradients(targets))
-        gradients = self._spatial_gradients(record.gradients[1][self.layer])
+        gradients = self._spatial_gradients(record.gradients[1][self._captured])
         # Last: the gradients may have run the pass once more, and the outputs are those of that run.
         return self.activations(), gradients
 
@@ -126,7 +134,7 @@ class Pass:
             self.record.gradients = (targets, self._gradients(targets))
             with torch.enable_grad():
                 scores = targets.scores(self.scores())
-                product = hvp(scores, self.record.outputs[self.layer], self.is_differentiable)
+                product = hvp(scores, self.record.outputs[self._captured], self.is_differentiable)
             return self._spatial_gradients(product)
 
     def input_gradients(self, targets: Targets, rule: BackwardRule | None = None) -> Tensor:
@@ -182,6 +190,8 @@ class Pass:
         session = self.session
         if not session.runtime.compile or self.is_differentiable or session.has_script:
             return False
+        if any(session.layer_of(layer) != layer for layer in self.layers):
+            return False  # of several runs or entries
         return session.known(self._prepared).ending is None
 
     @property
@@ -192,7 +202,17 @@ class Pass:
 
     @property
     def _layout(self) -> Layout:
-        return layout_of(self.session, self._prepared, self.layer, self.record.outputs[self.layer].shape)
+        return layout_of(self.session, self._prepared, self.layer, self.record.outputs[self._captured].shape)
+
+    @property
+    def _captured(self) -> str:
+        """The name by which the layer's output is captured, as a whole where it has several entries."""
+        return self.session.captured(self.layer)
+
+    @property
+    def _all_captured(self) -> tuple[str, ...]:
+        """The names by which the outputs of all layers are captured."""
+        return tuple(dict.fromkeys(self.session.captured(layer) for layer in self.layers))
 
     def _unfused(self) -> AbstractContextManager[object]:
         return unfused() if self.is_differentiable else nullcontext()
@@ -217,12 +237,12 @@ class Pass:
         record = self.record
         record.has_graph = graph
         if compiled and self._compiles and not whole:
-            found = compiled_outputs(self.session, self._prepared, self.layers, graph, self.batch_size)
+            found = compiled_outputs(self.session, self._prepared, self._all_captured, graph, self.batch_size)
             record.logits, record.outputs, record.leaves = found
             return
         with self._unfused():
             record.logits, record.outputs = outputs_at(
-                self.session, self._prepared, self.layers, graph, whole or self.is_differentiable
+                self.session, self._prepared, self._all_captured, graph, whole or self.is_differentiable
             )
         record.leaves = record.outputs
 
@@ -238,17 +258,17 @@ class Pass:
             found = self._found(targets)
         if found is None:
             raise not_reached(self.layers)
-        return dict(zip(self.layers, found, strict=True))
+        return dict(zip(self._all_captured, found, strict=True))
 
     def _found(self, targets: Targets) -> list[Tensor] | None:
-        leaves = [self.record.leaves[layer] for layer in self.layers]
+        leaves = [self.record.leaves[layer] for layer in self._all_captured]
         return gradients_at(targets, self.scores(), self.layers, leaves, self.is_differentiable)
 
     def _spatial_gradients(self, gradients: Tensor) -> Tensor:
         """Gradients (K, *output) at the layer's output as (B, K, C, *grid)."""
         layout = self._layout
-        each = gradients.movedim(layout.batch_axis + 1, 1)
-        values = replace(layout, batch_axis=0).spatial(each.flatten(0, 1))
+        each = layout.own(gradients.movedim(layout.batch_axis + 1, 1), 1)
+        values = replace(layout, batch_axis=0, entries=1).spatial(each.flatten(0, 1))
         return as_float(values).reshape(*each.shape[:2], *values.shape[1:]).transpose(0, 1)
 
 

@@ -21,6 +21,7 @@ from pellucid.errors import LayerError
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, hookable, mapped, replaced
+from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
 
 _COMPUTE = object()
@@ -35,15 +36,15 @@ class ForwardFromLayer:
         self._image = image
         self._module = session.modules([layer])[layer]
         self._layout = layout
-        record = _Record(self._module)
+        record = _Record(self._module, Occurrence.of(layer).run)
         with record.watching(session.network):
             logits = session.call(image)
-        if not record.runs:
+        if not record.number:
             raise LayerError(f"layer {layer!r} was asked for; the network does not run it on this image")
         self._output = record.output
         self._earlier = record.earlier
         if not self._replay_agrees(logits):
-            self._earlier = {self._module: [_COMPUTE] * (record.runs - 1)}
+            self._earlier = {self._module: [_COMPUTE] * (record.number - 1)}
 
     def __call__(self, values: Tensor) -> Tensor:
         """The logits (N, classes) that follow from the layer's outputs ``values`` (N, C, *grid)."""
@@ -54,7 +55,12 @@ class ForwardFromLayer:
 
     def _repeated(self, count: int) -> Any:
         """The layer's output for one image, expanded to ``count`` images."""
-        return _expanded(self._output, count, self._layout.batch_axis)
+        layout = self._layout
+        return (
+            mapped(self._output, lambda tensor: _of_entries(tensor, count, layout))
+            if layout.entries > 1
+            else (_expanded(self._output, count, layout.batch_axis))
+        )
 
     def _replay_agrees(self, logits: Tensor) -> bool:
         try:
@@ -79,14 +85,16 @@ class ForwardFromLayer:
 
 
 class _Record:
-    """The calls of a pass that finished before a module's last run, its number of runs, and its last output."""
+    """The calls of a pass that finished before a module's run, or its last one, the run's number, and its output."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, run: int | None = None) -> None:
         self._module = module
+        self._run = run
         self._open: list[int] = []
         self._finished: list[tuple[nn.Module, Any]] = []
         self._before: list[tuple[nn.Module, Any]] = []
         self.runs = 0
+        self.number = 0
         self.output: Any = None
 
     @property
@@ -112,7 +120,9 @@ class _Record:
         del self._finished[self._open.pop() :]
         output = _kept(output)
         if module is self._module:
-            self.runs, self.output, self._before = self.runs + 1, output, list(self._finished)
+            self.runs += 1
+            if self._run in (None, self.runs):
+                self.number, self.output, self._before = self.runs, output, list(self._finished)
         self._finished.append((module, output))
 
 
@@ -131,6 +141,13 @@ def _answer(forward: Callable[..., Any], outputs: list[Any], *inputs: Any, **nam
 def _kept(output: Any) -> Any:
     """A copy of a module's output, safe from later in-place writes."""
     return mapped(output, Tensor.clone)
+
+
+def _of_entries(tensor: Tensor, count: int, layout: Layout) -> Tensor:
+    """The entries of one image's output, repeated for ``count`` images."""
+    return (
+        tensor.repeat_interleave(count, dim=0) if layout.by_entry else tensor.repeat(count, *(1,) * (tensor.ndim - 1))
+    )
 
 
 def _expanded(output: Any, count: int, axis: int = 0) -> Any:

@@ -6,6 +6,7 @@ The network is the session's own (``twin``), so a hook that an interrupt leaves 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import GradientError
+from pellucid.models.session.occurrence import Occurrence
 
 
 def first_tensor(output: object) -> Tensor | None:
@@ -56,7 +58,7 @@ def hookable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 @contextmanager
 def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Tensor]]:
-    """While this is open, the layers' outputs are captured by name (the last one of a layer that runs twice).
+    """While this is open, the layers' outputs are captured by name: of a layer's last run, or that of ``layer#run``.
 
     With ``graph``, an output that does not need a gradient yet becomes a leaf and turns gradients on. The graph covers
     only the layers after it; those before cost as much as in a prediction. The network gets a clone, so that a
@@ -70,9 +72,12 @@ def noted(layers: Mapping[str, nn.Module], graph: bool) -> Iterator[dict[str, Te
 
 
 def _noter(name: str, outputs: dict[str, Tensor], graph: bool) -> Callable[[nn.Module, Any, Any], Any]:
+    run, runs = Occurrence.of(name).run, itertools.count(1)
+
     def note(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         tensor = first_tensor(output)
-        if tensor is None:
+        number = next(runs)
+        if tensor is None or run not in (None, number):
             return output
         # Cloned also if it has a graph: a tensor that a module only passes through is used elsewhere, too.
         leaf = tensor.clone() if tensor.requires_grad else _leaf(tensor, name) if graph else tensor

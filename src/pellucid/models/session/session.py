@@ -19,6 +19,7 @@ from pellucid.models.session.cache import remembered
 from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.endings import EndingMode
 from pellucid.models.session.lazy import lazy
+from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.outputs import Choice, raw_logits
 from pellucid.models.session.placement import Stamp, network_of, reference, written
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
@@ -112,8 +113,19 @@ class Session:
         return inputs.map(lambda tensor: tensor.to(self._like.device))
 
     def modules(self, names: Sequence[str]) -> dict[str, nn.Module]:
-        """The network's modules of these names, or an error that suggests similar names."""
-        return {name: self._known[_bare(name, self._known)] for name in names}
+        """The network's modules of these names, or an error that suggests similar names.
+
+        A name may also be that of an occurrence: a run, or an entry of the batch.
+        """
+        return {name: self._known[_bare(self.layer_of(name), self._known)] for name in names}
+
+    def layer_of(self, name: str) -> str:
+        """The layer that a name is about, which may be that of an occurrence."""
+        return name if name in self._known else Occurrence.of(name).layer
+
+    def captured(self, name: str) -> str:
+        """The name of the whole output that a layer or an occurrence is, or is a part of."""
+        return name if name in self._known else Occurrence.of(name).captured
 
     def name_of(self, module: nn.Module) -> str:
         """The first of a module's names."""
@@ -125,7 +137,7 @@ class Session:
             (name, tuple(tensor.shape) if name in inputs.shared else tuple(tensor.shape[1:]))
             for name, tensor in inputs.tensors.items()
         )
-        return self._structure, self.output, explains_returned(self.head, self.stated_head), shapes
+        return self._structure, self.output, explains_returned(self.head, self.stated_head), inputs.form, shapes
 
     def facts(self, inputs: Inputs) -> CallFacts | None:
         """The facts about calls with inputs like these; None before the first."""

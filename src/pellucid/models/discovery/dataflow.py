@@ -1,0 +1,111 @@
+"""Which tensors of a pass are made of the image, and which of the convolutions over it they depend on.
+
+A function mode follows what the network makes of the image. A convolution whose input is made of the image, also beside
+other convolutions' outputs, is a look at it; what it makes is marked with its number. A convolution that only makes
+another image of it, as an adapter of channels or a blur, is none. So each run of a module is known
+to depend on certain looks: with one backbone for two views, each run of it depends on a look of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from pellucid.core.functions import CONVOLUTIONS, of_input
+from pellucid.core.torch_private import FunctionMode
+
+Marks = frozenset[int]
+"""0: made of the image; from 1: the numbers of the looks that a tensor depends on."""
+IMAGE: Marks = frozenset((0,))
+NOTHING: Marks = frozenset()
+Look = Callable[[Tensor, Tensor, bool], Tensor]
+"""Called with a look's input, its weight, and whether the input is the image itself, not changed.
+
+It returns the input that the convolution gets instead.
+"""
+_COPIES = frozenset((torch.clone, Tensor.clone, Tensor.detach, Tensor.contiguous, Tensor.to, Tensor.float, Tensor.half))
+"""Functions whose result is the same image."""
+_FEW = 4
+"""A convolution that keeps the size and makes so few channels makes another image, as an adapter or a blur does."""
+
+
+class Dataflow(FunctionMode):
+    """While this is open, tensors that are made of ``image`` are marked."""
+
+    def __init__(self, image: Tensor, look: Look) -> None:
+        super().__init__()
+        self._look = look
+        self._marks: Any = WeakTensorKeyDictionary()
+        self._marks[image] = IMAGE
+        self._same: Any = WeakTensorKeyDictionary()
+        self._same[image] = True
+        self._looks = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Torch's hook for every function that is called."""
+        named = kwargs or {}
+        marks = self.of((args, named))
+        if not marks:
+            return func(*args, **named)
+        if func in CONVOLUTIONS:
+            return self._convolved(marks, func, args, named)
+        result = func(*args, **named)
+        self.mark(result, marks)
+        if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
+            self._same[result] = True
+        if result is None or getattr(func, "__name__", "").endswith("_"):
+            self._mark_written(args, marks)
+        return result
+
+    def _convolved(self, marks: Marks, func: Any, args: Any, named: Any) -> Any:
+        given, again = of_input(func, args, named)
+        weight = named["weight"] if "weight" in named else args[1]
+        if not self.of(given) >= IMAGE:
+            result = again(given)
+        elif self.of(given) == IMAGE and _makes_an_image(result := again(given), given, weight):
+            marks = IMAGE
+        else:
+            self._looks += 1
+            marks = (marks - IMAGE) | {self._looks}
+            result = again(self._look(given, weight, given in self._same))
+        self.mark(result, marks)
+        return result
+
+    def _mark_written(self, args: Any, marks: Marks) -> None:
+        """A function wrote into its first argument, which may be a part of another tensor."""
+        written = args[0] if args and isinstance(args[0], Tensor) else None
+        if written is not None:
+            self._same.pop(written, None)
+            self.mark([one for one in (written, written._base) if one is not None], marks)
+
+    def of(self, value: Any) -> Marks:
+        """The marks of all tensors in a value."""
+        return NOTHING.union(*(self._marks.get(tensor, NOTHING) for tensor in _tensors(value)))
+
+    def mark(self, value: Any, marks: Marks) -> None:
+        """Mark all tensors in a value, in addition to the marks that they have."""
+        for tensor in _tensors(value):
+            self._marks[tensor] = self._marks.get(tensor, NOTHING) | marks
+
+
+def _makes_an_image(result: Tensor, given: Tensor, weight: Tensor) -> bool:
+    """Whether a convolution keeps the size, but for the margin of its kernel, and makes few channels."""
+    lost = [before - after for before, after in zip(given.shape[2:], result.shape[2:], strict=True)]
+    keeps = all(0 <= pixels < kernel for pixels, kernel in zip(lost, weight.shape[2:], strict=True))
+    return given.ndim > 3 and keeps and result.shape[1] <= _FEW
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)

@@ -1,0 +1,455 @@
+"""What a network's looks see of the image, measured: crops, margins, mirror images, rolls, members of a sequence.
+
+A look is a convolution over the image (``dataflow``). Where it gets the image itself, it sees the image as a whole.
+Elsewhere, gradients of single positions of its input say which pixels these are: positions along each axis are
+followed to the image, and one or two affine pieces are fitted. It is done for two images: where the two differ, the
+view moves with the image, and nothing can be drawn at a fixed place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.core.inputs import Inputs
+from pellucid.core.view import WHOLE, FrameAxis, View
+from pellucid.models.discovery.dataflow import Dataflow
+from pellucid.models.discovery.noise import noise_like
+from pellucid.models.session.hooks import at_rest
+from pellucid.models.session.session import Session
+
+_PROBES = 12
+"""The positions along an axis that are followed to the image."""
+MOST_ENTRIES = 16
+"""The most entries that see parts of the same image, such as ten crops; each is followed alone."""
+_ALIKE = 0.85
+"""The correlation from which on an input is like the image."""
+_CROPPED = 1.5
+"""What a frame may leave out at each end, in its positions, and still count as the whole image."""
+_WIDE = 0.03
+"""A position that depends on pixels further apart than this share of the side is no place."""
+_FAINT = 0.05
+"""Values with a gradient of less than this fraction of the largest count as not seen."""
+_MOST_FOLLOWED = 64
+"""The most entries that are followed one by one where they share statistics."""
+_PEAK = 0.25
+"""A position depends on the pixels with a gradient of this fraction of the largest: statistics of the image, such as
+its mean, have a small one everywhere."""
+_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
+
+
+UNSEEN = View(member=-1)
+"""What an entry sees that depends on other inputs of the network alone."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one look sees: a view for each entry of its batch, for one image.
+
+    A view is None where it is no fixed place of the image, ``UNSEEN`` where it depends on no image. ``by_entry``: of
+    several images, the first entries of all come first, then the second ones.
+    """
+
+    views: tuple[View | None, ...] = (WHOLE,)
+    by_entry: bool = False
+
+    def with_all_members(self, space: Sequence[int]) -> Sight:
+        """The sight; of nothing fixed where it lacks slices: which are passed may depend on other inputs (a mask)."""
+        known = [view for view in self.views if view is not None and view.member not in (None, UNSEEN.member)]
+        passed = Counter(view.along for view in known)
+        is_part = len(self.views) > 1 and any(count < space[axis] for axis, count in passed.items())
+        return replace(self, views=(None,) * len(self.views)) if is_part else self
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A look in the profile's pass: its input's shape, whether that is the image itself, and its kernel's size."""
+
+    shape: tuple[int, ...]
+    is_image: bool
+    kernel: tuple[int, ...]
+
+
+def measured_views(session: Session, image: Inputs, looks: Sequence[Looked]) -> tuple[Sight, ...]:
+    """What each look sees. Where no gradient leads back to the image, it counts as the whole of it."""
+    if all(look.is_image for look in looks):
+        return tuple(Sight() for _ in looks)
+    images = _two(image.images)
+    found: dict[int, Sight] = {}
+    for few in (images, images[:1]):  # a network may take one image at a time only
+        with suppress(*_REFUSALS):
+            found = _Measuring.run(session, image, looks, few)
+            break
+    other: dict[int, Sight] = {}
+    with suppress(*_REFUSALS):
+        other = _Measuring.run(session, image, looks, _on_dark(1 - images[:1]))
+    sights = [_agreed(found[number], other.get(number)) if number in found else None for number in range(len(looks))]
+    return tuple(sight or _presumed(look) for sight, look in zip(sights, looks, strict=True))
+
+
+def _two(image: Tensor) -> Tensor:
+    """Two images of noise, (2, C, *space), brighter towards the first corner: their negatives towards the last.
+
+    They are within the range of images, so that bounds leave the values alone.
+    """
+    images = 0.5 + 0.05 * noise_like(image.expand(2, *image.shape[1:]))
+    for axis in range(2, image.ndim):
+        slope = torch.linspace(0.1, -0.1, image.shape[axis], device=image.device, dtype=image.dtype)
+        images = images + slope.view(-1, *(1,) * (image.ndim - 1 - axis)) / (image.ndim - 2)
+    return images.clamp(0.25, 0.75)
+
+
+def _on_dark(images: Tensor) -> Tensor:
+    """Images whose first halves are dark along each axis, but for a margin: a crop to what is bright moves."""
+    for axis in range(2, images.ndim):
+        dark = images.shape[axis] * 3 // 10
+        images.narrow(axis, 0, dark).mul_(0.02)
+    return images
+
+
+def _agreed(one: Sight, other: Sight | None) -> Sight:
+    """What a look sees of any image: nothing is fixed where it differs between two."""
+    if other is None or len(one.views) != len(other.views):
+        return one
+    both = zip(one.views, other.views, strict=True)
+    return replace(one, views=tuple(own if _are_near(own, again) else None for own, again in both))
+
+
+def _are_near(one: View | None, other: View | None) -> bool:
+    if one is None or other is None:
+        return False
+    kind = (one.member, one.along, one.frame, len(one.axes)) == (
+        other.member,
+        other.along,
+        other.frame,
+        len(other.axes),
+    )
+    return kind and all(_agree(own, again, max(one.frame)) for own, again in zip(one.axes, other.axes, strict=True))
+
+
+def _presumed(look: Looked) -> Sight:
+    """What cannot be measured: one entry sees the whole image, and of several nothing is known."""
+    return Sight() if look.shape[0] == 1 else Sight((None,) * look.shape[0])
+
+
+@dataclass
+class _Measuring:
+    """The measurement of the looks of one pass of a few images."""
+
+    images: Tensor
+    looks: Sequence[Looked]
+    found: dict[int, Sight] = field(default_factory=dict)
+    number: int = 0
+
+    @classmethod
+    def run(cls, session: Session, image: Inputs, looks: Sequence[Looked], images: Tensor) -> dict[int, Sight]:
+        """Pass some images that differ, and look at each look's input."""
+        images = images.clone().requires_grad_()
+        measuring = cls(images, looks)
+        with torch.enable_grad(), at_rest(session.network), Dataflow(images, measuring.look):
+            session.call(image.with_images(images))
+        return measuring.found
+
+    def look(self, frame: Tensor, _weight: Tensor, _is_image: bool) -> Tensor:
+        """Measure one look, and end the graph there."""
+        number, self.number = self.number, self.number + 1
+        known = self.looks[number] if number < len(self.looks) else None
+        if known is not None and known.is_image:
+            self.found[number] = Sight()
+        elif known is not None and tuple(frame.shape[1:]) == known.shape[1:]:
+            is_followed = self._is_followed(frame)
+            self.found[number] = _Frame(self.images, frame, known).sight() if is_followed else self._compared(frame)
+        return frame.detach()
+
+    def _compared(self, frame: Tensor) -> Sight:
+        """What a look sees to which no gradient leads: the whole image where it is like it, else nothing fixed."""
+        images, frame = (each.detach().float().mean(dim=1, keepdim=True) for each in (self.images, frame))
+        if frame.shape[0] != images.shape[0] or frame.ndim != images.ndim:
+            return Sight((None,) * max(1, len(frame) // len(images)))
+        both = torch.stack([F.interpolate(images, frame.shape[2:], mode="area").flatten(), frame.flatten()])
+        return Sight() if float(torch.corrcoef(both)[0, 1].abs()) > _ALIKE else Sight((None,))
+
+    def _is_followed(self, frame: Tensor) -> bool:
+        """Whether a gradient leads from a look's input back to the images."""
+        return frame.requires_grad and bool(_gradient(noise_like(frame) * frame, self.images).any())
+
+
+@dataclass(frozen=True, eq=False)
+class _Frame:
+    """A look's input (N, C, *frame) that some images (B, C, *space) became."""
+
+    images: Tensor
+    frame: Tensor
+    looked: Looked
+
+    @property
+    def entries(self) -> int:
+        """The number of entries of one image."""
+        return self.looked.shape[0]
+
+    def sight(self) -> Sight:
+        """What the entries see."""
+        nothing = Sight((None,) * self.entries)
+        if len(self.frame) != self.entries * len(self.images):
+            return nothing
+        if self.frame.ndim == self.images.ndim - 1:
+            return self._of_members() or nothing
+        if self.frame.ndim == self.images.ndim and self.entries <= MOST_ENTRIES:
+            return self._of_parts()
+        return nothing
+
+    def _of_members(self) -> Sight | None:
+        """The sight of entries of which each is a slice of a volume, or a member of a sequence."""
+        owners = entries_of(self.images, self.frame)
+        axes = range(self.images.ndim - 2)
+        along = next((axis for axis in axes if indices_seen(owners, axis + 2) is not None), None)
+        if along is None:
+            return None
+        found = _entry_of_member(owners, along + 2)
+        by_entry = self._by_entry(found)
+        if by_entry is None:
+            return None
+        each = self._views(self.frame, along)
+        views: list[View | None] = [UNSEEN] * self.entries
+        for member, number in enumerate(found[0].tolist()):
+            if number >= 0:
+                views[number // len(self.images) if by_entry else number] = each[member]
+        return Sight(tuple(views), by_entry)
+
+    def _by_entry(self, found: Tensor) -> bool | None:
+        """The order of the entries of several images, by the entry (B, S) that sees each member; None: another one."""
+        seen = found >= 0
+        images = torch.arange(len(found)).unsqueeze(1).expand(found.shape)
+        if bool((found // self.entries == images)[seen].all()):
+            return False
+        return True if bool((found % len(found) == images)[seen].all()) else None
+
+    def _of_parts(self) -> Sight:
+        """The sight of entries that see parts of the same image."""
+        by_entry = False
+        if self.entries > 1 and len(self.images) > 1:
+            second = _gradient(self.frame[1], self.images)
+            by_entry = bool(second[1].any()) and not bool(second[0].any())
+        sizes = (self.entries, -1) if by_entry else (-1, self.entries)
+        each = self.frame.reshape(*sizes, *self.frame.shape[1:])
+        each = each if by_entry else each.transpose(0, 1)
+        return Sight(tuple(self._part(rows) for rows in each), by_entry)
+
+    def _part(self, rows: Tensor) -> View | None:
+        """The view of one entry of all images, (B, C, *frame)."""
+        is_seen = self.entries == 1 or bool(_gradient(noise_like(rows) * rows, self.images).any())
+        return self._views(rows, None)[0] if is_seen else UNSEEN
+
+    def _views(self, rows: Tensor, along: int | None) -> list[View | None]:
+        """The views of rows (N, C, *frame) of the frame: one, or one of each member along an axis of the image."""
+        space = [side for axis, side in enumerate(self.images.shape[2:]) if axis != along]
+        points = [_followed(self.images, rows, axis, along) for axis in range(rows.ndim - 2)]
+        members: Iterator[int | None] = iter([None] if along is None else range(self.images.shape[2 + along]))
+        views: list[View | None] = []
+        for number, member in enumerate(members):
+            axes = [_axis(places, where[:, :, number], space) for places, where in points]
+            found = None if None in axes else tuple(axis for axis in axes if axis is not None)
+            views.append(None if found is None else self._view(found, space, member, along or 0))
+        return views
+
+    def _view(self, axes: tuple[FrameAxis, ...], space: Sequence[int], member: int | None, along: int) -> View:
+        """A view; that of the whole image where the frame is as the image is drawn."""
+        sides = tuple(self.frame.shape[2:])
+        is_whole = all(
+            axis.follows == number and _is_whole(axis, space[number], sides[number], self.looked.kernel[number])
+            for number, axis in enumerate(axes)
+        )
+        return View(member=member, along=along) if is_whole else View(sides, axes, member, along)
+
+
+def entries_of(images: Tensor, frame: Tensor) -> Tensor:
+    """Which entry of ``frame`` (N, C, *frame) sees each value of the images; −1: none does, −2: several do."""
+    # In reverse, since noise like the images' own would follow their statistics.
+    weights = noise_like(frame).sign().flatten().flip(0).view_as(frame)
+    numbers = torch.arange(1, len(frame) + 1, device=frame.device).view(-1, *(1,) * (frame.ndim - 1))
+    once, counted = (_gradient(weights * frame * factor, images).float() for factor in (1, numbers))
+    seen = once.abs() > _FAINT * once.abs().amax()
+    ratio = torch.where(seen, counted / torch.where(seen, once, torch.ones_like(once)), 1.0)
+    if bool(((ratio - ratio.round()).abs() <= 0.05).all()) or len(frame) > _MOST_FOLLOWED:
+        alone = (ratio - ratio.round()).abs() <= 0.05
+        return torch.where(seen, torch.where(alone, ratio.round() - 1, -2.0), -1.0).long()
+    return _strongest(images, [weights[number] * frame[number] for number in range(len(frame))])
+
+
+def _strongest(images: Tensor, entries: Sequence[Tensor]) -> Tensor:
+    """The entry that sees each value most, where others see it only through statistics, such as the mean of all."""
+    first = second = torch.zeros_like(images, dtype=torch.float32)
+    owners = torch.full_like(first, -1, dtype=torch.long)
+    for number, entry in enumerate(entries):
+        size = _gradient(entry, images).float().abs()
+        owners = torch.where(size > first, number, owners)
+        second = torch.where(size > first, first, torch.maximum(second, size))
+        first = torch.maximum(first, size)
+    owners = torch.where(second > first / 3, -2, owners)
+    return torch.where(first > _FAINT * first.amax(), owners, -1)
+
+
+def indices_seen(owners: Tensor, axis: int) -> list[int] | None:
+    """The indices of an axis that entries see, where each entry sees one alone, and no index is seen by two.
+
+    None elsewhere, and where nothing is seen.
+    """
+    if bool((owners == -2).any()):
+        return None
+    found = _entry_of_member(owners, axis, check=True)
+    known = found[found >= 0]
+    is_alone = not bool((found == -2).any()) and len(known) > 0 and len(set(known.tolist())) == len(known)
+    return (found >= 0).any(dim=0).nonzero().flatten().tolist() if is_alone else None
+
+
+def _entry_of_member(owners: Tensor, axis: int, check: bool = False) -> Tensor:
+    """The entry that sees each index of an axis, (B, S); −1: none does; with ``check``, −2: several do."""
+    rows = owners.movedim(axis, 1).flatten(2)
+    most = rows.amax(dim=2)
+    several = ((rows >= 0) & (rows != most.unsqueeze(2))).any(dim=2)
+    return torch.where(several, -2, most) if check else most
+
+
+def _gradient(values: Tensor, images: Tensor) -> Tensor:
+    """The gradient of the sum of some values with respect to the images; zeros where they do not depend on them."""
+    (found,) = torch.autograd.grad(values.sum(), images, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(images) if found is None else found
+
+
+def _followed(images: Tensor, rows: Tensor, axis: int, along: int | None) -> tuple[list[float], Tensor]:
+    """Positions along an axis of rows (N, C, *frame), and where they lie in the images.
+
+    The second is (positions, B, members or 1, rank), in pixels; NaN where the images are not seen there.
+    """
+    sides = rows.shape[2:]
+    places = sorted({int((number + 0.5) * sides[axis] / _PROBES) for number in range(_PROBES)})
+    for aside in (0.45, 0.25, 0.7):  # another line, should this one lie in a margin
+        found = []
+        for place in places:
+            value = rows
+            for own, side in reversed(list(enumerate(sides, start=2))):
+                value = value.select(own, place if own == axis + 2 else int(aside * side))
+            # With weights, since the sum of what has lost its mean does not change with the images.
+            found.append(_centre(_gradient(noise_like(value) * value, images), along))
+        where = torch.stack(found)
+        if bool(where.isfinite().any()):
+            break
+    return [place + 0.5 for place in places], where
+
+
+def _centre(gradient: Tensor, along: int | None) -> Tensor:
+    """Where a gradient (B, C, *space) has its peak: (B, members or 1, rank), in pixels; NaN where it has none."""
+    size = gradient.abs().sum(dim=1)
+    size = size.unsqueeze(1) if along is None else size.movedim(1 + along, 1)
+    axes = tuple(range(2, size.ndim))
+    most = size.amax(dim=axes, keepdim=True)
+    peak = torch.where((size > _PEAK * most) & (most > 0), size, 0.0).double()
+    found = []
+    for axis in axes:
+        weights = peak.sum(dim=[other for other in axes if other != axis])
+        centres = torch.arange(size.shape[axis], device=size.device, dtype=torch.float64) + 0.5
+        centre = (weights * centres).sum(dim=-1) / weights.sum(dim=-1)  # NaN without a peak
+        spread = (weights * (centres - centre.unsqueeze(-1)).square()).sum(dim=-1) / weights.sum(dim=-1)
+        wide = spread.sqrt() > max(4, _WIDE * size.shape[axis])
+        found.append(torch.where(wide, torch.nan, centre))
+    return torch.stack(found, dim=-1).cpu()
+
+
+def _axis(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
+    """The frame's axis with such places, which lie ``where`` (positions, B, rank) in images; None: nowhere fixed."""
+    fits = [_fitted(places, where[:, number], space) for number in range(where.shape[1])]
+    first = fits[0]
+    if first is None:
+        return None
+    near = all(other is not None and _agree(first, other, space[first.follows]) for other in fits)
+    return first if near else None
+
+
+def _agree(one: FrameAxis, other: FrameAxis, side: int) -> bool:
+    """Whether two axes show the same places of a ``side``, to a hundredth of it or a pixel."""
+    if one.follows != other.follows or len(one.pieces) != len(other.pieces):
+        return False
+    return all(
+        abs((scale - own) * x + offset - start) <= max(1.0, 0.01 * side) * abs(scale)
+        for (scale, offset), (own, start) in zip(one.pieces, other.pieces, strict=True)
+        for x in (0, side)
+    )
+
+
+def _fitted(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
+    """One or two affine pieces through the points (place in the frame, position (rank) in one image)."""
+    known = [(place, point) for place, point in zip(places, where.tolist(), strict=True) if point[0] == point[0]]
+    if len(known) < 2:
+        return None
+    follows = max(range(len(space)), key=lambda axis: _spread([point[axis] for _, point in known]) / space[axis])
+    others = [axis for axis in range(len(space)) if axis != follows]
+    if any(_spread([point[axis] for _, point in known]) > max(2.0, 0.04 * space[axis]) for axis in others):
+        return None  # turned or sheared
+    points = [(place, point[follows]) for place, point in known]
+    side = space[follows]
+    slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(points))
+    pieces = _pieces(points, slope, side) if abs(slope) > 1e-3 else []
+    return FrameAxis(follows, tuple((1 / slope, -start / slope) for slope, start in pieces)) if pieces else None
+
+
+def _spread(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _pieces(points: Sequence[tuple[float, float]], slope: float, side: int) -> list[tuple[float, float]]:
+    """The pieces x = slope · u + start on which the points (u, x) lie, the one with most first; none: on no two."""
+    most = _largest(points, slope, side)
+    left = [point for point in points if point not in most]
+    second = _largest(left, slope, side) if left else []
+    main = _line(most, slope)
+    # One point alone may be a margin's, unless it lies as far off as the image is long: a roll's.
+    is_rolled = len(second) == 1 and abs(abs(_line(second, slope)[1] - main[1]) - side) <= 1
+    second = second if len(second) > 1 or is_rolled else []
+    known = len(most) + len(second) + _reflected([point for point in left if point not in second], slope, side)
+    if len(most) < 2 or known < 0.75 * len(points):
+        return []
+    return [main, _line(second, slope)] if second else [main]
+
+
+def _reflected(points: Sequence[tuple[float, float]], slope: float, side: int) -> int:
+    """How many points lie in margins that reflect the image, one on each side."""
+    count = 0
+    for _ in range(2):
+        most = _largest(points, -slope, side) if points else []
+        count += len(most) if len(most) > 1 else 0
+        points = [point for point in points if point not in most]
+    return count
+
+
+def _largest(points: Sequence[tuple[float, float]], slope: float, side: int) -> list[tuple[float, float]]:
+    """The most points that lie on one line of a slope, to within a hundredth of the image or a pixel."""
+    starts = [x - slope * u for u, x in points]
+    near = max(1.0, 0.01 * side)
+    groups = [
+        [point for point, other in zip(points, starts, strict=True) if abs(start - other) <= near] for start in starts
+    ]
+    return max(groups, key=len)
+
+
+def _line(points: Sequence[tuple[float, float]], slope: float) -> tuple[float, float]:
+    """The line through some points, by least squares; of one point, with the slope."""
+    if len(points) < 3:
+        return slope, statistics.fmean(x - slope * u for u, x in points)
+    found = statistics.linear_regression([u for u, _ in points], [x for _, x in points])
+    return found.slope, found.intercept
+
+
+def _is_whole(axis: FrameAxis, side: int, frame: int, kernel: int) -> bool:
+    """Whether an axis shows the whole side, to within what a convolution's padding makes."""
+    scale, offset = axis.pieces[0]
+    margins = offset, frame - (scale * side + offset)
+    is_one = len(axis.pieces) == 1 and scale > 0
+    return is_one and all(-_CROPPED <= margin <= kernel / 2 + 1 for margin in margins)
