@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from pellucid.core.shapes import Activations, Maps, Scores, Weights
@@ -13,6 +14,9 @@ from pellucid.core.space import DEGENERATE, degenerate, weighted_sum
 NOT_FINITE = "not finite"
 NEGATIVE = "all evidence negative"
 CONSTANT = "constant"
+CANCELLED = "evidence cancels out"
+_ROUNDING = 1e-5
+"""Σ w_k A_k below this fraction of |w| |A| everywhere is what rounding leaves of a sum that is 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +42,59 @@ class Attribution:
             return tuple((None,) * flags.shape[1] for _ in range(flags.shape[0]))
         finite = self.values.flatten(2).isfinite().all(-1)
         signed = self._signed().flatten(2)
+        cancels = self._cancels()
         negative = (signed.amin(-1) < 0) & (signed.amax(-1) <= -DEGENERATE * signed.amin(-1))
         return tuple(
-            tuple(self._reason(*(bool(x[b, k]) for x in (flags, finite, negative))) for k in range(flags.shape[1]))
+            tuple(
+                self._reason(*(bool(x[b, k]) for x in (flags, finite, cancels, negative)))
+                for k in range(flags.shape[1])
+            )
             for b in range(flags.shape[0])
         )
 
     @staticmethod
-    def _reason(flag: bool, finite: bool, negative: bool) -> str | None:
+    def _reason(flag: bool, finite: bool, cancels: bool, negative: bool) -> str | None:
         if not flag:
             return None
         if not finite:
             return NOT_FINITE
+        if cancels:
+            return CANCELLED
         return NEGATIVE if negative else CONSTANT
+
+    def without_rounding(self) -> Attribution:
+        """The same attribution, with 0 in each map that only holds what rounding leaves of weights × activations.
+
+        Before a layer norm, for instance, the gradient is at a right angle to each token, and their product is 0.
+        """
+        if self.weights is None or self.activations is None:
+            return self
+        small = self.values.flatten(2).abs().amax(-1) <= _ROUNDING * self._lengths()
+        small = small & self._cancels() if bool(small.any()) else small
+        if not bool(small.any()):
+            return self
+        return replace(self, values=self.values.masked_fill(small.reshape(*small.shape, *_ones(self.values)), 0))
+
+    def _cancels(self) -> Tensor:
+        """Which maps (B, K) hold a sum over the channels that is 0 but for rounding, of products that are not."""
+        lengths = self._lengths()
+        return (lengths > 0) & (self._signed().flatten(2).abs().amax(-1) <= _ROUNDING * lengths)
+
+    def _lengths(self) -> Tensor:
+        """The largest product of the lengths |w| |A| over the channels, (B, K); 0 without weights."""
+        if self.weights is None or self.activations is None:
+            return torch.zeros(self.values.shape[:2], device=self.values.device)
+        weights, activations = (torch.linalg.vector_norm(one, dim=2) for one in (self.weights, self.activations))
+        found: Tensor = (weights * activations).flatten(2).amax(-1)
+        return found
 
     def _signed(self) -> Tensor:
         """The evidence before the formula's last ReLU."""
         if self.weights is None or self.activations is None:
             return self.values
         return weighted_sum(self.weights, self.activations)
+
+
+def _ones(values: Tensor) -> tuple[int, ...]:
+    """A length of 1 for each axis of the grid."""
+    return (1,) * (values.ndim - 2)

@@ -176,6 +176,7 @@ def _column(
 ) -> Column:
     """The maps of all classes from those of chunks of them."""
     _check_types(method, chunks)
+    chunks = [chunk.without_rounding() for chunk in chunks]
     values = torch.cat([chunk.values for chunk in chunks], dim=1).detach().float()
     _check_shape(method, values, expected, rank)
     chunks = [replace(chunk, values=_lost(chunk.values, lost)) for chunk in chunks]

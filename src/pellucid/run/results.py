@@ -145,5 +145,7 @@ _REMEDIES = {
     "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
     "--method hirescam --signed shows the evidence against it",
     "constant": "the layer gives every position the same value; try another --layer, and check the weights",
+    "evidence cancels out": "at this layer the gradient times the activation is 0 in every position, as before a layer "
+    "norm; take another --layer",
     "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }
