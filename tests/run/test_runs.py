@@ -12,7 +12,7 @@ from torch.nn import functional as F
 import pellucid
 from pellucid.core.geometry import Geometry
 from pellucid.core.shown import shown_maps
-from pellucid.errors import ImageIndexError, OptionError, ShapeError
+from pellucid.errors import ImageIndexError, LayerError, OptionError, ShapeError
 from pellucid.methods.occlusion import Occlusion
 from tests.networks import seeded
 
@@ -330,8 +330,51 @@ def test_methods_that_cannot_follow_views_are_refused_with_a_remedy(method: str,
     assert pellucid.explain(model, images, remedy, 0).heatmaps.shape == (1, 1, 32, 24)
 
 
+class Again(Backboned):
+    """A block that is passed three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.features(x)
+        for _ in range(3):
+            maps = torch.tanh(self.block(maps))
+        return self.fc(maps.mean((2, 3)))
+
+
+def test_of_a_block_that_runs_again_the_last_run_counts() -> None:
+    model, images = seeded(Again), torch.rand(1, 1, 16, 12)
+    with pytest.raises(LayerError, match="its last run counts: take 'block'"):
+        pellucid.explain(model, images, layers=["block#2"])
+    found = pellucid.explain(model, images, "hirescam", 0, layers=["block"])
+    kept: list[Tensor] = []
+    handle = model.block.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    score = model(images)[0, 0]
+    handle.remove()
+    (gradient,) = torch.autograd.grad(score, kept[-1])
+    close(found.attributions[:, 0], by_hand("hirescam", kept[-1], gradient).detach())
+
+
+def test_a_layer_beside_its_own_run_is_an_error() -> None:
+    with pytest.raises(LayerError, match="both hold 'backbone#2': give one"):
+        pellucid.explain(seeded(Flips), torch.rand(1, 1, 16, 12), layers=["backbone", "backbone#2"], fuse="sum")
+
+
+def test_members_that_a_mask_chooses_are_refused() -> None:
+    class Masked(Backboned):
+        def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+            features = self.read(self.features(x.flatten(0, 1)[mask.flatten()]))
+            return self.fc(features.mean(0, keepdim=True).expand(len(x), -1))
+
+    mask = torch.tensor([[True, True, False, True]])
+    with pytest.raises(pellucid.PellucidError, match=r"no fixed places|no spatial"):
+        pellucid.explain(seeded(Masked), {"x": torch.rand(1, 4, 1, 16, 12), "mask": mask}, layers=["backbone"])
+
+
 def test_a_run_that_does_not_exist_is_an_error() -> None:
-    with pytest.raises(pellucid.errors.LayerError, match="'backbone#9' was asked for; the layer runs 4 times"):
+    with pytest.raises(LayerError, match="'backbone#9' was asked for; the layer runs 4 times"):
         pellucid.explain(seeded(Flips), torch.rand(1, 1, 32, 24), layers=["backbone#9"])
 
 

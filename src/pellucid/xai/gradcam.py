@@ -17,11 +17,12 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.space import heatmap, upsample
 from pellucid.core.target import Request, Targets
+from pellucid.core.view import WHOLE
 from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, did_you_mean
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
-from pellucid.models.discovery.profile import in_network_order
+from pellucid.models.discovery.profile import in_network_order, places_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept
@@ -117,6 +118,8 @@ class GradCAM:
     def _of_layers(self, inputs: Inputs, targets: Targets, layers: list[str]) -> list[Attribution]:
         session = Session.of(self.model, self.config.runtime)
         ordered = in_network_order(session, session.prepared(inputs[:1]), layers) if len(layers) > 1 else tuple(layers)
+        for layer in ordered:
+            _check_whole(session, session.prepared(inputs[:1]), layer)
         whole = Pass(session, inputs, ordered, batch_size=self.config.batch_size)
         return [self._attribution(_Adjusted.of_pass(whole.at(layer), self.config), targets) for layer in ordered]
 
@@ -166,6 +169,16 @@ class _Adjusted(Pass):
         activations, gradients = super().activations_and_gradients(targets)
         gradients = gradients.abs() if self.config.use_abs_gradients else gradients
         return activations, gradients.relu() if self.config.relu_on_gradients else gradients
+
+
+def _check_whole(session: Session, image: Inputs, layer: str) -> None:
+    """Refuse a layer that sees more or other than the image as a whole, over which maps are drawn here."""
+    places = places_of(session, image, layer)
+    if len(places) > 1 or places[0].view != WHOLE:
+        raise LayerError(
+            f"layer {layer!r} was asked for; it sees the image cropped, mirrored or several times, and this interface "
+            "draws one map over the whole image: use pellucid.explain"
+        )
 
 
 def _request(class_idx: int | None) -> Request:

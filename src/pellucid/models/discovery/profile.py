@@ -257,9 +257,14 @@ def _named(session: Session, layer: str, places: Sequence[Place]) -> list[Place]
 
 def _unplaced(profile: ModelProfile, layer: str, name: str) -> LayerError:
     """The error for a layer that cannot be drawn."""
-    runs = len(profile.runs[name])
-    if Occurrence.of(layer).run is not None and not 1 <= (Occurrence.of(layer).run or 0) <= runs:
+    runs, asked = len(profile.runs[name]), Occurrence.of(layer)
+    if asked.run is not None and not 1 <= asked.run <= runs:
         return LayerError(f"layer {layer!r} was asked for; the layer runs {runs} times in a pass")
+    if asked.run is not None and profile.runs_again(name):
+        return LayerError(
+            f"layer {layer!r} was asked for; the layer runs again and again on the same image, and its last run "
+            f"counts: take {asked.layer!r}"
+        )
     if profile.moves(name):
         return LayerError(
             f"layer {layer!r} was asked for; its positions are no fixed places of the image, as where several crops or "
