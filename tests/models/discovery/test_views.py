@@ -52,6 +52,7 @@ def pieces(view: View | None) -> list[tuple[int, list[tuple[float, float]]]]:
         (lambda x: x.transpose(2, 3), [(1, [(1, 0)]), (0, [(1, 0)])]),
         (lambda x: x[..., ::2, 30:], [(0, [(0.5, 0.25)]), (1, [(1, -30)])]),
         (lambda x: x[..., 10:].clamp(0, 1).log1p(), [(0, [(1, 0)]), (1, [(1, -10)])]),
+        (lambda x: torch.vmap(lambda one: one.flip(2))(x), [(0, [(1, 0)]), (1, [(-1, 60)])]),
     ],
 )
 def test_frames_are_found_exactly(change: Change, expected: object) -> None:
@@ -68,6 +69,7 @@ def test_frames_are_found_exactly(change: Change, expected: object) -> None:
         lambda x: (x - x.mean()) / x.std(),
         lambda x: nn.functional.pad(x, (1, 1, 1, 1)),
         lambda x: nn.functional.interpolate(x, (80, 120)),
+        lambda x: torch.from_numpy(2 * x.detach().numpy()),
         lambda x: (x * 255).round() / 255,  # no gradient leads back: it counts as the whole
     ],
 )
@@ -123,6 +125,7 @@ NOTHING_FIXED: dict[str, Change] = {
     "halves added": lambda x: x[..., :30] + x[..., 30:],
     "added to a roll of itself": lambda x: x + x.roll(30, 3),
     "mirrored without a gradient": lambda x: x.detach().flip(3),
+    "mirrored by NumPy": lambda x: torch.from_numpy(x.detach().numpy()[..., ::-1].copy()),
     "mirrored and rounded": lambda x: (x.flip(3) * 255).byte() / 255,
 }
 

@@ -34,11 +34,17 @@ _FEW = 4
 
 
 class Dataflow(FunctionMode):
-    """While this is open, tensors that are made of ``image`` are marked."""
+    """While this is open, tensors that are made of ``image`` are marked.
 
-    def __init__(self, image: Tensor, look: Look) -> None:
+    ``lost`` says that the marks get lost on the way, as in NumPy: every convolution that depends on no look is one.
+    ``strangers`` counts the convolutions whose input is not known to be made of the image.
+    """
+
+    def __init__(self, image: Tensor, look: Look, lost: bool = False) -> None:
         super().__init__()
         self._look = look
+        self._unknown = IMAGE if lost else NOTHING
+        self.strangers = 0
         self._marks: Any = WeakTensorKeyDictionary()
         self._marks[image] = IMAGE
         self._same: Any = WeakTensorKeyDictionary()
@@ -49,10 +55,11 @@ class Dataflow(FunctionMode):
         """Torch's hook for every function that is called."""
         named = kwargs or {}
         marks = self.of((args, named))
+        if func in CONVOLUTIONS:
+            self.strangers += not marks
+            return self._convolved(marks or self._unknown, func, args, named)
         if not marks:
             return func(*args, **named)
-        if func in CONVOLUTIONS:
-            return self._convolved(marks, func, args, named)
         result = func(*args, **named)
         self.mark(result, marks)
         if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
@@ -64,15 +71,17 @@ class Dataflow(FunctionMode):
     def _convolved(self, marks: Marks, func: Any, args: Any, named: Any) -> Any:
         given, again = of_input(func, args, named)
         weight = named["weight"] if "weight" in named else args[1]
-        if not self.of(given) >= IMAGE:
+        own = self.of(given) or self._unknown
+        if not own >= IMAGE:
             result = again(given)
-        elif self.of(given) == IMAGE and _makes_an_image(result := again(given), given, weight):
+        elif own == IMAGE and _makes_an_image(result := again(given), given, weight):
             marks = IMAGE
         else:
             self._looks += 1
             marks = (marks - IMAGE) | {self._looks}
             result = again(self._look(given, weight, given in self._same))
-        self.mark(result, marks)
+        if marks:
+            self.mark(result, marks)
         return result
 
     def _mark_written(self, args: Any, marks: Marks) -> None:

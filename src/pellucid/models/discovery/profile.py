@@ -194,10 +194,12 @@ def profile_of(session: Session, inputs: Inputs) -> ModelProfile:
 
 def _profiled(session: Session, image: Inputs) -> ModelProfile:
     recorder = _Recorder(image.images)
-    hooks = watched(session.network, recorder.end, recorder.begin)
-    with torch.no_grad(), hooks, recorder.flow, AttentionMode(recorder.attend):
-        logits = session.call(image)
-    sights = measured_views(session, image, recorder.looks)
+    logits = recorder.run(session, image)
+    lost = not recorder.looks and recorder.flow.strangers > 0
+    if lost:
+        recorder = _Recorder(image.images, lost)
+        logits = recorder.run(session, image)
+    sights = measured_views(session, image, recorder.looks, lost)
     if len(image.tensors) > 1:
         sights = tuple(sight.with_all_members(image.images.shape[2:]) for sight in sights)
     profile = recorder.profile(token_orders(session.network), tuple(logits.shape), sights)
@@ -335,9 +337,9 @@ class _Open:
 class _Recorder:
     """Records one image's pass. Inputs are referenced weakly: holding them all would take much memory."""
 
-    def __init__(self, image: Tensor) -> None:
+    def __init__(self, image: Tensor, lost: bool = False) -> None:
         self.image = image
-        self.flow = Dataflow(image, self.look)
+        self.flow = Dataflow(image, self.look, lost)
         self.looks: list[Looked] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.runs: dict[str, list[Run]] = {}
@@ -349,6 +351,12 @@ class _Recorder:
         """The batch and the grid of each convolution's output."""
         self.widths: set[int] = set()
         self.opened: list[_Open] = []
+
+    def run(self, session: Session, image: Inputs) -> Tensor:
+        """Record a pass, and return its logits."""
+        hooks = watched(session.network, self.end, self.begin)
+        with torch.no_grad(), hooks, self.flow, AttentionMode(self.attend):
+            return session.call(image)
 
     def look(self, given: Tensor, weight: Tensor, is_image: bool) -> Tensor:
         """A convolution looks at the image, or at what the network made of it."""

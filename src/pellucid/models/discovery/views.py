@@ -78,19 +78,22 @@ class Looked:
     kernel: tuple[int, ...]
 
 
-def measured_views(session: Session, image: Inputs, looks: Sequence[Looked]) -> tuple[Sight, ...]:
-    """What each look sees. Where no gradient leads back to the image, it counts as the whole of it."""
+def measured_views(session: Session, image: Inputs, looks: Sequence[Looked], lost: bool = False) -> tuple[Sight, ...]:
+    """What each look sees; ``lost`` as for ``Dataflow``.
+
+    Where no gradient leads back to the image, it is the whole of it if it is like it.
+    """
     if all(look.is_image for look in looks):
         return tuple(Sight() for _ in looks)
     images = _two(image.images)
     found: dict[int, Sight] = {}
     for few in (images, images[:1]):  # a network may take one image at a time only
         with suppress(*_REFUSALS):
-            found = _Measuring.run(session, image, looks, few)
+            found = _Measuring.run(session, image, looks, few, lost)
             break
     other: dict[int, Sight] = {}
     with suppress(*_REFUSALS):
-        other = _Measuring.run(session, image, looks, _on_dark(1 - images[:1]))
+        other = _Measuring.run(session, image, looks, _on_dark(1 - images[:1]), lost)
     sights = [_agreed(found[number], other.get(number)) if number in found else None for number in range(len(looks))]
     return tuple(sight or _presumed(look) for sight, look in zip(sights, looks, strict=True))
 
@@ -150,11 +153,13 @@ class _Measuring:
     number: int = 0
 
     @classmethod
-    def run(cls, session: Session, image: Inputs, looks: Sequence[Looked], images: Tensor) -> dict[int, Sight]:
+    def run(
+        cls, session: Session, image: Inputs, looks: Sequence[Looked], images: Tensor, lost: bool
+    ) -> dict[int, Sight]:
         """Pass some images that differ, and look at each look's input."""
         images = images.clone().requires_grad_()
         measuring = cls(images, looks)
-        with torch.enable_grad(), at_rest(session.network), Dataflow(images, measuring.look):
+        with torch.enable_grad(), at_rest(session.network), Dataflow(images, measuring.look, lost):
             session.call(image.with_images(images))
         return measuring.found
 
