@@ -145,7 +145,7 @@ def _of_layer(
     lost = logits.isnan().any(dim=1)
     ranks = [len(place.layout.grid) for place in places] or [len(size)]
     each = [
-        _column(facts.method, column, expected, len(size) if column[0].on_image else rank, lost)
+        _column(facts.method, column, expected, len(size) if _is_on_image(column) else rank, lost)
         for column, rank in zip(columns, ranks, strict=True)
     ]
     is_plain = len(each) == 1 and all(place.view == WHOLE for place in places)
@@ -169,6 +169,11 @@ def _of_layer(
         provenance=facts.provenance(),
         checks=whole.checks,
     )
+
+
+def _is_on_image(column: Sequence[Attribution]) -> bool:
+    """Whether a method gave maps on the images' grid; what is no attribution is refused later."""
+    return isinstance(column[0], Attribution) and column[0].on_image
 
 
 def _column(

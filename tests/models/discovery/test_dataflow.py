@@ -45,12 +45,13 @@ def test_what_is_written_into_a_tensor_marks_it() -> None:
     image = torch.rand(1, 1, 8, 8)
     flow, _ = followed(image)
     with flow:
-        by_item, by_part, by_method = (torch.zeros(1, 1, 8, 8) for _ in range(3))
+        by_item, by_part, by_method, by_operator = (torch.zeros(1, 1, 8, 8) for _ in range(4))
         by_item[..., 2:] = image[..., 2:]
         by_part[..., 0].copy_(image[..., 0])
         by_method.add_(image)
+        by_operator += image
         made = torch.cat([image, F.conv2d(image, KERNEL, stride=2).mean() * image], dim=1)
-    assert flow.of(by_item) == flow.of(by_part) == flow.of(by_method) == IMAGE
+    assert flow.of(by_item) == flow.of(by_part) == flow.of(by_method) == flow.of(by_operator) == IMAGE
     assert flow.of(made) == {0, 1}
 
 
@@ -87,6 +88,8 @@ def test_the_image_itself_is_told_from_equal_ones() -> None:
     kernel = torch.rand(8, 1, 3, 3)
     with Dataflow(image, look):
         written = image.clone()
+        assert written.shape == image.shape
+        assert len(written) == 1
         for given in (image, image.clone().contiguous(), image.flip(3), image + 0):
             F.conv2d(given, kernel)
         written[..., 0] = 1

@@ -64,7 +64,7 @@ class Dataflow(FunctionMode):
         self.mark(result, marks)
         if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
             self._same[result] = True
-        if result is None or getattr(func, "__name__", "").endswith("_"):
+        if _writes(func, args, result):
             self._mark_written(args, marks)
         return result
 
@@ -72,13 +72,13 @@ class Dataflow(FunctionMode):
         given, again = of_input(func, args, named)
         weight = named["weight"] if "weight" in named else args[1]
         own = self.of(given) or self._unknown
-        if not own >= IMAGE:
-            result = again(given)
-        elif own == IMAGE and _makes_an_image(result := again(given), given, weight):
+        result = again(given) if not own >= IMAGE or weight.shape[0] <= _FEW else None
+        if own == IMAGE and result is not None and _makes_an_image(result, given, weight):
             marks = IMAGE
-        else:
+        elif own >= IMAGE:
             self._looks += 1
             marks = (marks - IMAGE) | {self._looks}
+            del result  # of a volume, a second output is much memory
             result = again(self._look(given, weight, given in self._same))
         if marks:
             self.mark(result, marks)
@@ -99,6 +99,13 @@ class Dataflow(FunctionMode):
         """Mark all tensors in a value, in addition to the marks that they have."""
         for tensor in _tensors(value):
             self._marks[tensor] = self._marks.get(tensor, NOTHING) | marks
+
+
+def _writes(func: Any, args: Any, result: Any) -> bool:
+    """Whether a function wrote into its first argument: ``add_``, ``+=`` or an assignment to a part of it."""
+    name = getattr(func, "__name__", "")
+    is_operator = name.startswith("__i") and bool(args) and result is args[0]
+    return name == "__setitem__" or is_operator or (name.endswith("_") and not name.endswith("__"))
 
 
 def _makes_an_image(result: Tensor, given: Tensor, weight: Tensor) -> bool:
