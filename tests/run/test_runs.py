@@ -65,12 +65,16 @@ class TwoViews(Backboned):
         return self.fc(torch.cat([self.read(self.features(cc)), self.read(self.features(mlo))], dim=1))
 
 
+WEIGHTS = torch.tensor([0.1, 0.2, 0.3, 0.4])
+
+
 class Flips(Backboned):
-    """Logits averaged over the image and its mirror images."""
+    """A weighted mean of the logits of the image and of its mirror images."""
 
     def forward(self, x: Tensor) -> Tensor:
         views = [x, x.flip(3), x.flip(2), x.transpose(2, 3)]
-        return torch.stack([self.fc(self.read(self.features(view))) for view in views]).mean(0)
+        scores = [self.fc(self.read(self.features(view))) for view in views]
+        return torch.einsum("v,vbk->bk", WEIGHTS, torch.stack(scores))
 
 
 class FlipsAsBatch(Backboned):
@@ -257,6 +261,8 @@ def test_a_notebook_shows_each_image_of_a_sequence() -> None:
 
 def test_score_cam_masks_one_image_of_a_sequence_and_leaves_the_others() -> None:
     model, images = seeded(Bag), torch.rand(1, 3, 3, 16, 16)
+    with torch.no_grad():
+        model.fc.weight.mul_(50)  # so that the weights of the channels differ
     found = pellucid.explain(model, images, "scorecam", 1).attributions[0, 0]
     with torch.no_grad():
         outputs = model.backbone(images[0])
@@ -274,6 +280,8 @@ def test_score_cam_masks_one_image_of_a_sequence_and_leaves_the_others() -> None
 
 def test_score_cam_masks_a_mirrored_run_where_it_sees_the_image() -> None:
     model, images = seeded(Flips), torch.rand(1, 1, 16, 12)
+    with torch.no_grad():
+        model.fc.weight.mul_(50)
     found = pellucid.explain(model, images, "scorecam", 1, layers=["backbone#2"]).attributions[0, 0]
     with torch.no_grad():
         activations = model.backbone(images.flip(3))[0]
@@ -293,13 +301,13 @@ def test_ablation_cam_takes_channels_from_one_run() -> None:
         views = [images, images.flip(3), images.flip(2), images.transpose(2, 3)]
         whole = model(images)[:, 1]
         activations = model.backbone(views[2])
-        others = [model.fc(model.read(model.backbone(view))) for number, view in enumerate(views) if number != 2]
+        scores = torch.stack([model.fc(model.read(model.backbone(view))) for view in views])
         weights = []
         for channel in range(activations.shape[1]):
             changed = activations.clone()
             changed[:, channel] = 0
-            own = model.fc(model.read(changed))
-            weights.append(whole - torch.stack([*others, own]).mean(0)[:, 1])
+            scores[2] = model.fc(model.read(changed))
+            weights.append(whole - torch.einsum("v,vbk->bk", WEIGHTS, scores)[:, 1])
         expected = torch.einsum("cb,bchw->bhw", torch.stack(weights), activations)
     torch.testing.assert_close(found, enlarged(expected.relu(), (16, 12)).flip(1), rtol=1e-3, atol=1e-6)
 
