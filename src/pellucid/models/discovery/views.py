@@ -111,7 +111,7 @@ def _two(image: Tensor) -> Tensor:
 
 
 def _on_dark(images: Tensor) -> Tensor:
-    """Images whose first halves are dark along each axis, but for a margin: a crop to what is bright moves."""
+    """Images that are dark in the first three tenths of each axis: a crop to what is bright is another one there."""
     for axis in range(2, images.ndim):
         dark = images.shape[axis] * 3 // 10
         images.narrow(axis, 0, dark).mul_(0.02)
@@ -232,7 +232,7 @@ class _Frame:
     def _by_entry(self, found: Tensor) -> bool | None:
         """The order of the entries of several images, by the entry (B, S) that sees each member; None: another one."""
         seen = found >= 0
-        images = torch.arange(len(found)).unsqueeze(1).expand(found.shape)
+        images = torch.arange(len(found), device=found.device).unsqueeze(1).expand(found.shape)
         if bool((found // self.entries == images)[seen].all()):
             return False
         return True if bool((found % len(found) == images)[seen].all()) else None
