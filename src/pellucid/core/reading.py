@@ -1,4 +1,4 @@
-"""``Reading``: a model's result for one image and one class or value, as pictures, tables and reports show it."""
+"""``Reading``: what a model predicts for one image: a class with its probability, or a value."""
 
 from __future__ import annotations
 

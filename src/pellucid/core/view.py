@@ -28,7 +28,7 @@ class FrameAxis:
     pieces: tuple[tuple[float, float], ...]
 
     def positions(self, side: int, frame: int) -> Tensor:
-        """Where the centres of the image's ``side`` pixels lie in a frame of so many positions; NaN outside it."""
+        """The positions of ``side`` pixel centres of the image in a frame of length ``frame``; NaN outside it."""
         centres = torch.arange(side, dtype=torch.float64) + 0.5
         found = torch.full_like(centres, torch.nan)
         for scale, offset in self.pieces:

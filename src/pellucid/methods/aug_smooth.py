@@ -53,13 +53,12 @@ class AugSmooth(Method):
             )
         resolved = targets.resolved(probe.scores())
         images = probe.inputs.images
-        total: Tensor | float = 0.0
+        maps: list[Tensor] = []
         for factor in _FACTORS:
             mirrored = probe.on(images.flip(-1) * factor)
             found = self.method.attribute(probe.on(images * factor), resolved)
-            total = total + found.values
-            total = total + self.method.attribute(mirrored, resolved.mirrored()).values.flip(-1)
-        return Attribution(total / (2 * len(_FACTORS)), on_image=found.on_image)  # type: ignore[arg-type]  # a tensor
+            maps += [found.values, self.method.attribute(mirrored, resolved.mirrored()).values.flip(-1)]
+        return Attribution(sum(maps[1:], maps[0]) / len(maps), on_image=found.on_image)
 
 
 _FACTORS = (0.9, 1.0, 1.1)

@@ -54,10 +54,11 @@ class ScoreCAM(Method):
 def _weights(probe: Probe, target: Targets, channels: Tensor) -> Tensor:
     """The weights (K, C) of one image's channels (1, C, *grid)."""
     image = probe.inputs.images
-    seen = probe.view.drawn(torch.ones_like(channels[:, :1]), image.shape[2:]) > 0
+    view = probe.view
+    seen = view.drawn(torch.ones_like(channels[:, :1]), image.shape[2:]) > 0
 
     def masked(start: int, stop: int) -> Tensor:
-        large = probe.view.drawn(channels[:, start:stop], image.shape[2:])
+        large = view.drawn(channels[:, start:stop], image.shape[2:])
         lowest = large.masked_fill(~seen, torch.inf).amin(dim=tuple(range(2, large.ndim)), keepdim=True)
         mask = scale(torch.where(seen, large, lowest)).masked_fill(~seen, 1)
         return image * mask[0, :, None].to(image)

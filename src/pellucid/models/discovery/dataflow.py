@@ -1,14 +1,14 @@
 """Which tensors of a pass are made of the image, and which of the convolutions over it they depend on.
 
-A function mode follows what the network makes of the image. A convolution whose input is made of the image, also beside
-other convolutions' outputs, is a look at it; what it makes is marked with its number. A convolution that only makes
-another image of it, as an adapter of channels or a blur, is none. So each run of a module is known
-to depend on certain looks: with one backbone for two views, each run of it depends on a look of its own.
+A function mode follows what the network makes of the image. A *look* is a convolution that gets the image, or what was
+made of it, alone or together with outputs of other convolutions. Its output is marked with the look's number. A
+convolution that only makes another image (an adapter of channels, a blur) is no look. So it is known on which looks
+each run of a module depends: with one backbone for two views, each run depends on a look of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pellucid.core.functions import CONVOLUTIONS, of_input
+from pellucid.core.rule import tensors_in
 from pellucid.core.torch_private import FunctionMode
 
 Marks = frozenset[int]
@@ -93,11 +94,11 @@ class Dataflow(FunctionMode):
 
     def of(self, value: Any) -> Marks:
         """The marks of all tensors in a value."""
-        return NOTHING.union(*(self._marks.get(tensor, NOTHING) for tensor in _tensors(value)))
+        return NOTHING.union(*(self._marks.get(tensor, NOTHING) for tensor in tensors_in(value)))
 
     def mark(self, value: Any, marks: Marks) -> None:
         """Mark all tensors in a value, in addition to the marks that they have."""
-        for tensor in _tensors(value):
+        for tensor in tensors_in(value):
             self._marks[tensor] = self._marks.get(tensor, NOTHING) | marks
 
 
@@ -113,15 +114,3 @@ def _makes_an_image(result: Tensor, given: Tensor, weight: Tensor) -> bool:
     lost = [before - after for before, after in zip(given.shape[2:], result.shape[2:], strict=True)]
     keeps = all(0 <= pixels < kernel for pixels, kernel in zip(lost, weight.shape[2:], strict=True))
     return given.ndim > 3 and keeps and result.shape[1] <= _FEW
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """The tensors in nested tuples, lists and mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from _tensors(part)

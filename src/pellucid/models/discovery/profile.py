@@ -86,16 +86,13 @@ class ModelProfile:
         """The numbers of spatial positions of the outputs, read as tokens or as grids."""
         return {count for shape in self.shapes.values() for count in _counts(shape)}
 
-    def layout(self, name: str, module: nn.Module) -> Layout | None:
-        """The layout of a module's output, of its last run that counts; None if it has no spatial positions."""
-        return self._layout_and_views(name, self.counted(name)[-1], module)[0]
+    def layout(self, name: str, module: nn.Module, run: int | None = None) -> Layout | None:
+        """The layout of a module's output in a run, or the last that counts; None if it has no spatial positions."""
+        return self._layout_and_views(name, run or self.counted(name)[-1], module)[0]
 
     def places(self, name: str, module: nn.Module) -> tuple[Place, ...]:
         """The occurrences of a layer that count, with their places; none if it has no positions on the image."""
-        counted = self.counted(name)
-        return tuple(
-            place for run in counted for place in self.places_of_run(name, run, module, len(self.runs[name]) > 1)
-        )
+        return tuple(place for run in self.counted(name) for place in self._places_of_run(name, run, module))
 
     def counted(self, name: str) -> tuple[int, ...]:
         """The runs of a module that count, by number from 1: the last ones that depend on different looks.
@@ -132,10 +129,10 @@ class ModelProfile:
         """The name of the last run of a module that counts, by which its output is captured."""
         return str(Occurrence(name, self.counted(name)[-1] if len(self.runs[name]) > 1 else None))
 
-    def places_of_run(self, name: str, number: int, module: nn.Module, is_one_of: bool) -> Iterator[Place]:
+    def _places_of_run(self, name: str, number: int, module: nn.Module) -> Iterator[Place]:
         """The occurrences of one run: one, or one of each entry of the batch."""
         layout, views = self._layout_and_views(name, number, module)
-        run = number if is_one_of else None
+        run = number if len(self.runs[name]) > 1 else None
         for entry, view in enumerate(views):
             if layout is not None and view is not None and view is not UNSEEN:
                 occurrence = Occurrence(name, run, None if layout.entries == 1 else entry + 1)
@@ -217,16 +214,18 @@ def layout_of(session: Session, inputs: Inputs, layer: str, shape: Sequence[int]
 def one_image_layout(session: Session, inputs: Inputs, layer: str) -> tuple[Layout | None, Sequence[int]]:
     """The layout of a layer's output (None: no spatial positions), and its shape for one image.
 
-    Of a layer that occurs several times: of the named occurrence, or of the last.
+    Of a layer that occurs several times: of the named occurrence, or of the last run that counts.
     """
     profile = profile_of(session, inputs)
     module = session.modules([layer])[layer]
     name = session.name_of(module)
     if name not in profile.shapes:
         return None, ()
-    place = next(reversed(_named(session, layer, profile.places(name, module))), None)
-    number = profile.counted(name)[-1] if place is None else place.occurrence.run or len(profile.runs[name])
-    return None if place is None else place.layout, profile.runs[name][number - 1].shape
+    asked = session.occurrence(layer)
+    run = asked.run or profile.counted(name)[-1]
+    layout = profile.layout(name, module, run)
+    layout = layout if layout is None or asked.entry is None else replace(layout, entry=asked.entry - 1)
+    return layout, profile.runs[name][run - 1].shape
 
 
 def places_of(session: Session, inputs: Inputs, layer: str) -> tuple[Place, ...]:
@@ -242,14 +241,14 @@ def places_of(session: Session, inputs: Inputs, layer: str) -> tuple[Place, ...]
         raise not_run(layer)
     found = _named(session, layer, profile.places(name, module))
     if not found:
-        raise _unplaced(profile, layer, name)
-    own = session.layer_of(layer)
+        raise _unplaced(profile, session.occurrence(layer), layer, name)
+    own = session.occurrence(layer).layer
     return tuple(replace(place, occurrence=replace(place.occurrence, layer=own)) for place in found)
 
 
 def _named(session: Session, layer: str, places: Sequence[Place]) -> list[Place]:
     """Those of some places that a name is about: all of them where it is the layer's own."""
-    asked = Occurrence(layer) if session.layer_of(layer) == layer else Occurrence.of(layer)
+    asked = session.occurrence(layer)
     return [
         place
         for place in places
@@ -257,9 +256,9 @@ def _named(session: Session, layer: str, places: Sequence[Place]) -> list[Place]
     ]
 
 
-def _unplaced(profile: ModelProfile, layer: str, name: str) -> LayerError:
+def _unplaced(profile: ModelProfile, asked: Occurrence, layer: str, name: str) -> LayerError:
     """The error for a layer that cannot be drawn."""
-    runs, asked = len(profile.runs[name]), Occurrence.of(layer)
+    runs = len(profile.runs[name])
     if asked.run is not None and not 1 <= asked.run <= runs:
         return LayerError(f"layer {layer!r} was asked for; the layer runs {runs} times in a pass")
     if asked.run is not None and profile.runs_again(name):

@@ -30,6 +30,7 @@ from pellucid.models.session.derivatives import as_float, hvp
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.layer_pass import gradients_at, not_reached, outputs_at
 from pellucid.models.session.lazy import lazy
+from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
 
 
@@ -190,7 +191,7 @@ class Pass:
         session = self.session
         if not session.runtime.compile or self.is_differentiable or session.has_script:
             return False
-        if any(session.layer_of(layer) != layer for layer in self.layers):
+        if any(session.occurrence(layer) != Occurrence(layer) for layer in self.layers):
             return False  # of several runs or entries
         return session.known(self._prepared).ending is None
 
@@ -207,12 +208,12 @@ class Pass:
     @property
     def _captured(self) -> str:
         """The name by which the layer's output is captured, as a whole where it has several entries."""
-        return self.session.captured(self.layer)
+        return self.session.occurrence(self.layer).captured
 
     @property
     def _all_captured(self) -> tuple[str, ...]:
         """The names by which the outputs of all layers are captured."""
-        return tuple(dict.fromkeys(self.session.captured(layer) for layer in self.layers))
+        return tuple(dict.fromkeys(self.session.occurrence(layer).captured for layer in self.layers))
 
     def _unfused(self) -> AbstractContextManager[object]:
         return unfused() if self.is_differentiable else nullcontext()

@@ -117,15 +117,11 @@ class Session:
 
         A name may also be that of an occurrence: a run, or an entry of the batch.
         """
-        return {name: self._known[_bare(self.layer_of(name), self._known)] for name in names}
+        return {name: self._known[_bare(self.occurrence(name).layer, self._known)] for name in names}
 
-    def layer_of(self, name: str) -> str:
-        """The layer that a name is about, which may be that of an occurrence."""
-        return name if name in self._known else Occurrence.of(name).layer
-
-    def captured(self, name: str) -> str:
-        """The name of the whole output that a layer or an occurrence is, or is a part of."""
-        return name if name in self._known else Occurrence.of(name).captured
+    def occurrence(self, name: str) -> Occurrence:
+        """The occurrence that a name is about: of a module of this name, the module itself."""
+        return Occurrence(name) if name in self._known else Occurrence.of(name)
 
     def name_of(self, module: nn.Module) -> str:
         """The first of a module's names."""
