@@ -37,6 +37,8 @@ class Verdict:
     explanation, with the search for the layer. ``followed``: the image is changed at nine positions, one after the
     other; this counts those at which the layer changes most. It is computed where the layer's output is not channels
     first, and is no part of the verdict, since attention and gates spread changes, especially with random weights.
+    ``layers``: the number of layers, of which ``layer`` is the first. ``share``: how much of the score passes through
+    them. ``geometry``: what they see of the image, where it is not the whole of it.
     """
 
     passed: bool
@@ -47,6 +49,9 @@ class Verdict:
     seconds: float = 0.0
     parameters: int = 0
     followed: int | None = None
+    layers: int = 1
+    share: float | None = None
+    geometry: str = ""
 
 
 def judged(spec: str, method: str = "gradcam") -> Verdict:
@@ -76,6 +81,9 @@ def _judged(model: nn.Module, method: str) -> Verdict:
         round(seconds, 2),
         sum(parameter.numel() for parameter in model.parameters()),
         followed(model, images, layer) if layer else None,
+        len(found.layers),
+        found.provenance["share"],
+        "; ".join(f"{name}: {view}" for name, view in found.provenance["views"].items()),
     )
 
 

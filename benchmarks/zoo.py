@@ -91,7 +91,7 @@ def _failures(zoo: Zoo) -> str:
 
 
 def _rows(zoo: Zoo, specs: Sequence[str]) -> str:
-    header = ("network", "layer", "grid", "position", "changes followed", "seconds")
+    header = ("network", "layer", "grid", "share", "geometry", "position", "changes followed", "seconds")
     return results.table(header, (_row(spec, zoo.rows[spec]) for spec in specs))
 
 
@@ -101,12 +101,21 @@ def _row(spec: str, verdict: Verdict) -> tuple[str, ...]:
     grid = " × ".join(map(str, verdict.grid))
     return (
         name,
-        f"`{verdict.layer}`" if verdict.layer else "",
+        _layers(verdict),
         grid,
+        "" if verdict.share is None else f"{verdict.share:.2f}",
+        verdict.geometry or ("whole image" if verdict.layer else ""),
         f"{verdict.position:.2f}",
         follows,
         f"{verdict.seconds:.1f}",
     )
+
+
+def _layers(verdict: Verdict) -> str:
+    """The first layer, and how many others are joined with it."""
+    if not verdict.layer:
+        return ""
+    return f"`{verdict.layer}`" if verdict.layers == 1 else f"`{verdict.layer}` and {verdict.layers - 1} more"
 
 
 def main(

@@ -153,6 +153,7 @@ def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(zoo, "FILE", tmp_path / "zoo.json")
     rows = {
         "torchvision:a": Verdict(True, "", "layer4", (7, 7), 0.98, 0.5, 10),
+        "torchvision:c": Verdict(True, "", "a.x", (7, 7), 0.98, 0.5, 10, None, 3, 0.956, "a.x#2: axis 1 from 64 to 0"),
         "timm:b": Verdict(False, "the grid (1, 1) has a single cell", "head", (1, 1), 0.9, 0.5, 10, 4),
         "hf:perceiver": Verdict(False, "the layer is in the first half of the network (0.01)"),
     }
@@ -160,11 +161,12 @@ def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyP
     kept = zoo.Zoo.read()
     assert kept == zoo.Zoo(rows, ["timm:b"], ["timm:b"])
     page = zoo.page(kept)
-    assert "| torchvision, images and videos | 1 of 1 |" in page
+    assert "| torchvision, images and videos | 2 of 2 |" in page
     assert "- `hf:perceiver`: its latents have no spatial position" in page
     assert "- `timm:b`: the grid (1, 1) has a single cell" in page
-    assert "| torchvision:a | `layer4` | 7 × 7 | 0.98 |  | 0.5 |" in page
-    assert "| timm:b, not explained | `head` | 1 × 1 | 0.90 | 4 of 9 | 0.5 |" in page
+    assert "| torchvision:a | `layer4` | 7 × 7 |  | whole image | 0.98 |  | 0.5 |" in page
+    assert "| torchvision:c | `a.x` and 2 more | 7 × 7 | 0.96 | a.x#2: axis 1 from 64 to 0 | 0.98 |  | 0.5 |" in page
+    assert "| timm:b, not explained | `head` | 1 × 1 |  | whole image | 0.90 | 4 of 9 | 0.5 |" in page
 
 
 def test_the_zoo_lists_classifiers_of_every_library_and_no_other_networks() -> None:
