@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
-from pellucid.models.discovery.profile import layout_of, profile_of
+from pellucid.models.discovery.places import layout_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
@@ -38,7 +39,7 @@ class Verdict:
     other; this counts those at which the layer changes most. It is computed where the layer's output is not channels
     first, and is no part of the verdict, since attention and gates spread changes, especially with random weights.
     ``layers``: the number of layers, of which ``layer`` is the first. ``share``: how much of the score passes through
-    them. ``geometry``: what they see of the image, where it is not the whole of it.
+    them. ``geometry``: what they see of the image; "": the whole of it; None: it was not measured.
     """
 
     passed: bool
@@ -51,7 +52,7 @@ class Verdict:
     followed: int | None = None
     layers: int = 1
     share: float | None = None
-    geometry: str = ""
+    geometry: str | None = None
 
 
 def judged(spec: str, method: str = "gradcam") -> Verdict:

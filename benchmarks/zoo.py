@@ -104,7 +104,7 @@ def _row(spec: str, verdict: Verdict) -> tuple[str, ...]:
         _layers(verdict),
         grid,
         "" if verdict.share is None else f"{verdict.share:.2f}",
-        verdict.geometry or ("whole image" if verdict.layer else ""),
+        "" if verdict.geometry is None else verdict.geometry or "whole image",
         f"{verdict.position:.2f}",
         follows,
         f"{verdict.seconds:.1f}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -78,6 +80,26 @@ class TinyViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm(self.blocks(self.embed(x)))
         return self.head(x[:, 0] if self.prefix else x.mean(dim=1))
+
+
+class Reordered(TinyViT):
+    """A vision transformer with mean pooling that reorders its patches when embedded, and after the first block."""
+
+    def __init__(
+        self,
+        embedded: Callable[[Tensor, Tensor], Tensor] = lambda patches, extra: torch.cat([extra, patches], dim=1),
+        later: Callable[[Tensor], Tensor] = lambda tokens: tokens,
+    ) -> None:
+        super().__init__(side=64)
+        self.embedded, self.later = embedded, later
+
+    def embed(self, x: Tensor) -> Tensor:
+        patches = self.patch(x).flatten(2).transpose(1, 2)
+        return self.embedded(patches, self.tokens.expand(len(x), -1, -1)) + self.position
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.later(self.blocks[0](self.embed(x)))
+        return self.head(self.norm(self.blocks[1](x)).mean(dim=1))
 
 
 class Wrapped(nn.Module):

@@ -27,7 +27,7 @@ import timm
 import torch
 import typer.main
 from pydicom.uid import generate_uid
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models import resnet18
 from typer.testing import CliRunner
 
@@ -35,7 +35,7 @@ import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
-from tests.networks import TinyCNN, TinyViT, images, seeded
+from tests.networks import Reordered, TinyCNN, TinyViT, images, seeded
 from tests.replicas.naive import REPLICAS
 
 ROOT = Path(__file__).parents[1]
@@ -380,6 +380,18 @@ def answered(answer: Callable[[torch.Tensor], object], **options: object) -> pel
 
 
 TERM = re.compile(r"^`([^`]+)`(?: \(a warning\))?$", re.MULTILINE)
+
+
+def pruned() -> nn.Module:
+    """A vision transformer that keeps its strongest patches."""
+
+    def strongest(tokens: Tensor) -> Tensor:
+        chosen = 1 + tokens[:, 1:].norm(dim=-1).topk(16, dim=1).indices
+        return tokens.gather(1, chosen[..., None].expand(-1, -1, tokens.shape[-1]))
+
+    return seeded(Reordered, lambda patches, extra: torch.cat([extra, patches], dim=1), strongest).eval()
+
+
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
@@ -387,6 +399,8 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(Detached(), images(1), layers=["first"]),
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
+    lambda: pellucid.explain(pruned(), images(1, side=64), layers=["norm"]),
+    lambda: pellucid.explain(pruned(), images(1, side=64), method="rollout"),
     lambda: pellucid.explain(Mirrored(seeded(TinyViT)).eval(), images(1), method="rollout"),
     lambda: pellucid.explain(Mirrored(seeded(TinyCNN)).eval(), images(1), method="fullgrad"),
     lambda: two(method="rollout", layers=["layer4"]),

@@ -152,7 +152,7 @@ def test_a_network_that_cannot_be_built_is_a_row() -> None:
 def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "FILE", tmp_path / "zoo.json")
     rows = {
-        "torchvision:a": Verdict(True, "", "layer4", (7, 7), 0.98, 0.5, 10),
+        "torchvision:a": Verdict(True, "", "layer4", (7, 7), 0.98, 0.5, 10, geometry=""),
         "torchvision:c": Verdict(True, "", "a.x", (7, 7), 0.98, 0.5, 10, None, 3, 0.956, "a.x#2: axis 1 from 64 to 0"),
         "timm:b": Verdict(False, "the grid (1, 1) has a single cell", "head", (1, 1), 0.9, 0.5, 10, 4),
         "hf:perceiver": Verdict(False, "the layer is in the first half of the network (0.01)"),
@@ -166,7 +166,7 @@ def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyP
     assert "- `timm:b`: the grid (1, 1) has a single cell" in page
     assert "| torchvision:a | `layer4` | 7 × 7 |  | whole image | 0.98 |  | 0.5 |" in page
     assert "| torchvision:c | `a.x` and 2 more | 7 × 7 | 0.96 | a.x#2: axis 1 from 64 to 0 | 0.98 |  | 0.5 |" in page
-    assert "| timm:b, not explained | `head` | 1 × 1 |  | whole image | 0.90 | 4 of 9 | 0.5 |" in page
+    assert "| timm:b, not explained | `head` | 1 × 1 |  |  | 0.90 | 4 of 9 | 0.5 |" in page
 
 
 def test_the_zoo_lists_classifiers_of_every_library_and_no_other_networks() -> None:

@@ -30,7 +30,8 @@ class TokenGrid:
     """The layout of T tokens: ``prefix`` non-spatial tokens (class, register), the grid row by row, then others.
 
     The scores are read from the non-spatial tokens ``read`` (class token, distillation token), and from the mean of the
-    patches if ``of_patches`` is True. ``order`` gives the patch at each cell if patches are not in row-major order.
+    patches if ``of_patches`` is True. ``order`` gives the token at each cell, counted after the prefix, if patches are
+    not in row-major order, one after the other.
     """
 
     grid: tuple[int, ...]
@@ -49,14 +50,17 @@ class TokenGrid:
         weights = like.new_zeros(like.shape[-1])
         weights[list(self.read)] = 1
         if self.of_patches:
-            weights[self.prefix : self.prefix + math.prod(self.grid)] = 1 / math.prod(self.grid)
+            weights[list(self._patches)] = 1 / len(self._patches)
         return weights / (len(self.read) + self.of_patches)
 
     def spatial(self, row: Tensor) -> Tensor:
         """Values of the tokens (..., T) at their cells: (..., *grid)."""
-        patches = row[..., self.prefix : self.prefix + math.prod(self.grid)]
-        patches = patches[..., list(self.order)] if self.order else patches
-        return patches.reshape(*row.shape[:-1], *self.grid)
+        return row[..., list(self._patches)].reshape(*row.shape[:-1], *self.grid)
+
+    @property
+    def _patches(self) -> tuple[int, ...]:
+        """The token at each cell, row by row."""
+        return tuple(self.prefix + number for number in self.order or range(math.prod(self.grid)))
 
 
 class Probe(Protocol):

@@ -12,7 +12,8 @@ from pellucid.core.runtime import Runtime
 from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
 from pellucid.models.discovery.layers import recommended, sample_images, share_of
 from pellucid.models.discovery.passage import Group
-from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.session.placement import reference
 from pellucid.models.session.session import Session

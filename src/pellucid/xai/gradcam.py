@@ -22,7 +22,7 @@ from pellucid.errors import LayerError, OptionError, ShapeError, TargetError, di
 from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
-from pellucid.models.discovery.profile import in_network_order, places_of
+from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept

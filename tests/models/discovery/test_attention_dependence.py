@@ -16,7 +16,7 @@ from pellucid.core.runtime import Runtime
 from pellucid.errors import NoAttentionError
 from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
 from pellucid.models.discovery.attention_plan import intercepted
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.session import Session
 from tests.networks import Block, TinyViT, images, seeded, still
 

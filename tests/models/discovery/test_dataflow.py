@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.models.discovery.dataflow import IMAGE, NOTHING, Dataflow
+from pellucid.models.discovery.dataflow import IMAGE, NOTHING, REORDERED, Dataflow
 
 KERNEL = torch.ones(8, 1, 3, 3)
 
@@ -107,3 +107,31 @@ def test_a_look_may_be_given_another_input_and_nothing_is_held() -> None:
         del output
         gc.collect()
         assert reference.expired()
+
+
+def test_what_is_picked_by_the_image_is_marked_and_what_is_picked_by_constants_is_not() -> None:
+    image, constant = torch.rand(1, 8), torch.tensor([[3, 1]])
+    flow, _ = followed(image)
+    with flow:
+        numbers = image.argsort(dim=1)
+        by_image = [
+            image.gather(1, numbers),
+            image[:, numbers[0]],
+            image.sort(dim=1).values,
+            image[image > 0.5],
+            torch.zeros(1, 8).scatter_(1, numbers, image),
+        ]
+        plain = [image.gather(1, constant), image[:, constant[0]], image[:, ::2], numbers, image > 0.5]
+        after = by_image[0] * 2
+    assert [flow.of(each) for each in (*by_image, after)] == [IMAGE | REORDERED] * 6
+    assert [flow.of(each) for each in plain] == [IMAGE] * 5
+
+
+def test_numbers_that_leave_the_tensors_pick_from_then_on() -> None:
+    image = torch.rand(1, 8)
+    flow, _ = followed(image)
+    with flow:
+        before = image[:, [1, 2]]
+        chosen = image.argsort(dim=1)[0, :2].tolist()
+        after = image[:, chosen]
+    assert (flow.of(before), flow.of(after)) == (IMAGE, IMAGE | REORDERED)

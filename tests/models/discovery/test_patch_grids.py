@@ -12,7 +12,7 @@ import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, NoSpatialLayerError
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.session import Session
 from tests.networks import seeded
 

@@ -12,7 +12,7 @@ import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.models.discovery.patches import located
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from tests.networks import TinyViT, images, seeded

@@ -17,7 +17,7 @@ from transformers import (
 import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
-from pellucid.models.discovery.profile import places_of
+from pellucid.models.discovery.places import places_of
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session

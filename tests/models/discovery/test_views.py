@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.core.view import WHOLE, View
-from pellucid.models.discovery.profile import profile_of
-from pellucid.models.discovery.views import Sight, entries_of, indices_seen
+from pellucid.models.discovery.recording import profile_of
+from pellucid.models.discovery.views import Sight
 from pellucid.models.session.session import Session
 from tests.networks import seeded
 
@@ -172,12 +172,3 @@ def test_members_share_statistics(change: Change) -> None:
 def test_differences_of_neighbours_are_no_members() -> None:
     found = sight(lambda x: (x[:, :, 1:] - x[:, :, :-1]).movedim(2, 1).flatten(0, 1), (1, 6, 24, 20), 1)
     assert set(found.views) == {None}
-
-
-def test_which_entry_sees_which_value() -> None:
-    images = torch.rand(2, 3, 4, 4, requires_grad=True)
-    owners = entries_of(images, images.transpose(0, 1).flatten(0, 1)[:, None])
-    assert owners[:, :, 0, 0].tolist() == [[0, 2, 4], [1, 3, 5]]
-    assert indices_seen(owners, 1) == [0, 1, 2]
-    assert indices_seen(entries_of(images, torch.cat([images, images.flip(3)])), 1) is None
-    assert indices_seen(entries_of(images, images[:, 1:2]), 1) == [1]

@@ -15,7 +15,7 @@ import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import GradientError
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import attention_gradients
 from pellucid.models.session.session import Session
 from tests.networks import Block, TinyViT, images, seeded

@@ -15,7 +15,9 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError
 from pellucid.models.discovery.attention_plan import Call, Plan, intercepted, planned
 from pellucid.models.discovery.noise import noise_image, without_zeros
-from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.discovery.places import check_tokens_are_fixed
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.attention_calls import AttentionCall
 from pellucid.models.session.cache import remembered
@@ -45,6 +47,7 @@ def plan_of(session: Session, inputs: Inputs) -> Plan:
 
 def _planned(session: Session, inputs: Inputs) -> Plan:
     profile = profile_of(session, inputs)
+    check_tokens_are_fixed(profile)
     plan = planned(profile.attention_calls, profile.grids, profile.counts)
     dependence = _Asking(session, profile, noise_image(inputs)).dependence(plan)
     used = [call for call in profile.attention_calls if call.number not in dependence.idle]
@@ -143,7 +146,7 @@ def _read(session: Session, inputs: Inputs, layout: Layout) -> tuple[int, ...]:
 
 def _is_of(layout: Layout, tokens: Layout) -> bool:
     """Whether a layer outputs the same tokens."""
-    return layout.kind == "tokens" and (layout.grid, layout.prefix) == (tokens.grid, tokens.prefix)
+    return layout.kind == "tokens" and (layout.grid, layout.tokens) == (tokens.grid, tokens.tokens)
 
 
 def _with_gradient(session: Session, inputs: Inputs, layer: str, layout: Layout) -> tuple[int, ...]:
@@ -153,6 +156,6 @@ def _with_gradient(session: Session, inputs: Inputs, layer: str, layout: Layout)
     except GradientError:
         return ()
     counts = (gradient[0].movedim(layout.batch_axis, 0)[0] != 0).any(dim=-1)
-    patches = range(layout.prefix, layout.prefix + layout.cells)
+    patches = layout.tokens
     alone = [index for index in range(len(counts)) if counts[index] and index not in patches]
-    return (*alone, layout.prefix) if counts[list(patches)].any() else tuple(alone)
+    return (*alone, patches[0]) if counts[list(patches)].any() else tuple(alone)

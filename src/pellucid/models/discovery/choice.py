@@ -15,7 +15,7 @@ from torch import Tensor
 from pellucid.core.inputs import Inputs
 from pellucid.errors import GradientError
 from pellucid.models.discovery.passage import ENOUGH, Group, Passage
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
 

@@ -20,8 +20,10 @@ from pellucid.core.rule import tensors_in
 from pellucid.core.torch_private import FunctionMode
 
 Marks = frozenset[int]
-"""0: made of the image; from 1: the numbers of the looks that a tensor depends on."""
+"""0: made of the image; from 1: the numbers of the looks that a tensor depends on; −1: ``REORDERED``."""
 IMAGE: Marks = frozenset((0,))
+REORDERED: Marks = frozenset((-1,))
+"""Positions may not be where they were: parts were picked, sorted, mirrored or cropped."""
 NOTHING: Marks = frozenset()
 Look = Callable[[Tensor, Tensor, bool], Tensor]
 """Called with a look's input, its weight, and whether the input is the image itself, not changed.
@@ -30,6 +32,20 @@ It returns the input that the convolution gets instead.
 """
 _COPIES = frozenset((torch.clone, Tensor.clone, Tensor.detach, Tensor.contiguous, Tensor.to, Tensor.float, Tensor.half))
 """Functions whose result is the same image."""
+_PICKING = frozenset(
+    (
+        *("gather", "index_select", "take", "take_along_dim", "masked_select", "one_hot", "__getitem__", "__setitem__"),
+        *("scatter", "scatter_add", "scatter_reduce", "index_add", "index_copy", "index_put"),
+    )
+)
+"""Functions that pick parts by an index, by name; those that write have the same with an underscore."""
+_SORTING = frozenset(["sort", "topk", "msort"])
+_MIRRORING = frozenset(["flip", "fliplr", "flipud", "rot90"])
+_CROPPING = frozenset(["__getitem__", "narrow", "chunk", "split", "tensor_split", "unsafe_chunk", "unsafe_split"])
+_MARGIN = 2
+"""The cells that a crop may take from an axis, as the margin of a convolution."""
+_LEAVING = frozenset(["tolist", "item", "numpy", "__array__", "__index__"])
+"""Functions by which an index becomes numbers that cannot be followed."""
 _FEW = 4
 """A convolution that keeps the size and makes so few channels makes another image, as an adapter or a blur does."""
 
@@ -51,6 +67,8 @@ class Dataflow(FunctionMode):
         self._same: Any = WeakTensorKeyDictionary()
         self._same[image] = True
         self._looks = 0
+        self._has_left = False
+        self._grids: set[tuple[int, ...]] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
@@ -62,6 +80,7 @@ class Dataflow(FunctionMode):
         if not marks:
             return func(*args, **named)
         result = func(*args, **named)
+        marks = marks | REORDERED if self._reordered(func, args, named, result) else marks
         self.mark(result, marks)
         if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
             self._same[result] = True
@@ -72,8 +91,8 @@ class Dataflow(FunctionMode):
     def _convolved(self, marks: Marks, func: Any, args: Any, named: Any) -> Any:
         given, again = of_input(func, args, named)
         weight = named["weight"] if "weight" in named else args[1]
-        own = self.of(given) or self._unknown
-        result = again(given) if not own >= IMAGE or weight.shape[0] <= _FEW else None
+        own = (self.of(given) or self._unknown) - REORDERED
+        result: Any = again(given) if not own >= IMAGE or weight.shape[0] <= _FEW else None
         if own == IMAGE and result is not None and _makes_an_image(result, given, weight):
             marks = IMAGE
         elif own >= IMAGE:
@@ -83,7 +102,30 @@ class Dataflow(FunctionMode):
             result = again(self._look(given, weight, given in self._same))
         if marks:
             self.mark(result, marks)
+            self._grids.add(tuple(result.shape[2:]))
         return result
+
+    def _reordered(self, func: Any, args: Any, named: Any, result: Any) -> bool:
+        """Whether a function may take positions from where they were.
+
+        What is made of the image alone may be mirrored and cropped: its views are measured (``views``).
+        """
+        name = getattr(func, "__name__", "")
+        name = name if name.endswith("__") else name.removesuffix("_")
+        indices = [each for each in tensors_in((args, named)) if not each.is_floating_point()]
+        by_image = any(self.of(each) for each in indices)
+        self._has_left = self._has_left or (name in _LEAVING and by_image)
+        if name in _SORTING or (name in _PICKING and (by_image or self._has_left)):
+            return True
+        if not self.of((args, named)) - IMAGE - REORDERED:
+            return False
+        given = args[0] if args else None
+        is_crop = name in _CROPPING and isinstance(given, Tensor) and self._is_map(given) and _crops(given, result)
+        return is_crop or name in _MIRRORING or (name in _PICKING and bool(indices))
+
+    def _is_map(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the sides of a convolution's output."""
+        return tuple(tensor.shape[2:]) in self._grids
 
     def _mark_written(self, args: Any, marks: Marks) -> None:
         """A function wrote into its first argument, which may be a part of another tensor."""
@@ -100,6 +142,16 @@ class Dataflow(FunctionMode):
         """Mark all tensors in a value, in addition to the marks that they have."""
         for tensor in tensors_in(value):
             self._marks[tensor] = self._marks.get(tensor, NOTHING) | marks
+
+
+def _crops(given: Tensor, result: Any) -> bool:
+    """Whether a part of a map is taken along its axes, and not every second or third cell."""
+    return any(
+        given.stride(axis) == part.stride(axis) and given.shape[axis] - part.shape[axis] > _MARGIN
+        for part in tensors_in(result)
+        if part.ndim == given.ndim
+        for axis in range(2, given.ndim)
+    )
 
 
 def _writes(func: Any, args: Any, result: Any) -> bool:

@@ -33,7 +33,9 @@ from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
 from pellucid.models.discovery.passage import Group, share
-from pellucid.models.discovery.profile import ModelProfile, Run, is_linear, layout_of, profile_of
+from pellucid.models.discovery.places import layout_of
+from pellucid.models.discovery.profile import ModelProfile, Run, is_linear
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched

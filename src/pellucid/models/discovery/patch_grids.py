@@ -13,19 +13,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import permutations
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.tokens import Grid, Grids
 from pellucid.models.session.hooks import stopped_at
 from pellucid.models.session.session import Session
-
-if TYPE_CHECKING:
-    from pellucid.models.discovery.profile import ModelProfile
 
 _LOOKED_AT = 4
 """So many layers of tokens are looked at: the first may have channels where others have tokens."""

@@ -1,4 +1,4 @@
-"""Find the position of the patches among a network's tokens, by changing the corners of noise of an image's shape."""
+"""Find the position of the patches among a network's tokens, by changing parts of noise of an image's shape."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import EllipsisType
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,16 @@ from torch import Tensor, nn
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.patch_grids import measured_grids
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.token_codes import changed, is_followed, patterns, with_order
 from pellucid.models.discovery.tokens import Grids, Layout
 from pellucid.models.session.hooks import stopped_at
 from pellucid.models.session.session import Session
 
-if TYPE_CHECKING:
-    from pellucid.models.discovery.profile import ModelProfile
-
 _EARLY = 0.25
 """The share of the modules, from the first, whose tokens are compared; in later ones attention has mixed them."""
+_CORNERS = 4
+"""The images that show the corners."""
 _FIRST = 4
 """So many modules are looked at in any network."""
 
@@ -30,8 +30,9 @@ _FIRST = 4
 def located(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """A profile whose grids say where the patches are among the tokens, and whether they follow rows or columns.
 
-    A pass of four images is stopped at the first layer of tokens. If the changed tokens fit no layout, or the network
-    does not accept several images, the common layout is kept: row by row, after all other tokens.
+    A pass of six images is stopped at the first layer of tokens: three show the corners, two whether the tokens between
+    follow the cells. Where they do not, binary codes say which token follows which. If the changed tokens fit no
+    layout, or the network does not accept several images, the common layout is kept: row by row, after all others.
     """
     is_one = profile.frames is profile.grids
     if not profile.grids.made:
@@ -47,12 +48,20 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
     layout = None if name is None else profile.layout(name, modules[name])
     if name is None or layout is None:
         return profile.frames
+
+    def tokens(images: Tensor) -> Tensor | None:
+        output = stopped_at(modules[name], lambda: session.call(image.with_images(images)))
+        return None if output is None else layout.own(output, layout.batch_axis).movedim(layout.batch_axis, 0).float()
+
     with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
-        corners = image.with_images(_corners(noise_like(image.images), layout))
-        output = stopped_at(modules[name], lambda: session.call(corners))
-        if output is not None:
-            output = layout.own(output, layout.batch_axis)
-            return _placed(profile.frames, layout, output.movedim(layout.batch_axis, 0).float())
+        noise, random = noise_like(image.images), patterns(layout)
+        found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout)]))
+        if found is not None:
+            placed = _placed(profile.frames, layout, found[:_CORNERS])
+            supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
+            if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
+                return with_order(placed, replace(layout, batch_axis=0, order=()), noise, tokens)
+            return placed
     return profile.frames
 
 

@@ -16,7 +16,7 @@ from pellucid.core.inputs import Form, Inputs
 from pellucid.core.torch_private import CONVOLUTION
 from pellucid.models.discovery.dataflow import Dataflow
 from pellucid.models.discovery.noise import noise_like
-from pellucid.models.discovery.views import entries_of, indices_seen
+from pellucid.models.discovery.owners import entries_of, indices_seen
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session

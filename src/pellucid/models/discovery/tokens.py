@@ -28,8 +28,9 @@ class Layout:
 
     Tokens are (B, T, C), or (T, B, C) where ``batch_axis`` is 1; tokens after the grid's are non-spatial, too.
     ``order`` is the token, counted after the prefix, at each cell of the grid, row by row; empty: tokens are in
-    row-major order. Where one image has several ``entries`` in the batch, ``entry`` is the one that is laid out; of
-    several images, those of one image follow one another, or with ``by_entry`` the first ones of all images come first.
+    row-major order. What it leaves out is non-spatial, as a class token among the patches. Where one image has several
+    ``entries`` in the batch, ``entry`` is the one that is laid out; of several images, those of one image follow one
+    another, or with ``by_entry`` the first ones of all images come first.
     """
 
     kind: Literal["channels_first", "channels_last", "tokens"]
@@ -46,6 +47,11 @@ class Layout:
         """The number of the grid's cells."""
         return math.prod(self.grid)
 
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The token at each cell of the grid, row by row."""
+        return tuple(self.prefix + number for number in self.order or range(self.cells))
+
     def own(self, output: Tensor, axis: int) -> Tensor:
         """The part of a tensor that is this entry's, as a view of it; ``axis`` is the one of all images' entries."""
         if self.entries == 1:
@@ -60,8 +66,9 @@ class Layout:
         if self.kind == "channels_first":
             return output
         if self.kind == "tokens":
-            tokens = output.movedim(self.batch_axis, 0)[:, self.prefix : self.prefix + self.cells]
-            tokens = tokens[:, list(self.order)] if self.order else tokens
+            tokens = output.movedim(self.batch_axis, 0)
+            start, stop = self.prefix, self.prefix + self.cells
+            tokens = tokens[:, list(self.tokens)] if self.order else tokens[:, start:stop]
             output = tokens.reshape(len(tokens), *self.grid, -1)
         return output.movedim(-1, 1)
 
@@ -78,9 +85,10 @@ class Layout:
         if self.kind == "channels_last":
             return values
         cells = values.flatten(1, -2)
-        if self.order:
-            cells = cells[:, torch.tensor(self.order).argsort()]
         known = output.movedim(self.batch_axis, 0)
+        if self.order:
+            places = torch.tensor(self.tokens, device=known.device)
+            return known.index_copy(1, places, cells.to(known.dtype)).movedim(0, self.batch_axis)
         parts = [known[:, : self.prefix], cells, known[:, self.prefix + self.cells :]]
         return torch.cat(parts, dim=1).movedim(0, self.batch_axis)
 
@@ -102,6 +110,8 @@ class Grids:
     """The numbers of channels that convolutions made."""
     orders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     """The network's own token orders, keyed by the number of tokens."""
+    known: Mapping[int, Layout] = field(default_factory=dict)
+    """Layouts that were measured, keyed by the number of all tokens."""
     unplaced: bool = False
     """Whether tokens have no places: no grid fits those that change with parts of the image."""
 
@@ -171,6 +181,8 @@ def _distortion(grid: Sequence[int], size: Sequence[int]) -> float:
 
 def _tokens(count: int, features: int, axis: int, grids: Grids) -> Layout | None:
     """The layout on the grid that leaves the fewest tokens over; a merged grid may leave one, a class token."""
+    if count in grids.known:
+        return replace(grids.known[count], batch_axis=axis)
     own = set(grids.made or _tilings(grids.size))
     most = MAX_PREFIX if grids.made else FEW_PREFIX
     fitting = [

@@ -8,8 +8,6 @@ view moves with the image, and nothing can be drawn at a fixed place.
 
 from __future__ import annotations
 
-import itertools
-import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,7 +20,9 @@ from torch.nn import functional as F
 from pellucid.core.inputs import Inputs
 from pellucid.core.view import WHOLE, FrameAxis, View
 from pellucid.models.discovery.dataflow import Dataflow
+from pellucid.models.discovery.frame_axes import agree, axis_through, is_whole
 from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.owners import entries_of, entry_of_member, gradient_of, indices_seen
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
 
@@ -32,14 +32,8 @@ MOST_ENTRIES = 16
 """The most entries that see parts of the same image, such as ten crops; each is followed alone."""
 _ALIKE = 0.85
 """The correlation from which on an input is like the image."""
-_CROPPED = 1.5
-"""What a frame may leave out at each end, in its positions, and still count as the whole image."""
 _WIDE = 0.03
 """A position that depends on pixels further apart than this share of the side is no place."""
-_FAINT = 0.05
-"""Values with a gradient of less than this fraction of the largest count as not seen."""
-_MOST_FOLLOWED = 64
-"""The most entries that are followed one by one where they share statistics."""
 _PEAK = 0.25
 """A position depends on the pixels with a gradient of this fraction of the largest: statistics of the image, such as
 its mean, have a small one everywhere."""
@@ -135,7 +129,7 @@ def _are_near(one: View | None, other: View | None) -> bool:
         other.frame,
         len(other.axes),
     )
-    return kind and all(_agree(own, again, max(one.frame)) for own, again in zip(one.axes, other.axes, strict=True))
+    return kind and all(agree(own, again, max(one.frame)) for own, again in zip(one.axes, other.axes, strict=True))
 
 
 def _presumed(look: Looked) -> Sight:
@@ -184,7 +178,7 @@ class _Measuring:
 
     def _is_followed(self, frame: Tensor) -> bool:
         """Whether a gradient leads from a look's input back to the images."""
-        return frame.requires_grad and bool(_gradient(noise_like(frame) * frame, self.images).any())
+        return frame.requires_grad and bool(gradient_of(noise_like(frame) * frame, self.images).any())
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +212,7 @@ class _Frame:
         along = next((axis for axis in axes if indices_seen(owners, axis + 2) is not None), None)
         if along is None:
             return None
-        found = _entry_of_member(owners, along + 2)
+        found = entry_of_member(owners, along + 2)
         by_entry = self._by_entry(found)
         if by_entry is None:
             return None
@@ -241,7 +235,7 @@ class _Frame:
         """The sight of entries that see parts of the same image."""
         by_entry = False
         if self.entries > 1 and len(self.images) > 1:
-            second = _gradient(self.frame[1], self.images)
+            second = gradient_of(self.frame[1], self.images)
             by_entry = bool(second[1].any()) and not bool(second[0].any())
         sizes = (self.entries, -1) if by_entry else (-1, self.entries)
         each = self.frame.reshape(*sizes, *self.frame.shape[1:])
@@ -250,7 +244,7 @@ class _Frame:
 
     def _part(self, rows: Tensor) -> View | None:
         """The view of one entry of all images, (B, C, *frame)."""
-        is_seen = self.entries == 1 or bool(_gradient(noise_like(rows) * rows, self.images).any())
+        is_seen = self.entries == 1 or bool(gradient_of(noise_like(rows) * rows, self.images).any())
         return self._views(rows, None)[0] if is_seen else UNSEEN
 
     def _views(self, rows: Tensor, along: int | None) -> list[View | None]:
@@ -260,7 +254,7 @@ class _Frame:
         members: Iterator[int | None] = iter([None] if along is None else range(self.images.shape[2 + along]))
         views: list[View | None] = []
         for number, member in enumerate(members):
-            axes = [_axis(places, where[:, :, number], space) for places, where in points]
+            axes = [axis_through(places, where[:, :, number], space) for places, where in points]
             found = None if None in axes else tuple(axis for axis in axes if axis is not None)
             views.append(None if found is None else self._view(found, space, member, along or 0))
         return views
@@ -268,65 +262,11 @@ class _Frame:
     def _view(self, axes: tuple[FrameAxis, ...], space: Sequence[int], member: int | None, along: int) -> View:
         """A view; that of the whole image where the frame is as the image is drawn."""
         sides = tuple(self.frame.shape[2:])
-        is_whole = all(
-            axis.follows == number and _is_whole(axis, space[number], sides[number], self.looked.kernel[number])
+        shows_all = all(
+            axis.follows == number and is_whole(axis, space[number], sides[number], self.looked.kernel[number])
             for number, axis in enumerate(axes)
         )
-        return View(member=member, along=along) if is_whole else View(sides, axes, member, along)
-
-
-def entries_of(images: Tensor, frame: Tensor) -> Tensor:
-    """Which entry of ``frame`` (N, C, *frame) sees each value of the images; −1: none does, −2: several do."""
-    # In reverse, since noise like the images' own would follow their statistics.
-    weights = noise_like(frame).sign().flatten().flip(0).view_as(frame)
-    numbers = torch.arange(1, len(frame) + 1, device=frame.device).view(-1, *(1,) * (frame.ndim - 1))
-    once, counted = (_gradient(weights * frame * factor, images).float() for factor in (1, numbers))
-    seen = once.abs() > _FAINT * once.abs().amax()
-    ratio = torch.where(seen, counted / torch.where(seen, once, torch.ones_like(once)), 1.0)
-    if bool(((ratio - ratio.round()).abs() <= 0.05).all()) or len(frame) > _MOST_FOLLOWED:
-        alone = (ratio - ratio.round()).abs() <= 0.05
-        return torch.where(seen, torch.where(alone, ratio.round() - 1, -2.0), -1.0).long()
-    return _strongest(images, [weights[number] * frame[number] for number in range(len(frame))])
-
-
-def _strongest(images: Tensor, entries: Sequence[Tensor]) -> Tensor:
-    """The entry that sees each value most, where others see it only through statistics, such as the mean of all."""
-    first = second = torch.zeros_like(images, dtype=torch.float32)
-    owners = torch.full_like(first, -1, dtype=torch.long)
-    for number, entry in enumerate(entries):
-        size = _gradient(entry, images).float().abs()
-        owners = torch.where(size > first, number, owners)
-        second = torch.where(size > first, first, torch.maximum(second, size))
-        first = torch.maximum(first, size)
-    owners = torch.where(second > first / 3, -2, owners)
-    return torch.where(first > _FAINT * first.amax(), owners, -1)
-
-
-def indices_seen(owners: Tensor, axis: int) -> list[int] | None:
-    """The indices of an axis that entries see, where each entry sees one alone, and no index is seen by two.
-
-    None elsewhere, and where nothing is seen.
-    """
-    if bool((owners == -2).any()):
-        return None
-    found = _entry_of_member(owners, axis, check=True)
-    known = found[found >= 0]
-    is_alone = not bool((found == -2).any()) and len(known) > 0 and len(set(known.tolist())) == len(known)
-    return (found >= 0).any(dim=0).nonzero().flatten().tolist() if is_alone else None
-
-
-def _entry_of_member(owners: Tensor, axis: int, check: bool = False) -> Tensor:
-    """The entry that sees each index of an axis, (B, S); −1: none does; with ``check``, −2: several do."""
-    rows = owners.movedim(axis, 1).flatten(2)
-    most = rows.amax(dim=2)
-    several = ((rows >= 0) & (rows != most.unsqueeze(2))).any(dim=2)
-    return torch.where(several, -2, most) if check else most
-
-
-def _gradient(values: Tensor, images: Tensor) -> Tensor:
-    """The gradient of the sum of some values with respect to the images; zeros where they do not depend on them."""
-    (found,) = torch.autograd.grad(values.sum(), images, retain_graph=True, allow_unused=True)
-    return torch.zeros_like(images) if found is None else found
+        return View(member=member, along=along) if shows_all else View(sides, axes, member, along)
 
 
 def _followed(images: Tensor, rows: Tensor, axis: int, along: int | None) -> tuple[list[float], Tensor]:
@@ -343,7 +283,7 @@ def _followed(images: Tensor, rows: Tensor, axis: int, along: int | None) -> tup
             for own, side in reversed(list(enumerate(sides, start=2))):
                 value = value.select(own, place if own == axis + 2 else int(aside * side))
             # With weights, since the sum of what has lost its mean does not change with the images.
-            found.append(_centre(_gradient(noise_like(value) * value, images), along))
+            found.append(_centre(gradient_of(noise_like(value) * value, images), along))
         where = torch.stack(found)
         if bool(where.isfinite().any()):
             break
@@ -366,95 +306,3 @@ def _centre(gradient: Tensor, along: int | None) -> Tensor:
         wide = spread.sqrt() > max(4, _WIDE * size.shape[axis])
         found.append(torch.where(wide, torch.nan, centre))
     return torch.stack(found, dim=-1).cpu()
-
-
-def _axis(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
-    """The frame's axis with such places, which lie ``where`` (positions, B, rank) in images; None: nowhere fixed."""
-    fits = [_fitted(places, where[:, number], space) for number in range(where.shape[1])]
-    first = fits[0]
-    if first is None:
-        return None
-    near = all(other is not None and _agree(first, other, space[first.follows]) for other in fits)
-    return first if near else None
-
-
-def _agree(one: FrameAxis, other: FrameAxis, side: int) -> bool:
-    """Whether two axes show the same places of a ``side``, to a hundredth of it or a pixel."""
-    if one.follows != other.follows or len(one.pieces) != len(other.pieces):
-        return False
-    return all(
-        abs((scale - own) * x + offset - start) <= max(1.0, 0.01 * side) * abs(scale)
-        for (scale, offset), (own, start) in zip(one.pieces, other.pieces, strict=True)
-        for x in (0, side)
-    )
-
-
-def _fitted(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
-    """One or two affine pieces through the points (place in the frame, position (rank) in one image)."""
-    known = [(place, point) for place, point in zip(places, where.tolist(), strict=True) if point[0] == point[0]]
-    if len(known) < 2:
-        return None
-    follows = max(range(len(space)), key=lambda axis: _spread([point[axis] for _, point in known]) / space[axis])
-    others = [axis for axis in range(len(space)) if axis != follows]
-    if any(_spread([point[axis] for _, point in known]) > max(2.0, 0.04 * space[axis]) for axis in others):
-        return None  # turned or sheared
-    points = [(place, point[follows]) for place, point in known]
-    side = space[follows]
-    slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(points))
-    pieces = _pieces(points, slope, side) if abs(slope) > 1e-3 else []
-    return FrameAxis(follows, tuple((1 / slope, -start / slope) for slope, start in pieces)) if pieces else None
-
-
-def _spread(values: Sequence[float]) -> float:
-    return max(values) - min(values)
-
-
-def _pieces(points: Sequence[tuple[float, float]], slope: float, side: int) -> list[tuple[float, float]]:
-    """The pieces x = slope · u + start on which the points (u, x) lie, the one with most first; none: on no two."""
-    most = _largest(points, slope, side)
-    left = [point for point in points if point not in most]
-    second = _largest(left, slope, side) if left else []
-    main = _line(most, slope)
-    # One point alone may be a margin's, unless it lies as far off as the image is long: a roll's.
-    is_rolled = len(second) == 1 and abs(abs(_line(second, slope)[1] - main[1]) - side) <= 1
-    second = second if len(second) > 1 or is_rolled else []
-    known = len(most) + len(second) + _reflected([point for point in left if point not in second], slope, side)
-    if len(most) < 2 or known < 0.75 * len(points):
-        return []
-    return [main, _line(second, slope)] if second else [main]
-
-
-def _reflected(points: Sequence[tuple[float, float]], slope: float, side: int) -> int:
-    """How many points lie in margins that reflect the image, one on each side."""
-    count = 0
-    for _ in range(2):
-        most = _largest(points, -slope, side) if points else []
-        count += len(most) if len(most) > 1 else 0
-        points = [point for point in points if point not in most]
-    return count
-
-
-def _largest(points: Sequence[tuple[float, float]], slope: float, side: int) -> list[tuple[float, float]]:
-    """The most points that lie on one line of a slope, to within a hundredth of the image or a pixel."""
-    starts = [x - slope * u for u, x in points]
-    near = max(1.0, 0.01 * side)
-    groups = [
-        [point for point, other in zip(points, starts, strict=True) if abs(start - other) <= near] for start in starts
-    ]
-    return max(groups, key=len)
-
-
-def _line(points: Sequence[tuple[float, float]], slope: float) -> tuple[float, float]:
-    """The line through some points, by least squares; of one point, with the slope."""
-    if len(points) < 3:
-        return slope, statistics.fmean(x - slope * u for u, x in points)
-    found = statistics.linear_regression([u for u, _ in points], [x for _, x in points])
-    return found.slope, found.intercept
-
-
-def _is_whole(axis: FrameAxis, side: int, frame: int, kernel: int) -> bool:
-    """Whether an axis shows the whole side, to within what a convolution's padding makes."""
-    scale, offset = axis.pieces[0]
-    margins = offset, frame - (scale * side + offset)
-    is_one = len(axis.pieces) == 1 and scale > 0
-    return is_one and all(-_CROPPED <= margin <= kernel / 2 + 1 for margin in margins)

@@ -15,7 +15,8 @@ from pellucid.core.target import Targets
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.models.discovery.attention_dependence import plan_of
 from pellucid.models.discovery.attention_plan import INSTEAD, Call, Plan, intercepted
-from pellucid.models.discovery.profile import ModelProfile, profile_of
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine.attention_gradients import AttentionGradients, Recomputed, in_chunks
 from pellucid.models.session.attention_calls import AttentionCall, Read
 from pellucid.models.session.attention_mode import AttentionMode

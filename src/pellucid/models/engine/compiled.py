@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pellucid.core.inputs import Inputs
 from pellucid.core.torch_private import compiler_errors, compiling_for_gradients
 from pellucid.errors import OptionError
-from pellucid.models.discovery.profile import no_positions, one_image_layout
+from pellucid.models.discovery.places import no_positions, one_image_layout
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import at_rest, first_tensor, not_run, replaced
 from pellucid.models.session.session import Session

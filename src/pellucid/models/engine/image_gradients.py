@@ -13,7 +13,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.rule import BackwardRule, RulePass
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, MethodError
-from pellucid.models.discovery.profile import profile_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.tokens import infer
 from pellucid.models.session.derivatives import NotReached, all_used, as_float, explain_failure, gradients, scores_of
 from pellucid.models.session.hooks import recorded

@@ -17,7 +17,8 @@ from pellucid.core.target import Targets
 from pellucid.core.view import View
 from pellucid.errors import GradientError, LayerError
 from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
-from pellucid.models.discovery.profile import layout_of, places_of, profile_of, view_of_all
+from pellucid.models.discovery.places import layout_of, places_of, view_of_all
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.engine.attention_fold import AttentionFold
@@ -161,7 +162,7 @@ class Pass:
         plan = plan_of(self.session, self._prepared)
         layout = plan.layout
         read = (0,) if plan.pools else tokens_read(self.session, self._prepared, layout)
-        alone = tuple(token for token in read if not layout.prefix <= token < layout.prefix + layout.cells)
+        alone = tuple(token for token in read if token not in layout.tokens)
         return TokenGrid(layout.grid, layout.prefix, alone, len(alone) < len(read), layout.order)
 
     def forward_from_layer(self) -> Callable[[Tensor], Tensor]:

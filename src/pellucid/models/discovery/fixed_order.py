@@ -1,0 +1,131 @@
+"""Whether positions stay where they are, measured where a network picks, sorts, mirrors or crops them.
+
+Tokens may be pruned, merged or sorted, and then be brought back into order, or not. Parts of two images are changed,
+one after the other: a layer's positions are fixed where those change most that lie where the image was changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.inputs import Inputs
+from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.tokens import Layout
+from pellucid.models.session.hooks import first_tensor, watched
+from pellucid.models.session.session import Session
+
+_THIRDS = (1 / 6, 1 / 2, 5 / 6)
+_PART = 8
+"""The part of a side that is changed."""
+_AT_ONCE = 3
+"""The changes of a pass."""
+_IMAGES = 2
+_ENOUGH = 2 / 3
+"""The share of the changes that a layer must follow; by chance it is a ninth on a grid of 4 × 4."""
+_Centre = tuple[float, ...]
+_Changes = dict[Layout, list[Tensor]]
+
+
+def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
+    """The profile with its ``shuffled`` and ``restored`` layers.
+
+    It takes passes of 24 images, of volumes of 72, where an order may change, or was measured; else none.
+    """
+    modules = dict(session.network.named_modules())
+    plain = replace(profile, restored=frozenset(modules))
+    both: dict[str, tuple[Layout, ...]] = {}
+    for name in _doubtful(profile):
+        each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
+        both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
+    both = {name: layouts for name, layouts in both.items() if layouts}
+    if not both or not profile.sees_whole:
+        return profile
+    followed = _followed(session, image, both)
+    best = {name: max(layouts, key=lambda layout: followed[name][layout]) for name, layouts in both.items()}
+    reordered = [name for name in both if profile.runs[name][-1].is_reordered]
+    return replace(
+        profile,
+        shuffled=frozenset(name for name in reordered if followed[name][best[name]] < _ENOUGH),
+        restored=frozenset(name for name, layouts in both.items() if best[name] != layouts[0]),
+    )
+
+
+def _doubtful(profile: ModelProfile) -> Iterator[str]:
+    """The layers whose order may not be the one that their layout says."""
+    for name, runs in profile.runs.items():
+        if name and (runs[-1].is_reordered or (len(runs[-1].shape) == 3 and profile.frames.known)):
+            yield name
+
+
+def _followed(
+    session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]]
+) -> dict[str, dict[Layout, float]]:
+    """The share of the changes that each layer follows, by each of its layouts; 0 where it cannot be measured."""
+    centres = list(product(_THIRDS, repeat=image.images.ndim - 2))
+    totals = {name: dict.fromkeys(own, 0.0) for name, own in layouts.items()}
+    for noise in torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1):
+        for name, changes in _changes(session, image.with_images(noise), layouts, centres).items():
+            for layout, maps in changes.items():
+                totals[name][layout] += _hits(torch.cat(maps), centres) / len(centres) / _IMAGES
+    return totals
+
+
+def _changes(
+    session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[_Centre]
+) -> dict[str, _Changes]:
+    """How much each cell of each layer changes, (centres, *grid), where the image is changed at each centre."""
+    latest: dict[str, Tensor] = {}
+
+    def note(name: str, _module: nn.Module, output: object) -> None:
+        tensor = first_tensor(output)
+        if name in layouts and tensor is not None:
+            latest[name] = tensor
+
+    found: dict[str, _Changes] = {name: {layout: [] for layout in own} for name, own in layouts.items()}
+    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError), watched(session.network, note):
+        for start in range(0, len(centres), _AT_ONCE):
+            each = [_changed(image.images, centre) for centre in centres[start : start + _AT_ONCE]]
+            session.call(image.with_images(torch.cat([image.images, *each])))
+            for name, output in latest.items():
+                for layout, maps in found[name].items():
+                    cells = layout.spatial(output.float())
+                    maps.append((cells[1:] - cells[:1]).square().sum(dim=1))
+    return {name: changes for name, changes in found.items() if _are_whole(changes.values(), len(centres))}
+
+
+def _are_whole(changes: Iterable[Sequence[Tensor]], count: int) -> bool:
+    """Whether there is a map of every change."""
+    return all(sum(map(len, maps)) == count for maps in changes)
+
+
+def _changed(image: Tensor, centre: _Centre) -> Tensor:
+    """The image with other values in a box around a centre, whose coordinates are from 0 to 1."""
+    changed = image.clone()
+    sides = image.shape[2:]
+    halves = [max(1, side // _PART // 2) for side in sides]
+    starts = [int(at * side) - half for at, side, half in zip(centre, sides, halves, strict=True)]
+    box = tuple(slice(max(0, start), start + 2 * half) for start, half in zip(starts, halves, strict=True))
+    changed[:, :, *box] *= -3
+    return changed
+
+
+def _hits(changes: Tensor, centres: Sequence[_Centre]) -> int:
+    """How many changes (centres, *grid) are largest where the image was changed."""
+    # Relative to the cell's mean, as one that reacts to every change has no position; and to that of all, as the
+    # largest change of a cell that hardly reacts says nothing.
+    relative = changes / (changes.mean(dim=0) + changes.mean()).clamp(min=1e-30)
+    return sum(_is_at(change, centre) for change, centre in zip(relative, centres, strict=True))
+
+
+def _is_at(change: Tensor, centre: _Centre) -> bool:
+    """Whether the maximum of a map lies where the image was changed, or next to it."""
+    cell = torch.unravel_index(change.argmax(), change.shape)
+    axes = zip(cell, centre, change.shape, strict=True)
+    return all(abs(int(at) + 0.5 - part * cells) <= 0.5 + max(0.25, cells / _PART / 2) for at, part, cells in axes)

@@ -1,0 +1,166 @@
+"""Positions that are picked or sorted by what the image shows are no places, unless they are put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.errors import LayerError, NoAttentionError
+from pellucid.models.discovery.recording import profile_of
+from pellucid.models.session.session import Session
+from tests.networks import Reordered, TinyCNN, images, seeded
+
+Later = Callable[[Tensor], Tensor]
+
+
+def ranked(patches: Tensor) -> Tensor:
+    """The patches' numbers by how strong they are, (B, T)."""
+    return patches.norm(dim=-1).argsort(dim=1, descending=True)
+
+
+def gathered(patches: Tensor, numbers: Tensor) -> Tensor:
+    return patches.gather(1, numbers[..., None].expand(-1, -1, patches.shape[-1]))
+
+
+def masked(patches: Tensor) -> Tensor:
+    chosen = torch.zeros(patches.shape[:2], dtype=torch.bool).scatter(1, ranked(patches)[:, :16], True)
+    return patches[chosen].unflatten(0, (len(patches), 16))
+
+
+def merged(patches: Tensor) -> Tensor:
+    """Half of the tokens, each added to the most similar one of the others, as by token merging (ToMe)."""
+    one, other = patches[:, ::2], patches[:, 1::2]
+    where = (one @ other.transpose(1, 2)).argmax(dim=-1)
+    return other.scatter_add(1, where[..., None].expand_as(one), one)[:, :16]
+
+
+PICKS: dict[str, Later] = {
+    "pruned": lambda patches: gathered(patches, ranked(patches)[:, :16]),
+    "pruned, in their order": lambda patches: gathered(patches, ranked(patches)[:, :16].sort(dim=1).values),
+    "sorted": lambda patches: gathered(patches, ranked(patches)),
+    "indexed": lambda patches: patches[torch.arange(len(patches))[:, None], ranked(patches)[:, :16]],
+    "masked": masked,
+    "merged": merged,
+    "by a product": lambda patches: nn.functional.one_hot(ranked(patches), 64).to(patches.dtype) @ patches,
+    "by numbers": lambda patches: torch.stack(
+        [one[numbers] for one, numbers in zip(patches, ranked(patches)[:, :16].tolist(), strict=True)]
+    ),
+}
+BACK: dict[str, Later] = {
+    "sorted and back": lambda patches: gathered(gathered(patches, ranked(patches)), ranked(patches).argsort(dim=1)),
+    "the strongest enhanced": lambda patches: patches.scatter_add(
+        1, ranked(patches)[:, :4, None].expand(-1, -1, patches.shape[-1]), patches.new_ones(len(patches), 4, 24)
+    ),
+}
+
+
+def network(later: Later) -> Reordered:
+    return seeded(Reordered, lambda patches, extra: torch.cat([extra, patches], dim=1), _after_first(later)).eval()
+
+
+def _after_first(later: Later) -> Later:
+    return lambda tokens: torch.cat([tokens[:, :1], later(tokens[:, 1:])], dim=1)
+
+
+@pytest.mark.parametrize("name", PICKS)
+def test_a_layer_before_them_is_found_and_the_remedy_works(name: str) -> None:
+    model, batch = network(PICKS[name]), images(2, side=64)
+    found = pellucid.explain(model, batch, "hirescam", targets=[0, 1])
+    assert found.layers == ("blocks.0",)
+    assert found.attributions.shape == (2, 1, 8, 8)
+    with pytest.raises(LayerError, match="'norm' was asked for; its positions are picked, sorted") as error:
+        pellucid.explain(model, batch, layers=["norm"])
+    assert "such as 'blocks.0'" in str(error.value)
+    pellucid.explain(model, batch, layers=["blocks.0"])
+
+
+@pytest.mark.parametrize("name", ["sorted", "pruned"])
+@pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
+def test_their_attention_is_not_drawn(name: str, method: str) -> None:
+    model, batch = network(PICKS[name]), images(1, side=64)
+    with pytest.raises(NoAttentionError, match=r"picks, sorts or mirrors them.*such as gradcam"):
+        pellucid.explain(model, batch, method, targets=0)
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_what_is_put_back_has_its_places(name: str) -> None:
+    found = pellucid.explain(network(BACK[name]), images(1, side=64), "hirescam", targets=0)
+    assert found.layers == ("norm",)
+
+
+def test_regions_of_a_picture_that_are_exchanged() -> None:
+    """Rows of a feature map, sorted by how bright they are."""
+
+    class Sorting(TinyCNN):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.features[1](self.features[0](x))
+            rows = x.mean(dim=(1, 3)).argsort(dim=1)
+            x = x.gather(2, rows[:, None, :, None].expand_as(x))
+            return self.fc(self.features[2:](x).flatten(2).mean(-1))
+
+    model = seeded(Sorting).eval()
+    found = pellucid.explain(model, images(1), "hirescam", targets=0)
+    assert found.layers == ("features.1",)
+    with pytest.raises(LayerError, match="picked, sorted"):
+        pellucid.explain(model, images(1), layers=["features.4"])
+
+
+class Twofold(nn.Module):
+    """A second stage over what a change makes of the first one's map."""
+
+    def __init__(self, change: Later, back: Later = lambda x: x) -> None:
+        super().__init__()
+        self.change, self.back = change, back
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU())
+        self.stage, self.act, self.fc = nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU(), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.act(self.back(self.stage(self.change(self.stem(x))))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.flip(3),
+        lambda x: torch.rot90(x, 1, (2, 3)),
+        lambda x: x[:, :, :8, :8],
+        lambda x: x.narrow(2, 8, 8).narrow(3, 0, 8),
+        lambda x: x[:, :, torch.arange(15, -1, -1)],
+        lambda x: x[:, :, 4:, 6:],
+    ],
+)
+def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> None:
+    """The published design of a branch over a part of a feature map, and its kind."""
+    model, batch = seeded(Twofold, change).eval(), images(2, side=64)
+    found = pellucid.explain(model, batch, "hirescam", targets=[0, 1])
+    assert found.layers == ("stem.3",)
+    for layer in ("stage", "act"):
+        with pytest.raises(LayerError, match=r"mirrored or cropped|no spatial positions"):
+            pellucid.explain(model, batch, layers=[layer])
+
+
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (lambda x: x.flip(3), lambda x: x.flip(3)),
+        (lambda x: x[:, :, ::2, ::2], lambda x: x),
+        (lambda x: x[:, :, 1:-1, 1:-1], lambda x: x),
+    ],
+)
+def test_what_keeps_its_places(change: Later, back: Later) -> None:
+    found = pellucid.explain(seeded(Twofold, change, back).eval(), images(1, side=64), "hirescam", targets=0)
+    assert found.layers == ("act",)
+
+
+def test_ordinary_networks_cost_nothing_more() -> None:
+    calls = []
+    model = network(lambda patches: patches * patches.softmax(dim=1).amax(dim=2, keepdim=True))
+    model.norm.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+    assert (sum(calls), profile.shuffled, profile.restored) == (1, frozenset(), frozenset())
