@@ -20,7 +20,6 @@ import torch
 import typer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 import pellucid
 from benchmarks import results
@@ -32,6 +31,7 @@ from pellucid.metrics.pointing import pointing_hits, widened
 from pellucid.models.discovery.layers import candidates
 from pellucid.models.discovery.passage import ENOUGH
 from pellucid.phantom.training import measure, normalised
+from pellucid.run.checks import TOP, blurred, highest
 from pellucid.run.layers import layer_tree
 
 NAME = "unguided"
@@ -41,8 +41,6 @@ CACHE = DOCS / ".cache" / NAME
 SEED, TEST_SEED = 40_000_000, 60_000_000
 """The first seeds of the images that are explained, and of those that the AUC is measured on."""
 EXPLAINED, TESTED = 500, 1000
-TOP, SIGMA = 0.02, 8.0
-"""The fraction of the pixels that are blurred, and the blur's standard deviation in pixels: one cell."""
 TOLERANCE = SIDE / GRID / 2
 _BATCH = 64
 _CONTAINER = re.compile(r"(^|\.)(blocks|layers(\.\d+)?)$")
@@ -158,19 +156,12 @@ def falls(
     network: nn.Module, images: Tensor, heatmaps: Mapping[str, Tensor], finding: int
 ) -> Iterator[tuple[str, Tensor]]:
     """How far the logit of a finding falls, (B,), where the pixels with the highest values of maps are blurred."""
-    smooth = gaussian_blur(images, [2 * round(2 * SIGMA) + 1] * 2, [SIGMA] * 2)
+    smooth = blurred(images)
     with torch.no_grad():
         before = network(normalised(images))[:, finding]
         for name, heat in heatmaps.items():
-            blurred = torch.where(highest(heat)[:, None], smooth, images)
-            yield name, before - network(normalised(blurred))[:, finding]
-
-
-def highest(heatmaps: Tensor) -> Tensor:
-    """Where maps (B, H, W) are above 0 and among their highest 2 %."""
-    values = heatmaps.flatten(1)
-    top = values.topk(round(TOP * values.shape[1]))
-    return torch.zeros_like(values, dtype=torch.bool).scatter(1, top.indices, top.values > 0).view_as(heatmaps)
+            changed = torch.where(highest(heat)[:, None], smooth, images)
+            yield name, before - network(normalised(changed))[:, finding]
 
 
 def correlation(one: list[float], other: list[float]) -> float:

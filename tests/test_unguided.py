@@ -11,7 +11,7 @@ import torch
 from benchmarks import results, unguided, unguided_networks
 from benchmarks.unguided import Layer, Measured
 from benchmarks.unguided_networks import Part, Student
-from torch import Tensor, nn
+from torch import nn
 
 import pellucid
 from pellucid import phantom
@@ -22,46 +22,6 @@ SHORT = Part(3, 1e-3, batch=2)
 KNOWN = Measured(
     (0.9, 1.0, 0.95), 50, "blocks.1.norm1", (Layer("norm", 0.5, 10, 1.0), Layer("blocks.1.norm1", 0.95, 40, 2.0))
 )
-
-WEIGHTS = torch.linspace(1, 5, 1600).view(40, 40)
-
-
-def _naive_blur(image: Tensor, row: int, column: int) -> float:
-    """A Gaussian blur at one pixel of an image (H, W), reflected at its edges."""
-    reach, total, weights = round(2 * unguided.SIGMA), 0.0, 0.0
-    for down in range(-reach, reach + 1):
-        for across in range(-reach, reach + 1):
-            y, x = (
-                abs(place) if place < side else 2 * (side - 1) - place
-                for place, side in zip((row + down, column + across), image.shape, strict=True)
-            )
-            weight = math.exp(-(down**2 + across**2) / (2 * unguided.SIGMA**2))
-            total, weights = total + weight * float(image[y, x]), weights + weight
-    return total / weights
-
-
-def test_the_highest_pixels() -> None:
-    heat = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(0))
-    heat[1] = 0.0
-    heat[1, 5, 7] = 0.3  # fewer pixels above 0 than 2 % of them
-    found = unguided.highest(heat)
-    assert found[0].sum() == 32
-    assert heat[0][found[0]].min() > heat[0][~found[0]].max()
-    assert found[1].nonzero().tolist() == [[5, 7]]
-
-
-def test_the_fall_is_the_change_of_the_findings_logit() -> None:
-    class Weighted(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return (images[:, 0] * WEIGHTS).sum((1, 2))[:, None] * torch.tensor([0.0, 0.28, 1.0])
-
-    images = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
-    heatmaps = {"one": torch.zeros(1, 40, 40), "none": torch.zeros(1, 40, 40)}
-    heatmaps["one"][0, 3, 20] = 1.0
-    found = dict(unguided.falls(Weighted(), images, heatmaps, 1))
-    expected = float(WEIGHTS[3, 20]) * (float(images[0, 0, 3, 20]) - _naive_blur(images[0, 0], 3, 20))
-    assert found["one"].tolist() == pytest.approx([expected], abs=1e-3)
-    assert found["none"].tolist() == [0.0]
 
 
 def test_rank_correlation_with_ties() -> None:

@@ -389,6 +389,17 @@ def test_layers_by_name(explain: Explain, tmp_path: Path) -> None:
     one_line(result, "mean, max, weighted")
 
 
+def test_figures_of_a_map_are_in_its_metadata(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    assert explain(image, "--check", "share", "--check", "blur_fall").exit_code == 0
+    found = facts(tmp_path / "out", "a")["checks"]
+    assert set(found) == {"share", "blur_fall"}
+    assert 0 <= found["share"] <= 1
+    result = explain(image, "--check", "grade", "--overwrite")
+    assert result.exit_code == 2
+    one_line(result, "check 'grade' was asked for; there are share, blur_fall")
+
+
 def test_layers_of_methods_that_look_at_none(explain: Explain, tmp_path: Path) -> None:
     image = save(tmp_path / "a.png")
     alone = ["--layer", "features.3", "--method", "saliency"]

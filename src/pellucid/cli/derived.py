@@ -61,6 +61,7 @@ _FILES = ("file", "onnx")
 """The sources whose models are named by a path instead of a prefix."""
 LISTS: dict[str, Callable[[], list[str]]] = {
     "formats": exporters,
+    "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
     "heads": partial(constant, "pellucid.core.head", "HEADS"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),

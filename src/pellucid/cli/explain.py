@@ -102,6 +102,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     fuse: Annotated[
         str, typer.Option(help="How to combine several layers: {fusions}.", rich_help_panel=METHOD_PANEL)
     ] = "mean",
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Figure to measure beside each map, kept in its metadata: {checks}. Repeat for several.",
+            rich_help_panel=METHOD_PANEL,
+        ),
+    ] = None,
     classes: Annotated[
         Path | None,
         typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
@@ -230,6 +237,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             targets=target or ["predicted"],
             layers=layer,
             fuse=fuse,
+            checks=check or [],
             classes=classes,
             head=head,
             model_output=model_output,

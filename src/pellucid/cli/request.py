@@ -27,6 +27,7 @@ from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources.assumed import PARTS, SIZE, VALUES, assumption
 from pellucid.models.sources.loading import restate, state_preprocessing
 from pellucid.render import colourise
+from pellucid.run.checks import check_names
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
 from pellucid.run.results import Results, model_facts
@@ -46,6 +47,7 @@ class Request:
     targets: Sequence[str]
     layers: Sequence[str] | None
     fuse: str
+    checks: Sequence[str]
     classes: Path | None
     head: str
     model_output: str | None
@@ -71,6 +73,8 @@ def prepared_job(request: Request) -> Job:
             f"--layer {request.layers[0]} was given; {', '.join(method.name for method in methods)} look at no layer: "
             "leave it out, or add a method that looks at one"
         )
+    for method in methods:
+        check_names(request.checks, method)
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)
@@ -102,6 +106,7 @@ def prepared_job(request: Request) -> Job:
         targets=targets,
         layers=request.layers,
         fuse=request.fuse,
+        checks=request.checks,
         classes=classes,
         head=request.head,
         runtime=runtime,

@@ -65,6 +65,7 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "target_probability": _probability(one, target),
         "prediction": _prediction(case),
         "degenerate": one.why_degenerate[0][0],
+        "checks": {name: finite(values[0, 0]) for name, values in one.checks.items()},
         "peak": _peak(case),
         "heatmap": _first_with(files, "_heatmap.png"),
         "overlay": _first_with(files, "_overlay.png"),

@@ -20,7 +20,8 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import LayerError, OptionError, ShapeError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
-from pellucid.models.discovery.profile import Place, in_network_order, places_of
+from pellucid.models.discovery.places import in_network_order, places_of
+from pellucid.models.discovery.profile import Place
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
@@ -29,6 +30,7 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
+from pellucid.run.checks import check_names, measured
 from pellucid.run.tuned import resolved
 
 _MAPS_AN_IMAGE = 16
@@ -47,6 +49,7 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
     classes: Sequence[str] | None = None,
     head: str = "auto",
     output: str | int | None = None,
+    checks: Sequence[str] = (),
     runtime: Runtime | None = None,
 ) -> Explanation:
     """Show which pixels of ``images`` the model's output rests on.
@@ -72,6 +75,9 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             network's last function, its number of outputs and its source say.
         output: which tensor that the model returns holds the class scores, by name ("disease", "heads.disease", "1") or
             position; None finds the only one that can.
+        checks: figures to measure beside the maps, kept in ``explanation.checks``, (B, K) each: "share", how much of
+            the score passes through the layers, by 13 passes of each image; "blur_fall", how far the score falls where
+            the map is highest and the image is blurred there, by 1 + K passes.
         runtime: device, precision, batch size and seed.
 
     Raises:
@@ -86,7 +92,15 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
     """
     settings = runtime or Runtime()
     explainer = Explainer(
-        model, method, layers=layers, fuse=fuse, classes=classes, head=head, output=output, runtime=settings
+        model,
+        method,
+        layers=layers,
+        fuse=fuse,
+        classes=classes,
+        head=head,
+        output=output,
+        checks=checks,
+        runtime=settings,
     )
     return explainer._explained(images, targets)
 
@@ -112,6 +126,7 @@ class Explainer:
     classes: Sequence[str] | None = None
     head: str = "auto"
     output: str | int | None = None
+    checks: Sequence[str] = ()
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -120,6 +135,7 @@ class Explainer:
             raise OptionError(f"model must be a torch.nn.Module, got {type(self.model).__name__}")
         _check_names("layers", self.layers)
         _check_names("classes", self.classes)
+        _check_names("checks", self.checks)
         if not isinstance(self.runtime, Runtime):
             raise OptionError(f"runtime must be a pellucid.Runtime, got {self.runtime!r}")
         if self.layers is not None and not self.layers:
@@ -133,6 +149,7 @@ class Explainer:
             raise OptionError(f"method must be a name or a Method, got {self._chosen!r}")
         if self.layers and not self._chosen.uses_layers:
             raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
+        check_names(self.checks, self._chosen)
 
     @property
     def _chosen(self) -> Method:
@@ -171,7 +188,9 @@ class Explainer:
             facts = Facts(self._chosen, places, fuse, targets.classes, runtime, trial, share, given.form)
             found = Explanation.cat(_parts(session, facts, given, targets))
             cautions.head(session, image, info, found)
-            return found
+            each = [place for own in places.values() for place in own]
+            figures = measured(self.checks, session, given, targets, each, found)
+            return replace(found, checks={**found.checks, **figures})
 
         return kept(work)
 

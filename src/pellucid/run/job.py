@@ -58,6 +58,7 @@ class Job:
     targets: Request = "predicted"
     layers: Sequence[str] | None = None
     fuse: str = "mean"
+    checks: Sequence[str] = ()
     classes: Sequence[str] | None = None
     head: str = "auto"
     runtime: Runtime = field(default_factory=Runtime)
@@ -165,6 +166,7 @@ class Job:
             method,
             layers=layers,
             fuse=self.fuse,
+            checks=self.checks,
             classes=self.classes,
             head=self.head,
             runtime=self.runtime,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from pellucid.core.head import over_places
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.errors import PellucidError
-from pellucid.models.discovery.profile import Place, places_of
+from pellucid.models.discovery.places import places_of
+from pellucid.models.discovery.profile import Place
 from pellucid.models.discovery.scenes import scenes, without_details
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.hooks import first_tensor, noted, replaced
@@ -38,6 +39,8 @@ _LEAST_CHANGE = 1e-4
 """Scores that differ by less than this fraction of their size between images measure nothing."""
 _MOST_VALUES = 2**18
 """The most values in the images of a pass, where it takes several."""
+_BLURS = (1, 2, 3, 4, 6, 8)
+"""The areas an axis of the blurs that an image is compared with: as many as there are pairs."""
 Group = tuple[str, ...]
 """Layers that are held together."""
 
@@ -117,11 +120,35 @@ class Passage:
 
     def _held(self, group: Group, drawn: Inputs) -> Tensor:
         """The scores (N, C) of scenes, with a group's outputs held at those of the reference."""
-        with ExitStack() as stack:
-            for layer, module in self.session.modules(group).items():
-                hook = _holder(self.places[layer], self.outputs)
-                stack.callback(module.register_forward_hook(hook).remove)
+        with _held_at(self.session, {layer: self.places[layer] for layer in group}, self.outputs):
             return _scores(self.session, drawn)
+
+
+def share_of_image(
+    session: Session, image: Inputs, places: Sequence[Place], score: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The share of some layers in each of one image's own scores, (K,); NaN where it cannot be measured.
+
+    The pairs are the image and its own blurs. ``score`` makes scores (N, K) of what the network gives, (N, …). It takes
+    13 forward passes of the image.
+    """
+    layers = tuple(dict.fromkeys(place.occurrence.layer for place in places))
+    runs = [place.occurrence.captured for place in places]
+    own = {layer: [place for place in places if place.occurrence.layer == layer] for layer in layers}
+    blurs = [without_details(image.images, areas) for areas in _BLURS]
+    plain, held, references = score(session.call(image))[0].double(), [], []
+    with torch.no_grad():
+        for start, stop in chunks(len(blurs), _at_once(session, image)):
+            with noted(session.modules(runs), graph=False) as outputs:
+                references.append(score(session.call(image.with_images(torch.cat(blurs[start:stop])))))
+            with _held_at(session, own, outputs):
+                again = image.images.expand(stop - start, *image.images.shape[1:])
+                held.append(score(session.call(image.with_images(again))))
+    reference = torch.cat(references).double()
+    moved = (plain - reference).square().sum(dim=0)
+    least = len(blurs) * (_LEAST_CHANGE * torch.maximum(plain.abs(), reference.abs().amax(dim=0))) ** 2
+    share = 1 - (torch.cat(held).double() - reference).square().sum(dim=0) / moved
+    return torch.where(moved > least, share.clamp(min=0), torch.nan).float()
 
 
 _REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
@@ -130,9 +157,23 @@ _REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
 
 def _drawn(session: Session, image: Inputs, count: int) -> Iterator[Inputs]:
     """Scenes, as many at a time as a pass takes: large ones alone, as several take more memory than a prediction."""
-    size = max(1, min(session.runtime.batch_size, _MOST_VALUES // max(1, image.images[0].numel())))
-    for start, stop in chunks(count, size):
+    for start, stop in chunks(count, _at_once(session, image)):
         yield image[:1].with_images(scenes(range(start, stop), image.images))
+
+
+def _at_once(session: Session, image: Inputs) -> int:
+    """The images of a pass."""
+    return max(1, min(session.runtime.batch_size, _MOST_VALUES // max(1, image.images[0].numel())))
+
+
+@contextmanager
+def _held_at(session: Session, places: Mapping[str, Sequence[Place]], outputs: Mapping[str, Tensor]) -> Iterator[None]:
+    """While this is open, the outputs of layers are held at others, where their places are."""
+    with ExitStack() as stack:
+        for layer, module in session.modules(tuple(places)).items():
+            hook = _holder(places[layer], outputs)
+            stack.callback(module.register_forward_hook(hook).remove)
+        yield
 
 
 def _scores(session: Session, inputs: Inputs) -> Tensor:
