@@ -81,6 +81,12 @@ def _fast_forward(model: nn.Module, images: Tensor) -> Call:
     return forward(own, images.to(torch.bfloat16).to(memory_format=torch.channels_last))
 
 
+def _first(model: nn.Module, images: Tensor) -> Call:
+    """The first explanation with a model, in which its layer is chosen: each call has modules that were never seen."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return lambda: pellucid.explain(copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}), images, targets=0)
+
+
 def _masks(model: nn.Module, images: Tensor) -> Call:
     rise = RISE(masks=MASKS)
     return lambda: pellucid.explain(model, images, rise, runtime=pellucid.Runtime(batch_size=MASKS // 2))
@@ -114,6 +120,7 @@ CALLS: dict[str, Make] = {
     "gradcam++": _explaining("gradcam++"),
     "gradcam, 14 classes": _explaining(classes=14),
     "gradcam, two layers": _explaining(layers=2),
+    "gradcam, first call": _first,
     "rollout": _explaining("rollout"),
     "gradient_rollout": _explaining("gradient_rollout"),
     f"rise, {MASKS} masks": _masks,
@@ -140,6 +147,8 @@ def cases() -> Iterator[Case]:
         for name in peers.available():
             yield Case(network, name)
     yield Case("resnet50", "gradcam", 1.15, batch=1)
+    for network in ("resnet50", "densenet121", "vit_b_16"):
+        yield Case(network, "gradcam, first call", 40.0, batch=1)
     yield Case("resnet50", f"rise, {MASKS} masks", 1.1, batch=1)
     yield Case("resnet18", f"scorecam, {CHANNELS} masks", 1.1, batch=1)
     yield Case("vit_b_16", "forward again")
