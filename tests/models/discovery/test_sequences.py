@@ -45,6 +45,23 @@ def conv(channels: int) -> nn.Module:
 CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], str]] = {
     "channels": (lambda: Applied(lambda c, x: c[0](x), conv(4)), (4, 16, 16), "images"),
     "slices as a batch": (lambda: Applied(lambda c, x: c[0](x.flatten(0, 1)[:, None]), conv(1)), (4, 16, 16), "stack"),
+    "three slices of three channels": (
+        lambda: Applied(lambda c, x: c[0](x.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)), conv(3)),
+        (3, 16, 16),
+        "stack",
+    ),
+    "three slices in a loop": (
+        lambda: Applied(
+            lambda c, x: torch.stack([c[0](x[:, i, None].repeat(1, 3, 1, 1)) for i in range(3)], 1), conv(3)
+        ),
+        (3, 16, 16),
+        "stack",
+    ),
+    "colours that are normalised": (
+        lambda: Applied(lambda c, x: c[0]((x - 0.5) / x.std()), conv(3)),
+        (3, 16, 16),
+        "images",
+    ),
     "slices in a loop": (
         lambda: Applied(lambda c, x: torch.stack([c[0](x[:, i, None]) for i in range(4)], 1), conv(1)),
         (4, 16, 16),

@@ -28,7 +28,8 @@ def form_of(session: Session, image: Inputs) -> Form:
 
 
 def _form(session: Session, image: Inputs) -> Form:
-    if not _may_be(session, image.images):
+    has_convolutions = any(isinstance(module, CONVOLUTION) for module in session.network.modules())
+    if session.has_script or session.is_quantised or not has_convolutions:
         return "images"
     images = noise_like(image.images).requires_grad_()
     votes = _Votes(images)
@@ -39,12 +40,8 @@ def _form(session: Session, image: Inputs) -> Form:
     return "images"
 
 
-def _may_be(session: Session, images: Tensor) -> bool:
-    """Whether a sequence is possible: the first convolution does not take the input's channels as they are."""
-    first = next((module for module in session.network.modules() if isinstance(module, CONVOLUTION)), None)
-    rank = images.ndim - 2
-    is_usual = first is not None and len(first.kernel_size) == rank and first.in_channels == images.shape[1]
-    return first is not None and not is_usual and not session.has_script and not session.is_quantised
+class _ChannelsError(RuntimeError):
+    """The first convolution takes the image itself: its channels are channels. It ends the pass there."""
 
 
 class _Votes:
@@ -61,8 +58,10 @@ class _Votes:
         self._is_behind = False
         """Whether the channels lie on the axis after it, and the network itself turns them round (video models)."""
 
-    def look(self, frame: Tensor, weight: Tensor, _is_image: bool) -> Tensor:
+    def look(self, frame: Tensor, weight: Tensor, is_image: bool) -> Tensor:
         """Take note of one look, and end the graph there."""
+        if is_image and not self._weights:
+            raise _ChannelsError
         members = indices_seen(entries_of(self._images, frame), 1)
         self._is_alone = self._is_alone and members is not None and frame.ndim == 4
         self._seen.update(members or ())
