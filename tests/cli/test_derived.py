@@ -17,6 +17,7 @@ from pellucid.cli.main import app
 from pellucid.core.head import HEADS
 from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
+from pellucid.io.selection import DIMENSIONS
 from pellucid.io.window import PRESETS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
@@ -29,6 +30,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 @pytest.mark.parametrize(
     ("name", "names"),
     [
+        ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
         ("fusions", list(FUSIONS)),
         ("heads", list(HEADS)),

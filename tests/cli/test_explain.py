@@ -72,7 +72,7 @@ def test_a_folder_is_searched_and_mirrored(explain: Explain, tmp_path: Path) -> 
     (tmp_path / "in" / "notes.txt").write_text("no image")
     result = explain(tmp_path / "in")
     assert result.exit_code == 0
-    assert result.stderr == ""
+    assert result.stderr == f"warning: {tmp_path / 'in'}: 1 file that holds no image was skipped: notes.txt\n"
     assert "2 explained; results are in" in result.stdout
     assert written(tmp_path / "out") == three("a", "deep/er/b")
 

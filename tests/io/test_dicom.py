@@ -275,7 +275,7 @@ def test_a_codestream_larger_than_the_attributes_is_refused_before_decoding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, marker: bytes, offsets: dict[int, bytes]
 ) -> None:
     (tmp_path / "a.dcm").write_bytes(larger(name, marker, offsets))
-    monkeypatch.setattr("pellucid.io.dicom.pixel_array", lambda _: pytest.fail("it was decoded"))
+    monkeypatch.setattr("pellucid.io.dicom_pixels.iter_pixels", lambda *_, **__: pytest.fail("it was decoded"))
     assert "state the size" in refusal(tmp_path / "a.dcm")
 
 
@@ -294,7 +294,7 @@ def test_no_shipped_file_that_decodes_is_refused_for_its_codestream(
     try:
         read_image(path)
     except ImageError:
-        monkeypatch.setattr("pellucid.io.dicom.check_codestreams", lambda *_: None)
+        monkeypatch.setattr("pellucid.io.dicom_pixels.check_codestreams", lambda *_: None)
         refusal(path)
 
 
@@ -319,7 +319,7 @@ def encapsulated() -> Dataset:
     return made
 
 
-def test_a_file_without_preamble_is_read_by_its_name(tmp_path: Path) -> None:
+def test_a_file_without_preamble_is_read_by_its_content(tmp_path: Path) -> None:
     bare = tmp_path / "bare.dcm"
     bare.write_bytes(shipped("MR_small_implicit.dcm").read_bytes())
     made = pydicom.dcmread(bare)
@@ -330,8 +330,9 @@ def test_a_file_without_preamble_is_read_by_its_name(tmp_path: Path) -> None:
         made.save_as(bare, implicit_vr=True, little_endian=True)
     assert bare.read_bytes()[128:132] != b"DICM"
     assert read_image(bare).size == (64, 64)
-    other = bare.rename(tmp_path / "bare.bin")
-    refusal(other)
+    for name in ("bare", "1.2.826.0.1", "X.MR.0001.IMA"):
+        bare = bare.rename(tmp_path / name)
+        assert read_image(bare).size == (64, 64)
 
 
 @pytest.mark.parametrize("content", [b"no DICOM at all, just words\n" * 9, os.urandom(500), b"\0" * 500, b"x"])
@@ -370,20 +371,20 @@ def test_a_decoder_that_panics_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     class PanicError(BaseException):
         """What pyo3 raises for a panic in Rust, as pylibjpeg's RLE decoder does on damaged runs."""
 
-    def panic(_: object) -> None:
+    def panic(*_: object, **__: object) -> None:
         raise PanicError("index out of bounds")
 
     path = write(tmp_path, dataset(RAMP))
-    monkeypatch.setattr("pellucid.io.dicom.pixel_array", panic)
+    monkeypatch.setattr("pellucid.io.dicom_pixels.iter_pixels", panic)
     assert "index out of bounds" in refusal(path)
 
 
 def test_an_interrupt_is_not_reported_as_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     path = write(tmp_path, dataset(RAMP))
-    monkeypatch.setattr("pellucid.io.dicom.pixel_array", interrupt)
+    monkeypatch.setattr("pellucid.io.dicom_pixels.iter_pixels", interrupt)
     with pytest.raises(KeyboardInterrupt):
         read_image(path)
 

@@ -60,6 +60,7 @@ def constant(module: str, name: str) -> list[str]:
 _FILES = ("file", "onnx")
 """The sources whose models are named by a path instead of a prefix."""
 LISTS: dict[str, Callable[[], list[str]]] = {
+    "dimensions": partial(constant, "pellucid.io.selection", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),

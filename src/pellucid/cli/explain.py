@@ -144,6 +144,23 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         int | None,
         typer.Option(min=1, help="Number of the frame to explain, in files with several.", rich_help_panel=INPUT_PANEL),
     ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(
+            metavar="UID",
+            help="SeriesInstanceUID of the series to explain, or its number in each folder (default: all).",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Which of several images at the same positions to explain, such as time=2; names are {dimensions}. "
+            "Repeat for several.",
+            rich_help_panel=INPUT_PANEL,
+        ),
+    ] = None,
     slice_mode: Annotated[
         SliceMode,
         typer.Option(
@@ -223,9 +240,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
+        from pellucid.run.inputs import as_sequences, as_volumes, in_series, inputs, studies
 
         given = preparation(size, mean, std, range_, channels)
+        if given.files and series is not None:
+            raise OptionError(
+                f"--series and --channels {channels} were given; a channel is a folder: leave out --series"
+            )
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         request = Request(
@@ -250,6 +271,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             overwrite=overwrite,
             window=window,
             frame=frame,
+            select=select or [],
             keep_identity=keep_identity,
             preparation=given,
             output=output,
@@ -260,6 +282,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             access = server_access(token_file, certificate, key, ca, retries)
             local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())))
         files = studies(local, given.files, output) if given.files else inputs(local, output)
+        files = files if series is None else in_series(files, series)
         check_writable(output)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files

@@ -21,6 +21,7 @@ from pellucid.core.style import Style
 from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
+from pellucid.io.selection import parsed_options
 from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import load_model, model_info
@@ -60,6 +61,7 @@ class Request:
     overwrite: bool
     window: str | None
     frame: int | None
+    select: Sequence[str]
     keep_identity: bool
     preparation: Preparation
 
@@ -83,6 +85,7 @@ def prepared_job(request: Request) -> Job:
         check_signed(method.name, method.signed)
     if request.window is not None:
         asked_window(request.window, "CT")
+    select = parsed_options(request.select)
     device = chosen_device(request.device)
     runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
     classes = None if request.classes is None else _class_names(request.classes)
@@ -112,6 +115,7 @@ def prepared_job(request: Request) -> Job:
         runtime=runtime,
         window=request.window,
         frame=request.frame,
+        select=select,
     )
 
 

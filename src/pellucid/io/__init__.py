@@ -10,14 +10,15 @@ from pathlib import Path
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io import dicom, nifti, raster
-from pellucid.io.dicom import is_dicom_file
+from pellucid.io.dicom_file import HEAD, is_dicom, is_directory
 from pellucid.io.reader import Reader
 from pellucid.io.refusal import digest, refused
+from pellucid.io.selection import Select, SelectLike, parsed_select
 from pellucid.io.series import read_series
 
 __all__ = ["FORMATS", "SUFFIXES", "is_image_file", "read", "read_image", "read_series"]
 
-_READERS = (dicom.READER, dicom.BARE_READER, nifti.READER, raster.READER)
+_READERS = (dicom.READER, nifti.READER, raster.READER)
 """The first reader that accepts a file reads it."""
 
 FORMATS = tuple(dict.fromkeys(name for reader in _READERS for name in reader.formats))
@@ -28,17 +29,25 @@ SUFFIXES = tuple(dict.fromkeys(ending for reader in _READERS for ending in reade
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether a search through a folder takes a file: by its ending, or without one, if its content is DICOM."""
-    if path.suffix:
-        return path.name.lower().endswith(SUFFIXES)
+    """Whether a search through a folder takes a file: by its content, or because its name states an image format.
+
+    A broken file with such a name is taken, so that reading it reports what is wrong.
+    """
     try:
-        return path.name != "DICOMDIR" and is_dicom_file(path)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
     except OSError:
+        head = b""
+    if is_dicom(head) and is_directory(path):
         return False
+    return any(reader.accepts(path, head) for reader in _READERS) or path.name.lower().endswith(SUFFIXES)
 
 
 def read_image(
-    path: str | os.PathLike[str], window: str | tuple[float, float] | None = None, frame: int | None = None
+    path: str | os.PathLike[str],
+    window: str | tuple[float, float] | None = None,
+    frame: int | None = None,
+    select: SelectLike = None,
 ) -> Image:
     """Read one image or volume. The format is recognised by the content of the file (NIfTI by its name).
 
@@ -47,27 +56,35 @@ def read_image(
     DICOM object, or a NIfTI volume, is (C, F, H, W).
 
     ``window``, for measured values: (centre, width), as text "40,400", or for CT a preset such as "lung"; None takes
-    the one stored in the file. ``frame``: the number of the frame to read, from 1; None reads all.
+    the one stored in the file. ``frame``: the number of the frame to read, from 1; None reads all, in the order of
+    their positions. ``select``, where several are at the same position (time points, b-values, echoes, the images of a
+    slide): the value of one, as "bvalue=1000" or {"bvalue": 1000}; without it, the error lists the values.
 
     Raises:
         ImageError: the file is missing, unreadable, broken, too large, or not an image; or the window cannot be
             applied: the image is in colour or holds no measured values, or a preset was given for an image that is not
-            CT.
+            CT; or several images are at the same position, and none was selected.
         MissingPackageError: the format needs an optional package that is not installed; the message names it.
-        OptionError: the window is invalid.
+        OptionError: the window or the selection is invalid.
     """
+    chosen = parsed_select(select)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", PellucidWarning)
-        image = read(Path(path), window, frame)
+        image = read(Path(path), window, frame, chosen)
     for warning in caught:
         warnings.warn(warning.message, stacklevel=2)
     return image
 
 
-def read(path: Path, window: str | tuple[float, float] | None = None, frame: int | None = None) -> Image:
+def read(
+    path: Path,
+    window: str | tuple[float, float] | None = None,
+    frame: int | None = None,
+    select: Select | None = None,
+) -> Image:
     """As ``read_image``, for use in threads: warning filters, which belong to the whole process, are not touched."""
-    image = _reader_of(path).read(path, window, frame)
+    image = _reader_of(path).read(path, window, frame, select)
     return replace(image, digest=digest(path))
 
 
@@ -87,7 +104,7 @@ def _head(path: Path) -> bytes:
         if path.exists() and not path.is_file():
             raise refused(path, "it is not a regular file")
         with path.open("rb") as file:
-            head = file.read(132)
+            head = file.read(HEAD)
     except ImageError:
         raise
     except FileNotFoundError as error:

@@ -2,50 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydicom import Dataset, FileDataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
-from pydicom.pixels.utils import pixel_array
 from torch import Tensor
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image, Instance
 from pellucid.errors import ImageError, OptionError
-from pellucid.io.dicom_codestream import check_codestreams
-from pellucid.io.dicom_file import check, kind_of, open_dicom
-from pellucid.io.dicom_frames import frame_headers, header_of, instances, spacing_and_affine
-from pellucid.io.raster import is_raster
+from pellucid.io.dicom_file import check, is_dicom, kind_of, open_dicom
+from pellucid.io.dicom_frames import frame_headers, header_of, spacing_and_affine, tilt
+from pellucid.io.dicom_pixels import Frame, decoded_frames, is_coloured, photometric
+from pellucid.io.dicom_slide import is_slide, read_matrix
+from pellucid.io.dicom_stack import Slice, frames_in_order, selected
+from pellucid.io.memory import check_memory
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import refused
-from pellucid.io.window import NoWindowError, first, is_padding, to_pixels
+from pellucid.io.selection import Select
+from pellucid.io.window import NoWindowError, first, to_pixels
 
-
-def is_dicom(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` has a DICOM preamble."""
-    return head[128:132] == b"DICM"
-
-
-def is_dicom_file(path: Path) -> bool:
-    """Whether a file has a DICOM preamble; ``OSError`` if it cannot be read."""
-    with path.open("rb") as file:
-        return is_dicom(file.read(132))
+_TILTED = 0.1
+"""Angle in degrees from which slices are called tilted."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """The decoded content of a DICOM object, before it is mapped for display.
+    """The decoded content of DICOM objects, before it is mapped for display.
 
-    ``values`` (C, F, H, W) float64 are those of its frames; ``padding`` (1, F, H, W) bool marks padding among grey
-    values, None of an image in colour; ``headers`` are one per frame.
+    ``values`` (C, F, H, W) are those of the frames; ``padding`` (1, F, H, W) bool marks padding among grey values, None
+    of an image in colour; ``headers`` are one per frame.
     """
 
     values: Tensor
@@ -56,53 +47,121 @@ class Decoded:
 
     def image(self, window: WindowLike, volume: bool) -> Image:
         """The image, or the ``volume`` of all frames, with pixels for display."""
+        inverted = bool(self.facts["inverted"])
         if self.padding is not None:
-            pixels, shown = to_pixels(self.values, self.padding, self.headers, window)
+            pixels, shown = to_pixels(self.values, self.padding, self.headers, window, inverted)
         elif window is not None:
             raise NoWindowError(f"window {window!r} was asked for; the image is in colour, which has no window")
         else:
-            pixels, shown = self.values, {"voi": None, "window": None}
-        pixels = 1 - pixels if self.facts["inverted"] else pixels
+            pixels, shown = self.values.float(), {"voi": None, "window": None}
         values, pixels = (one if volume else one[:, 0] for one in (self.values, pixels))
         geometry = Geometry.identity(tuple(pixels.shape[1:]))
         spacing, affine = spacing_and_affine(self.headers, volume)
-        image = Image(pixels.float(), values.float(), geometry, {**self.facts, **shown})
+        if volume and affine is not None and (angle := tilt(affine)) > _TILTED:
+            shown |= {"tilt_degrees": round(angle, 2)}
+        image = Image(pixels, values.float(), geometry, {**self.facts, **shown})
         return replace(image, spacing=spacing, affine=affine, instances=self.instances)
 
 
-def read_dicom(path: Path, window: WindowLike = None, frame: int | None = None, bare: bool = False) -> Image:
+def read_dicom(path: Path, window: WindowLike = None, frame: int | None = None, select: Select | None = None) -> Image:
     """Read one DICOM image: grey (1, H, W) or colour (3, H, W); several frames are a volume (C, F, H, W).
 
     ``values`` are those after the modality LUT or the rescale (Hounsfield units for CT), or the colours.
     ``pixels``, in [0, 1], are mapped by the ``window``, else by the VOI LUT, else by the first stored window, else
     from the minimum and maximum of all values but padding; MONOCHROME1 is inverted. ``frame`` is the number of the
-    frame to read, from 1. ``bare``: the file has no DICOM preamble.
+    frame to read, from 1, as they are stored; else frames that state their positions are in the order of these.
+    ``select``: the values of the frames to read, where several are at a position. A slide is its total pixel matrix.
 
     Raises:
-        ImageError: the file is broken or too large, or holds no image; the message names what it holds.
+        ImageError: the file is broken or too large, or holds no image; the message names what it holds. Or several
+            frames are at a position, and none was selected.
         OptionError: the window is invalid.
     """
     with one_line_errors(path):
-        decoded = decode(path, frame, bare)
-        return decoded.image(window, volume=len(decoded.headers) > 1)
+        dataset = open_dicom(path)
+        count = check(path, dataset)
+        if frame is not None and not 1 <= frame <= count:
+            raise refused(path, f"frame {frame} was asked for; it has {count}, counted from 1")
+        if frame is None and is_slide(dataset):
+            return _slide(path, dataset, count, select or {}).image(window, volume=False)
+        _check_size(path, dataset, count if frame is None and not select else 1)
+        slices = slices_of(path, dataset, count, frame)
+        if frame is None:
+            slices = frames_in_order(path, selected(path, slices, select or {}))
+        elif select:
+            raise refused(path, f"frame {frame} and select were given: give one of them")
+        decoded = decode(path, slices, {path: dataset})
+        return decoded.image(window, volume=len(slices) > 1)
 
 
-def decode(path: Path, frame: int | None = None, bare: bool = False) -> Decoded:
-    """Decode a file; call it within ``one_line_errors``."""
-    dataset = open_dicom(path, bare)
-    frames, count = check(path, dataset, frame)
-    stored = _stored(path, dataset, frames, count)
-    headers = tuple(frame_headers(header_of(dataset), frames))
-    photometric = str(dataset.get("PhotometricInterpretation") or "MONOCHROME2")
-    facts = _facts(dataset) | {
-        "photometric_interpretation": photometric,
-        "inverted": photometric == "MONOCHROME1",
-    }
-    if stored.ndim == 4 or photometric == "PALETTE COLOR":
-        values, padding = _colours(dataset, stored), None
-    else:
-        values, padding = _greys(dataset, stored, headers)
-    return Decoded(values, padding, headers, instances(headers, frames, count), facts)
+def slices_of(path: Path, dataset: Dataset, count: int, frame: int | None = None) -> list[Slice]:
+    """The frames of an object, or one of them, with their headers."""
+    numbers = range(1, count + 1) if frame is None else range(frame, frame + 1)
+    headers = frame_headers(header_of(dataset), numbers)
+    return [Slice(path, header, number, count) for number, header in zip(numbers, headers, strict=True)]
+
+
+def decode(where: Path, slices: Sequence[Slice], opened: Mapping[Path, FileDataset] | None = None) -> Decoded:
+    """Decode slices, in their order, into one volume; call it within ``one_line_errors``.
+
+    ``opened`` are files that are open already. ``where`` is what an error of the whole names.
+    """
+    values: Tensor | None = None
+    padding: Tensor | None = None
+    facts: dict[str, Any] = {}
+    for index, frame, dataset in _decoded(where, slices, opened or {}):
+        if values is None:
+            facts = _facts(dataset)
+            values, padding = _allocated(where, dataset, frame, len(slices))
+        if values[:, index].shape != frame.values.shape or (padding is None) != is_coloured(dataset):
+            raise refused(
+                slices[index].path, f"a slice like {slices[0].name} was expected; it has another size, or colours"
+            )
+        values[:, index] = frame.values
+        if frame.padding is not None and padding is not None:
+            padding = padding if padding.is_contiguous() else padding.clone()
+            padding[0, index] = frame.padding
+    if values is None:
+        raise refused(where, "it holds no frames")
+    instances = tuple(Instance(one.header, one.number if one.count > 1 else None) for one in slices)
+    return Decoded(values, padding, tuple(one.header for one in slices), instances, facts)
+
+
+def _decoded(
+    where: Path, slices: Sequence[Slice], opened: Mapping[Path, FileDataset]
+) -> Iterator[tuple[int, Frame, FileDataset]]:
+    """Each decoded frame with its place among the slices; every file is opened once."""
+    placed = sorted(enumerate(slices), key=lambda one: (str(one[1].path), one[1].number))
+    for path, group in groupby(placed, key=lambda one: one[1].path):
+        members = list(group)
+        with one_line_errors(path):
+            dataset = opened.get(path) or open_dicom(path)
+            count = check(path, dataset)
+            _check_size(where, dataset, len(slices))
+            numbers, headers = [one.number for _, one in members], [one.header for _, one in members]
+            frames = decoded_frames(path, dataset, headers, numbers, count)
+            for (index, _), frame in zip(members, frames, strict=True):
+                yield index, frame, dataset
+
+
+def _check_size(where: Path, dataset: Dataset, frames: int) -> None:
+    check_memory(where, 3 if is_coloured(dataset) else 1, frames, int(dataset.Rows), int(dataset.Columns))
+
+
+def _allocated(where: Path, dataset: Dataset, frame: Frame, count: int) -> tuple[Tensor, Tensor | None]:
+    """Memory for the values of all frames, and for their padding; it is not touched before it is filled."""
+    _check_size(where, dataset, count)
+    channels, *size = frame.values.shape
+    exact = torch.float32 if int(dataset.get("BitsAllocated") or 16) <= 16 else torch.float64
+    values = torch.empty(channels, count, *size, dtype=exact)
+    return values, None if is_coloured(dataset) else torch.zeros((), dtype=torch.bool).expand(1, count, *size)
+
+
+def _slide(path: Path, dataset: FileDataset, count: int, select: Select) -> Decoded:
+    """The total pixel matrix of a slide as one image."""
+    matrix, header = read_matrix(path, dataset, slices_of(path, dataset, count), select)
+    padding = None if is_coloured(dataset) else torch.zeros((), dtype=torch.bool).expand(1, 1, *matrix.shape[1:])
+    return Decoded(matrix[:, None], padding, (header,), (Instance(header),), _facts(dataset))
 
 
 @contextmanager
@@ -120,48 +179,6 @@ def one_line_errors(path: Path) -> Iterator[None]:
         raise refused(path, f"its description of the pixels is broken ({type(error).__name__})") from error
 
 
-def _stored(path: Path, dataset: FileDataset, frames: range, count: int) -> np.ndarray[Any, Any]:
-    """The decoded stored pixels, (F, H, W) or (F, H, W, 3); YBR is converted to RGB."""
-    syntax = dataset.file_meta.TransferSyntaxUID
-    encapsulated = "PixelData" in dataset and dataset["PixelData"].is_undefined_length
-    if encapsulated and not syntax.is_compressed:
-        raise refused(path, f"its pixels are compressed, but its transfer syntax is {syntax.name}")
-    try:
-        check_codestreams(path, dataset)
-        pixels = pixel_array(dataset) if len(frames) == count else pixel_array(dataset, index=frames[0] - 1)
-    except ImageError:
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # decoders' errors have no common base; a Rust panic is not an Exception
-        raise refused(path, f"its pixels ({syntax.name}) cannot be decoded: {error}") from error
-    colours = () if int(dataset.get("SamplesPerPixel") or 1) == 1 else (3,)
-    size = (int(dataset.Rows), int(dataset.Columns), *colours)
-    if pixels.size == len(frames) * math.prod(size):
-        return pixels.reshape(len(frames), *size)
-    raise refused(path, f"its pixels have the shape {pixels.shape}; grey or three colours were expected")
-
-
-def _colours(dataset: Dataset, stored: np.ndarray[Any, Any]) -> Tensor:
-    """The colours, (3, F, H, W) in [0, 1]."""
-    if stored.ndim == 4:
-        full = 2 ** int(dataset.BitsStored) - 1
-    else:
-        stored = apply_color_lut(stored, dataset)[..., :3]
-        bits = int(dataset.RedPaletteColorLookupTableDescriptor[2])
-        full = 255 if bits == 8 and stored.max() <= 255 else np.iinfo(stored.dtype).max
-    levels = torch.from_numpy(stored.astype(np.float64) / full).clamp(0, 1)
-    return levels.movedim(-1, 0).contiguous()
-
-
-def _greys(dataset: Dataset, stored: np.ndarray[Any, Any], headers: Sequence[Dataset]) -> tuple[Tensor, Tensor]:
-    """The values after the modality LUT, and which are padding, both (1, F, H, W)."""
-    wide = stored.astype(np.int64) if stored.dtype.kind in "iub" else stored.astype(np.float64)
-    values = [apply_modality_lut(frame, header) for frame, header in zip(wide, headers, strict=True)]
-    padding = torch.from_numpy(is_padding(dataset, wide))
-    return torch.from_numpy(np.stack(values).astype(np.float64))[None], padding[None]
-
-
 def _facts(dataset: FileDataset) -> dict[str, Any]:
     """The file's technical attributes for the provenance, without patient data."""
     modality = first(dataset.get("Modality"))
@@ -171,15 +188,9 @@ def _facts(dataset: FileDataset) -> dict[str, Any]:
         "sop_class": kind_of(dataset),
         "transfer_syntax": dataset.file_meta.TransferSyntaxUID.name,
         "bits": int(dataset.get("BitsStored") or dataset.get("BitsAllocated") or 8),
+        "photometric_interpretation": photometric(dataset),
+        "inverted": photometric(dataset) == "MONOCHROME1",
     }
 
 
-_FORMATS, _ENDINGS = ("DICOM",), (".dcm", ".dicom")
-READER = Reader(_FORMATS, _ENDINGS, accepts=lambda _, head: is_dicom(head), read=read_dicom)
-BARE_READER = Reader(
-    _FORMATS,
-    _ENDINGS,
-    accepts=lambda path, head: path.suffix.lower() in _ENDINGS and not is_raster(head),
-    read=partial(read_dicom, bare=True),
-)
-"""Reads files without a preamble, which only their name shows to be DICOM."""
+READER = Reader(("DICOM",), (".dcm", ".dicom"), accepts=lambda _, head: is_dicom(head), read=read_dicom)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydicom import FileDataset
+from pydicom import Dataset, FileDataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
@@ -30,13 +30,7 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
     if not _is_jpeg(str(dataset.file_meta.TransferSyntaxUID)) or "PixelData" not in dataset:
         return
     rows, columns, samples = (int(dataset[name].value) for name in ("Rows", "Columns", "SamplesPerPixel"))
-    options = as_pixel_options(dataset)
-    frames = generate_frames(
-        dataset.PixelData,
-        number_of_frames=options.get("number_of_frames", 1),
-        extended_offsets=options.get("extended_offsets"),
-    )  # the frames as pydicom finds them; it also decodes surplus ones
-    for frame in frames:
+    for frame in codestreams(dataset):
         if _has_endless_box(frame):
             raise refused(path, f"its pixels ({dataset.file_meta.TransferSyntaxUID.name}) hold a box without a length")
         sizes = list(sizes_in(frame)) or [(0, 0, 0)]
@@ -48,6 +42,16 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
                     f"its pixels ({name}) state the size {height} × {width} × {depth}, and its attributes "
                     f"{rows} × {columns} × {samples}",
                 )
+
+
+def codestreams(dataset: Dataset) -> Iterator[bytes]:
+    """The frames of encapsulated pixels as pydicom finds them, those beyond the stated number included."""
+    options = as_pixel_options(dataset)
+    return generate_frames(
+        dataset.PixelData,
+        number_of_frames=options.get("number_of_frames", 1),
+        extended_offsets=options.get("extended_offsets"),
+    )
 
 
 def _has_endless_box(frame: bytes) -> bool:
@@ -88,17 +92,31 @@ def _jpeg_2000(frame: bytes, at: int) -> tuple[int, int, int]:
 
 def _jpeg(frame: bytes) -> Iterator[tuple[int, int, int]]:
     """The sizes in the frame headers before the first scan."""
+    for at in _frame_headers(frame):
+        height, width = (int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7))
+        yield height, width, frame[at + 9]
+
+
+def _frame_headers(frame: bytes) -> Iterator[int]:
+    """Where the frame headers (SOF) before the first scan begin."""
     at = 0
     while (at := frame.find(b"\xff", at)) >= 0 and at + 1 < len(frame):
         marker = frame[at + 1]
         if marker == _SOS_MARKER:
             return
         if marker in _SOF_MARKERS:
-            height, width = (int.from_bytes(frame[at + i : at + i + 2]) for i in (5, 7))
-            yield height, width, frame[at + 9]
+            yield at
         if marker == 0xFF:
             at += 1
         elif marker in _MARKERS_WITHOUT_SEGMENT or marker == 0:
             at += 2
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))
+
+
+def precision_in(frame: bytes) -> int | None:
+    """The number of bits of a sample that a codestream states; None of any that is not of the JPEG family."""
+    at = frame.find(_JPEG_2000) if frame.startswith((_JPEG_2000, _JP2)) else -1
+    if at >= 0:
+        return (frame[at + 42] & 0x7F) + 1 if len(frame) > at + 42 else None
+    return next((frame[at + 4] for at in _frame_headers(frame)), None) if frame.startswith(_JPEG) else None

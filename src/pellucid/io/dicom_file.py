@@ -1,11 +1,13 @@
-"""Opens DICOM files and checks, without decoding, that they hold an image of acceptable size."""
+"""Recognises and opens DICOM files, and checks, without decoding, that they hold an image of acceptable size."""
 
 from __future__ import annotations
 
+import struct
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
-from pydicom import FileDataset, dcmread
+from pydicom import Dataset, FileDataset, dcmread
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import (
     UID,
@@ -13,37 +15,96 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
 )
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from pellucid.errors import ImageError
 from pellucid.io.refusal import MAX_PIXELS, check_size, refused
 from pellucid.io.window import first
 
 _MAX_BYTES = 4 * MAX_PIXELS
+_MOST_FRAMES = 2**20
+_DEFLATE = 1032
+"""The most by which deflate shortens anything."""
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+HEAD = 132
+"""Number of bytes at a file's beginning that show whether it is DICOM."""
+_FIRST_GROUPS = (0x0002, 0x0008)
+_UNDEFINED = 0xFFFFFFFF
+_LONGEST = 2**24
 NON_IMAGES = ("RTDose", "Segmentation", "LabelMap", "ParametricMap")
 """Prefixes of the names of SOP classes whose pixels are not an image of a patient: doses, masks, parametric maps."""
 
 
-def open_dicom(path: Path, bare: bool) -> FileDataset:
-    """Read the attributes of a file. A missing transfer syntax is added.
+def is_dicom(head: bytes) -> bool:
+    """Whether a file whose first 132 bytes are ``head`` is DICOM: by its preamble, or by its first elements.
+
+    Files without a preamble begin with elements of the meta information or of the identification, in ascending order.
+    """
+    return head[128:HEAD] == b"DICM" or any(
+        _begins_with_elements(head, order, explicit) for order, explicit in (("<", True), ("<", False), (">", True))
+    )
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether a file is DICOM, by its content; ``OSError`` if it cannot be read."""
+    with path.open("rb") as file:
+        return is_dicom(file.read(HEAD))
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a DICOM file is the directory of a disc (DICOMDIR), which holds no image."""
+    try:
+        with path.open("rb") as file:
+            read_preamble(file, force=True)
+            return bool(_read_file_meta_info(file).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
+    except Exception:  # reading the file will report what is wrong with it
+        return False
+
+
+def _begins_with_elements(head: bytes, order: str, explicit: bool) -> bool:
+    """Whether bytes begin with at least two elements in ascending order, in this byte order and kind of VR."""
+    tags, at = [], 0
+    while at + 12 <= len(head):
+        tags.append(struct.unpack_from(f"{order}HH", head, at))
+        header, length = _lengths(head, at + 4, order, explicit)
+        if length == _UNDEFINED:
+            break
+        if length > _LONGEST:
+            return False
+        at += header + length
+    ascending = all(first < second for first, second in pairwise(tags))
+    return len(tags) > 1 and tags[0][0] in _FIRST_GROUPS and ascending
+
+
+def _lengths(head: bytes, at: int, order: str, explicit: bool) -> tuple[int, int]:
+    """The lengths of an element's header and value, by the bytes behind its tag; too long for an unknown VR."""
+    if not explicit:
+        return 8, struct.unpack_from(f"{order}I", head, at)[0]
+    vr = head[at : at + 2].decode("latin-1")
+    if vr in EXPLICIT_VR_LENGTH_32:
+        return 12, struct.unpack_from(f"{order}I", head, at + 4)[0]
+    return 8, struct.unpack_from(f"{order}H", head, at + 2)[0] if vr in STANDARD_VR else _LONGEST + 1
+
+
+def open_dicom(path: Path, header_only: bool = False) -> FileDataset:
+    """Read the attributes of a file, without its pixels if only the header is asked for.
+
+    A missing transfer syntax is added.
 
     Raises:
         ImageError: the file is broken, too large, or not DICOM.
     """
     try:
-        if not bare:
-            check_inflated(path)
-        dataset = dcmread(path, force=bare)
-        known = "SOPClassUID" in dataset or any(name in dataset for name in _PIXELS)
+        check_inflated(path)
+        dataset = dcmread(path, force=True, stop_before_pixels=header_only)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
     except ImageError:
         raise
     except Exception as error:  # hostile bytes raise errors of every kind
         raise refused(path, f"it is a broken DICOM file ({type(error).__name__})") from error
-    if bare and not known:
-        raise refused(path, "it is not a DICOM file: it has neither a preamble nor pixels nor a SOP class")
     return dataset
 
 
@@ -68,7 +129,7 @@ def _guessed_syntax(dataset: FileDataset) -> UID:
 def _inflated_size_exceeds(path: Path, limit: int) -> bool:
     """Whether a deflated file inflates to more than a limit; pydicom would inflate all of it at once."""
     with path.open("rb") as file:
-        read_preamble(file, False)
+        read_preamble(file, force=True)
         # pydicom inflates from the actual end of the meta elements, whatever group length they state.
         if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return False
@@ -80,19 +141,25 @@ def _inflated_size_exceeds(path: Path, limit: int) -> bool:
     return False
 
 
-def kind_of(dataset: FileDataset) -> str:
+def kind_of(dataset: Dataset) -> str:
     """The name of a file's SOP class, from the standard."""
     uid = dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID")
     return UID(uid).name if uid else "DICOM object of unknown SOP class"
 
 
-def check(path: Path, dataset: FileDataset, frame: int | None) -> tuple[range, int]:
-    """Check, before decoding, that a file holds an image of acceptable size.
+def is_image(header: Dataset) -> bool:
+    """Whether a header is that of an image of a patient; it need not hold the pixels."""
+    keyword = UID(str(header.get("SOPClassUID") or "")).keyword
+    return header.get("Rows") is not None and not keyword.startswith(NON_IMAGES)
 
-    Returns the numbers of the frames to read, from 1, and the number of frames in the file.
+
+def check(path: Path, dataset: FileDataset) -> int:
+    """Check, before decoding, that a file holds an image whose frames have an acceptable size.
+
+    Returns the number of frames.
 
     Raises:
-        ImageError: it does not, or it does not have the frame that was asked for.
+        ImageError: it does not.
     """
     kind = kind_of(dataset)
     if not any(name in dataset for name in _PIXELS):
@@ -102,15 +169,37 @@ def check(path: Path, dataset: FileDataset, frame: int | None) -> tuple[range, i
     missing = [name for name in ("Rows", "Columns") if dataset.get(name) is None]
     if missing:
         raise refused(path, f"it holds '{kind}' and does not state its {' and '.join(missing)}")
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    check_size(path, rows, columns)
+    samples, bits = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("BitsAllocated") or 8)
+    if rows * columns * samples * bits > 8 * _MAX_BYTES:
+        raise refused(path, f"the pixels of a frame take more than {_MAX_BYTES:,} bytes")
+    return frame_count(path, dataset)
+
+
+def frame_count(path: Path, dataset: FileDataset) -> int:
+    """The number of frames that a header states.
+
+    Raises:
+        ImageError: it is less than 1, or the file is too short for them.
+    """
     count = int(first(dataset.get("NumberOfFrames")) or 1)
     if count < 1:
         raise refused(path, f"its header states {count} frames")
-    if frame is not None and not 1 <= frame <= count:
-        raise refused(path, f"frame {frame} was asked for; it has {count}, counted from 1")
-    frames = range(1, count + 1) if frame is None else range(frame, frame + 1)
-    check_size(path, int(dataset.Rows), int(dataset.Columns), len(frames))
-    samples = int(dataset.get("SamplesPerPixel") or 1)
-    bits = int(dataset.get("BitsAllocated") or 8)
-    if len(frames) * int(dataset.Rows) * int(dataset.Columns) * samples * bits > 8 * _MAX_BYTES:
-        raise refused(path, f"its pixels take more than {_MAX_BYTES:,} bytes")
-    return frames, count
+    if count > 1 and count * _shortest_frame(dataset) > path.stat().st_size * _most_inflation(dataset):
+        raise refused(path, f"its header states {count:,} frames, for which the file is too short")
+    if count > _MOST_FRAMES:
+        raise refused(path, f"its header states {count:,} frames; at most {_MOST_FRAMES:,} are read")
+    return count
+
+
+def _shortest_frame(dataset: FileDataset) -> int:
+    """The fewest bytes that a frame takes in the file: a codestream is an item with a header of its own."""
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return 8
+    rows, columns, bits = (int(dataset.get(name) or 1) for name in ("Rows", "Columns", "BitsAllocated"))
+    return max(1, rows * columns * bits // 8)
+
+
+def _most_inflation(dataset: FileDataset) -> int:
+    return _DEFLATE if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian else 1

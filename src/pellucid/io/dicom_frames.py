@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import torch
@@ -13,15 +14,31 @@ from torch import Tensor
 from pellucid.core.image import Instance
 
 _GROUPS = (
+    "CTImageFrameTypeSequence",
+    "CTXRayDetailsSequence",
+    "CardiacSynchronizationSequence",
     "FrameAnatomySequence",
+    "FrameContentSequence",
     "FrameVOILUTSequence",
+    "MRDiffusionSequence",
+    "MREchoSequence",
+    "MRImageFrameTypeSequence",
+    "MRModifierSequence",
+    "MRTimingAndRelatedParametersSequence",
+    "OpticalPathIdentificationSequence",
     "PixelMeasuresSequence",
     "PixelValueTransformationSequence",
     "PlaneOrientationSequence",
     "PlanePositionSequence",
+    "PlanePositionSlideSequence",
+    "TemporalPositionSequence",
 )
 """The functional groups (PS3.3 C.7.6.16) whose attributes are at the root of a single-frame object."""
 _TO_RAS = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+MOST_ROUNDING = 0.4
+"""At most this share of the distance of slices is put down to rounded positions: a missing slice doubles it."""
+_EXACT = 16
+"""Number of decimals of a position that is not rounded."""
 _OMITTED_GROUPS = {0x5000, 0x5400, 0x6000, 0x7F00}
 """Curves, waveforms, overlays and pixels: large groups that a header does not need."""
 
@@ -46,7 +63,9 @@ def frame_headers(header: Dataset, frames: Sequence[int]) -> list[Dataset]:
     for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         if name in plain:
             delattr(plain, name)
-    return [_merged(plain, [shared, per_frame[frame - 1] if frame <= len(per_frame) else None]) for frame in frames]
+    common = _merged(plain, [shared])
+    own = {frame: _merged(common, [per_frame[frame - 1]]) for frame in frames if frame <= len(per_frame)}
+    return [own.get(frame, common) for frame in frames]
 
 
 def _merged(plain: Dataset, groups: Sequence[Dataset | None]) -> Dataset:
@@ -56,6 +75,9 @@ def _merged(plain: Dataset, groups: Sequence[Dataset | None]) -> Dataset:
         for name in _GROUPS:
             for element in _first(group.get(name)) or ():
                 merged[element.tag] = element
+    direction = _first(merged.get("DiffusionGradientDirectionSequence"))
+    if direction is not None and "DiffusionGradientOrientation" in direction:
+        merged["DiffusionGradientOrientation"] = direction["DiffusionGradientOrientation"]
     return merged
 
 
@@ -116,10 +138,14 @@ def affine_of(headers: Sequence[Dataset]) -> Tensor | None:
             return None
         normal = torch.linalg.cross(first[1], first[2])
         step = normal / normal.norm() * thickness[0]
-    tolerance = 0.05 * float(step.norm())
+    distance = float(step.norm())
+    tolerance = 0.05 * distance + min(2 * float(rounding(headers).norm()), MOST_ROUNDING * distance)
+    before = first[0] - step
     for index, one in enumerate(planes):
-        if one is None or float((one[0] - first[0] - index * step).norm()) > tolerance:
+        # Rounded positions may be off by much of a step, but a step that is twice another is a gap.
+        if one is None or max(_between(one[0], first[0], index * step), _between(one[0], before, step)) > tolerance:
             return None
+        before = one[0]
         if not all(torch.allclose(own, other, atol=1e-3) for own, other in zip(one[1:], first[1:], strict=True)):
             return None
     if tolerance == 0:
@@ -127,6 +153,36 @@ def affine_of(headers: Sequence[Dataset]) -> Tensor | None:
     matrix = torch.eye(4, dtype=torch.float64)
     matrix[:3] = torch.stack([first[1], first[2], step, first[0]], dim=1)
     return _TO_RAS @ matrix
+
+
+def _between(position: Tensor, start: Tensor, step: Tensor) -> float:
+    """The distance of a position from where a step from the start leads."""
+    return float((position - start - step).norm())
+
+
+def tilt(affine: Tensor) -> float:
+    """The angle in degrees between the normal of the slices and the step from one to the next (gantry tilt)."""
+    along, down, step = affine[:3, :3].T
+    normal = torch.linalg.cross(along, down)
+    cosine = float((normal @ step).abs() / (normal.norm() * step.norm()))
+    return math.degrees(math.acos(min(1.0, cosine)))
+
+
+def rounding(headers: Sequence[Dataset]) -> Tensor:
+    """How far positions may be from what was measured, (3,) in mm: half of the last decimal that is written."""
+    decimals = [[_decimals(one) for one in header.get("ImagePositionPatient") or ()] for header in headers]
+    if not decimals or any(len(one) != 3 for one in decimals):
+        return torch.zeros(3, dtype=torch.float64)
+    return torch.tensor([0.5 * 10.0 ** -max(each) for each in zip(*decimals, strict=True)], dtype=torch.float64)
+
+
+def _decimals(number: Any) -> int:
+    """The number of decimals that a decimal string (DS) is written with."""
+    try:
+        exponent = Decimal(str(getattr(number, "original_string", number)).strip()).as_tuple().exponent
+    except ArithmeticError:
+        return _EXACT
+    return max(0, -exponent) if isinstance(exponent, int) else _EXACT
 
 
 def _numbers(header: Dataset, name: str, count: int) -> Tensor | None:

@@ -17,6 +17,7 @@ from pellucid.errors import ImageError, message_of
 from pellucid.io.optional import NIBABEL
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import MAX_PIXELS, refused
+from pellucid.io.selection import Select, no_such
 from pellucid.io.window import NoWindowError, Window, asked_window, whole_range
 
 _ENDINGS = (".nii", ".nii.gz")
@@ -29,7 +30,7 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(_ENDINGS)
 
 
-def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None) -> Image:
+def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None, select: Select | None = None) -> Image:
     """Read a NIfTI file: a volume (1, D, H, W), or a slice (1, H, W); ``frame``, from 1, is the slice to read.
 
     The axes are the file's in reversed order: slices, rows, columns; none is flipped. ``values`` are scaled by the
@@ -41,6 +42,8 @@ def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None) 
         MissingPackageError: nibabel is not installed.
         OptionError: the window is invalid.
     """
+    for name, value in (select or {}).items():
+        raise no_such(path, name, value, ())
     values, affine, zooms = _read(path)
     if frame is not None:
         values, affine, zooms = _one_slice(path, values, affine, zooms, frame)

@@ -19,6 +19,7 @@ from pellucid.core.image import Image
 from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import MAX_PIXELS, check_size, refused
+from pellucid.io.selection import Select, no_such
 
 _ENDINGS = {
     "PNG": (".png",),
@@ -52,7 +53,7 @@ def is_raster(head: bytes) -> bool:
     return head.startswith(_MAGIC)
 
 
-def read_raster(path: Path, window: WindowLike = None, frame: int | None = None) -> Image:
+def read_raster(path: Path, window: WindowLike = None, frame: int | None = None, select: Select | None = None) -> Image:
     """Read an image: grey (1, H, W) or colour (3, H, W), float32 in [0, 1]; ``values`` is ``pixels``.
 
     8-bit levels are divided by 255, 16-bit ones by 65535 (TIFF's 12-bit ones by 4095). 32-bit integers, and floats
@@ -65,6 +66,8 @@ def read_raster(path: Path, window: WindowLike = None, frame: int | None = None)
     """
     if frame not in (None, 1):
         raise refused(path, f"frame {frame} was asked for; it holds one image")
+    for name, value in (select or {}).items():
+        raise no_such(path, name, value, ())
     if window is not None:
         raise refused(path, f"window {window!r} was asked for; the file holds no measured values, as DICOM or NIfTI do")
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import warnings
 from collections import Counter
@@ -11,38 +10,64 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from pydicom import Dataset, dcmread
-from torch import Tensor
 
 from pellucid.core.image import Image
-from pellucid.io.dicom import Decoded, decode, is_dicom_file, one_line_errors
-from pellucid.io.dicom_file import check_inflated
-from pellucid.io.dicom_frames import plane
+from pellucid.errors import ImageError, warn
+from pellucid.io.dicom import decode, one_line_errors, slices_of
+from pellucid.io.dicom_file import check_inflated, frame_count, is_dicom_file, is_image, open_dicom
+from pellucid.io.dicom_stack import Slice, in_order, selected
 from pellucid.io.reader import WindowLike
-from pellucid.io.refusal import MAX_PIXELS, digest, refused
+from pellucid.io.refusal import digest, one_line, refused
+from pellucid.io.selection import Select, SelectLike, parsed_select
 from pellucid.io.window import first
 
-_TOLERANCE = 0.02
-"""Allowed deviation of the distances between slices, as a share of their median."""
+_SHOWN = 3
+"""Number of skipped files that a warning names."""
 
 
-def read_series(folder: str | os.PathLike[str], window: str | tuple[float, float] | None = None) -> Image:
-    """Read a folder of single-frame DICOM slices as a volume (1, D, H, W), sorted by position.
+def read_series(
+    folder: str | os.PathLike[str],
+    window: str | tuple[float, float] | None = None,
+    series: str | int | None = None,
+    select: SelectLike = None,
+) -> Image:
+    """Read a folder of DICOM slices as a volume (1, D, H, W), sorted by position.
 
     ``values`` are those after the modality LUT or the rescale of each slice. ``pixels``, for display, are mapped by the
     ``window``, as in ``read_image``, else by the stored window if all slices have the same, else by the range of all
     values. ``spacing`` is (slices, rows, columns) in mm, ``affine`` maps (column, row, slice) to the patient,
-    ``instances`` are the slices in order. Files that are not DICOM are ignored.
+    ``instances`` are the slices in order. A file is DICOM if its content is, whatever its name; a PellucidWarning
+    names files that hold no slice.
+
+    ``series``, where the folder holds several: the SeriesInstanceUID of one, or its SeriesNumber if only one has it.
+    ``select``, where several slices are at the same position (time points, b-values, echoes): the value of one, as
+    "bvalue=1000" or {"bvalue": 1000}; without it, the error lists the values.
 
     Raises:
-        ImageError: the folder holds no series, or several; a slice does not state its position, has another size or
-            orientation, has the position of another slice, or is missing.
-        OptionError: the window is invalid.
+        ImageError: the folder holds no series, or several and none was chosen; several slices are at a position, and
+            none was selected; a slice does not state its position, has another size or orientation, or is missing; the
+            volume takes more memory than PELLUCID_MAX_GIB allows (8, if it is not set).
+        OptionError: the window or the selection is invalid.
     """
+    chosen = parsed_select(select)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return read_slices(Path(folder), slices_in(Path(folder)), window)
+        found, skipped = slices_in(Path(folder))
+        kept = of_series(Path(folder), found, series)
+        if not kept:
+            raise no_series(Path(folder), found)
+        image = read_slices(Path(folder), kept, window, chosen)
+    if skipped:
+        warn(skipping(Path(folder), skipped))
+    return image
+
+
+def skipping(where: object, skipped: Sequence[Path]) -> str:
+    """The text of a warning that names files which hold no image."""
+    names = ", ".join(path.name for path in skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
+    files = "1 file that holds no image was" if len(skipped) == 1 else f"{len(skipped)} files that hold no image were"
+    return one_line(f"{where}: {files} skipped: {names}")
 
 
 def series_of(path: Path) -> str | None:
@@ -50,115 +75,127 @@ def series_of(path: Path) -> str | None:
     try:
         if not is_dicom_file(path):
             return None
-        check_inflated(path)
-        tags = ["SeriesInstanceUID", "NumberOfFrames", "Rows"]
-        header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        header = _tags(path, "SeriesInstanceUID", "NumberOfFrames", "Rows")
         single = int(first(header.get("NumberOfFrames")) or 1) == 1 and header.get("Rows") is not None
         return str(header.get("SeriesInstanceUID") or "") or None if single else None
     except Exception:  # reading the file will report what is wrong with it
         return None
 
 
-def slices_in(folder: Path) -> list[Path]:
-    """The DICOM files directly in a folder, sorted by name.
+def of_series(where: Path, paths: Sequence[Path], series: str | int | None) -> list[Path]:
+    """The files of one series, by its UID or number; all of them if none is asked for.
 
     Raises:
-        ImageError: it is not a folder, cannot be read, or holds none.
+        ImageError: the number is that of several series.
+    """
+    if series is None:
+        return list(paths)
+    keys = {path: _series_keys(path) for path in paths}
+    asked = str(series).strip()
+    kept = [path for path in paths if asked in keys[path]]
+    if len({keys[path][0] for path in kept}) > 1:
+        raise refused(where, f"series {asked} was asked for; several series have this number: give the UID of one")
+    return kept
+
+
+def no_series(where: Path, paths: Sequence[Path]) -> ImageError:
+    """The error for files of which none is of the series that was asked for; it names no UID, which identifies."""
+    numbers = {number for _, number in map(_series_keys, paths) if number}
+    listed = ", ".join(sorted(numbers, key=lambda text: (len(text), text)))
+    has = f"its series have the numbers {listed}: give one of them" if numbers else "give its SeriesInstanceUID"
+    return refused(where, f"a series was asked for; it has none of this UID or number; {has}")
+
+
+def _series_keys(path: Path) -> tuple[str, str]:
+    """The SeriesInstanceUID and the SeriesNumber of a file, each "" if it states none."""
+    try:
+        header = _tags(path, "SeriesInstanceUID", "SeriesNumber")
+        number = header.get("SeriesNumber")
+        return str(header.get("SeriesInstanceUID") or ""), "" if number is None else str(number).strip()
+    except Exception:  # reading the file will report what is wrong with it
+        return "", ""
+
+
+def _tags(path: Path, *names: str) -> Dataset:
+    check_inflated(path)
+    return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(names))
+
+
+def slices_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The DICOM images directly in a folder, sorted by name, and the files that hold none.
+
+    Raises:
+        ImageError: it is not a folder, cannot be read, or holds no DICOM image.
     """
     if not folder.is_dir():
         raise refused(folder, "a folder of DICOM slices was expected, it is not a folder")
-    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     try:
-        found = [path for path in files if is_dicom_file(path)]
+        files = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
+        dicom = {path for path in files if is_dicom_file(path)}
     except OSError as error:
         raise refused(folder, error.strerror or error) from error
+    found = [path for path in files if path in dicom and _holds_image(path)]
     if not found:
         raise refused(folder, "it holds no DICOM slices")
-    return found
+    return found, [path for path in files if path not in set(found)]
 
 
-def read_slices(folder: Path, paths: Sequence[Path], window: WindowLike = None) -> Image:
+def _holds_image(path: Path) -> bool:
+    """Whether a DICOM file holds an image, or is broken, which reading it will report."""
+    try:
+        return is_image(_tags(path, "Rows", "SOPClassUID"))
+    except Exception:
+        return True
+
+
+def read_slices(folder: Path, paths: Sequence[Path], window: WindowLike = None, select: Select | None = None) -> Image:
     """As ``read_series``, of given files, for use in threads: the process's warning filters are not touched."""
-    headers = {path: header for path in paths if (header := _header(path)).get("Rows") is not None}
-    if not headers:
+    slices = [one for path in paths for one in _slices(path)]
+    if not slices:
         raise refused(folder, "it holds no DICOM slices")
-    _check_alike(folder, headers)
-    ordered = _in_order(folder, headers)
-    parts = [_slice(path) for path in ordered]
-    whole = Decoded(
-        torch.cat([part.values for part in parts], dim=1),
-        torch.cat([part.padding for part in parts if part.padding is not None], dim=1),
-        tuple(header for part in parts for header in part.headers),
-        tuple(instance for part in parts for instance in part.instances),
-        {**parts[0].facts, "slices": len(parts)},
-    )
-    digests = [digest(path) for path in ordered]
+    _check_one_series(folder, slices)
+    slices = selected(folder, slices, select or {})
     with one_line_errors(folder):
-        image = whole.image(window, volume=True)
+        _check_alike(folder, slices)
+        ordered = in_order(folder, slices)
+        whole = decode(folder, ordered)
+        image = replace(whole, facts={**whole.facts, "slices": len(ordered)}).image(window, volume=True)
+    digests = [digest(path) for path in dict.fromkeys(one.path for one in ordered)]
     return replace(image, digest=hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
-def _header(path: Path) -> Dataset:
+def _slices(path: Path) -> list[Slice]:
+    """The slices that a file holds, with their headers."""
     with one_line_errors(path):
-        check_inflated(path)
-        return dcmread(path, stop_before_pixels=True)
+        header = open_dicom(path, header_only=True)
+        return slices_of(path, header, frame_count(path, header)) if is_image(header) else []
 
 
-def _slice(path: Path) -> Decoded:
-    with one_line_errors(path):
-        part = decode(path)
-        if part.padding is None or len(part.headers) > 1:
-            raise refused(path, "a grey slice was expected; it is in colour, or holds several frames")
-        return part
+def _check_one_series(folder: Path, slices: Sequence[Slice]) -> None:
+    """Refuse slices of several series; the message says how to name each."""
+    counts = Counter(str(one.header.get("SeriesInstanceUID")) for one in slices)
+    if len(counts) == 1:
+        return
+    numbers = {str(one.header.get("SeriesInstanceUID")): first(one.header.get("SeriesNumber")) for one in slices}
+    start = slices[0]
+    other = next(one for one in slices if one.header.get("SeriesInstanceUID") != start.header.get("SeriesInstanceUID"))
+    what = f"its {len(slices)} slices are of {len(counts)} series ({start.name} differs from {other.name})"
+    known = [number for number in numbers.values() if number is not None]
+    if len(set(known)) < len(counts):
+        raise refused(folder, f"{what}: give the UID of one, or put each into a folder of its own")
+    listed = ", ".join(f"{numbers[uid]} ({count})" for uid, count in counts.items())
+    raise refused(folder, f"{what}: give --series, or series=, with the UID or the number of one: {listed}")
 
 
-def _check_alike(folder: Path, headers: dict[Path, Dataset]) -> None:
-    """Refuse slices of different series or sizes; the message names two of them."""
-    start, *_ = headers
-    for name, noun in (("SeriesInstanceUID", "series"), ("Rows", "heights"), ("Columns", "widths")):
-        kinds = Counter(str(header.get(name)) for header in headers.values())
+def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:
+    """Refuse slices of different sizes; the message names two of them."""
+    start = slices[0]
+    for name, noun in (("Rows", "heights"), ("Columns", "widths")):
+        kinds = {str(one.header.get(name)) for one in slices}
         if len(kinds) > 1:
-            other = next(path for path in headers if headers[path].get(name) != headers[start].get(name))
+            other = next(one for one in slices if one.header.get(name) != start.header.get(name))
             raise refused(
                 folder,
-                f"its {len(headers)} slices are of {len(kinds)} {noun} ({start.name} differs from {other.name}): "
+                f"its {len(slices)} slices are of {len(kinds)} {noun} ({start.name} differs from {other.name}): "
                 f"put each into a folder of its own",
-            )
-    size = [int(headers[start].get(name) or 0) for name in ("Rows", "Columns")]
-    if len(headers) * math.prod(size) > MAX_PIXELS:
-        raise refused(folder, f"its {len(headers)} slices have more than {MAX_PIXELS:,} pixels")
-
-
-def _in_order(folder: Path, headers: dict[Path, Dataset]) -> list[Path]:
-    """The slices ordered along the normal of their planes, after checking that they are parallel and equally spaced."""
-    planes = {path: plane(header) for path, header in headers.items()}
-    without = next((path for path, one in planes.items() if one is None), None)
-    if without is not None:
-        raise refused(folder, f"{without.name} does not state its position, orientation and spacing")
-    known = {path: one for path, one in planes.items() if one is not None}
-    start, (_, along, down) = next(iter(known.items()))
-    for path, (_, *steps) in known.items():
-        if not all(torch.allclose(own, other, atol=1e-3) for own, other in zip(steps, (along, down), strict=True)):
-            raise refused(folder, f"{path.name} has another orientation or spacing than {start.name}")
-    normal = torch.linalg.cross(along, down)
-    normal /= normal.norm()
-    heights = {path: float(one[0] @ normal) for path, one in known.items()}
-    paths = sorted(heights, key=lambda path: heights[path])
-    _check_even(folder, paths, [heights[path] for path in paths])
-    return paths
-
-
-def _check_even(folder: Path, paths: Sequence[Path], heights: Sequence[float]) -> None:
-    """Refuse slices at the same position, and gaps."""
-    if len(paths) == 1:
-        return
-    steps: Tensor = torch.tensor(heights, dtype=torch.float64).diff()
-    usual = float(steps.median())
-    for index, step in enumerate(steps.tolist()):
-        between = f"{paths[index].name} and {paths[index + 1].name}"
-        if step < _TOLERANCE * max(usual, 1e-3):
-            raise refused(folder, f"{between} have the same position: remove one of them")
-        if abs(step - usual) > max(_TOLERANCE * usual, 0.01):
-            raise refused(
-                folder, f"{between} are {step:.2f} mm apart, others {usual:.2f}: a slice is missing or surplus"
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydicom import Dataset
 from torch import Tensor
 
 from pellucid.errors import OptionError, did_you_mean
+from pellucid.io.dicom_tables import voi_table
 
 PRESETS = {
     "abdomen": (50, 400),
@@ -63,27 +65,58 @@ class Window:
 
 
 def to_pixels(
-    values: Tensor, padding: Tensor, headers: Sequence[Dataset], window: str | tuple[float, float] | None
+    values: Tensor,
+    padding: Tensor,
+    headers: Sequence[Dataset],
+    window: str | tuple[float, float] | None,
+    inverted: bool = False,
 ) -> tuple[Tensor, dict[str, Any]]:
     """Values (1, F, H, W) as pixels in [0, 1], and how they were mapped, for the provenance.
 
     The mapping is the ``window`` that was asked for, else the VOI table or the window that the file states. Frames with
-    different windows are scaled by the range of all frames, so that equal values have equal levels.
+    different windows are scaled by the range of all frames, so that equal values have equal levels. ``inverted``: low
+    values are white. Frames are mapped one by one: a volume's values in double precision might not fit into memory.
     """
     shown: dict[str, Any] = {"voi": "range", "window": None, "padding_excluded": False}
     stored = [stored_window(header) for header in headers] if window is None else []
     applied = asked_window(window, str(headers[0].get("Modality") or "")) if window is not None else stored[0]
+    each: Sequence[Callable[[Tensor], Tensor]]
     if window is None and all(header.get("VOILUTSequence") for header in headers):
-        per_frame = (voi_table(values[:, index], header) for index, header in enumerate(headers))
-        pixels = torch.stack(list(per_frame), dim=1)
+        each = [partial(_through_table, header=header) for header in headers]
         shown["voi"] = "table"
     elif applied is not None and len(set(stored)) <= 1:
-        pixels = applied(values)
+        each = [applied] * len(headers)
         shown |= {"voi": applied.function, "window": [applied.centre, applied.width]}
     else:
-        pixels = whole_range(values, ~padding)
+        each = [partial(_scaled, ends=_ends(values, padding))] * len(headers)
         shown["padding_excluded"] = bool(padding.any())
-    return pixels.nan_to_num(0), shown
+    pixels = torch.empty(values.shape, dtype=torch.float32)
+    for index, mapped in enumerate(each):
+        levels = mapped(values[:, index].double()).nan_to_num(0)
+        pixels[:, index] = 1 - levels if inverted else levels
+    return pixels, shown
+
+
+def _through_table(values: Tensor, header: Dataset) -> Tensor:
+    table = voi_table(header)
+    return (table(values) / table.full).clamp(0, 1)
+
+
+def _ends(values: Tensor, padding: Tensor) -> tuple[float, float]:
+    """The smallest and the largest finite value of all frames, without padding."""
+    frames = [_used(values[:, index].double(), ~padding[:, index]) for index in range(values.shape[1])]
+    return min(low for low, _ in frames), max(high for _, high in frames)
+
+
+def _used(values: Tensor, counted: Tensor) -> tuple[float, float]:
+    used = counted & values.isfinite()
+    return float(torch.where(used, values, torch.inf).min()), float(torch.where(used, values, -torch.inf).max())
+
+
+def _scaled(values: Tensor, ends: tuple[float, float]) -> Tensor:
+    """Values scaled to [0, 1]; black if the ends are the same, or no value is counted."""
+    low, high = ends
+    return ((values - low) / (high - low)).clamp(0, 1) if high > low else torch.zeros_like(values)
 
 
 def asked_window(window: str | tuple[float, float], modality: str) -> Window:
@@ -127,53 +160,9 @@ def first(value: Any) -> Any:
     return next(iter(value), None)
 
 
-def voi_table(values: Tensor, dataset: Dataset) -> Tensor:
-    """Map values to [0, 1] through the first table of the file's VOI LUT Sequence.
-
-    pydicom's ``apply_voi`` computes the index in the type of the table's entries, so a table of 8-bit entries for
-    12-bit pixels wraps around. This function does not.
-    """
-    item = dataset.VOILUTSequence[0]
-    entries, start, bits = (int(number) for number in item.LUTDescriptor)
-    levels = torch.from_numpy(_levels(item.LUTData, entries or 2**16, dataset))
-    indices = (values - start).round().clamp(0, len(levels) - 1).to(torch.int64)
-    pixels: Tensor = (levels[indices] / (2**bits - 1)).clamp(0, 1)
-    return pixels
-
-
-def _levels(stored: Any, entries: int, dataset: Dataset) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The entries of a table: 16-bit words, or bytes where there are only as many bytes as entries."""
-    if not isinstance(stored, bytes):
-        return np.asarray(stored, dtype=np.float64).reshape(-1)
-    order = "<" if dataset.original_encoding[1] is not False else ">"
-    words = np.dtype(np.uint8) if len(stored) < 2 * entries else np.dtype(f"{order}u2")
-    return np.frombuffer(stored, dtype=words)[:entries].astype(np.float64)
-
-
 def whole_range(values: Tensor, counted: Tensor) -> Tensor:
     """Scale values to [0, 1] from the minimum to the maximum of those where ``counted`` is true.
 
     A constant image becomes black.
     """
-    used = counted & values.isfinite()
-    low, high = torch.where(used, values, torch.inf).min(), torch.where(used, values, -torch.inf).max()
-    if high <= low:  # also if none is used
-        return torch.zeros_like(values)
-    return ((values - low) / (high - low)).clamp(0, 1)
-
-
-def is_padding(dataset: Dataset, stored: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which stored pixels are padding: PixelPaddingValue, or the range up to PixelPaddingRangeLimit."""
-    value = first(dataset.get("PixelPaddingValue"))
-    if value is None:
-        return np.zeros(stored.shape, dtype=np.bool_)
-    limit = first(dataset.get("PixelPaddingRangeLimit"))
-    ends = [_as_stored(dataset, number) for number in (value, value if limit is None else limit)]
-    return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
-
-
-def _as_stored(dataset: Dataset, number: Any) -> int:
-    """A padding value with the signedness of the pixels; some files write −2000 as 63536."""
-    bits, signed = int(dataset.get("BitsAllocated") or 16), bool(dataset.get("PixelRepresentation"))
-    value = int(number) % (1 << bits)
-    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+    return _scaled(values, _used(values, counted))

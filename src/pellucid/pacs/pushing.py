@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pellucid.errors import ImageError, TransferError
 from pellucid.export.writing import write
-from pellucid.io.dicom import is_dicom_file
+from pellucid.io.dicom_file import is_dicom_file
 from pellucid.io.refusal import digest
 from pellucid.pacs.access import ServerAccess
 

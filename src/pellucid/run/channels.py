@@ -16,6 +16,7 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.io import read
 from pellucid.io.refusal import refused
+from pellucid.io.selection import Select
 from pellucid.io.series import read_slices, slices_in
 from pellucid.models.preprocessing import Preprocessing
 
@@ -28,7 +29,13 @@ def matches(path: Path, name: str) -> bool:
     return not path.name.startswith(".") and (path.name == name or fnmatchcase(path.name, name))
 
 
-def read_channels(folder: Path, names: Sequence[str], window: str | None = None, frame: int | None = None) -> Image:
+def read_channels(
+    folder: Path,
+    names: Sequence[str],
+    window: str | None = None,
+    frame: int | None = None,
+    select: Select | None = None,
+) -> Image:
     """Read one file, or folder of slices, for each of ``names`` as an image whose channels they are, in this order.
 
     The result is to be prepared. Its ``original`` is the first file's image, on which results are drawn, with the
@@ -39,7 +46,7 @@ def read_channels(folder: Path, names: Sequence[str], window: str | None = None,
             elsewhere in the patient.
     """
     paths = _found(folder, names)
-    images = [_read(path, window, frame) for path in paths]
+    images = [_read(path, window, frame, select) for path in paths]
     if len(images) == 1:
         return images[0]
     _check_alike(folder, paths, images)
@@ -77,12 +84,13 @@ def _entries(folder: Path) -> list[Path]:
         raise refused(folder, error.strerror or error) from error
 
 
-def _read(path: Path, window: str | None, frame: int | None) -> Image:
+def _read(path: Path, window: str | None, frame: int | None, select: Select | None) -> Image:
     if not path.is_dir():
-        return read(path, window, frame)
+        return read(path, window, frame, select)
     if frame is not None:
         raise refused(path, f"frame {frame} was asked for; its slices are one volume: give no --frame")
-    return read_slices(path, slices_in(path), window)
+    found, _ = slices_in(path)
+    return read_slices(path, found, window, select)
 
 
 def _check_alike(folder: Path, paths: Sequence[Path], images: Sequence[Image]) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, OptionError
-from pellucid.io import SUFFIXES, is_image_file, read
+from pellucid.errors import ImageError, OptionError, warn
+from pellucid.io import FORMATS, SUFFIXES, is_image_file, read
 from pellucid.io.refusal import refused
-from pellucid.io.series import read_slices, series_of
+from pellucid.io.selection import Select
+from pellucid.io.series import no_series, of_series, read_slices, series_of, skipping
 from pellucid.run.channels import matches, read_channels
 
 
@@ -38,18 +39,38 @@ def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
 
     Stems mirror the folders that were searched. Where two files would share a stem (scan.png and scan.jpg), both keep
     their suffix; where they would still share it (a/scan.png and b/scan.png), both keep their folders. Earlier
-    results, in an ``output`` below a searched folder, are left out.
+    results, in an ``output`` below a searched folder, are left out. A PellucidWarning names files that hold no image.
 
     Raises:
         ImageError: no image file was found.
         OptionError: ``output`` is one of the folders to search.
     """
-    found = list(_found(paths, output))
+    skipped: dict[Path, None] = {}
+    found = list(_found(paths, output, skipped))
+    asked = ", ".join(map(str, paths))
     if not found:
-        asked = ", ".join(map(str, paths))
-        raise ImageError(f"{asked}: no image file was found; the suffixes searched for are {' '.join(SUFFIXES)}")
+        raise ImageError(
+            f"{asked}: no image file was found among {len(skipped)} files; formats are {', '.join(FORMATS)}"
+        )
+    if skipped:
+        warn(skipping(asked, list(skipped)))
     stems = _distinct(found, [_stem(relative) for _, relative in found])
     return [Input(path, stem) for (path, _), stem in zip(found, stems, strict=True)]
+
+
+def in_series(files: Sequence[Input], series: str) -> list[Input]:
+    """The inputs that are DICOM files of one series, by its SeriesInstanceUID, or by its number in each folder.
+
+    Raises:
+        ImageError: none is, or several series in a folder have the number.
+    """
+    groups: dict[Path, list[Input]] = {}
+    for file in files:
+        groups.setdefault(file.path.parent, []).append(file)
+    kept = {path for folder, group in groups.items() for path in of_series(folder, [one.path for one in group], series)}
+    if not kept:
+        raise no_series(files[0].path.parent, [file.path for file in files])
+    return [file for file in files if file.path in kept]
 
 
 def studies(paths: Sequence[Path], channels: Sequence[str], output: Path | None = None) -> list[Input]:
@@ -115,11 +136,13 @@ def _in_order(file: Input) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def open_input(file: Input, window: str | None = None, frame: int | None = None) -> Image:
+def open_input(file: Input, window: str | None = None, frame: int | None = None, select: Select | None = None) -> Image:
     """Read the image or volume of an input; safe in threads, as it leaves Python's warning filters alone."""
     if file.channels:
-        return read_channels(file.path, file.channels, window, frame)
-    return read_slices(file.path, file.slices, window) if file.slices else read(file.path, window, frame)
+        return read_channels(file.path, file.channels, window, frame, select)
+    if file.slices:
+        return read_slices(file.path, file.slices, window, select)
+    return read(file.path, window, frame, select)
 
 
 def _volume(group: Sequence[Input]) -> Input:
@@ -160,13 +183,13 @@ def _key(stem: PurePath) -> str:
     return str(stem).casefold()
 
 
-def _found(paths: Sequence[Path], output: Path | None) -> Iterator[tuple[Path, PurePath]]:
-    """Each file once, with its path relative to the folder that was searched."""
+def _found(paths: Sequence[Path], output: Path | None, skipped: dict[Path, None]) -> Iterator[tuple[Path, PurePath]]:
+    """Each file once, with its path relative to the folder that was searched; ``skipped`` gets those of no image."""
     seen: set[Path] = set()
     results = None if output is None else output.resolve()
     _check_output(paths, output)
     for given in paths:
-        for path, relative in _files_at(given, results):
+        for path, relative in _files_at(given, results, skipped):
             if path.resolve() not in seen:
                 seen.add(path.resolve())
                 yield path, relative
@@ -203,12 +226,16 @@ def _studies_in(folder: Path, channels: Sequence[str], results: Path | None) -> 
             yield from _studies_in(path, channels, results)
 
 
-def _files_at(given: Path, results: Path | None) -> Iterator[tuple[Path, PurePath]]:
+def _files_at(given: Path, results: Path | None, skipped: dict[Path, None]) -> Iterator[tuple[Path, PurePath]]:
     if not given.is_dir():
         yield given, PurePath(given.name)
         return
     excluded = results if results is not None and given.resolve() in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if not hidden and path.is_file() and is_image_file(path) and excluded not in path.resolve().parents:
+        if hidden or not path.is_file() or excluded in path.resolve().parents:
+            continue
+        if is_image_file(path):
             yield path, PurePath(path.relative_to(given))
+        else:
+            skipped[path] = None

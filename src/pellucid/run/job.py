@@ -32,6 +32,7 @@ from pellucid.errors import (
     TargetError,
 )
 from pellucid.io.refusal import refused
+from pellucid.io.selection import Select
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input, open_input
@@ -64,6 +65,7 @@ class Job:
     runtime: Runtime = field(default_factory=Runtime)
     window: str | None = None
     frame: int | None = None
+    select: Select = field(default_factory=dict)
 
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files in batches, and yield an outcome per file, in order.
@@ -110,7 +112,7 @@ class Job:
 
     def _prepared(self, file: Input, takes_a_volume: bool) -> Image:
         """The image of a file, prepared; a volume for a 2-D model and a 2-D image for one of volumes are refused."""
-        image = open_input(file, self.window, self.frame)
+        image = open_input(file, self.window, self.frame, self.select)
         slices = image.pixels.shape[1] if image.pixels.ndim == 4 else 0
         if slices and not takes_a_volume:
             cure = "give --as files" if file.slices else "give --frame"
