@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +209,59 @@ def test_a_frame_of_a_series_is_refused(explain: Explain, model: Model, tmp_path
     result = explain(slices(tmp_path / "ct", [0, 3]), "--frame", "1", spec=model("deep"))
     assert result.exit_code == 2
     one_line(result, "--as files")
+
+
+def test_one_time_point_of_a_series_is_chosen(explain: Explain, model: Model, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3, 6], TemporalPositionIdentifier=1)
+    for path in list(folder.iterdir()):
+        other = pydicom.dcmread(path)
+        other.TemporalPositionIdentifier, other.RescaleIntercept = 2, 500
+        other.save_as(folder / f"b{path.name}")
+    refused = explain(folder, "--export", "npz", spec=model("deep"))
+    assert refused.exit_code == 3
+    message = one_line(refused, "6 slices are at the same position", "there are time 1, 2")
+    options = shlex.split(re.search(r"give (--select \S+),", message)[1])
+    result = explain(folder, "--export", "npz", *options, spec=model("deep"))
+    assert result.exit_code == 0, result.stderr
+    assert "ct_explanation.npz" in written(tmp_path / "out")
+    assert "name=value" in one_line(explain(folder, "--select", "time", spec=model("deep")))
+    assert "did you mean time" in one_line(explain(folder, "--select", "tim=1", spec=model("deep")))
+
+
+def test_one_time_point_of_nifti_is_chosen(explain: Explain, model: Model, tmp_path: Path) -> None:
+    path = nifti(tmp_path, np.random.default_rng(0).random((6, 7, 8, 3), np.float32))
+    message = one_line(explain(path, "--export", "npz", spec=model("deep")), "it holds 3 volumes")
+    options = shlex.split(re.search(r"give (--select \S+),", message)[1])
+    result = explain(path, "--export", "npz", *options, spec=model("deep"))
+    assert result.exit_code == 0, result.stderr
+
+
+def test_one_series_of_a_mixed_folder_is_chosen(explain: Explain, model: Model, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3, 6], SeriesNumber=4)
+    for path in list(folder.iterdir()):
+        other = pydicom.dcmread(path)
+        other.SeriesInstanceUID, other.SeriesNumber = "1.2.3", 5
+        other.save_as(folder / f"b{path.name}")
+    for number, series in enumerate(("1.2.3", "5")):
+        out = tmp_path / f"out{number}"
+        result = explain(folder, "--export", "npz", "--series", series, spec=model("deep"), output=out)
+        assert result.exit_code == 0, result.stderr
+        assert [name for name in written(out) if name.endswith("npz")] == ["ct_explanation.npz"]
+    files = explain(folder, "--export", "npz", "--series", "4", "--as", "files", output=tmp_path / "files")
+    assert sorted(name for name in written(tmp_path / "files") if name.endswith("npz")) == [
+        f"{name}_explanation.npz" for name in ("97", "98", "99")
+    ], files.stderr
+    one_line(explain(folder, "--series", "6"), "its series have the numbers 4, 5: give one of them")
+    channels = explain(folder, "--series", "4", "--channels", "a.dcm,b.dcm")
+    one_line(channels, "a channel is a folder: leave out --series")
+
+
+def test_a_series_by_content_is_the_same_from_the_command_line(explain: Explain, model: Model, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3, 6])
+    for index, path in enumerate(sorted(folder.iterdir())):
+        path.rename(folder / f"X.MR.{index:04}.IMA")
+    (folder / "notes.txt").write_text("no image")
+    result = explain(folder, "--export", "nifti", spec=model("deep"))
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == f"warning: {folder}: 1 file that holds no image was skipped: notes.txt"
+    assert nibabel.load(tmp_path / "out" / "ct_heatmap.nii.gz").shape == (12, 10, 3)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import re
-import shlex
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -16,9 +14,10 @@ import torch
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
-from pellucid.errors import ImageError, OptionError
+from pellucid.errors import OptionError
 from pellucid.io import read_image, read_series
 from pellucid.io.selection import parsed_options, parsed_select
+from tests.io.refusals import refusal, remedies
 from tests.io.test_dicom import dataset, write
 from tests.io.test_volumes import SERIES, slices
 
@@ -77,20 +76,6 @@ CLASSIC = {
     "kind": (kinds, ["M", "P"], "type", ["ORIGINAL/PRIMARY/M", "ORIGINAL/PRIMARY/P"]),
     "acquisition": (attribute("AcquisitionNumber"), [3, 4], "acquisition", ["3", "4"]),
 }
-
-
-def refusal(read: Callable[[], object]) -> str:
-    with pytest.raises(ImageError) as caught:
-        read()
-    assert "\n" not in str(caught.value)
-    assert SERIES not in str(caught.value)
-    return str(caught.value)
-
-
-def remedies(message: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The choices that a message names: of the command line, and of the library."""
-    options = shlex.split(re.search(r"give (--select .*?), or select=", message)[1])
-    return parsed_options(options[1::2]), ast.literal_eval(re.search(r"select=(\{.*?\})", message)[1])
 
 
 @pytest.mark.parametrize("case", CLASSIC)

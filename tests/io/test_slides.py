@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
 from pellucid.io import read_image
+from tests.io.refusals import refusal, remedies
 from tests.io.test_dicom import dataset, write
-from tests.io.test_dimensions import refusal, remedies
 
 HEIGHT, WIDTH, TILE = 22, 37, (8, 10)
 SLIDE = np.random.default_rng(3).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)

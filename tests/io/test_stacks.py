@@ -14,8 +14,9 @@ from pydicom.uid import generate_uid
 
 from pellucid.errors import ImageError, OptionError
 from pellucid.io import read_image, read_series
+from tests.io.refusals import refusal
 from tests.io.test_dicom import dataset, write
-from tests.io.test_dimensions import placed, refusal
+from tests.io.test_dimensions import placed
 from tests.io.test_volumes import slices
 
 

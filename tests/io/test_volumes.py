@@ -17,6 +17,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, EnhancedCTImageStorage, 
 import pellucid
 from pellucid.errors import ImageError, OptionError
 from pellucid.io import read_image, read_series
+from tests.io.refusals import refusal as one_line
+from tests.io.refusals import remedies
 from tests.io.test_dicom import dataset, lut, shipped, write
 
 SERIES = generate_uid()
@@ -227,10 +229,39 @@ def test_broken_nifti_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_one_of_several_nifti_volumes(tmp_path: Path, name: str) -> None:
+    array = np.random.default_rng(1).random((2, 3, 4, 5, 1, 2), np.float32)
+    path = nifti(tmp_path, array, name)
+    message = one_line(lambda: read_image(path))
+    assert "it holds 10 volumes" in message
+    assert "there are time 1, 2, 3, 4, 5; axis6 1, 2" in message
+    option, select = remedies(message)
+    assert option == select
+    assert torch.equal(read_image(path, select=select).values[0], torch.from_numpy(array[..., 0, 0, 0].T.copy()))
+    image = read_image(path, select={"time": 4, "axis6": 2})
+    assert torch.equal(image.values[0], torch.from_numpy(array[..., 3, 0, 1].T.copy()))
+    assert image.spacing == pytest.approx(tuple(nibabel.load(path).header.get_zooms()[2::-1]))
+    assert torch.equal(read_image(path, frame=2, select={"time": 4, "axis6": 2}).values, image.values[:, 1])
+    assert "its time is 1, 2, 3, 4, 5: give one" in one_line(lambda: read_image(path, select="time=6"))
+    assert "it has no bvalue: leave it out" in one_line(lambda: read_image(path, select="bvalue=6"))
+
+
+def test_trailing_axes_of_length_one_are_a_volume(tmp_path: Path) -> None:
+    for count in (1, 2, 4):
+        path = nifti(tmp_path, LEVELS.reshape(*LEVELS.shape, *[1] * count), f"{count}.nii.gz")
+        assert torch.equal(read_image(path).values[0], torch.from_numpy(LEVELS.T.astype(np.float32)))
+
+
+def test_large_nifti_volumes_are_bounded_by_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = nifti(tmp_path, LEVELS, "a.nii")
+    monkeypatch.setenv("PELLUCID_MAX_GIB", "0.000001")
+    message = one_line(lambda: read_image(path))
+    monkeypatch.setenv("PELLUCID_MAX_GIB", re.search(r"PELLUCID_MAX_GIB=([\d.]+)", message)[1])
+    assert read_image(path).size == LEVELS.shape[::-1]
+
+
 def test_nifti_that_is_not_one_volume_is_refused(tmp_path: Path) -> None:
-    four = nifti(tmp_path, np.zeros((2, 3, 4, 5), np.float32))
-    with pytest.raises(ImageError, match="one volume"):
-        read_image(four)
     cut = nifti(tmp_path, LEVELS, "cut.nii")
     cut.write_bytes(cut.read_bytes()[:500])
     with pytest.raises(ImageError, match="broken"):

@@ -14,10 +14,12 @@ from torch import Tensor
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, message_of
+from pellucid.io.memory import check_memory
+from pellucid.io.nifti_axes import volume_index
 from pellucid.io.optional import NIBABEL
 from pellucid.io.reader import Reader, WindowLike
-from pellucid.io.refusal import MAX_PIXELS, refused
-from pellucid.io.selection import Select, no_such
+from pellucid.io.refusal import refused
+from pellucid.io.selection import Select
 from pellucid.io.window import NoWindowError, Window, asked_window, whole_range
 
 _ENDINGS = (".nii", ".nii.gz")
@@ -33,18 +35,18 @@ def is_nifti(path: Path) -> bool:
 def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None, select: Select | None = None) -> Image:
     """Read a NIfTI file: a volume (1, D, H, W), or a slice (1, H, W); ``frame``, from 1, is the slice to read.
 
+    ``select`` names one of several volumes by its number, from 1, on the axes after the third: time, axis5 and so on.
+
     The axes are the file's in reversed order: slices, rows, columns; none is flipped. ``values`` are scaled by the
     file's slope and intercept; ``pixels`` are the values through the ``window``, else scaled from their minimum to
     their maximum. ``affine`` is the file's: it maps (column, row, slice) to the patient.
 
     Raises:
-        ImageError: the file is broken or too large, or holds more than one volume, or colours.
+        ImageError: the file is broken or too large, or holds colours, or several volumes and none was selected.
         MissingPackageError: nibabel is not installed.
         OptionError: the window is invalid.
     """
-    for name, value in (select or {}).items():
-        raise no_such(path, name, value, ())
-    values, affine, zooms = _read(path)
+    values, affine, zooms = _read(path, select or {})
     if frame is not None:
         values, affine, zooms = _one_slice(path, values, affine, zooms, frame)
     values = torch.where(values.isfinite(), values, 0)
@@ -59,21 +61,22 @@ def read_nifti(path: Path, window: WindowLike = None, frame: int | None = None, 
     return Image(pixels, values, Geometry.identity(tuple(values.shape[1:])), facts, None, zooms, affine)
 
 
-def _read(path: Path) -> tuple[Tensor, Tensor, tuple[float, ...]]:
+def _read(path: Path, select: Select) -> tuple[Tensor, Tensor, tuple[float, ...]]:
     """The values (1, *space), the affine, and the spacing."""
     nibabel = NIBABEL.load("NIfTI")
     try:
         _check_offset(path)
         file = nibabel.load(path)
         shape = tuple(int(length) for length in file.shape)
-        if len(shape) not in (2, 3) or file.get_data_dtype().kind not in "iuf":
-            raise refused(
-                path, f"it holds {shape} values of {file.get_data_dtype()}; one volume of numbers is expected"
-            )
-        if min(shape) < 1 or int(np.prod(shape, dtype=np.int64)) > MAX_PIXELS:
-            raise refused(path, f"its header states {shape} values; at most {MAX_PIXELS:,} are read")
+        if len(shape) < 2 or file.get_data_dtype().kind not in "iuf":
+            raise refused(path, f"it holds {shape} values of {file.get_data_dtype()}; volumes of numbers are expected")
+        if min(shape) < 1:
+            raise refused(path, f"its header states {shape} values; an image has at least one")
+        index, shape = volume_index(path, shape, select), shape[:3]
+        check_memory(path, 1, *shape)
         shape = shape[:2] if shape[2:] == (1,) else shape
-        array = np.asarray(file.dataobj, dtype=np.float32).reshape(shape, order="F")
+        stored = file.dataobj[(..., *index)] if index else file.dataobj
+        array = np.asarray(stored, dtype=np.float32).reshape(shape, order="F")
         affine = torch.from_numpy(np.asarray(file.affine, dtype=np.float64))
         zooms = tuple(float(zoom) for zoom in file.header.get_zooms()[: len(shape)])[::-1]
     except (ImageError, MemoryError):

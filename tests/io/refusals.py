@@ -1,0 +1,30 @@
+"""What the tests of reading share: a refusal's text, and the choices that it names."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Callable
+
+import pytest
+
+from pellucid.errors import ImageError
+from pellucid.io.selection import parsed_options
+
+UID = re.compile(r"\d+(\.\d+){5,}")
+"""No message quotes the UID of a series: it identifies a study."""
+
+
+def refusal(read: Callable[[], object]) -> str:
+    with pytest.raises(ImageError) as caught:
+        read()
+    assert "\n" not in str(caught.value)
+    assert not UID.search(re.sub(r"^cannot read \\S+: ", "", str(caught.value)))
+    return str(caught.value)
+
+
+def remedies(message: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The choices that a message names: of the command line, and of the library."""
+    options = shlex.split(re.search(r"give (--select .*?), or select=", message)[1])
+    return parsed_options(options[1::2]), ast.literal_eval(re.search(r"select=(\{.*?\})", message)[1])
