@@ -12,13 +12,14 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 from urllib.parse import unquote
 
+import numpy as np
 import pydicom
 import pydicom.data
 import pytest
@@ -35,6 +36,8 @@ import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
+from tests.io.test_dicom import dataset, write
+from tests.io.test_dimensions import placed
 from tests.networks import Reordered, TinyCNN, TinyViT, images, seeded
 from tests.replicas.naive import REPLICAS
 
@@ -379,6 +382,28 @@ def answered(answer: Callable[[torch.Tensor], object], **options: object) -> pel
     return pellucid.explain(Answering(answer), images(2), "saliency", **options)
 
 
+def series(name: str, heights: Sequence[float], **attributes: Sequence[object]) -> str:
+    """A folder of DICOM slices at these heights, each with its value of each attribute."""
+    Path(name).mkdir()
+    for index, height in enumerate(heights):
+        made = placed(dataset(np.zeros((8, 8), np.uint16)), height)
+        for attribute, values in attributes.items():
+            setattr(made, attribute, values[index])
+        write(Path(name), made, f"{index}.dcm")
+    return name
+
+
+def with_notes(folder: str) -> str:
+    (Path(folder) / "notes.txt").touch()
+    return folder
+
+
+def with_limit(gib: str, read: Callable[[], object]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PELLUCID_MAX_GIB", gib)
+        read()
+
+
 TERM = re.compile(r"^`([^`]+)`(?: \(a warning\))?$", re.MULTILINE)
 
 
@@ -442,6 +467,11 @@ TROUBLES: list[Callable[[], object]] = [
     ),
     lambda: pellucid.Preprocessing(channels=4)(pellucid.read_image("chelsea.png")),
     lambda: on_the_command_line(saved({}, "best.pt"), "--model", "torchvision:resnet18"),
+    lambda: pellucid.read_series(series("dynamic", [0, 0, 1, 1], TemporalPositionIdentifier=[1, 2, 1, 2])),
+    lambda: pellucid.read_series(series("mixed", [0, 1], SeriesInstanceUID=["1.2.3", "1.2.4"], SeriesNumber=[3, 4])),
+    lambda: pellucid.read_series(series("gap", [0, 1, 2, 9])),
+    lambda: with_limit("1e-9", lambda: pellucid.read_series(series("large", [0, 1]))),
+    lambda: pellucid.read_series(with_notes(series("folder", [0, 1]))),
 ]
 
 

@@ -22,6 +22,7 @@ from pellucid.io.window import PRESETS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
 from pellucid.run.assembly import FUSIONS, HEATMAP_FUSIONS, SUM
+from pellucid.run.checks import CHECKS
 
 Command = Callable[..., Result]
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]
@@ -32,6 +33,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
     [
         ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
+        ("checks", list(CHECKS)),
         ("fusions", list(FUSIONS)),
         ("heads", list(HEADS)),
         ("precisions", list(PRECISIONS)),

@@ -96,8 +96,18 @@ def test_padding_outside_the_stored_bits_is_padding(tmp_path: Path) -> None:
     stored[:4] = 63536  # -2000
     image = read_image(write(tmp_path, dataset(stored, BitsStored=12, HighBit=11, PixelPaddingValue=63536)))
     assert image.provenance["padding_excluded"]
+    assert float(image.values[0, 0, 0]) == 63536
     assert float(image.pixels[0, 4, 0]) == 0
     assert float(image.pixels[0, -1, -1]) == 1
+
+
+def test_padding_below_an_overlay_is_padding(tmp_path: Path) -> None:
+    stored = RAMP + np.uint16(0)
+    stored[0] = 0x8000
+    stored[1:] = stored[1:].clip(100)
+    image = read_image(write(tmp_path, dataset(stored, BitsStored=12, HighBit=11, PixelPaddingValue=0)))
+    assert float(image.values[0, 0, 0]) == 0
+    assert float(image.pixels[0, 1, 0]) == 0  # the smallest value that is no padding
 
 
 def table(entries: np.ndarray, start: int, bits: int, vr: str) -> Dataset:

@@ -181,6 +181,44 @@ def test_as_many_choices_as_are_needed(tmp_path: Path) -> None:
     assert read_image(path, select={"bvalue": 1000, "direction": (1, 0, 0)}).values[0, 1, 0, 0] == 101
 
 
+def test_no_more_choices_than_are_needed(tmp_path: Path) -> None:
+    def both(frame: Dataset, index: int) -> None:
+        b_value(frame, index)
+        group("FrameContentSequence", "TemporalPositionIndex", [1, 2])(frame, index)
+
+    path = enhanced(tmp_path, [(position, index) for position in range(3) for index in range(2)], both)
+    message = refusal(lambda: read_image(path))
+    assert "bvalue 0, 1000" in message
+    assert "time 1, 2" in message
+    assert len(remedies(message)[1]) == 1
+
+
+def test_a_choice_leaves_an_image_at_each_position(tmp_path: Path) -> None:
+    """The kind differs from slice to slice within a b-value, and is not asked for."""
+
+    def both(frame: Dataset, index: int) -> None:
+        group("MRDiffusionSequence", "DiffusionBValue", [0.0, 1000.0, 1000.0])(frame, index)
+        group("MRImageFrameTypeSequence", "FrameType", ["A", "A", "B"])(frame, index)
+
+    path = enhanced(tmp_path, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 2), (2, 2)], both)
+    _, select = remedies(refusal(lambda: read_image(path)))
+    assert select == {"bvalue": "1000"}
+    assert read_image(path, select=select).size == (3, 4, 5)
+
+
+@pytest.mark.parametrize(("count", "missing"), [(12, 1), (12, 6), (5, 2)])
+def test_frames_with_a_gap_have_no_affine(
+    tmp_path: Path, count: int, missing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole numbers may be rounded, but a step twice as long as the others is a gap."""
+    monkeypatch.setattr("tests.io.test_dimensions.HEIGHTS", tuple(str(height) for height in range(count)))
+    frames = [(index, 0) for index in range(count) if index != missing]
+    image = read_image(enhanced(tmp_path, frames, lambda *_: None))
+    assert image.values[0, :, 0, 0].tolist() == [index for index, _ in frames]
+    assert image.affine is None
+    assert image.spacing is None
+
+
 def test_frames_are_in_the_order_of_their_positions(tmp_path: Path) -> None:
     image = read_image(enhanced(tmp_path, [(1, 0), (2, 0), (0, 0)], lambda *_: None))
     assert image.values[0, :, 0, 0].tolist() == [0, 1, 2]

@@ -60,6 +60,11 @@ def test_exact_positions_that_are_uneven_are_refused(tmp_path: Path) -> None:
     assert "apart" in refusal(lambda: read_series(stack(tmp_path / "s", [[0, 0, f"{h:.6f}"] for h in heights])))
 
 
+def test_whole_numbers_among_exact_positions_are_exact(tmp_path: Path) -> None:
+    heights = ["0", "1.05", "2", "3.05", "4", "5.05"]
+    assert "apart" in refusal(lambda: read_series(stack(tmp_path / "s", [["0", "0", height] for height in heights])))
+
+
 def test_the_tilt_of_a_gantry_is_stated(tmp_path: Path) -> None:
     tilted = read_series(stack(tmp_path / "s", [[0, 1.3 * index, 5 * index] for index in range(6)]))
     assert tilted.provenance["tilt_degrees"] == pytest.approx(np.degrees(np.arctan2(1.3, 5)), abs=0.01)
