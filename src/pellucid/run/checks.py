@@ -72,7 +72,7 @@ def blur_fall(one: Checked) -> Tensor:
     return torch.stack(falls)
 
 
-CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {each.__name__: each for each in (share, blur_fall)}
+CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {"share": share, "blur_fall": blur_fall}
 """The checks by name."""
 
 
