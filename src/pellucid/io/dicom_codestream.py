@@ -1,4 +1,4 @@
-"""Checks the size that a JPEG codestream in a DICOM file states, before a decoder allocates memory for it."""
+"""Checks that a JPEG codestream in a DICOM file has an end, and its size, before a decoder allocates memory for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pellucid.io.refusal import refused
 
 _HTJ2K = "1.2.840.10008.1.2.4.20"  # followed by one more digit; pydicom has no list of these
 _JPEG = b"\xff\xd8"
+_START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
 _JP2 = b"\0\0\0\x0cjP  "  # a JPEG 2000 codestream within a file of boxes
 _SOF_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start of frame; 0xF7 is that of JPEG-LS
@@ -22,7 +23,7 @@ _SOS_MARKER = 0xDA
 
 
 def check_codestreams(path: Path, dataset: FileDataset) -> None:
-    """Check that no codestream states a larger size than the file's attributes.
+    """Check that no codestream states a larger size than the file's attributes, or is cut short.
 
     Raises:
         ImageError: one does, or its size cannot be determined.
@@ -33,6 +34,8 @@ def check_codestreams(path: Path, dataset: FileDataset) -> None:
     for frame in codestreams(dataset):
         if _has_endless_box(frame):
             raise refused(path, f"its pixels ({dataset.file_meta.TransferSyntaxUID.name}) hold a box without a length")
+        if _is_cut_short(frame):
+            raise refused(path, f"its pixels ({dataset.file_meta.TransferSyntaxUID.name}) are cut short")
         sizes = list(sizes_in(frame)) or [(0, 0, 0)]
         for height, width, depth in sizes:
             if not (0 < height <= rows and 0 < width <= columns and 0 < depth <= samples):
@@ -65,6 +68,12 @@ def _has_endless_box(frame: bytes) -> bool:
             return True
         at += length
     return False
+
+
+def _is_cut_short(frame: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS stream has no end; libjpeg would silently fill the rest of the image with grey."""
+    # Within the data of a scan no bytes look like these markers.
+    return frame.startswith(_JPEG) and frame.rfind(_END_OF_IMAGE) < frame.rfind(_START_OF_SCAN)
 
 
 def _is_jpeg(syntax: str) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from pydicom import Dataset, FileDataset
-from pydicom.pixels.utils import iter_pixels
 from torch import Tensor
 
 from pellucid.errors import ImageError
 from pellucid.io.dicom_codestream import check_codestreams, codestreams, precision_in
+from pellucid.io.dicom_decoding import iter_pixels
 from pellucid.io.dicom_tables import modality_table, palette, rescale
 from pellucid.io.refusal import refused
 from pellucid.io.window import first
@@ -73,8 +73,7 @@ def _stored(path: Path, dataset: FileDataset, numbers: Sequence[int], count: int
     found = 0
     try:
         check_codestreams(path, dataset)
-        # pydicom leaves out unused bits above the value only, and not in every transfer syntax.
-        for frame in iter_pixels(dataset, indices=indices, correct_unused_bits=False):
+        for frame in iter_pixels(dataset, indices):
             if found == len(numbers):  # more frames than the header states
                 break
             if frame.size != np.prod(size, dtype=np.int64):
