@@ -145,7 +145,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means out of memory: torch has a class for a GPU, and only a message for the CPU."""
     message = str(error)
     return (
-        type(error).__name__ == "OutOfMemoryError"
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
         or "can't allocate memory" in message
         or "not enough memory" in message
     )

@@ -208,7 +208,6 @@ def test_ybr_and_palette_become_rgb() -> None:
         ("test-SR.dcm", "Comprehensive SR"),
         ("liver_1frame.dcm", "Segmentation"),
         ("waveform_ecg.dcm", "Waveform"),
-        ("DICOMDIR", "Media Storage Directory"),
         ("MR_truncated.dcm", "less than expected"),
     ],
 )

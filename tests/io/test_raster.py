@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -227,19 +226,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("this is not an image\n" * 50)
     assert "not in a format that is read" in refusal(text)
-    archive = tmp_path / "archive.png"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("a", "b" * 500)
-    assert "not in a format that is read" in refusal(archive)
     empty = tmp_path / "empty.png"
     empty.touch()
     assert "empty" in refusal(empty)
     assert "folder" in refusal(tmp_path)
     assert "no such file" in refusal(tmp_path / "missing.png")
     refusal(tmp_path / "null\0byte.png")
-    gif = tmp_path / "a.png"
-    Pillow.fromarray(RAMP).save(gif, format="GIF")
-    assert f"({', '.join(FORMATS)})" in refusal(gif)
+    assert f"({', '.join(FORMATS)})" in refusal(text)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX")

@@ -61,6 +61,10 @@ def exported(case: Case, formats: Sequence[str]) -> tuple[Files, list[ExportErro
             files |= find(name)(case)
         except ExportError as error:
             refused.append(error)
+        except PellucidError:
+            raise
+        except Exception as error:  # a library refuses what a hostile file states; its text may quote the patient
+            refused.append(ExportError(f"export {name!r} failed ({type(error).__name__}): choose another format"))
     return files, refused
 
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, PellucidWarning
-from pellucid.io import dicom, nifti, raster
+from pellucid.errors import ImageError, PellucidError, PellucidWarning
+from pellucid.io import dicom, nifti, raster, unread
 from pellucid.io.dicom_file import HEAD, is_dicom, is_directory
 from pellucid.io.reader import Reader
-from pellucid.io.refusal import digest, refused
+from pellucid.io.refusal import MAX_BYTES, broken, digest, refused
 from pellucid.io.selection import Select, SelectLike, parsed_select
 from pellucid.io.series import read_series
 
 __all__ = ["FORMATS", "SUFFIXES", "is_image_file", "read", "read_image", "read_series"]
 
-_READERS = (dicom.READER, nifti.READER, raster.READER)
+_READERS = (unread.READER, dicom.READER, nifti.READER, raster.READER)
 """The first reader that accepts a file reads it."""
 
 FORMATS = tuple(dict.fromkeys(name for reader in _READERS for name in reader.formats))
@@ -84,7 +84,12 @@ def read(
     select: Select | None = None,
 ) -> Image:
     """As ``read_image``, for use in threads: warning filters, which belong to the whole process, are not touched."""
-    image = _reader_of(path).read(path, window, frame, select)
+    try:
+        image = _reader_of(path).read(path, window, frame, select)
+    except PellucidError:
+        raise
+    except Exception as error:  # hostile files make libraries raise errors of every kind
+        raise refused(path, broken(error)) from error
     return replace(image, digest=digest(path))
 
 
@@ -103,6 +108,8 @@ def _head(path: Path) -> bytes:
             raise refused(path, "it is a folder; name a file in it")
         if path.exists() and not path.is_file():
             raise refused(path, "it is not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise refused(path, f"it has more than {MAX_BYTES:,} bytes: make it smaller")
         with path.open("rb") as file:
             head = file.read(HEAD)
     except ImageError:

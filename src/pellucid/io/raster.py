@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from PIL import Image as Pillow
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, PellucidWarning
+from pellucid.errors import ImageError, PellucidWarning, message_of
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import MAX_PIXELS, check_size, refused
 from pellucid.io.selection import Select, no_such
@@ -31,18 +29,6 @@ _ENDINGS = {
 """The formats by Pillow's names, with their file name endings."""
 _TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", *_TIFF, b"BM", b"RIFF")
-# The exceptions that Pillow's decoders raise on hostile bytes, besides OSError.
-_BROKEN = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-)
-_BROKEN_RARELY = (RuntimeError, MemoryError, struct.error, zlib.error)
 _TWELVE_BIT_MAXIMUM = 4095
 
 Array = npt.NDArray[np.float64]
@@ -78,8 +64,10 @@ def read_raster(path: Path, window: WindowLike = None, frame: int | None = None,
         raise refused(path, f"it is broken, or not one of {', '.join(_ENDINGS)}") from error
     except Pillow.DecompressionBombError as error:
         raise refused(path, f"its header states more than {MAX_PIXELS:,} pixels: make it smaller") from error
-    except (*_BROKEN, *_BROKEN_RARELY) as error:
-        raise refused(path, f"it is broken or cut short ({error or type(error).__name__})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise errors of every kind on hostile bytes
+        raise refused(path, f"it is broken or cut short ({message_of(error)})") from error
     if provenance["bits"] == 16 and 0 < provenance["maximum"] <= _TWELVE_BIT_MAXIMUM:
         _warn_of_twelve_bits(path, provenance["maximum"])
     pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))

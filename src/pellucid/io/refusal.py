@@ -1,4 +1,4 @@
-"""Shared by all readers: the size limit, the digest of a file, and the error for a file that cannot be read."""
+"""Shared by all readers: the size limits, the digest of a file, and the error for a file that cannot be read."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from pellucid.errors import ImageError
 MAX_PIXELS = 2**27
 """Maximum number of pixels, 134 million (11,585 × 11,585). A larger image is refused before it is decoded."""
 
+MAX_BYTES = 2**33
+"""Maximum number of bytes of a file, 8 GiB: all of them are read, for the digest."""
+
+_MAX_ASPECT = 200
 _MAX_LENGTH = 240
 
 
@@ -27,7 +31,9 @@ def refused(path: str | os.PathLike[str], reason: object) -> ImageError:
 
 
 def check_size(path: str | os.PathLike[str], height: int, width: int, depth: int = 1) -> None:
-    """Check, before anything is decoded, that an image has at least one pixel and at most MAX_PIXELS.
+    """Check, before anything is decoded, that an image has from one to MAX_PIXELS pixels, and is no mere line.
+
+    Resized to a network's input, whose shorter side is stated, an image of 1 × 100,000 pixels would need terabytes.
 
     Raises:
         ImageError: it has not.
@@ -37,6 +43,20 @@ def check_size(path: str | os.PathLike[str], height: int, width: int, depth: int
     if height * width * depth > MAX_PIXELS:
         size = f"{depth} × {height} × {width}" if depth > 1 else f"{height} × {width}"
         raise refused(path, f"its header states {size} pixels; at most {MAX_PIXELS:,} are read: make it smaller")
+    short, long = sorted((height, width))
+    if long > _MAX_ASPECT * short:
+        raise refused(
+            path,
+            f"its header states {height} × {width} pixels; one side may have at most {_MAX_ASPECT} times the other's: "
+            "crop it",
+        )
+
+
+def broken(error: BaseException) -> str:
+    """The reason of a refusal for an error of any kind that a library raised; its text may quote the patient's data."""
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is: make it smaller"
+    return f"it is broken, or of a kind that is not supported ({type(error).__name__})"
 
 
 def digest(path: Path) -> str:

@@ -15,6 +15,8 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ShapeError
 
+_MAX_PIXELS = 2**27
+"""Maximum number of pixels of a resized image or volume: 1.6 GB in three channels."""
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 RGB = 3
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -51,7 +53,8 @@ class Preprocessing:
     def __call__(self, image: Image) -> Image:
         """Prepare an image (C, H, W) or a volume (C, D, H, W). ``values`` of the result is the network's input.
 
-        ``ShapeError``: an image where (D, H, W) was stated, or channels from which the expected ones cannot be made.
+        ``ShapeError``: an image where (D, H, W) was stated, channels from which the expected ones cannot be made, or
+        a side so much longer than the other that the resized image would be too large.
         """
         space = image.pixels.ndim - 1
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
@@ -148,6 +151,11 @@ class Preprocessing:
         size = _resized(self.resize, tuple(pixels.shape[1:]))
         if size == tuple(pixels.shape[1:]):
             return pixels, geometry
+        if math.prod(size) > _MAX_PIXELS:
+            given, made = (" × ".join(map(str, each)) for each in (pixels.shape[1:], size))
+            raise ShapeError(
+                f"{given} pixels would be resized to {made}; at most {_MAX_PIXELS:,} are allowed: crop them"
+            )
         if self.interpolation == "nearest":
             return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)
         return self._interpolated(pixels, size).clamp(0, 1), geometry.resize(size)

@@ -20,6 +20,8 @@ from pellucid.render.text import INK, font
 Bytes = npt.NDArray[np.uint8]
 
 _BAR_TEXT = "evidence"
+_TALLEST_BAR = 6
+"""The bar's width and letters grow with the image's height, up to this multiple of the image's width."""
 _SHORTEST_BAR = 120  # pixels; on a shorter bar the three labels and the title overlap
 _FRAME = (170, 170, 170)
 _TICKS = ("1", "0.5", "0")
@@ -107,7 +109,9 @@ def with_colour_bar(image: Pillow.Image, colormap: str = "jet", ticks: tuple[str
     Raises:
         OptionError: there is no colour map of that name.
     """
-    bar = _bar(max(image.height, _SHORTEST_BAR), _known(colormap), ticks)
+    # Beside a tall and narrow image, a bar in proportion to the height alone would be far wider than the image.
+    scale = min(image.height, _TALLEST_BAR * image.width)
+    bar = _bar(max(image.height, _SHORTEST_BAR), max(scale, _SHORTEST_BAR), _known(colormap), ticks)
     canvas = Pillow.new("RGB", (image.width + bar.width, bar.height), "white")
     canvas.paste(image.convert("RGB"), (0, (bar.height - image.height) // 2))
     canvas.paste(bar, (image.width, 0))
@@ -115,9 +119,9 @@ def with_colour_bar(image: Pillow.Image, colormap: str = "jet", ticks: tuple[str
 
 
 @lru_cache(maxsize=8)
-def _bar(height: int, colormap: str, ticks: tuple[str, str, str]) -> Pillow.Image:
-    """The colour bar with its labels, on white; images of the same height share it."""
-    unit = max(10, round(height / 28))  # the font size; all other sizes are multiples of it
+def _bar(height: int, scale: int, colormap: str, ticks: tuple[str, str, str]) -> Pillow.Image:
+    """The colour bar with its labels, on white; images of the same height and scale share it."""
+    unit = max(10, round(scale / 28))  # the font size; all other sizes are multiples of it
     title = _vertical(_BAR_TEXT, font(unit))
     labels = round(max(font(unit).getlength(label) for label in ticks))
     left = unit

@@ -83,9 +83,9 @@ def studies(paths: Sequence[Path], channels: Sequence[str], output: Path | None 
         OptionError: a path is no folder, or ``output`` is one of them.
     """
     _check_folders(paths, channels, output)
-    results = None if output is None else output.resolve()
+    results = None if output is None else _real(output)
     found = {
-        folder.resolve(): (folder, PurePath(folder.relative_to(given)) if folder != given else _own_name(given))
+        _real(folder): (folder, PurePath(folder.relative_to(given)) if folder != given else _own_name(given))
         for given in paths
         for folder in _studies_in(given, channels, results)
     }
@@ -104,7 +104,8 @@ def as_volumes(files: Sequence[Input]) -> list[Input]:
     """
     groups: dict[tuple[Path, str], list[Input]] = {}
     for file in files:
-        groups.setdefault((file.path.parent, series_of(file.path) or f"{file.path}"), []).append(file)
+        series = series_of(file.path) if file.path.is_file() else None  # a pipe would wait for its writer
+        groups.setdefault((file.path.parent, series or f"{file.path}"), []).append(file)
     volumes = [_volume(group) if len(group) > 1 else group[0] for group in groups.values()]
     counts = Counter(_key(file.stem) for file in volumes)
     numbers: Counter[str] = Counter()
@@ -126,7 +127,7 @@ def as_sequences(files: Sequence[Input]) -> list[Input]:
 
 def _sequence(folder: Path, members: Sequence[Input]) -> Input:
     parent = members[0].stem.parent
-    stem = parent if parent.name else PurePath(folder.resolve().name or "sequence")
+    stem = parent if parent.name else PurePath(_real(folder).name or "sequence")
     return Input(folder, stem, members=tuple(members))
 
 
@@ -148,14 +149,15 @@ def open_input(file: Input, window: str | None = None, frame: int | None = None,
 def _volume(group: Sequence[Input]) -> Input:
     folder, stem = group[0].path.parent, group[0].stem.parent
     slices = tuple(file.path for file in group)
-    return Input(folder, stem if stem.name else PurePath(folder.resolve().name or "volume"), slices)
+    return Input(folder, stem if stem.name else PurePath(_real(folder).name or "volume"), slices)
 
 
 def _stem(relative: PurePath) -> PurePath:
     """A path without the suffix of an image file, which may have two parts (.nii.gz)."""
     name = relative.name
     suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), relative.suffix)
-    return relative.with_name(name[: len(name) - len(suffix)] or name)
+    stem = name[: len(name) - len(suffix)]
+    return relative.with_name(stem if stem.strip(".") else name)  # "." and ".." are no names
 
 
 def _distinct(found: Sequence[tuple[Path, PurePath]], stems: list[PurePath]) -> list[PurePath]:
@@ -165,7 +167,7 @@ def _distinct(found: Sequence[tuple[Path, PurePath]], stems: list[PurePath]) -> 
     counts = Counter(_key(stem) for stem in stems)
     if max(counts.values()) == 1:
         return stems
-    absolute = [path.resolve() for path, _ in found]
+    absolute = [_real(path) for path, _ in found]
     root = Path(os.path.commonpath(path.parent for path in absolute)) if _one_drive(absolute) else Path()
     return [
         PurePath(*path.relative_to(root).parts if _one_drive(absolute) else path.parts[1:])
@@ -186,17 +188,23 @@ def _key(stem: PurePath) -> str:
 def _found(paths: Sequence[Path], output: Path | None, skipped: dict[Path, None]) -> Iterator[tuple[Path, PurePath]]:
     """Each file once, with its path relative to the folder that was searched; ``skipped`` gets those of no image."""
     seen: set[Path] = set()
-    results = None if output is None else output.resolve()
+    results = None if output is None else _real(output)
     _check_output(paths, output)
     for given in paths:
         for path, relative in _files_at(given, results, skipped):
-            if path.resolve() not in seen:
-                seen.add(path.resolve())
+            real = _real(path)
+            if real not in seen:
+                seen.add(real)
                 yield path, relative
 
 
+def _real(path: Path) -> Path:
+    """The path without links; ``Path.resolve`` raises where links form a loop."""
+    return Path(os.path.realpath(path))
+
+
 def _check_output(paths: Sequence[Path], output: Path | None) -> None:
-    if output is not None and any(given.is_dir() and given.resolve() == output.resolve() for given in paths):
+    if output is not None and any(given.is_dir() and _real(given) == _real(output) for given in paths):
         raise OptionError(f"--output {output} was given; it is also an input: choose another folder")
 
 
@@ -209,7 +217,7 @@ def _check_folders(paths: Sequence[Path], channels: Sequence[str], output: Path 
 
 
 def _own_name(folder: Path) -> PurePath:
-    return PurePath(folder.resolve().name or "study")
+    return PurePath(_real(folder).name or "study")
 
 
 def _studies_in(folder: Path, channels: Sequence[str], results: Path | None) -> Iterator[Path]:
@@ -222,7 +230,7 @@ def _studies_in(folder: Path, channels: Sequence[str], results: Path | None) -> 
     if fitting:
         yield folder
     for path in entries:
-        if path.is_dir() and not path.is_symlink() and path not in fitting and path.resolve() != results:
+        if path.is_dir() and not path.is_symlink() and path not in fitting and _real(path) != results:
             yield from _studies_in(path, channels, results)
 
 
@@ -230,10 +238,10 @@ def _files_at(given: Path, results: Path | None, skipped: dict[Path, None]) -> I
     if not given.is_dir():
         yield given, PurePath(given.name)
         return
-    excluded = results if results is not None and given.resolve() in results.parents else None
+    excluded = results if results is not None and _real(given) in results.parents else None
     for path in sorted(given.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if hidden or not path.is_file() or excluded in path.resolve().parents:
+        if hidden or not path.is_file() or excluded in _real(path).parents:
             continue
         if is_image_file(path):
             yield path, PurePath(path.relative_to(given))

@@ -21,17 +21,15 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import (
-    ImageError,
     LayerError,
     NoAttentionError,
     NoSpatialLayerError,
     OptionError,
     OutputError,
     PellucidError,
-    ShapeError,
     TargetError,
 )
-from pellucid.io.refusal import refused
+from pellucid.io.refusal import broken, refused
 from pellucid.io.selection import Select
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.run.explain import Explainer
@@ -70,7 +68,8 @@ class Job:
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files in batches, and yield an outcome per file, in order.
 
-        Errors that every file would raise (a class or layer that the model does not have) end the run. Python's
+        Errors of the request (a class or layer that the model does not have) end the run, unless images of another
+        size were explained: then they are the file's. All other errors are the file's. Python's
         warning filters belong to the whole process, so the caller sets them; the reading threads do not.
 
         Raises:
@@ -81,8 +80,9 @@ class Job:
             bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MAX_VALUES)
             images = Prefetcher(pool, self._read, files, _weight, bounds)
             writing: list[Future[Outcome]] = []
+            explained: set[torch.Size] = set()
             for batch in self._batches(images):
-                tasks = self._tasks(batch)
+                tasks = self._tasks(batch, explained)
                 # The maps of two batches are held at most: one is written while the next is computed.
                 yield from _finished(writing)
                 pairs = zip(batch, tasks, strict=True)
@@ -106,8 +106,12 @@ class Job:
             takes = takes_volumes(self.model) and not file.members
             images = [self._prepared(one, takes) for one in file.members or (file,)]
             _check_sizes(file, images)
-        except (ImageError, ShapeError) as error:
+        except OptionError:
+            raise
+        except PellucidError as error:
             return Outcome(file.path, error=error)
+        except Exception as error:  # one bad file never ends a run
+            return Outcome(file.path, error=refused(file.path, broken(error)))
         return ReadImage(file, tuple(images))
 
     def _prepared(self, file: Input, takes_a_volume: bool) -> Image:
@@ -123,13 +127,26 @@ class Job:
             )
         return self.preprocessing(image)
 
-    def _tasks(self, batch: Sequence[_Read]) -> list[_Task]:
-        """Explain a batch, grouped by the images' shape; return a task per file that writes its results."""
+    def _tasks(self, batch: Sequence[_Read], explained: set[torch.Size]) -> list[_Task]:
+        """Explain a batch, grouped by the images' shape; return a task per file that writes its results.
+
+        ``explained`` are the shapes that were explained; those of this batch are added.
+        """
         groups: dict[torch.Size, list[ReadImage]] = {}
         for one in batch:
             if isinstance(one, ReadImage):
                 groups.setdefault(one.values.shape, []).append(one)
-        tasks = {shape: iter(self._group_tasks(group)) for shape, group in groups.items()}
+        tasks: dict[torch.Size, Iterator[_Task]] = {}
+        errors: list[PellucidError] = []
+        for shape, group in groups.items():
+            try:
+                tasks[shape] = iter(self._group_tasks(group))
+                explained.add(shape)
+            except _REQUEST_ERRORS as error:
+                tasks[shape] = iter(_failed(group, error))
+                errors.append(error)
+        if errors and not explained:
+            raise errors[0]
         return [next(tasks[one.values.shape]) if isinstance(one, ReadImage) else one.itself for one in batch]
 
     def _group_tasks(self, group: Sequence[ReadImage]) -> list[_Task]:
@@ -139,7 +156,7 @@ class Job:
         except _REQUEST_ERRORS:
             raise
         except PellucidError as error:
-            return [partial(Outcome, read.file.path, error=error) for read in group]
+            return _failed(group, error)
         return [partial(self.results.write, read, index, found) for index, read in enumerate(group)]
 
     def _found(self, batch: Tensor) -> list[Explanation]:
@@ -176,6 +193,10 @@ class Job:
 
 
 _REQUEST_ERRORS = (LayerError, NoAttentionError, NoSpatialLayerError, OptionError, TargetError)
+
+
+def _failed(group: Sequence[ReadImage], error: PellucidError) -> list[_Task]:
+    return [partial(Outcome, read.file.path, error=error) for read in group]
 
 
 def _check_sizes(file: Input, images: Sequence[Image]) -> None:

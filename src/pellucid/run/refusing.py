@@ -9,8 +9,6 @@ from torch import Tensor
 
 from pellucid.errors import OutputError, PellucidError, is_out_of_memory
 
-_REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, IndexError)
-
 
 @contextmanager
 def explained_refusals(batch: Tensor) -> Iterator[None]:
@@ -19,7 +17,7 @@ def explained_refusals(batch: Tensor) -> Iterator[None]:
         yield
     except PellucidError:
         raise
-    except _REFUSALS as error:
+    except Exception as error:  # a network is anyone's code
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         cure = "take a smaller --batch-size" if is_out_of_memory(error) else "check its preprocessing"
         shape = tuple(batch.shape[1:])

@@ -16,7 +16,7 @@ from pellucid.core.provenance import digest
 from pellucid.core.reading import Reading
 from pellucid.core.shown import why_empty
 from pellucid.core.style import Style
-from pellucid.errors import ExportError, PellucidError
+from pellucid.errors import ExportError, PellucidError, WriteError, is_out_of_memory
 from pellucid.export import Case, exported
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
@@ -90,6 +90,16 @@ class Results:
 
     def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
         """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
+        try:
+            return self._written(read, index, explanations)
+        except PellucidError as error:
+            return Outcome(read.file.path, error=error)
+        except Exception as error:
+            reason = "more memory is needed than there is" if is_out_of_memory(error) else type(error).__name__
+            failed = WriteError(f"{read.file.path}: its results cannot be made ({reason}): choose other formats")
+            return Outcome(read.file.path, error=failed)
+
+    def _written(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
         files: dict[str, bytes] = {}
         refused: list[ExportError] = []
         style = self.style
@@ -102,10 +112,7 @@ class Results:
                 files |= own | metadata(case, source, own)
                 refused += why
         path, folder = read.file.path, self.output / read.file.stem.parent
-        try:
-            write(folder, files, self.overwrite)
-        except PellucidError as error:
-            return Outcome(path, error=error)
+        write(folder, files, self.overwrite)
         first = explanations[0]
         return Outcome(
             path,
