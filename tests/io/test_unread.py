@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+import torch
 from PIL import Image as Pillow
 
 from pellucid.errors import ImageError, PellucidWarning
@@ -95,6 +96,13 @@ def test_a_zip_archive(tmp_path: Path) -> None:
     assert "it is a zip archive, which is not read: unpack it, and give the folder" in refusal(tmp_path / "study.dcm")
     zipfile.ZipFile(tmp_path / "study.dcm").extractall(tmp_path / "folder")
     assert read_image(tmp_path / "folder" / "a.dcm").size == (8, 8)
+
+
+def test_a_checkpoint_is_no_archive_to_unpack(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(2)}, tmp_path / "best.pt")
+    assert refusal(tmp_path / "best.pt").endswith(
+        "it is a PyTorch checkpoint, which is not read: give it with --checkpoint"
+    )
 
 
 def test_a_dicomdir(tmp_path: Path) -> None:
