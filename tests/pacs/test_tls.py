@@ -19,7 +19,7 @@ from pellucid.pacs.access import ServerAccess
 from pellucid.pacs.dicomweb import Server
 from pellucid.pacs.dimse import Node
 from tests.io.test_dicom import shipped
-from tests.pacs.test_transfer import Responding
+from tests.pacs.test_transfer import Responding, stored
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
@@ -54,7 +54,7 @@ class Quiet(ThreadingHTTPServer):
 @pytest.fixture(params=[False, True], ids=["any client", "known clients"])
 def server(certificate: tuple[Path, Path], request: pytest.FixtureRequest) -> Iterator[tuple[str, bool]]:
     made = Quiet(("127.0.0.1", 0), Responding)
-    made.requests, made.responses = [], [(200, b"{}")] * 3
+    made.requests, made.responses = [], [(200, stored)] * 3
     made.socket = context(certificate, request.param).wrap_socket(made.socket, server_side=True)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield f"https://localhost:{made.server_address[1]}/dicom-web", request.param

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import threading
@@ -15,7 +16,7 @@ from pydicom.uid import CTImageStorage
 from pynetdicom import AE, evt
 from typer.testing import Result
 
-from pellucid.errors import ImageError, OptionError, TransferError
+from pellucid.errors import ImageError, OptionError, PellucidWarning, TransferError
 from pellucid.pacs.access import ServerAccess
 from pellucid.pacs.dicomweb import Server, parse_resource
 from pellucid.pacs.dimse import Node, parse_node
@@ -39,18 +40,22 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+def stored(body: bytes) -> bytes:
+    """The answer of an archive that stored the object in the body of a request."""
+    content = body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
+    uid = str(pydicom.dcmread(io.BytesIO(content)).SOPInstanceUID)
+    item = {"00081155": {"vr": "UI", "Value": [uid]}}
+    return json.dumps({"00081198": {"vr": "SQ"}, "00081199": {"vr": "SQ", "Value": [item]}}).encode()
+
+
 class Responding(BaseHTTPRequestHandler):
     """Sends the responses that its server holds, in turn, and records the requests."""
 
     def _respond(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            while (size := int(self.rfile.readline(), 16)) > 0:
-                self.rfile.read(size + 2)
-            self.rfile.readline()
-        self.rfile.read(length)
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.requests.append((self.command, self.path, dict(self.headers)))
-        code, body = self.server.responses.pop(0)
+        code, answer = self.server.responses.pop(0)
+        body = answer(sent) if callable(answer) else answer
         self.send_response(code)
         self.send_header("Content-Type", "application/dicom+json")
         self.send_header("Content-Length", str(len(body)))
@@ -75,6 +80,11 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 def url(server: ThreadingHTTPServer) -> str:
     return f"http://127.0.0.1:{server.server_address[1]}/dicom-web"
+
+
+def unencrypted(server: ThreadingHTTPServer) -> Server:
+    with pytest.warns(PellucidWarning, match="the token is sent without encryption"):
+        return Server(url(server), ServerAccess(token="secret", retries=0))
 
 
 def test_addresses() -> None:
@@ -178,7 +188,7 @@ def test_rejected_objects(
 ) -> None:
     server.responses.append((code, body))
     with pytest.raises(TransferError, match=words) as caught:
-        Server(url(server), ServerAccess(token="secret")).store(results / "a.dcm")
+        unencrypted(server).store(results / "a.dcm")
     assert caught.value.retry is retry
     assert "secret" not in str(caught.value)
     assert server.requests[0][2]["Authorization"] == "Bearer secret"
@@ -197,12 +207,14 @@ def test_pushing_by_the_command_line(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "token").write_text("abc\n")
-    server.responses += [(503, b""), (200, b"{}"), (409, b"")]
+    server.responses += [(503, b""), (200, stored), (409, b"")]
     result = pellucid("push", results, "--dicomweb", url(server), "--token-file", tmp_path / "token", "--retries", 1)
     assert result.exit_code == 1
-    one_line(result, "HTTP status 409")
+    warned, failed = result.stderr.splitlines()
+    assert "the token is sent without encryption" in warned
+    assert "HTTP status 409" in failed
     assert "1 sent, 1 failed" in result.stdout
-    server.responses += [(200, b"{}")]
+    server.responses += [(200, stored)]
     result = pellucid("push", results, "--dicomweb", url(server), "--token-file", tmp_path / "token")
     assert (result.exit_code, result.stdout) == (0, "1 sent, 1 sent before\n")
     assert [request[2]["Authorization"] for request in server.requests] == ["Bearer abc"] * 4

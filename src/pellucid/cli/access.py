@@ -14,6 +14,8 @@ from pellucid.pacs.access import ServerAccess
 
 TOKEN = "PELLUCID_TOKEN"  # noqa: S105  # the variable's name
 RETRIES = ServerAccess.retries
+TIMEOUT = ServerAccess.timeout
+MAX_ANSWER = ServerAccess.max_answer
 TokenFile = Annotated[
     Path | None,
     typer.Option(
@@ -34,10 +36,24 @@ Retries = Annotated[
     int,
     typer.Option(min=0, help="How often to retry while a server is busy or unreachable.", rich_help_panel=SERVER_PANEL),
 ]
+Timeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", min=1, help="Time of a DICOMweb answer as a whole.", rich_help_panel=SERVER_PANEL),
+]
+MaxAnswer = Annotated[
+    int,
+    typer.Option(metavar="MIB", min=1, help="Size of the largest object to fetch.", rich_help_panel=SERVER_PANEL),
+]
 
 
-def server_access(
-    token_file: Path | None, certificate: Path | None, key: Path | None, ca: Path | None, retries: int
+def server_access(  # the options that the commands share
+    token_file: Path | None,
+    certificate: Path | None,
+    key: Path | None,
+    ca: Path | None,
+    retries: int,
+    timeout: float,
+    max_answer: int = MAX_ANSWER,
 ) -> ServerAccess:
     """Combine the options; the token comes from a file or the environment, as all users of a machine see options."""
     token = os.environ.get(TOKEN) or None
@@ -49,4 +65,4 @@ def server_access(
             raise OptionError(f"--token-file {token_file} was given; it cannot be read ({reason})") from None
     if token is not None and (not token.isascii() or not token.isprintable()):
         raise OptionError("a token was given; it must be one line of printable ASCII characters")
-    return ServerAccess(token, certificate, key, ca, retries)
+    return ServerAccess(token, certificate, key, ca, retries, timeout=timeout, max_answer=max_answer)

@@ -53,7 +53,7 @@ def guarded() -> Iterator[None]:
             warnings.showwarning = _show
             # It logs on every machine without a GPU that there is none.
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-            for name in ("dicomweb_client", "highdicom", "nibabel.global", "PIL", "pydicom", "pynetdicom", "retrying"):
+            for name in ("highdicom", "nibabel.global", "PIL", "pydicom", "pynetdicom", "requests", "urllib3"):
                 # Their messages may quote files and addresses, which can identify patients and studies.
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
             yield

@@ -5,12 +5,23 @@ from __future__ import annotations
 from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, server_access
+from pellucid.cli.access import (
+    MAX_ANSWER,
+    RETRIES,
+    TIMEOUT,
+    Authority,
+    Certificate,
+    Key,
+    MaxAnswer,
+    Retries,
+    Timeout,
+    TokenFile,
+    server_access,
+)
 from pellucid.cli.console import (
     BATCH_SIZE,
     DEVICE,
@@ -26,12 +37,12 @@ from pellucid.cli.console import (
     guarded,
     print_json,
 )
+from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
-    from pellucid.pacs.access import ServerAccess
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
     from pellucid.run.results import Outcome
@@ -210,6 +221,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     key: Key = None,
     ca: Authority = None,
     retries: Retries = RETRIES,
+    timeout: Timeout = TIMEOUT,
+    max_answer: MaxAnswer = MAX_ANSWER,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that exist already.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
@@ -238,7 +251,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     with guarded(), ExitStack() as held:
         from pellucid.cli.report import as_text, show
         from pellucid.cli.request import Request, prepared_job
-        from pellucid.export.writing import check_writable
+        from pellucid.export.writing import check_writable, sweep
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, in_series, inputs, studies
 
@@ -249,6 +262,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             )
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
+        addresses = [path for path in paths if "://" in path]
+        local = [Path(path) for path in paths if "://" not in path]
+        hidden = held.enter_context(temporary_folder()) if addresses and download is None else None
         request = Request(
             model=model,
             checkpoint=checkpoint,
@@ -275,15 +291,15 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             keep_identity=keep_identity,
             preparation=given,
             output=output,
+            hidden=hidden,
         )
-        addresses = [path for path in paths if "://" in path]
-        local = [Path(path) for path in paths if "://" not in path]
         if addresses:
-            access = server_access(token_file, certificate, key, ca, retries)
-            local += _fetched(addresses, access, download or Path(held.enter_context(TemporaryDirectory())))
+            access = server_access(token_file, certificate, key, ca, retries, timeout, max_answer)
+            local += fetched(addresses, access, download or hidden or Path())
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = files if series is None else in_series(files, series)
         check_writable(output)
+        sweep(output)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
@@ -292,7 +308,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
                 raise OptionError(
                     f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
-        outcomes = _outcomes(job, files, silent=quiet or as_json)
+        outcomes = _outcomes(job, files, quiet or as_json, hidden)
         if as_json:
             print_json(as_text(outcomes))
         elif not quiet:
@@ -302,20 +318,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
 
 
-def _fetched(addresses: list[str], access: ServerAccess, folder: Path) -> list[Path]:
-    """Fetch the images at the addresses, and return a folder per address."""
-    from pellucid.pacs.dicomweb import parse_resource
-    from pellucid.pacs.fetching import fetch
-
-    resources = [parse_resource(address, access) for address in addresses]
-    folders = [folder / str(index) if len(resources) > 1 else folder for index, _ in enumerate(resources, 1)]
-    for resource, own in zip(resources, folders, strict=True):
-        for _ in fetch(resource, own):
-            pass
-    return folders
-
-
-def _outcomes(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
+def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -> list[Outcome]:
     """Run the job with a progress bar; errors and warnings are reported as they occur."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -325,7 +328,8 @@ def _outcomes(job: Job, files: list[Input], silent: bool) -> list[Outcome]:
     outcomes = []
     with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
         task = bar.add_task("", total=len(files))
-        for outcome in job.outcomes(files):
+        for found in job.outcomes(files):
+            outcome = found if hidden is None else relative_outcome(found, hidden)
             outcomes.append(outcome)
             bar.advance(task)
             if outcome.error is not None:

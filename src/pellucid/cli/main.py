@@ -8,6 +8,7 @@ import typer
 
 from pellucid.cli.demo import demo
 from pellucid.cli.derived import DerivedHelp
+from pellucid.cli.ending import ended_by_signals
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
@@ -50,4 +51,5 @@ def pellucid(
 
 def run() -> None:
     """Run the command line."""
-    app()
+    with ended_by_signals():
+        app()

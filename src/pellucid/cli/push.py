@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.access import RETRIES, Authority, Certificate, Key, Retries, TokenFile, server_access
+from pellucid.cli.access import (
+    RETRIES,
+    TIMEOUT,
+    Authority,
+    Certificate,
+    Key,
+    Retries,
+    Timeout,
+    TokenFile,
+    server_access,
+)
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded
 from pellucid.errors import OptionError
 
@@ -29,6 +39,7 @@ def push(  # noqa: PLR0913  # a command's options are its parameters
     key: Key = None,
     ca: Authority = None,
     retries: Retries = RETRIES,
+    timeout: Timeout = TIMEOUT,
 ) -> None:
     """Send DICOM results to a PACS, each file once, continuing after an interrupted run.
 
@@ -39,7 +50,7 @@ def push(  # noqa: PLR0913  # a command's options are its parameters
 
         if (dicomweb is None) == (dicom is None):
             raise OptionError("no destination was given, or two: give either --dicomweb URL or --dicom HOST:PORT")
-        access = server_access(token_file, certificate, key, ca, retries)
+        access = server_access(token_file, certificate, key, ca, retries, timeout)
         paths = objects(folder)
         sent = list(_reported(_sent(folder, paths, dicomweb, dicom, (aet, aec, tls), access)))
         failed, skipped = sum(one.error is not None for one in sent), sum(one.skipped for one in sent)

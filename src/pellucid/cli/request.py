@@ -64,6 +64,7 @@ class Request:
     select: Sequence[str]
     keep_identity: bool
     preparation: Preparation
+    hidden: Path | None
 
 
 def prepared_job(request: Request) -> Job:
@@ -105,6 +106,7 @@ def prepared_job(request: Request) -> Job:
             request.overwrite,
             facts,
             request.keep_identity,
+            request.hidden,
         ),
         targets=targets,
         layers=request.layers,

@@ -20,7 +20,7 @@ class ServerAccess:
     ``token`` is a bearer token (DICOMweb). ``certificate`` and ``key`` are the client's own (PEM); the key may be in
     the certificate's file. ``ca`` is the CA bundle (PEM) to verify the server with, instead of the system's. A request
     to a server that is busy or unreachable is retried ``retries`` times, after ``wait`` seconds, then twice that, and
-    so on.
+    so on. An answer takes at most ``timeout`` seconds as a whole, and an object in it at most ``max_answer`` MiB.
 
     Raises:
         OptionError: a file does not exist, or a key is given without its certificate.
@@ -32,6 +32,8 @@ class ServerAccess:
     ca: Path | None = None
     retries: int = 4
     wait: float = 1.0
+    timeout: float = 60.0
+    max_answer: int = 256
 
     def __post_init__(self) -> None:
         """Refuse files that do not exist before anything is sent."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import dcmread
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pellucid.errors import OptionError, TransferError
-from pellucid.export.writing import write
+from pellucid.export.writing import sweep, write
 from pellucid.pacs.dicomweb import Resource, one_line_errors
+
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+_CHUNK = 2**20
 
 
 def fetch(resource: Resource, folder: Path) -> Iterator[Path]:
@@ -24,6 +30,7 @@ def fetch(resource: Resource, folder: Path) -> Iterator[Path]:
         OptionError: the folder holds images of another study, which would be explained as if they were of this one.
     """
     access = resource.server.access
+    sweep(folder)
     listed = access.retried(resource.instances)
     _check_no_other_study(folder, {instance for _, instance in listed})
     series: dict[str, int] = {}
@@ -33,8 +40,9 @@ def fetch(resource: Resource, folder: Path) -> Iterator[Path]:
         counts[uid] = counts.get(uid, 0) + 1
         path = folder / f"series-{number}" / f"{counts[uid]:04}.dcm"
         if _instance_uid(path) != instance:
-            dataset = access.retried(partial(resource.retrieve, uid, instance))
-            write(path.parent, {path.name: _encoded(resource, dataset, instance)}, overwrite=True)
+            content = access.retried(partial(resource.retrieve, uid, instance))
+            _check_requested(resource, content, [resource.study, uid, instance])
+            write(path.parent, {path.name: content}, overwrite=True)
         yield path
 
 
@@ -52,12 +60,27 @@ def _instance_uid(path: Path) -> str | None:
         return None
 
 
-def _encoded(resource: Resource, dataset: Dataset, instance: str) -> bytes:
-    """The dataset as a DICOM file; refused where it is not the instance that was requested."""
+def _check_requested(resource: Resource, content: bytes, requested: Sequence[str]) -> None:
+    """Check that a file holds the object with the requested UIDs of study, series and instance."""
     url = resource.server.url
-    if dataset.get("SOPInstanceUID") != instance:
-        raise TransferError(f"{url}: it returned another object than the one requested")
-    buffer = io.BytesIO()
     with one_line_errors(url):
-        dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+        _check_inflated(content, resource.server.access.max_answer)
+        found = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
+        if [str(found.get(name)) for name in _UIDS] != list(requested):
+            raise TransferError(f"{url}: it returned another object than the one requested")
+
+
+def _check_inflated(content: bytes, max_answer: int) -> None:
+    """Check the size of a deflated object before a reader inflates it, which is without a limit."""
+    file = io.BytesIO(content)
+    read_preamble(file, False)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflating, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    rest = content[file.tell() :]
+    while rest and not inflating.eof:
+        size += len(inflating.decompress(rest, _CHUNK))
+        rest = inflating.unconsumed_tail
+        if size > max_answer * 2**20:
+            raise TransferError(f"the inflated object is longer than {max_answer} MiB: give a higher --max-answer")

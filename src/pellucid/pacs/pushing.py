@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pellucid.errors import ImageError, TransferError
-from pellucid.export.writing import write
+from pellucid.export.writing import sweep, write
 from pellucid.io.dicom_file import is_dicom_file
 from pellucid.io.refusal import digest
 from pellucid.pacs.access import ServerAccess
@@ -30,19 +30,26 @@ class Sent:
 
 
 def objects(folder: Path) -> list[Path]:
-    """The DICOM files below a folder, sorted.
+    """The DICOM files below a folder, sorted. What a killed run left of files that it was writing is removed.
+
+    Files and folders whose names begin with a dot are left out, among them those that are being written.
 
     Raises:
         ImageError: there are none.
     """
+    sweep(folder)
     paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
     try:
-        found = [path for path in paths if not path.name.startswith(".") and is_dicom_file(path)]
+        found = [path for path in paths if not _is_hidden(path.relative_to(folder)) and is_dicom_file(path)]
     except OSError as error:
         raise ImageError(f"{folder}: cannot be read ({error.strerror or error})") from None
     if not found:
         raise ImageError(f"{folder}: no DICOM object was found; write some with a DICOM format of --export, such as sc")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 @dataclass

@@ -78,7 +78,8 @@ class Results:
     """The settings for writing results.
 
     ``output`` is the folder, ``formats`` are the names of exporters. ``facts`` describe the model in the metadata.
-    With ``keep_identity`` the metadata name the patient and study of a DICOM file.
+    With ``keep_identity`` the metadata name the patient and study of a DICOM file. Images in the folder ``hidden``,
+    a temporary one, are named relative to it.
     """
 
     output: Path
@@ -87,6 +88,7 @@ class Results:
     overwrite: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
     keep_identity: bool = False
+    hidden: Path | None = None
 
     def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
         """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
@@ -109,7 +111,7 @@ class Results:
                 name = "_".join([stem, *method])
                 case = Case(name, image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed)
                 own, why = exported(case, self.formats)
-                files |= own | metadata(case, source, own)
+                files |= own | metadata(case, self._shown(source), own)
                 refused += why
         path, folder = read.file.path, self.output / read.file.stem.parent
         write(folder, files, self.overwrite)
@@ -123,6 +125,10 @@ class Results:
             (*_warnings(explanations, index, style.signed), *_burned_in(read.images)),
             tuple(dict.fromkeys(map(str, refused))),
         )
+
+    def _shown(self, source: str) -> str:
+        path = Path(source)
+        return str(path.relative_to(self.hidden)) if self.hidden and path.is_relative_to(self.hidden) else source
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:

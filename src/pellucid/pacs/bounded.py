@@ -1,0 +1,198 @@
+"""HTTP for servers that are not trusted: answers are bounded in bytes and time, requests go to one place only."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
+from threading import Lock, Timer
+from urllib.parse import urljoin, urlsplit
+
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.response import BaseHTTPResponse
+
+from pellucid.errors import TransferError
+
+_CHUNK = 2**16
+_CONNECTING = 10
+"""Seconds to connect to one address of a server."""
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
+_UNCOMPRESSED = ("", "identity")
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The most bytes of an answer, and what to do where it has more."""
+
+    max_bytes: int
+    cure: str
+
+
+class Watch:
+    """Cuts the connections of one answer when its time is over, since a server that drips resets every timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._lock = Lock()
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def expired(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self._end
+
+    def add(self, connected: socket.socket) -> None:
+        """Cut this connection, too, when the time is over."""
+        with self._lock:
+            self._sockets.append(connected)
+        if self.expired:
+            self._cut()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Cut the connections that are opened within, at the end of the time."""
+        timer = Timer(max(0.0, self._end - time.monotonic()), self._cut)
+        timer.daemon = True
+        timer.start()
+        token = _WATCH.set(self)
+        try:
+            yield
+        finally:
+            _WATCH.reset(token)
+            timer.cancel()
+
+    def _cut(self) -> None:
+        with self._lock:
+            for one in self._sockets:
+                with suppress(OSError):  # closed already
+                    # Of the plain socket: TLS would forget its state, which another thread is reading from.
+                    socket.socket.shutdown(one, socket.SHUT_RDWR)
+
+
+_WATCH: ContextVar[Watch] = ContextVar("_WATCH")
+
+
+class _Plain(HTTPConnection):
+    def connect(self) -> None:
+        super().connect()
+        _WATCH.get().add(self.sock)
+
+
+class _Secured(HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        _WATCH.get().add(self.sock)
+
+
+class BoundedAdapter(HTTPAdapter):
+    """Transport for the requests of one answer, which is within the ``limit`` and takes at most ``seconds``.
+
+    Answers are not inflated, and a redirect is followed for GET within the scheme, host and port of the request only.
+    ``secret`` is shown in no message.
+    """
+
+    def __init__(self, seconds: float, limit: Limit, secret: str = "") -> None:
+        super().__init__()
+        self._watch = Watch(seconds)
+        self._limit = limit
+        self._secret = secret
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: bool | str,
+        proxies: dict[str, str] | None = None,
+        cert: str | tuple[str, str] | None = None,
+    ) -> HTTPConnectionPool:
+        """The connections to a server, each of which is cut when the time is over."""
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool.ConnectionCls = _Secured if pool.scheme == "https" else _Plain
+        return pool
+
+    def send(
+        self,
+        request: PreparedRequest,
+        stream: bool = False,  # noqa: ARG002  # every answer is read here, and whole
+        timeout: float | tuple[float | None, float | None] | None = None,  # noqa: ARG002
+        verify: bool | str = True,
+        cert: str | tuple[str, str] | None = None,
+        proxies: dict[str, str] | None = None,
+    ) -> Response:
+        """Send a request, and return its answer with the whole body.
+
+        Raises:
+            TransferError: the answer is too long, takes too long, is compressed, or sends the request elsewhere.
+        """
+        try:
+            with self._watch.running():
+                response = super().send(request, True, (_CONNECTING, self._watch.seconds), verify, cert, proxies)
+                self._check(request, response)
+                response._content = self._body(response)
+        except TransferError:
+            raise
+        except Exception:
+            self._check_time()
+            raise
+        finally:
+            self.close()  # a connection belongs to one answer
+        self._check_time()  # a connection that was cut may look like one that ended
+        return response
+
+    def _check_time(self) -> None:
+        if self._watch.expired:
+            raise TransferError(
+                f"the server did not complete its answer within {self._watch.seconds:g} s: give a higher --timeout",
+                retry=True,
+            )
+
+    def _check(self, request: PreparedRequest, response: Response) -> None:
+        if response.is_redirect:
+            before, after = _origin(request.url or ""), _origin(urljoin(request.url or "", _location(response)))
+            if request.method != "GET" or before != after:
+                raise TransferError(
+                    f"the server redirects the request to {self._shown(after)}, where nothing was sent: if that is the "
+                    "archive, give its address"
+                )
+        if response.headers.get("Content-Encoding", "").strip().lower() not in _UNCOMPRESSED:
+            raise TransferError("the server compresses its answer (Content-Encoding), which was not asked for")
+
+    def _shown(self, origin: Origin | None) -> str:
+        if origin is None or not _HOST.fullmatch(origin[1]) or (self._secret and self._secret.lower() in origin[1]):
+            return "another place"
+        scheme, host, port = origin
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def _body(self, response: Response) -> bytes:
+        raw: BaseHTTPResponse = response.raw
+        body = bytearray()
+        while chunk := raw.read(_CHUNK, decode_content=False):
+            body += chunk
+            if len(body) > self._limit.max_bytes:
+                longest = f"{self._limit.max_bytes / 2**20:,.0f} MiB"
+                raise TransferError(f"the server's answer is longer than {longest}: {self._limit.cure}")
+        return bytes(body)
+
+
+def _location(response: Response) -> str:
+    return str(response.headers.get("Location") or "")
+
+
+def _origin(url: str) -> Origin | None:
+    """The origin of an address; None of an invalid one."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return None
