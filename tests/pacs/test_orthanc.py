@@ -5,6 +5,7 @@ Orthanc listens on every interface, so it is started where there is only loopbac
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
@@ -147,7 +148,7 @@ def _check_as_stored(address: str, results: Path) -> None:
     for ending, read in (("seg", highdicom.seg.segread), ("pm", highdicom.imread)):
         sent = read(results / "series-1" / f"0001_{ending}.dcm")
         series, instance = str(sent.SeriesInstanceUID), str(sent.SOPInstanceUID)
-        back = parse_resource(address, ServerAccess()).retrieve(series, instance)
+        back = pydicom.dcmread(io.BytesIO(parse_resource(address, ServerAccess()).retrieve(series, instance)))
         assert back.PixelData == sent.PixelData
         assert back.PatientName == sent.PatientName
 

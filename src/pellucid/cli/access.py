@@ -38,7 +38,7 @@ Retries = Annotated[
 ]
 Timeout = Annotated[
     float,
-    typer.Option(metavar="SECONDS", min=1, help="Time of a DICOMweb answer as a whole.", rich_help_panel=SERVER_PANEL),
+    typer.Option(metavar="SECONDS", min=0.1, help="Longest time of a DICOMweb answer.", rich_help_panel=SERVER_PANEL),
 ]
 MaxAnswer = Annotated[
     int,

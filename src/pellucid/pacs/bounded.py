@@ -153,22 +153,24 @@ class BoundedAdapter(HTTPAdapter):
     def _check_time(self) -> None:
         if self._watch.expired:
             raise TransferError(
-                f"the server did not complete its answer within {self._watch.seconds:g} s: give a higher --timeout",
+                f"the server did not complete its answer within {self._watch.seconds:.3g} s: give a higher --timeout",
                 retry=True,
             )
 
     def _check(self, request: PreparedRequest, response: Response) -> None:
         if response.is_redirect:
-            before, after = _origin(request.url or ""), _origin(urljoin(request.url or "", _location(response)))
+            before, after = _origin(request.url or ""), _target(request, response)
             if request.method != "GET" or before != after:
+                where = "another path of its own" if before == after else self._shown(after)
                 raise TransferError(
-                    f"the server redirects the request to {self._shown(after)}, where nothing was sent: if that is the "
-                    "archive, give its address"
+                    f"the server redirects the request to {where}, and nothing was sent there: give the address that "
+                    "the archive has now"
                 )
         if response.headers.get("Content-Encoding", "").strip().lower() not in _UNCOMPRESSED:
             raise TransferError("the server compresses its answer (Content-Encoding), which was not asked for")
 
     def _shown(self, origin: Origin | None) -> str:
+        """An origin as messages name it; a server may hide in it what it was sent."""
         if origin is None or not _HOST.fullmatch(origin[1]) or (self._secret and self._secret.lower() in origin[1]):
             return "another place"
         scheme, host, port = origin
@@ -185,14 +187,16 @@ class BoundedAdapter(HTTPAdapter):
         return bytes(body)
 
 
-def _location(response: Response) -> str:
-    return str(response.headers.get("Location") or "")
+def _target(request: PreparedRequest, response: Response) -> Origin | None:
+    """Where a redirect leads; None of an invalid address."""
+    with suppress(ValueError):
+        return _origin(urljoin(request.url or "", response.headers.get("Location") or ""))
+    return None
 
 
 def _origin(url: str) -> Origin | None:
     """The origin of an address; None of an invalid one."""
-    try:
+    with suppress(ValueError):
         parts = urlsplit(url)
         return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
-    except ValueError:
-        return None
+    return None
