@@ -266,6 +266,26 @@ def test_a_node_accepts_only_known_classes(archive: tuple[int, list[str]], pellu
     one_line(refused, "rejects the association")
 
 
+@pytest.mark.parametrize(
+    ("status", "is_stored"),
+    [
+        *((status, True) for status in (0x0000, 0xB000, 0xB007)),
+        *((status, False) for status in (0xA700, 0xC000, 0x0110, 0x0122, 0xFF00, 0xFE00, 0x0001)),
+    ],
+)
+def test_only_a_nodes_success_counts(status: int, is_stored: bool, pellucid: Command, results: Path) -> None:
+    (results / "b.dcm").unlink()
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(CTImageStorage)
+    made = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda event: status)])
+    try:
+        result = pellucid("push", results, "--dicom", f"127.0.0.1:{made.server_address[1]}", "--retries", 0)
+    finally:
+        made.shutdown()
+    assert result.stdout == ("1 sent\n" if is_stored else "0 sent, 1 failed\n"), result.stderr
+    assert (results / LEDGER).exists() == is_stored
+
+
 def test_an_unreachable_node(pellucid: Command, results: Path) -> None:
     result = pellucid("push", results, "--dicom", "127.0.0.1:9", "--retries", 0)
     assert result.exit_code == 3

@@ -37,6 +37,7 @@ from pellucid.cli.console import (
     guarded,
     print_json,
 )
+from pellucid.cli.deidentifying import deidentifier
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
 from pellucid.core.style import Style
@@ -234,6 +235,21 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = False,
+    deidentify: Annotated[
+        bool,
+        typer.Option(
+            "--deidentify",
+            help="Replace names, identifiers, dates and UIDs in DICOM results (PS3.15, basic profile).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
+    deidentify_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with a secret for --deidentify: runs with the same one replace alike (default: drawn anew).",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
@@ -292,6 +308,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             preparation=given,
             output=output,
             hidden=hidden,
+            deidentifier=deidentifier(deidentify, deidentify_key, keep_identity),
         )
         if addresses:
             access = server_access(token_file, certificate, key, ca, retries, timeout, max_answer)

@@ -21,6 +21,7 @@ from pellucid.core.style import Style
 from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
+from pellucid.export.deidentify import Deidentifier
 from pellucid.io.selection import parsed_options
 from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
@@ -65,6 +66,7 @@ class Request:
     keep_identity: bool
     preparation: Preparation
     hidden: Path | None
+    deidentifier: Deidentifier | None
 
 
 def prepared_job(request: Request) -> Job:
@@ -107,6 +109,7 @@ def prepared_job(request: Request) -> Job:
             facts,
             request.keep_identity,
             request.hidden,
+            request.deidentifier,
         ),
         targets=targets,
         layers=request.layers,

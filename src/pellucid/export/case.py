@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # listing the formats, as the command line's help does, must 
 
     from pellucid.core.explanation import Explanation
     from pellucid.core.image import Image
+    from pellucid.export.deidentify import Deidentifier
 
 Files = dict[str, bytes]
 """The contents of files by file name. A name is the name of a case, an underscore, and what the file shows."""
@@ -27,7 +28,7 @@ class Case:
 
     ``name`` is the prefix of all file names; ``explanation`` is of this image alone; ``model`` describes the model
     (its specification and weights). ``keep_identity``: the metadata name the patient of a DICOM file.
-    ``signed``: maps are drawn with their sign.
+    ``signed``: maps are drawn with their sign. ``deidentifier``: removes the identity from DICOM results.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case:
     model: Mapping[str, Any] = field(default_factory=dict)
     keep_identity: bool = False
     signed: bool = False
+    deidentifier: Deidentifier | None = None
 
     @property
     def style(self) -> Style:

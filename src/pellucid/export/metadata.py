@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -39,6 +40,9 @@ def metadata(case: Case, path: str, files: Files) -> Files:
     more: dict[str, Any] = {"identity": _identity(case)} if case.keep_identity else {}
     if any(name.endswith(".dcm") for name in files):
         more["source_changes"] = list(changes(case))
+    if case.deidentifier is not None:
+        # A path may name the patient, and the digest names the file to everyone who has it.
+        more |= {"image": PurePath(path).name, "image_sha256": None}
     names = [one.name for one in case.each()]
     return {
         f"{one.name}_metadata.json": _encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)

@@ -58,7 +58,8 @@ def exported(case: Case, formats: Sequence[str]) -> tuple[Files, list[ExportErro
     refused: list[ExportError] = []
     for name in formats:
         try:
-            files |= find(name)(case)
+            made = find(name)(case)
+            files |= made if case.deidentifier is None else case.deidentifier.cleaned(made)
         except ExportError as error:
             refused.append(error)
         except PellucidError:

@@ -18,6 +18,7 @@ from pellucid.core.shown import why_empty
 from pellucid.core.style import Style
 from pellucid.errors import ExportError, PellucidError, WriteError, is_out_of_memory
 from pellucid.export import Case, exported
+from pellucid.export.deidentify import Deidentifier
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
 from pellucid.models.sources import model_info
@@ -79,7 +80,7 @@ class Results:
 
     ``output`` is the folder, ``formats`` are the names of exporters. ``facts`` describe the model in the metadata.
     With ``keep_identity`` the metadata name the patient and study of a DICOM file. Images in the folder ``hidden``,
-    a temporary one, are named relative to it.
+    a temporary one, are named relative to it. ``deidentifier`` removes the identity from DICOM results.
     """
 
     output: Path
@@ -89,6 +90,7 @@ class Results:
     facts: Mapping[str, Any] = field(default_factory=dict)
     keep_identity: bool = False
     hidden: Path | None = None
+    deidentifier: Deidentifier | None = None
 
     def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
         """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
@@ -109,7 +111,17 @@ class Results:
             method = [explanation.method] if len(explanations) > 1 else []
             for stem, source, image, one in read.parts(explanation.one(index)):
                 name = "_".join([stem, *method])
-                case = Case(name, image, one, style.alpha, style.colormap, self.facts, self.keep_identity, style.signed)
+                case = Case(
+                    name,
+                    image,
+                    one,
+                    style.alpha,
+                    style.colormap,
+                    self.facts,
+                    self.keep_identity,
+                    style.signed,
+                    self.deidentifier,
+                )
                 own, why = exported(case, self.formats)
                 files |= own | metadata(case, self._shown(source), own)
                 refused += why

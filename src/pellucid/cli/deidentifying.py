@@ -1,0 +1,38 @@
+"""The options of ``pellucid explain`` that remove the identity from DICOM results, as a ``Deidentifier``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pellucid.errors import OptionError
+
+if TYPE_CHECKING:
+    from pellucid.export.deidentify import Deidentifier
+
+
+def deidentifier(asked: bool, key: Path | None, keep_identity: bool) -> Deidentifier | None:
+    """What removes the identity, if it was asked for.
+
+    Raises:
+        OptionError: the options contradict one another, or the key cannot be read or is too short.
+    """
+    if asked and keep_identity:
+        raise OptionError("--deidentify and --keep-identity were given; give one of them")
+    if key is not None and not asked:
+        raise OptionError(f"--deidentify-key {key} was given without --deidentify: give --deidentify, too")
+    if not asked:
+        return None
+    from pellucid.export.deidentify import MIN_KEY, Deidentifier
+
+    if key is None:
+        return Deidentifier()
+    try:
+        secret = key.read_bytes().strip()
+    except OSError as error:
+        raise OptionError(f"--deidentify-key {key} was given; it cannot be read ({error.strerror})") from None
+    if len(secret) < MIN_KEY:
+        raise OptionError(
+            f"--deidentify-key {key} was given; its secret has {len(secret)} bytes: give at least {MIN_KEY}"
+        )
+    return Deidentifier(secret)
