@@ -104,6 +104,6 @@ def test_with_the_limits_that_users_have(asked: str, name: str, folder: Path, tm
         output, errors = process.communicate(timeout=200)
     found = json.loads(output.splitlines()[-1])
     check(folder, server.stray, found["code"], errors + output)
-    assert found["seconds"] < 61
+    assert found["seconds"] < 60
     assert found["peak"] < GIB
     assert len(re.findall("^(error|warning):", errors, re.MULTILINE)) == 2

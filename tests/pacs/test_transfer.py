@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from pynetdicom import AE, evt
 from typer.testing import Result
 
 from pellucid.errors import ImageError, OptionError, PellucidWarning, TransferError
+from pellucid.pacs import dimse
 from pellucid.pacs.access import ServerAccess
 from pellucid.pacs.dicomweb import Server, parse_resource
 from pellucid.pacs.dimse import Node, parse_node
@@ -284,6 +287,42 @@ def test_only_a_nodes_success_counts(status: int, is_stored: bool, pellucid: Com
         made.shutdown()
     assert result.stdout == ("1 sent\n" if is_stored else "0 sent, 1 failed\n"), result.stderr
     assert (results / LEDGER).exists() == is_stored
+
+
+@pytest.mark.parametrize(
+    ("start", "rest", "period"),
+    [
+        (b"\2\0\xff\xff\xff\xff", bytes(2**20), 0.0),
+        (b"\2\0\0\0\xff\xff", b"\0", 0.1),
+        (b"", b"HTTP/1.1 200 OK\r\n", 0.1),
+        (b"", b"", 0.1),
+    ],
+    ids=["floods", "drips", "speaks another language", "is silent"],
+)
+def test_hostile_nodes(
+    start: bytes, rest: bytes, period: float, pellucid: Command, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimse, "_TIMEOUT", 1)
+    sent = [0]
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError), listening.accept()[0] as connection:
+            connection.recv(2**16)
+            connection.sendall(start)
+            while not over.wait(period):
+                connection.sendall(rest)
+                sent[0] += len(rest)
+
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,), daemon=True)
+        thread.start()
+        result = pellucid("push", results, "--dicom", f"127.0.0.1:{listening.getsockname()[1]}", "--retries", 0)
+        over.set()
+        thread.join()
+    assert result.exit_code == 3
+    one_line(result, "cannot be reached")
+    assert sent[0] < 2**25
 
 
 def test_an_unreachable_node(pellucid: Command, results: Path) -> None:

@@ -32,7 +32,7 @@ class ServerAccess:
     ca: Path | None = None
     retries: int = 4
     wait: float = 1.0
-    timeout: float = 60.0
+    timeout: float = 55.0
     max_answer: int = 256
 
     def __post_init__(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,9 @@ from pellucid.pacs.access import ServerAccess
 
 _TIMEOUT = 30
 """Seconds, for connecting and for each message."""
+_MAX_RECEIVED = 2**24
+"""The most bytes that a node may send in one association: what it sends are responses of some hundred bytes."""
+_CHUNK = 2**12
 _MAX_TITLE = 16
 _WARNING = 0xB000
 _MAX_CONTEXTS = 128
@@ -83,7 +88,9 @@ class Node:
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = _TIMEOUT
         secured = (_tls_context(self.access), self.host) if self.tls else None
         try:
-            association = entity.associate(self.host, self.port, ae_title=self.called, tls_args=secured)
+            association = entity.associate(
+                self.host, self.port, ae_title=self.called, tls_args=secured, evt_handlers=_handlers()
+            )
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise TransferError(f"{self.name}: the node cannot be reached ({reason})", retry=True) from None
@@ -162,6 +169,43 @@ def _tls_context(access: ServerAccess) -> ssl.SSLContext:
             "--ca, --certificate or --key was given; it is not a certificate (PEM), or not the certificate's key"
         ) from None
     return context
+
+
+def _handlers() -> list[tuple[Any, Any]]:
+    from pynetdicom import evt
+
+    return [(evt.EVT_CONN_OPEN, _bound)]
+
+
+def _bound(event: Any) -> None:
+    """Bound what a connection receives in bytes and time; pynetdicom waits for as many bytes as a node announces."""
+    transport = event.assoc.dul.socket
+    received = 0
+
+    def receive(count: int) -> bytearray:
+        nonlocal received
+        received += count
+        if received > _MAX_RECEIVED:
+            raise OSError("more than a node's responses have")
+        try:
+            return _received(transport.socket, count)
+        finally:
+            if transport.socket is not None:
+                transport.socket.settimeout(None)
+
+    transport.recv = receive
+
+
+def _received(connected: socket.socket, count: int) -> bytearray:
+    """So many bytes, or fewer where the connection ends; ``TimeoutError`` if they take too long as a whole."""
+    end, content = time.monotonic() + _TIMEOUT, bytearray()
+    while len(content) < count:
+        connected.settimeout(max(0.001, end - time.monotonic()))
+        chunk = connected.recv(min(_CHUNK, count - len(content)))
+        if not chunk:
+            break
+        content += chunk
+    return content
 
 
 def _entity() -> Any:
