@@ -95,6 +95,9 @@ class Node:
             reason = error.strerror or type(error).__name__
             raise TransferError(f"{self.name}: the node cannot be reached ({reason})", retry=True) from None
         if not association.is_established:
+            transport = association.dul.socket
+            if transport is not None and transport.socket is not None:
+                transport.socket.close()  # pynetdicom leaves it open after some failures
             rejected = association.is_rejected
             reason = "it rejects the association: check --aet and --aec" if rejected else "the node cannot be reached"
             raise TransferError(f"{self.name}: {reason}", retry=not rejected)
@@ -185,13 +188,16 @@ def _bound(event: Any) -> None:
     def receive(count: int) -> bytearray:
         nonlocal received
         received += count
-        if received > _MAX_RECEIVED:
-            raise OSError("more than a node's responses have")
+        connected: socket.socket = transport.socket
         try:
-            return _received(transport.socket, count)
-        finally:
-            if transport.socket is not None:
-                transport.socket.settimeout(None)
+            if received > _MAX_RECEIVED:
+                raise OSError("more than a node's responses have")
+            content = _received(connected, count)
+            connected.settimeout(None)
+        except OSError:
+            connected.close()  # pynetdicom takes it for closed by the node
+            raise
+        return content
 
     transport.recv = receive
 
