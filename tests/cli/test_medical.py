@@ -52,17 +52,17 @@ def ct(folder: Path) -> Path:
 
 
 def test_objects_are_written_beside_images(explain: Explain, tmp_path: Path) -> None:
-    result = explain(ct(tmp_path / "in"), "--export", "png,pm,sc,seg,sr,nifti", "--target", "all")
+    result = explain(ct(tmp_path / "in"), "--export", "png,pm,sc,seg,seg-fractional,sr,nifti", "--target", "all")
     assert result.exit_code == 0, result.stderr
     found = written(tmp_path / "out")
-    for name in ("scan_pm.dcm", "scan_seg.dcm", "scan_seg-binary.dcm", "scan_sr.dcm", "scan_nodule_sc.dcm"):
+    for name in ("scan_nodule_pm.dcm", "scan_seg.dcm", "scan_seg-fractional.dcm", "scan_sr.dcm", "scan_nodule_sc.dcm"):
         assert name in found
     facts = json.loads((tmp_path / "out" / "scan_nodule_metadata.json").read_text())
     assert facts["objects"] == [
-        "scan_pm.dcm",
+        "scan_nodule_pm.dcm",
         "scan_nodule_sc.dcm",
         "scan_seg.dcm",
-        "scan_seg-binary.dcm",
+        "scan_seg-fractional.dcm",
         "scan_sr.dcm",
     ]
     assert facts["heatmap"] == "scan_nodule_heatmap.png"
@@ -75,10 +75,14 @@ def test_what_a_source_does_not_allow_is_an_error_of_that_object(explain: Explai
     image = Path(shutil.copy(shipped("examples_rgb_color.dcm"), tmp_path / "in" / "us.dcm"))
     result = explain(image, "--export", "pm,sc,seg", "--json")
     assert result.exit_code == 1
-    assert "us_pm.dcm" not in written(tmp_path / "out")
-    assert {"us_sc.dcm", "us_seg.dcm"} <= set(written(tmp_path / "out"))
-    assert "take seg" in one_line(result, "us.dcm", "Parametric Map")
-    assert len(json.loads(result.stdout)[0]["refused"]) == 1
+    assert not {"us_pm.dcm", "us_seg.dcm"} & set(written(tmp_path / "out"))
+    assert "us_sc.dcm" in written(tmp_path / "out")
+    pm, seg = json.loads(result.stdout)[0]["refused"]
+    assert "take sc or sr" in pm
+    assert "take sc or sr, or insist with --allow-seg-without-geometry" in seg
+    followed = explain(image, "--export", "sc,sr,seg", "--allow-seg-without-geometry", output=tmp_path / "followed")
+    assert followed.exit_code == 0, followed.stderr
+    assert {"us_sc.dcm", "us_sr.dcm", "us_seg.dcm"} <= set(written(tmp_path / "followed"))
     photo = save(tmp_path / "in" / "a.png")
     again = explain(photo, "--export", "sr", output=tmp_path / "more")
     assert again.exit_code == 1
@@ -142,6 +146,9 @@ def test_slices_without_endings_are_found(explain: Explain, tmp_path: Path) -> N
 
 def test_nifti_in_and_out(explain: Explain, model: Model, tmp_path: Path) -> None:
     path = nifti(tmp_path, LEVELS, "brain.nii.gz")
+    sheared = explain(path, "--export", "nifti", spec=model("deep"), output=tmp_path / "sheared")
+    one_line(sheared, "brain.nii.gz", "3.8° from perpendicular", "take png or npz")
+    nibabel.save(nibabel.Nifti1Image(LEVELS, np.diag([-2.0, 1.5, 3, 1])), path)
     result = explain(path, "--export", "nifti,overlay", spec=model("deep"))
     assert result.exit_code == 0, result.stderr
     made = nibabel.load(tmp_path / "out" / "brain_heatmap.nii.gz")
@@ -191,7 +198,7 @@ def test_pixels_that_name_the_patient_are_warned_of(explain: Explain, tmp_path: 
 
 def test_what_was_put_right_is_listed(explain: Explain, tmp_path: Path) -> None:
     (tmp_path / "us.dcm").write_bytes(shipped("ExplVR_BigEnd.dcm").read_bytes())
-    assert explain(tmp_path / "us.dcm", "--export", "seg").exit_code == 0
+    assert explain(tmp_path / "us.dcm", "--export", "sr").exit_code == 0
     changes = json.loads((tmp_path / "out" / "us_metadata.json").read_text())["source_changes"]
     assert "StudyTime was invalid, and is put right" in changes
 

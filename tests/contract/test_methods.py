@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core import catalogue
+from pellucid.core.concept import Concept
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
@@ -34,6 +35,7 @@ PERTURBING = {"rise", "occlusion", "scorecam", "ablationcam"}
 OF_THE_GRADIENT = {"saliency", "smoothgrad", "smoothgrad_squared", "vargrad", "guided_backprop"}
 """Maps of the gradient alone: of a network of ReLUs it is constant within each linear piece."""
 
+WRAPPERS = [name for name in METHODS if "method" in catalogue.options(catalogue.find(name))]
 READS_ATTENTION = {name for name in METHODS if catalogue.find(name).uses_attention}
 
 
@@ -113,8 +115,28 @@ def test_a_method_states_whether_its_maps_speak_against_a_class(name: str) -> No
     assert method.signed == (method.class_specific and lowest < 0)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_states_what_dicom_calls_its_maps(name: str) -> None:
+    """The definitions of CID 217: by a layer's channels, weighted by gradients or not; by gradients of the image."""
+    method = few(name)
+    expected = {
+        Concept.CLASS_ACTIVATION: method.uses_layers and not method.uses_gradients and method.class_specific,
+        Concept.GRADIENT_WEIGHTED_CLASS_ACTIVATION: method.uses_layers and method.uses_gradients,
+        Concept.SALIENCY: not method.uses_layers and method.uses_gradients and not method.uses_attention,
+        None: method.uses_attention or not method.uses_gradients or name == "guided_gradcam",
+    }
+    assert expected[method.concept]
+
+
+@pytest.mark.parametrize("inner", ["hirescam", "saliency", "occlusion"])
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_wrappers_maps_are_called_as_those_of_what_it_wraps(name: str, inner: str) -> None:
+    wrapped = catalogue.find(inner)()
+    assert catalogue.find(name)(method=wrapped).concept == wrapped.concept
+
+
 @pytest.mark.parametrize("inner", ["hirescam", "gradcam"])
-@pytest.mark.parametrize("name", [name for name in METHODS if "method" in catalogue.options(catalogue.find(name))])
+@pytest.mark.parametrize("name", WRAPPERS)
 def test_a_wrapper_states_the_sign_of_what_it_wraps(name: str, inner: str) -> None:
     method = dataclasses.replace(few(name), method=few(inner))
     found = pellucid.explain(network(TinyCNN), images(2), method, "all", layers=["features.2"])

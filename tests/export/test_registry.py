@@ -197,7 +197,7 @@ def test_a_package_cannot_replace_a_format(tmp_path: Path) -> None:
 
 
 def test_every_file_of_formats_is_one() -> None:
-    files = {path.stem for path in (SOURCE / "export/formats").glob("*.py")} - {"__init__"}
+    files = {path.stem.replace("_", "-") for path in (SOURCE / "export/formats").glob("[!_]*.py")}
     assert set(exporters()) == files
     assert all(callable(find(name)) for name in files)
 
@@ -211,6 +211,6 @@ def test_an_unknown_name_is_refused_with_those_that_exist() -> None:
 def test_the_documentation_has_every_format() -> None:
     page = (SOURCE.parents[1] / "docs/medical.md").read_text(encoding="utf-8")
     written, read = (page.partition("## Writing")[index] for index in (2, 0))
-    assert sorted(re.findall(r"^\| `(\w+)` \|", written, re.MULTILINE)) == exporters()
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", written, re.MULTILINE)) == exporters()
     table = " ".join(re.findall(r"^\| ([A-Z][^|]*) \|", read, re.MULTILINE))
     assert set(re.findall(r"\w+", table)) - {"grey", "colour"} == set(FORMATS)

@@ -137,19 +137,22 @@ def test_from_pacs_to_pacs(
         assert bool((read_image(original).values == read_image(fetched).values).all())
     sent = pellucid("push", tmp_path / "out", *to)
     assert sent.exit_code == 0, sent.stderr
-    assert kinds(orthanc, uid) == sorted(["CT"] * 3 + ["OT"] * (3 * 4 + 3) + ["SEG"] * 6 + ["SR"] * 3)
+    assert kinds(orthanc, uid) == sorted(["CT"] * 3 + ["OT"] * (3 * 4 + 3 * 4) + ["SEG"] * 3 + ["SR"] * 3)
     again = pellucid("push", tmp_path / "out", *to)
-    assert "0 sent, 24 sent before" in again.stdout
+    assert "0 sent, 30 sent before" in again.stdout
     _check_as_stored(address, tmp_path / "out")
 
 
 def _check_as_stored(address: str, results: Path) -> None:
     """What the archive gives back is what was sent."""
-    for ending, read in (("seg", highdicom.seg.segread), ("pm", highdicom.imread)):
-        sent = read(results / "series-1" / f"0001_{ending}.dcm")
+    for ending, read, pixels in (
+        ("seg", highdicom.seg.segread, "PixelData"),
+        ("pm", highdicom.imread, "FloatPixelData"),
+    ):
+        sent = read(min((results / "series-1").glob(f"0001_*{ending}.dcm")))
         series, instance = str(sent.SeriesInstanceUID), str(sent.SOPInstanceUID)
         back = pydicom.dcmread(io.BytesIO(parse_resource(address, ServerAccess()).retrieve(series, instance)))
-        assert back.PixelData == sent.PixelData
+        assert back[pixels].value == sent[pixels].value
         assert back.PatientName == sent.PatientName
 
 
@@ -172,7 +175,7 @@ def test_the_pages_commands(
             line = line.replace(shown, here)
         result = pellucid(*shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.stderr)
-    assert kinds(orthanc, uid).count("SEG") == 6  # the same of both runs are the same to the archive
+    assert kinds(orthanc, uid).count("SEG") == 3  # the same of both runs are the same to the archive
 
 
 def test_a_volume_from_a_series(

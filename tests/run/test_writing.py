@@ -19,8 +19,8 @@ def test_files_of_one_image(tmp_path: Path) -> None:
     one, model = case("mr"), seeded(TinyCNN).eval()
     paths = pellucid.write(one.explanation, one.image, tmp_path, ["npz", "sc", "seg", "pm", "sr"], model=model)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
-    assert tmp_path / "image_pm.dcm" in paths
-    makers = pydicom.dcmread(tmp_path / "image_pm.dcm").ContributingEquipmentSequence
+    assert tmp_path / "image_nodule_pm.dcm" in paths
+    makers = pydicom.dcmread(tmp_path / "image_nodule_pm.dcm").ContributingEquipmentSequence
     assert any(len(item.get("DeviceSerialNumber") or "") == 64 for item in makers)
     with pytest.raises(OutputExistsError):
         pellucid.write(one.explanation, one.image, tmp_path, "sr")
@@ -42,6 +42,10 @@ def test_what_a_source_does_not_allow_is_raised_when_the_others_are_written(tmp_
     with pytest.raises(ExportError, match="Parametric Map"):
         pellucid.write(one.explanation, one.image, tmp_path, ["pm", "sc"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image_effusion_sc.dcm", "image_nodule_sc.dcm"]
+    with pytest.raises(ExportError, match="--allow-seg-without-geometry"):
+        pellucid.write(one.explanation, one.image, tmp_path, "seg")
+    (path,) = pellucid.write(one.explanation, one.image, tmp_path, "seg", allow_seg_without_geometry=True)
+    assert path.name == "image_seg.dcm"
 
 
 def test_wrong_use(tmp_path: Path) -> None:

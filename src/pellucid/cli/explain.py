@@ -250,6 +250,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             rich_help_panel=OUTPUT_PANEL,
         ),
     ] = None,
+    allow_seg_without_geometry: Annotated[
+        bool,
+        typer.Option(
+            "--allow-seg-without-geometry",
+            help="Also write seg of images without a position in the patient. Viewers may fail on it.",
+            rich_help_panel=OUTPUT_PANEL,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
     ] = False,
@@ -305,6 +313,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             frame=frame,
             select=select or [],
             keep_identity=keep_identity,
+            allow_seg_without_geometry=allow_seg_without_geometry,
             preparation=given,
             output=output,
             hidden=hidden,

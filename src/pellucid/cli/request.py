@@ -64,6 +64,7 @@ class Request:
     frame: int | None
     select: Sequence[str]
     keep_identity: bool
+    allow_seg_without_geometry: bool
     preparation: Preparation
     hidden: Path | None
     deidentifier: Deidentifier | None
@@ -110,6 +111,7 @@ def prepared_job(request: Request) -> Job:
             request.keep_identity,
             request.hidden,
             request.deidentifier,
+            request.allow_seg_without_geometry,
         ),
         targets=targets,
         layers=request.layers,

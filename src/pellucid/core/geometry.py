@@ -84,6 +84,9 @@ class Geometry:
         mesh = self._mesh(maps)
         grid = torch.stack(mesh[::-1], dim=-1).expand(maps.shape[0], *self.source, len(self.source))
         back = F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        # Interpolated values lie between those of the map; rounding would put some beyond, such as above 1.
+        axes = tuple(range(2, maps.ndim))
+        back = back.clamp(maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True))
         return back * self.inside().to(maps.device)
 
     def inside(self) -> Tensor:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
+from pellucid.core.concept import Concept
 from pellucid.core.images_probe import takes_images, without_images
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -20,7 +21,7 @@ class Method(ABC):
     ``uses_gradients`` and ``uses_attention`` whether it needs these: a method that uses none of the three asks the
     network for its scores alone. ``class_specific`` says whether the map depends on the class (else every class gets
     the same one). ``signed`` says whether negative values speak against the class; else there are none, or their sign
-    says nothing of the class.
+    says nothing of the class. ``concept`` is what DICOM calls such maps; None where it has no code for them.
     """
 
     name: ClassVar[str] = ""
@@ -29,6 +30,7 @@ class Method(ABC):
     uses_attention: ClassVar[bool] = False
     class_specific: ClassVar[bool] = True
     signed: ClassVar[bool] = False
+    concept: ClassVar[Concept | None] = None
 
     def __init_subclass__(cls) -> None:
         """Adapt a method of the older form."""
@@ -43,11 +45,11 @@ class Method(ABC):
 
 
 def wrap(wrapper: Method, inner: object) -> None:
-    """Settle a wrapper around a method: it uses what the inner one does, and depends on the class where that does."""
+    """Settle a wrapper around a method: it uses what the inner one does, and its maps are of that kind."""
     if not isinstance(inner, Method):
         name = type(wrapper).__name__
         raise OptionError(f"{name} wraps a Method, got {inner!r}: write {name}(GradCAM())")
-    for fact in ("uses_layers", "uses_gradients", "uses_attention", "class_specific"):
+    for fact in ("uses_layers", "uses_gradients", "uses_attention", "class_specific", "concept"):
         object.__setattr__(wrapper, fact, getattr(inner, fact))  # frozen
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,9 @@ class Case:
     ``name`` is the prefix of all file names; ``explanation`` is of this image alone; ``model`` describes the model
     (its specification and weights). ``keep_identity``: the metadata name the patient of a DICOM file.
     ``signed``: maps are drawn with their sign. ``deidentifier``: removes the identity from DICOM results.
+    ``allow_seg_without_geometry``: a Segmentation is also made of a source that does not state where its pixels are in
+    the patient. ``formats`` are the names of all formats that are written of the image, so that one result may refer to
+    another.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Case:
     keep_identity: bool = False
     signed: bool = False
     deidentifier: Deidentifier | None = None
+    allow_seg_without_geometry: bool = False
+    formats: Sequence[str] = ()
 
     @property
     def style(self) -> Style:
@@ -68,6 +74,15 @@ class Case:
     def shown(self) -> Tensor:
         """The first map as it is drawn, on the same grid: the heatmap, or the attributions in [−1, 1] if ``signed``."""
         return self._shown if self.signed else self._heat
+
+    def digest(self) -> str:
+        """SHA-256 of the heatmaps."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        values = self.explanation.heatmaps.detach().cpu().contiguous().numpy()
+        return hashlib.sha256(values.tobytes()).hexdigest()
 
     @cached_property
     def _heat(self) -> Tensor:

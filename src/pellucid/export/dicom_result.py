@@ -7,20 +7,24 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom import Dataset
 
 from pellucid.core.caption import NOT_FOR_DIAGNOSIS
+from pellucid.core.concept import Concept
 from pellucid.errors import ExportError, PellucidError
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import Source, source_of
 
 if TYPE_CHECKING:
     from highdicom import ContributingEquipment
+    from highdicom.sr import CodedConcept
 
+SCHEME = "99PELLUCID"
+"""The scheme of codes that DICOM does not have."""
 _MANUFACTURER = "pellucid"
 _MAX_LO = 64
 """Maximum number of characters of a long string (VR LO)."""
@@ -28,42 +32,69 @@ _FOLDERS = re.compile(r".*[/\\](?=[^/\\]+\.(py|onnx|pt|pth|ts)\b)")
 
 
 def fit(text: str, longest: int = _MAX_LO) -> str:
-    """A text as a DICOM attribute can hold it: without control characters and backslashes, which separate values."""
-    return "".join(char if char.isprintable() and char != "\\" else " " for char in text)[:longest].strip()
+    """A text as a DICOM attribute can hold it: without control characters and backslashes, which separate values.
+
+    It is ``longest`` bytes at most: some programs count these instead of characters.
+    """
+    plain = "".join(char if char.isprintable() and char != "\\" else " " for char in text)
+    return plain.encode("utf-8", "replace")[:longest].decode("utf-8", "ignore").strip()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of DICOM object.
+
+    ``name`` is its export format's, ``what`` its name in messages, ``series_number`` that of its first series.
+    ``series``: what belongs to one series of such objects. Of Segmentations and Parametric Maps viewers show one object
+    of a series, so that each is a series of its own.
+    """
+
+    name: str
+    what: str
+    series_number: int
+    series: Literal["object", "class", "source series"]
+
+
+_SERIES_STEP = 10
+"""Between the numbers of the series of an image's maps."""
 
 
 @dataclass(frozen=True)
 class Result:
     """A DICOM object to be made of a case.
 
-    ``kind`` is the name of the export format, ``what`` the object's name in messages, ``series_number`` the number of
-    the series that such objects form.
+    ``column`` is the number of the map among those of the image; maps of different numbers are in different series.
+    ``slice``: the result is of one slice of a volume.
     """
 
     case: Case
-    kind: str
-    what: str
-    series_number: int
+    kind: Kind
+    column: int = 0
+    slice: int | None = None
 
     @cached_property
     def source(self) -> Source:
         """The DICOM objects that the result refers to."""
-        return source_of(self.case, self.what)
+        whole = source_of(self.case, self.kind.what)
+        return whole if self.slice is None else whole.one(self.slice)
 
-    def common(self, part: str = "") -> dict[str, Any]:
-        """Arguments of every constructor of highdicom; ``part`` tells objects of one kind and image apart."""
-        first = self.source.first
-        number = first.get("InstanceNumber")
+    def of_slice(self, index: int) -> Result:
+        """The result of one slice of the volume, in the same series."""
+        return replace(self, slice=index)
+
+    def common(self) -> dict[str, Any]:
+        """Arguments of every constructor of highdicom."""
+        number = self.source.first.get("InstanceNumber") if self.slice is None else self.slice + 1
         return {
-            "series_instance_uid": self.uid("series"),
-            "series_number": self.series_number,
-            "sop_instance_uid": self.uid("object", part),
+            "series_instance_uid": self.uid("series", str(self.column), self._shown_labels),
+            "series_number": self.kind.series_number + _SERIES_STEP * self.column,
+            "sop_instance_uid": self.uid("object"),
             "instance_number": int(number) if number else 1,
             "manufacturer": _MANUFACTURER,
             "manufacturer_model_name": _MANUFACTURER,
             "software_versions": self._version,
             "device_serial_number": self.model_digest or "unknown",
-            "series_description": fit(f"{NOT_FOR_DIAGNOSIS}: {self.case.explanation.method}"),
+            "series_description": fit(f"{NOT_FOR_DIAGNOSIS}: {self.case.explanation.method}{self._shown_labels}"),
             "specific_character_set": "ISO_IR 192",  # class names may be in any language
             "contributing_equipment": [self._equipment()],
         }
@@ -71,12 +102,13 @@ class Result:
     def uid(self, *parts: str) -> str:
         """A UID that depends only on the source, the model, the settings and the map.
 
-        The UID of a series is the same for all images of a series.
+        The UID of a series is the same for all that belongs to one (``Kind.series``).
         """
         one = self.case.explanation
         settings = {key: value for key, value in one.provenance.items() if key != "versions"}
-        content: list[object] = [self.kind, *parts, dict(self.case.model), settings, self._version]
-        if parts[0] == "series":
+        content: list[object] = [self.kind.name, *parts, dict(self.case.model), settings, self._version]
+        shared = parts[0] == "series" and self.kind.series != "object"
+        if shared:
             content += [str(self.source.first.SeriesInstanceUID)]
         else:
             content += [[str(header.SOPInstanceUID) for header in self.source.headers], one.targets.tolist()]
@@ -84,12 +116,20 @@ class Result:
             content += [[one.label(0, column) for column in range(one.targets.shape[1])], figures.tolist()]
             content += [self.case.alpha, self.case.colormap, dict(self.case.image.provenance)]
         digest = hashlib.sha256(json.dumps(content, default=str, sort_keys=True).encode())
-        if parts[0] != "series":
-            digest.update(one.heatmaps.detach().cpu().contiguous().numpy().tobytes())
+        if not shared:
+            digest.update(self.case.digest().encode())
         return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
 
-    def encoded(self, build: Callable[[], Dataset], ending: str, name: str = "") -> Files:
-        """The file of the object that ``build`` returns, ``NAME_ending.dcm``.
+    def reference(self, sop_class: str) -> Dataset:
+        """What names the object, for references to it: its UIDs."""
+        common, named = self.common(), Dataset()
+        named.StudyInstanceUID = self.source.first.StudyInstanceUID
+        named.SeriesInstanceUID = common["series_instance_uid"]
+        named.SOPClassUID, named.SOPInstanceUID = sop_class, common["sop_instance_uid"]
+        return named
+
+    def encoded(self, build: Callable[[], Dataset], ending: str = "") -> Files:
+        """The file of the object that ``build`` returns, ``NAME_kind.dcm``, or ``NAME_kind-ending.dcm``.
 
         Raises:
             ExportError: highdicom refuses the source's attributes.
@@ -97,16 +137,18 @@ class Result:
         source = self.source
         try:
             dataset = build()
-            source.complete(dataset, oriented=self.case.image.original.pixels.ndim == 3)
+            oriented = self.slice is not None or self.case.image.original.pixels.ndim == 3
+            source.complete(dataset, oriented=oriented)
             buffer = io.BytesIO()
             dataset.save_as(buffer, enforce_file_format=True)
         except PellucidError:
             raise
         except Exception as error:  # its text is left out: it may quote the patient's data
             raise ExportError(
-                f"{self.what} was asked for; the source's attributes do not allow it ({type(error).__name__})"
+                f"{self.kind.what} was asked for; the source's attributes do not allow it ({type(error).__name__})"
             ) from error
-        return {f"{name or self.case.name}_{ending}.dcm": buffer.getvalue()}
+        name = "-".join(part for part in (self.kind.name, ending) if part)
+        return {f"{self.case.name}_{name}.dcm": buffer.getvalue()}
 
     @property
     def model_name(self) -> str:
@@ -146,4 +188,30 @@ class Result:
         """The method and its layers, in one line."""
         one = self.case.explanation
         layers = f" at {', '.join(one.layers)}" if one.layers else ""
-        return f"Class activation by {one.method}{layers}. {NOT_FOR_DIAGNOSIS}."
+        return f"{self.map_kind} by {one.method}{layers}. {NOT_FOR_DIAGNOSIS}."
+
+    @property
+    def map_kind(self) -> str:
+        """What the method's maps are called: DICOM's name of their kind, where it has one."""
+        return "Visual explanation" if self._concept is None else self._concept.meaning
+
+    def quantity(self) -> CodedConcept:
+        """What the values of the maps are: the method's code in DICOM, or else a private one that names the method."""
+        from highdicom.sr import CodedConcept
+
+        method, concept = self.case.explanation.method, self._concept
+        if concept is None:
+            return CodedConcept(fit(method), SCHEME, fit(f"{self.map_kind} by {method}"))
+        return CodedConcept(concept.code, "DCM", concept.meaning)
+
+    @property
+    def _concept(self) -> Concept | None:
+        code = self.case.explanation.provenance.get("concept")
+        return next((concept for concept in Concept if concept.code == code), None)
+
+    @property
+    def _shown_labels(self) -> str:
+        """The classes, unless the series is of all classes."""
+        one = self.case.explanation
+        labels = [one.label(0, column) for column in range(one.targets.shape[1])]
+        return "" if self.kind.series == "source series" else f", {', '.join(labels)}"

@@ -68,6 +68,10 @@ class Source:
         """Whether the source states where its pixels are in the patient."""
         return _has_planes(self.instances)
 
+    def one(self, index: int) -> Source:
+        """The object of one slice."""
+        return Source(self.instances[index : index + 1], self.headers[index : index + 1], self.changed)
+
     def references(self) -> list[Dataset]:
         """Items of a SourceImageSequence (PS3.3 C.7.6.1.1.4), one per object."""
         from highdicom.sr import CodedConcept
@@ -113,15 +117,22 @@ def source_of(case: Case, what: str) -> Source:
             f"{what} was asked for; the image is not from a DICOM file, so there is no study that the result could "
             f"belong to: take png or npz"
         )
-    for name in _REQUIRED:
-        if not all(instance.header.get(name) for instance in instances):
-            raise ExportError(f"{what} was asked for; the source does not state its {name}: take png or npz")
+    missing = _missing(instances)
+    if missing is not None:
+        raise ExportError(f"{what} was asked for; the source does not state its {missing}: take png or npz")
     return _source(instances)
 
 
 def changes(case: Case) -> tuple[str, ...]:
     """The corrections that the results contain, where the source's attributes violate the standard."""
     return _source(case.image.original.instances).changed
+
+
+@lru_cache(maxsize=16)  # an image of many slices has an object for each
+def _missing(instances: tuple[Instance, ...]) -> str | None:
+    """An attribute that every object must have, and not all of these have."""
+    headers = [instance.header for instance in instances]
+    return next((name for name in _REQUIRED if not all(header.get(name) for header in headers)), None)
 
 
 @lru_cache(maxsize=16)  # several objects are made of one image, and several images at a time

@@ -14,6 +14,13 @@ def drawn(case: Case) -> Pillow.Image:
     return with_evidence(_overlay(case), case)
 
 
+def drawn_slice(case: Case, index: int) -> Pillow.Image:
+    """The overlay of the first map on one slice of the volume, in its own pixels, with colour bar and caption (RGB)."""
+    inside = case.image.geometry.inside()[index]
+    pixels = case.image.original.pixels[:, index]
+    return with_evidence(drawn_on(pixels, case.shown()[index], case.style, inside, _is_empty(case)), case)
+
+
 def with_evidence(image: Pillow.Image, case: Case) -> Pillow.Image:
     """Add the colour bar and the caption of the first map to a drawing of it."""
     return annotated(image, case.explanation, 0, 0, case.style)
@@ -31,5 +38,8 @@ def _overlay(case: Case) -> Pillow.Image:
     if volume is not None:
         return orthogonal(volume)
     image = case.image
-    empty = why_empty(case.explanation, case.signed)[0][0] is not None
-    return drawn_on(image.original.pixels, case.shown(), case.style, image.geometry.inside(), empty)
+    return drawn_on(image.original.pixels, case.shown(), case.style, image.geometry.inside(), _is_empty(case))
+
+
+def _is_empty(case: Case) -> bool:
+    return why_empty(case.explanation, case.signed)[0][0] is not None

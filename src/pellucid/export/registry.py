@@ -10,7 +10,7 @@ from __future__ import annotations
 import pkgutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -40,7 +40,7 @@ def find(name: str) -> Exporter:
         OptionError: there is no format of that name, or the package that provides it cannot be used.
     """
     if name in _own():
-        own: Exporter = import_module(f"{own_formats.__name__}.{name}").export
+        own: Exporter = import_module(f"{own_formats.__name__}.{name.replace('-', '_')}").export
         return own
     entries = _entry_points().get(name, [])
     if not entries:
@@ -56,6 +56,7 @@ def exported(case: Case, formats: Sequence[str]) -> tuple[Files, list[ExportErro
     """The files of all formats, and the errors of those that the image does not allow."""
     files: Files = {}
     refused: list[ExportError] = []
+    case = replace(case, formats=tuple(formats))
     for name in formats:
         try:
             made = find(name)(case)
@@ -107,7 +108,7 @@ def _is_name(name: object, case: Case) -> bool:
 
 def _own() -> frozenset[str]:
     names = (module.name for module in pkgutil.iter_modules(own_formats.__path__))
-    return frozenset(name for name in names if not name.startswith("_"))
+    return frozenset(name.replace("_", "-") for name in names if not name.startswith("_"))
 
 
 @cache  # installed packages are searched once a process, and not again for each image

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights
@@ -41,6 +42,7 @@ class AblationCAM(Method):
     """
 
     uses_gradients: ClassVar[bool] = False
+    concept: ClassVar[Concept | None] = Concept.CLASS_ACTIVATION
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

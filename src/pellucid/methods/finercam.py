@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import spatial_mean, weighted_sum
@@ -39,6 +41,8 @@ class FinerCAM(Method):
 
     alpha: float = 1.0
     references: int = 3
+
+    concept: ClassVar[Concept | None] = Concept.GRADIENT_WEIGHTED_CLASS_ACTIVATION
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

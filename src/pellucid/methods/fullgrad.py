@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.functions import CONVOLUTIONS
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
@@ -46,6 +47,7 @@ class FullGrad(Method):
     """
 
     uses_layers: ClassVar[bool] = False
+    concept: ClassVar[Concept | None] = Concept.SALIENCY
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""

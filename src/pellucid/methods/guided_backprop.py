@@ -9,6 +9,7 @@ import torch
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.functions import is_rectifier
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
@@ -40,6 +41,7 @@ class GuidedBackprop(Method):
     """
 
     uses_layers: ClassVar[bool] = False
+    concept: ClassVar[Concept | None] = Concept.SALIENCY
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""

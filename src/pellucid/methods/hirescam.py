@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.space import weighted_sum
@@ -35,6 +36,7 @@ class HiResCAM(Method):
     """
 
     signed: ClassVar[bool] = True
+    concept: ClassVar[Concept | None] = Concept.GRADIENT_WEIGHTED_CLASS_ACTIVATION
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
@@ -34,6 +35,7 @@ class InputXGradient(Method):
 
     uses_layers: ClassVar[bool] = False
     signed: ClassVar[bool] = True
+    concept: ClassVar[Concept | None] = Concept.SALIENCY
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *space) of the targets."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.inputs import chunks
 from pellucid.core.method import Method
 from pellucid.core.perturbation import one_by_one
@@ -45,6 +46,7 @@ class IntegratedGradients(Method):
 
     uses_layers: ClassVar[bool] = False
     signed: ClassVar[bool] = True
+    concept: ClassVar[Concept | None] = Concept.SALIENCY
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""

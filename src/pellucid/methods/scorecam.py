@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
+from pellucid.core.concept import Concept
 from pellucid.core.method import Method
 from pellucid.core.perturbation import channel_weights, scores_of
 from pellucid.core.probe import Probe
@@ -43,6 +44,7 @@ class ScoreCAM(Method):
     """
 
     uses_gradients: ClassVar[bool] = False
+    concept: ClassVar[Concept | None] = Concept.CLASS_ACTIVATION
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         """The maps (B, K, *grid) of the targets."""

@@ -65,6 +65,7 @@ class Facts:
             "method": self.method.name,
             "options": catalogue.settings(self.method),
             "signed": self.method.signed,
+            "concept": None if self.method.concept is None else self.method.concept.code,
             "layers": list(self.layers),
             "fuse": self.fuse,
             "share": self.share,

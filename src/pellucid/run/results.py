@@ -81,6 +81,7 @@ class Results:
     ``output`` is the folder, ``formats`` are the names of exporters. ``facts`` describe the model in the metadata.
     With ``keep_identity`` the metadata name the patient and study of a DICOM file. Images in the folder ``hidden``,
     a temporary one, are named relative to it. ``deidentifier`` removes the identity from DICOM results.
+    ``allow_seg_without_geometry``: see ``Case``.
     """
 
     output: Path
@@ -91,6 +92,7 @@ class Results:
     keep_identity: bool = False
     hidden: Path | None = None
     deidentifier: Deidentifier | None = None
+    allow_seg_without_geometry: bool = False
 
     def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
         """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
@@ -121,6 +123,7 @@ class Results:
                     self.keep_identity,
                     style.signed,
                     self.deidentifier,
+                    self.allow_seg_without_geometry,
                 )
                 own, why = exported(case, self.formats)
                 files |= own | metadata(case, self._shown(source), own)

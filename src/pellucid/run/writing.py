@@ -26,6 +26,7 @@ def write(
     model: nn.Module | None = None,
     overwrite: bool = False,
     deidentify: bool | bytes = False,
+    allow_seg_without_geometry: bool = False,
 ) -> list[Path]:
     """Write an explanation into a folder, and return the files.
 
@@ -34,7 +35,9 @@ def write(
     need an image that was read from DICOM, belong to its study and carry its patient; ``model`` is named in them, with
     the SHA-256 of its weights. With ``deidentify`` they carry no identity (PS3.15, basic profile): names, identifiers,
     dates and UIDs are replaced, in all calls with the same secret key of at least 16 bytes by the same ones; True
-    draws a key for this call. File names begin with image, or with image-0, image-1, … for several images.
+    draws a key for this call. ``allow_seg_without_geometry``: also write a Segmentation of an image that does not
+    state where its pixels are in the patient, such as a radiograph; viewers may fail on it. File names begin with
+    image, or with image-0, image-1, … for several images.
 
     Raises:
         ExportError: the source of an image does not allow a format; all others were written.
@@ -52,8 +55,14 @@ def write(
     files: dict[str, bytes] = {}
     refused: list[ExportError] = []
     for index, one in enumerate(images):
-        name = f"image-{index}" if len(images) > 1 else "image"
-        case = Case(name, one, explanation.one(index), model=facts, deidentifier=deidentifier)
+        case = Case(
+            f"image-{index}" if len(images) > 1 else "image",
+            one,
+            explanation.one(index),
+            model=facts,
+            deidentifier=deidentifier,
+            allow_seg_without_geometry=allow_seg_without_geometry,
+        )
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"

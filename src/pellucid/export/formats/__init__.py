@@ -1,5 +1,6 @@
-"""The export formats, one file each: the file's name is the format's, and its function ``export`` makes the files.
+"""The export formats, one file each, which has the format's name; its function ``export`` makes the files.
 
-A file that is added here is found by its name (``pellucid.export.registry``). Nothing is imported before a format is
-used, so that listing the formats needs neither torch nor the packages that write them.
+A file that is added here is found by its name (``pellucid.export.registry``), in which a hyphen is an underscore.
+Nothing is imported before a format is used, so that listing the formats needs neither torch nor the packages that write
+them.
 """

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files
-from pellucid.export.dicom_result import Result, fit
+from pellucid.export.dicom_result import Kind, Result, fit
 
 if TYPE_CHECKING:
     from highdicom.pm import RealWorldValueMapping
     from pydicom import Dataset
 
-_MAX_LEVEL = 2**16 - 1
+KIND = Kind("pm", "a Parametric Map", series_number=9001, series="object")
+_LABEL = "VISUAL_EXPLAIN"
+"""At most 16 characters."""
 
 
 def export(case: Case) -> Files:
-    """``…_pm.dcm``: the maps as channels of one object, in steps of 1/65535.
+    """``…_pm.dcm`` of each map: its values as Float Pixel Data.
+
+    One object holds one map: of several channels, viewers show the first.
 
     Raises:
         ExportError: the source does not state where its pixels are in the patient. An invented position would be
             measured by viewers.
     """
-    result = Result(case, "pm", "a Parametric Map", series_number=9001)
-    if not result.source.has_planes:
-        raise ExportError(
-            "a Parametric Map was asked for; the source does not state where its pixels are in the patient (frame of "
-            "reference, position, orientation and spacing): take seg, which needs none of these"
-        )
-    return result.encoded(lambda: _parametric_map(result), "pm")
+    files: Files = {}
+    for column, one in enumerate(case.each()):
+        result = Result(one, KIND, column)
+        if not result.source.has_planes:
+            raise ExportError(
+                "a Parametric Map was asked for; the source does not state where its pixels are in the patient (frame "
+                "of reference, position, orientation and spacing): take sc or sr, which need none of these"
+            )
+        files |= result.encoded(partial(_parametric_map, result))
+    return files
 
 
 def _parametric_map(result: Result) -> Dataset:
     from highdicom import VOILUTTransformation
     from highdicom.pm import ParametricMap
 
-    maps = np.stack([one.heat().numpy() for one in result.case.each()], axis=-1)
-    stored = np.rint(maps * _MAX_LEVEL).astype(np.uint16)
+    values = result.case.heat().numpy().astype(np.float32)
     dataset: Dataset = ParametricMap(
         source_images=result.source.headers,
-        pixel_array=stored if stored.ndim == 4 else stored[None],
+        pixel_array=values if values.ndim == 3 else values[None],
         contains_recognizable_visual_features=False,
-        real_world_value_mappings=[[_mapping(one)] for one in result.case.each()],
-        voi_lut_transformations=[VOILUTTransformation(window_center=_MAX_LEVEL / 2, window_width=_MAX_LEVEL)],
-        content_label="CLASS_ACTIVATION",
+        real_world_value_mappings=[_mapping(result)],
+        voi_lut_transformations=[VOILUTTransformation(window_center=0.5, window_width=1.0)],
+        content_label=_LABEL,
         content_description=fit(result.description()),
         content_creator_name="pellucid^",
         content_qualification="RESEARCH",
@@ -54,16 +61,17 @@ def _parametric_map(result: Result) -> Dataset:
     return dataset
 
 
-def _mapping(one: Case) -> RealWorldValueMapping:
+def _mapping(result: Result) -> RealWorldValueMapping:
     from highdicom.pm import RealWorldValueMapping
     from pydicom.sr.codedict import codes
 
+    label = result.case.explanation.label(0)
     return RealWorldValueMapping(
-        lut_label="CLASS_ACTIVATION",
-        lut_explanation=fit(f"Class activation of '{one.explanation.label(0)}', 1 is its strongest evidence"),
+        lut_label=_LABEL,
+        lut_explanation=fit(f"{result.map_kind} of '{label}', 1 is its strongest evidence"),
         unit=codes.UCUM.NoUnits,
-        value_range=(0, _MAX_LEVEL),
-        slope=1 / _MAX_LEVEL,
+        value_range=(0.0, 1.0),
+        slope=1,
         intercept=0,
-        quantity_definition=codes.DCM.ClassActivation,
+        quantity_definition=result.quantity(),
     )

@@ -1,32 +1,44 @@
-"""DICOM Structured Report (TID 1500): the probability of each class, and the region of its strongest evidence."""
+"""DICOM Structured Report (TID 1500): the probability of each class, the region of its strongest evidence, its map."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from contourpy import contour_generator
 from matplotlib.path import Path
+from pydicom.uid import ParametricMapStorage, SecondaryCaptureImageStorage
 from torch import Tensor
 
 from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files
-from pellucid.export.dicom_result import Result, fit
+from pellucid.export.dicom_result import SCHEME, Kind, Result, fit
+from pellucid.export.formats import pm, sc
 from pellucid.export.formats.seg import THRESHOLD
 
 if TYPE_CHECKING:
-    from highdicom.sr import AlgorithmIdentification, ImageRegion, ObservationContext
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        ImageContentItem,
+        ImageRegion,
+        ObservationContext,
+        TextContentItem,
+    )
     from pydicom import Dataset
 
-_SCHEME = "99PELLUCID"
+KIND = Kind("sr", "a Structured Report", series_number=9004, series="source series")
 _MAX_POINTS = 200
 """Points of an outline. More would add nothing: the layer's grid is coarser."""
 
 
 def export(case: Case) -> Files:
     """``…_sr.dcm``: each class with its probability, and the outline of the region around the map's peak.
+
+    Each class points at its map, where pm or sc are written of the same image.
 
     Raises:
         ExportError: the head has no probabilities.
@@ -35,21 +47,23 @@ def export(case: Case) -> Files:
         raise ExportError(
             f"sr was asked for; it reports probabilities, which head {case.explanation.head!r} does not have: take sc"
         )
-    result = Result(case, "sr", "a Structured Report", series_number=9004)
-    return result.encoded(lambda: _report(result), "sr")
+    result = Result(case, KIND)
+    return result.encoded(partial(_report, result))
 
 
 def _report(result: Result) -> Dataset:
     from highdicom.sr import CodedConcept, ComprehensiveSR, MeasurementReport
     from pydicom.sr.codedict import codes
 
+    cases = list(result.case.each())
+    maps = [_maps(one, column, result.source.has_planes) for column, one in enumerate(cases)]
     report = MeasurementReport(
         observation_context=_observer(result),
         procedure_reported=CodedConcept.from_code(codes.SCT.ImagingProcedure),
-        imaging_measurements=[_finding(result, one, index) for index, one in enumerate(result.case.each())],
+        imaging_measurements=[_finding(result, one, index, maps[index]) for index, one in enumerate(cases)],
     )
     dataset: Dataset = ComprehensiveSR(
-        evidence=result.source.headers,
+        evidence=[*result.source.headers, *(reference for own in maps for reference in own)],
         content=report[0],
         is_complete=True,
         is_final=False,
@@ -70,8 +84,22 @@ def _observer(result: Result) -> ObservationContext:
     )
 
 
-def _finding(result: Result, one: Case, index: int) -> Any:
-    """The measurement group of one class: its probability, and its region where the map is not empty."""
+def _maps(one: Case, column: int, has_planes: bool) -> list[Dataset]:
+    """References to the map among the results that are written with the report; of a volume's slices, to the peak's."""
+    found = []
+    if pm.KIND.name in one.formats and has_planes:
+        found.append(Result(one, pm.KIND, column).reference(ParametricMapStorage))
+    if sc.KIND.name in one.formats:
+        found.append(list(sc.results(one, column))[_peak_slice(one)].reference(SecondaryCaptureImageStorage))
+    return found
+
+
+def _finding(result: Result, one: Case, index: int, maps: Sequence[Dataset]) -> Any:
+    """The measurement group of one class: its probability, and its region where the map is not empty.
+
+    Viewers show the name and the value of a measurement beside its outline, and no other text: so the name of the
+    measurement says of which finding it is.
+    """
     from highdicom.sr import (
         CodedConcept,
         Measurement,
@@ -85,17 +113,42 @@ def _finding(result: Result, one: Case, index: int) -> Any:
     target, label = int(explanation.targets[0, 0]), fit(explanation.label(0))
     content: dict[str, Any] = {
         "tracking_identifier": TrackingIdentifier(uid=result.uid("finding", str(index)), identifier=label),
-        "finding_type": CodedConcept(str(target), _SCHEME, label),
+        "finding_type": CodedConcept(str(target), SCHEME, label),
         "algorithm_id": _algorithm(result),
     }
     probability = explanation.reading(0, target).probability if target >= 0 else None  # a callable has none
     if probability is not None and math.isfinite(probability):
-        measured = Measurement(name=codes.DCM.Probability, value=probability, unit=codes.UCUM.NoUnits)
-        content["measurements"] = [measured]
+        name = CodedConcept(codes.DCM.Probability.value, "DCM", fit(f"{codes.DCM.Probability.meaning} of {label}"))
+        content["measurements"] = [Measurement(name=name, value=probability, unit=codes.UCUM.NoUnits)]
     region = _region(result, one)
-    if region is None:
-        return MeasurementsAndQualitativeEvaluations(**content)
-    return PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **content)
+    group: Any = (
+        MeasurementsAndQualitativeEvaluations(**content)
+        if region is None
+        else PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **content)
+    )
+    group[0].ContentSequence.extend([_comment(label), *map(_visual_explanation, maps)])
+    return group
+
+
+def _comment(label: str) -> TextContentItem:
+    """The finding's name as text, which viewers show where a measurement has no outline."""
+    from highdicom.sr import TextContentItem
+    from pydicom.sr.codedict import codes
+
+    return TextContentItem(name=codes.DCM.Comment, value=label, relationship_type="CONTAINS")
+
+
+def _visual_explanation(reference: Dataset) -> ImageContentItem:
+    """The map as an item of TID 1410 and 1501."""
+    from highdicom.sr import ImageContentItem
+    from pydicom.sr.codedict import codes
+
+    return ImageContentItem(
+        name=codes.DCM.VisualExplanation,
+        referenced_sop_class_uid=reference.SOPClassUID,
+        referenced_sop_instance_uid=reference.SOPInstanceUID,
+        relationship_type="CONTAINS",
+    )
 
 
 def _algorithm(result: Result) -> AlgorithmIdentification:
@@ -116,13 +169,18 @@ def _region(result: Result, one: Case) -> ImageRegion | None:
 
     if one.explanation.degenerate.all():
         return None
-    heat = one.heat()
-    index = 0 if heat.ndim == 2 else int(heat.argmax()) // (heat.shape[1] * heat.shape[2])
+    heat, index = one.heat(), _peak_slice(one)
     instance, header = result.source.instances[index], result.source.headers[index]
     frames = None if instance.frame is None else [instance.frame]
     image = SourceImageForRegion(header.SOPClassUID, header.SOPInstanceUID, frames)
     points = outline(heat if heat.ndim == 2 else heat[index])
     return ImageRegion(graphic_type="POLYLINE", graphic_data=points, source_image=image)
+
+
+def _peak_slice(one: Case) -> int:
+    """The slice that holds the map's maximum; 0 of a 2-D image."""
+    heat = one.heat()
+    return 0 if heat.ndim == 2 else int(heat.argmax()) // (heat.shape[1] * heat.shape[2])
 
 
 def outline(heat: Tensor) -> npt.NDArray[np.float64]:
