@@ -194,7 +194,9 @@ def test_an_object_belongs_to_its_patient_and_study_and_names_the_model(kind: st
         assert classes == {str(source.SOPClassUID)}
         makers = {item.ManufacturerModelName: item for item in made.ContributingEquipmentSequence}
         assert makers["torchvision:resnet18"].DeviceSerialNumber == "ab" * 32
-    assert len(series) == len(set(series.values())) == (2 if kind in ("pm", "sc") else 1)
+    assert len(series) == (2 if kind in ("pm", "sc") else 1)
+    for facts in zip(*series.values(), strict=True):
+        assert len(set(facts)) == len(series), "a number and a description for each"
 
 
 def test_frames_are_referred_to_by_number() -> None:
@@ -440,7 +442,7 @@ def test_every_slice_of_a_volume_is_captured(tmp_path: Path) -> None:
             heat = own.heat()[index][None, None]
             plain = replace(own, image=flat, explanation=replace(own.explanation, heatmaps=heat))
             assert np.array_equal(each.pixel_array, np.asarray(drawn(plain))), "as the slice alone would be drawn"
-    assert len(series) == 2
+    assert len({uid for uid, _ in series}) == len({number for _, number in series}) == len(series) == 2
 
 
 def test_captures_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +454,11 @@ def test_captures_that_do_not_fit_into_memory_are_refused(tmp_path: Path, monkey
 
 
 def test_a_report_points_at_the_maps_that_are_written_with_it(tmp_path: Path) -> None:
-    for one in (case("ct"), case("cr"), volume(tmp_path / "in", "mr")):
+    deep = volume(tmp_path / "in", "mr")
+    maps = torch.zeros_like(deep.explanation.heatmaps)
+    maps[..., -1, 3, 3] = 1
+    deep = replace(deep, explanation=replace(deep.explanation, heatmaps=maps))
+    for one in (case("ct"), case("cr"), deep):
         in_the_patient = one.image.original.affine is not None
         for formats in (["sr"], ["sr", "pm"], ["sr", "sc"], ["pm", "sc", "seg", "sr"]):
             files, _ = exported(one, formats)
@@ -468,6 +474,9 @@ def test_a_report_points_at_the_maps_that_are_written_with_it(tmp_path: Path) ->
                 if ("_pm" in file or "_sc" in file) and (made := parsed(content))
             }
             assert set(named) <= set(written)
+            if "sc" in formats and one.heat().ndim == 3:
+                captures = [written[uid] for uid in named if "FloatPixelData" not in written[uid]]
+                assert [made.InstanceNumber for made in captures] == [4, 4], "the slice with the peak"
             kinds = [kind for kind in formats if kind == "sc" or (kind == "pm" and in_the_patient)]
             assert len(named) == 2 * len(kinds)
             (study,) = report.CurrentRequestedProcedureEvidenceSequence
