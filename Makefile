@@ -9,7 +9,7 @@ SUPPORT ?=
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-release test-pacs test-oldest test-newest lint format docs bench mutate clean
+.PHONY: help install demo test test-release test-pacs test-viewer test-oldest test-newest lint format docs bench mutate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,9 @@ test-release: $(READY)  ## run the tests that take minutes, before a release
 
 test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-get installs)
 	scripts/test_pacs.sh
+
+test-viewer: $(READY)  ## look at the DICOM objects in a real viewer, into docs/results/viewers.md (6 minutes)
+	scripts/test_viewer.sh
 
 test-oldest: $(READY)  ## test with the oldest versions that are promised, into docs/support.md (30 minutes, 20 GB for a while)
 	$(BIN)/python -m scripts.support oldest $(SUPPORT)
@@ -73,4 +76,4 @@ mutate: $(READY)  ## mutation testing: list the changes to the methods that no r
 	$(BIN)/mutmut results
 
 clean:  ## remove everything that make created, including the environment
-	rm -rf $(VENV) $(BENCH) demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) .viewer demo-output site docs/.cache mutants dist .coverage* .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,9 +9,7 @@ import io
 import json
 import shlex
 import shutil
-import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,61 +25,19 @@ from pellucid.pacs.access import ServerAccess
 from pellucid.pacs.dicomweb import parse_resource
 from tests.cli.conftest import one_line, written
 from tests.export.dicom import SHIPPED
+from tests.pacs.archive import DICOM, PATIENCE, archive, needed
 from tests.test_docs import ROOT, blocks, lines_of
 
 Command = Callable[..., Result]
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-ORTHANC = shutil.which("Orthanc")
-WEB, DICOM = 18042, 14242
-PATIENCE = 60
 
-pytestmark = [
-    pytest.mark.skipif(ORTHANC is None or not PLUGIN.exists(), reason="Orthanc is not installed: make test-pacs"),
-    pytest.mark.skipif(
-        {name for _, name in socket.if_nameindex()} != {"lo"},
-        reason="Orthanc listens on every interface, and there is more than loopback: make test-pacs",
-    ),
-]
+pytestmark = needed("test-pacs")
 
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an empty archive's DICOMweb service."""
-    folder = tmp_path_factory.mktemp("orthanc")
-    settings = {
-        "Name": "test",
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "HttpPort": WEB,
-        "DicomPort": DICOM,
-        "DicomAet": "ORTHANC",
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        "DicomAlwaysAllowStore": True,
-    }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([str(ORTHANC), str(folder / "orthanc.json")], stdout=log, stderr=log)
-    try:
-        _wait(process, f"http://127.0.0.1:{WEB}/system", folder / "log")
-        yield f"http://127.0.0.1:{WEB}/dicom-web"
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(log.read_text())
+    with archive(tmp_path_factory.mktemp("orthanc")) as address:
+        yield address
 
 
 @pytest.fixture
