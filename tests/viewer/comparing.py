@@ -5,35 +5,38 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from PIL import ImageDraw, ImageFilter
+from PIL import ImageFilter
 
 Picture = npt.NDArray[np.float32]
-"""Numbers (H, W), or colours (H, W, 3)."""
+"""Numbers (H, W), or a screenshot (H, W, 3)."""
 
 
-def fitted(picture: Picture, canvas: tuple[int, int]) -> tuple[Picture, npt.NDArray[np.bool_]]:
-    """A picture of square pixels as a viewport (height, width) shows it: as large as it fits, in the middle.
+def fitted(picture: Picture, canvas: tuple[int, int]) -> Picture:
+    """A picture (H, W) of square pixels as a viewport (height, width) shows it: as large as it fits, in the middle.
 
-    The second array says which pixels of the viewport belong to it.
+    It is NaN elsewhere.
     """
-    height, width = picture.shape[:2]
-    scale = min(canvas[0] / height, canvas[1] / width)
-    size = (round(height * scale), round(width * scale))
-    top, left = (canvas[0] - size[0]) // 2, (canvas[1] - size[1]) // 2
-    shown = np.zeros((*canvas, *picture.shape[2:]), np.float32)
-    inside = np.zeros(canvas, bool)
-    inside[top : top + size[0], left : left + size[1]] = True
-    planes = np.atleast_3d(picture)
-    for index in range(planes.shape[2]):
-        plane = Pillow.fromarray(planes[..., index].astype(np.float32)).resize(size[::-1], Pillow.Resampling.BILINEAR)
-        np.atleast_3d(shown)[top : top + size[0], left : left + size[1], index] = np.asarray(plane)
-    return shown, inside
+    scale = min(canvas[0] / picture.shape[0], canvas[1] / picture.shape[1])
+    height, width = (round(length * scale) for length in picture.shape)
+    top, left = (canvas[0] - height) // 2, (canvas[1] - width) // 2
+    shown = np.full(canvas, np.nan, np.float32)
+    large = Pillow.fromarray(picture.astype(np.float32)).resize((width, height), Pillow.Resampling.BILINEAR)
+    shown[top : top + height, left : left + width] = np.asarray(large)
+    return shown
 
 
 def correlation(drawn: Picture, expected: Picture) -> float:
-    """Pearson's correlation of what is drawn (canvas) with what is expected (any size), where the image is."""
-    shown, inside = fitted(expected, drawn.shape[:2])
-    return float(np.corrcoef(drawn[inside].ravel(), shown[inside].ravel())[0, 1])
+    """Pearson's correlation of what is drawn (a viewport) with what is expected (of any size), where that is known."""
+    shown = fitted(expected, drawn.shape)
+    known = np.isfinite(shown)
+    return float(np.corrcoef(drawn[known], shown[known])[0, 1])
+
+
+def on_page(heat: Picture, page: tuple[int, int]) -> Picture:
+    """A map in the upper left corner of a page, of which nothing else is expected."""
+    whole = np.full(page, np.nan, np.float32)
+    whole[: heat.shape[0], : heat.shape[1]] = heat
+    return whole
 
 
 def mirrored(picture: Picture) -> list[Picture]:
@@ -46,11 +49,18 @@ def colour(picture: Picture) -> Picture:
     return picture.max(axis=2) - picture.min(axis=2)
 
 
-def line(points: npt.NDArray[np.float64], size: tuple[int, int]) -> Picture:
-    """A closed line of (column, row) as a picture with eight pixels for each of the image's, slightly blurred."""
-    canvas = Pillow.new("L", (8 * size[1], 8 * size[0]))
-    ImageDraw.Draw(canvas).line([tuple(point) for point in 8 * points], fill=255, width=6)
-    return blurred(np.asarray(canvas, np.float32))
+def warmth(picture: Picture) -> Picture:
+    """From blue through green and yellow to red, the colours of an overlay: what is stronger is warmer."""
+    return picture[..., 0] + picture[..., 1] - picture[..., 2]
+
+
+def edge(heat: Picture) -> Picture:
+    """The line around where a map has at least half of its maximum, eight pixels for each of the map's, blurred."""
+    size = (8 * heat.shape[1], 8 * heat.shape[0])
+    fine = np.asarray(Pillow.fromarray(heat).resize(size, Pillow.Resampling.BILINEAR))
+    region = Pillow.fromarray(np.where(fine >= 0.5 * heat.max(), 255, 0).astype(np.uint8))
+    grown, shrunk = region.filter(ImageFilter.MaxFilter(7)), region.filter(ImageFilter.MinFilter(7))
+    return blurred(np.asarray(grown, np.float32) - np.asarray(shrunk, np.float32))
 
 
 def blurred(picture: Picture, radius: float = 5) -> Picture:

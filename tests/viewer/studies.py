@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,17 +58,6 @@ class Study:
         """The map on the slice with its peak, or on the image."""
         heat: npt.NDArray[np.float32] = self.maps[PEAK] if self.maps.ndim == 3 else self.maps
         return heat
-
-    def outline(self) -> npt.NDArray[np.float64]:
-        """The outline of the report's finding, (N, 2) of (column, row)."""
-        (region,) = [one for one in _items(self.objects["sr"][0]) if one.get("ValueType") == "SCOORD"]
-        return np.asarray(region.GraphicData, np.float64).reshape(-1, 2)
-
-
-def _items(dataset: pydicom.Dataset) -> Iterator[pydicom.Dataset]:
-    for item in dataset.get("ContentSequence", ()):
-        yield item
-        yield from _items(item)
 
 
 def study(modality: str, folder: Path) -> Study:

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from tests.pacs.archive import WEB, archive, needed, store, version
 from tests.viewer.browsing import CHROMIUM, Viewer, browser, save
-from tests.viewer.comparing import Picture, blurred, colour, correlation, line, mirrored
+from tests.viewer.comparing import Picture, blurred, colour, correlation, edge, mirrored, on_page, warmth
 from tests.viewer.origin import origin
 from tests.viewer.report import Report
 from tests.viewer.studies import FINDING, IN_THE_PATIENT, MODALITIES, OBJECTS, PEAK, Study, study
@@ -70,21 +70,19 @@ def pages(studies: dict[str, Study], report: Report, tmp_path_factory: pytest.Te
         yield opened
 
 
-def expected(one: Study, kind: str) -> Picture:
-    """What the viewer should draw, on the grid of the image."""
+def expected(one: Study, kind: str, heat: Picture) -> Picture:
+    """What the viewer should draw of a map."""
     if kind == "sc":
-        return one.objects["sc"][0].pixel_array.astype(np.float32)
+        return on_page(heat, one.objects["sc"][0].pixel_array.shape[:2])
     if kind == "seg":
-        return (one.heat >= 0.5 * one.heat.max()).astype(np.float32)
-    if kind == "sr":
-        return line(one.outline(), one.heat.shape)
-    return one.heat
+        return (heat >= 0.5 * heat.max()).astype(np.float32)
+    return edge(heat) if kind == "sr" else heat
 
 
 def drawn(kind: str, before: Picture, after: Picture) -> Picture:
-    """The colour that the object adds to the grey image in the viewport; a capture is an image of its own."""
+    """The colour that the object adds to the grey image in the viewport; a capture is in colour itself."""
     if kind == "sc":
-        return after
+        return warmth(after)
     added = np.clip(colour(after) - colour(before), 0, None)
     return blurred(added) if kind == "sr" else added
 
@@ -103,7 +101,7 @@ def test_the_viewer_draws_the_map(
     viewer.go_to(PEAK if modality in IN_THE_PATIENT else 0)
     before = viewer.shown()
     viewer.show(SERIES[kind])
-    if modality in IN_THE_PATIENT and kind != "sc":
+    if modality in IN_THE_PATIENT:
         viewer.go_to(PEAK)
     viewer.shown()
     save(viewer.page, VIEWER.parents[1] / "screenshots" / f"{modality}-{kind}.png")
@@ -113,8 +111,9 @@ def test_the_viewer_draws_the_map(
     viewer.hide_text()
     after = viewer.shown()
     assert viewer.errors == []
-    picture, found = expected(one, kind), drawn(kind, before, after)
-    right, wrong = correlation(found, picture), max(correlation(found, other) for other in mirrored(picture))
+    found = drawn(kind, before, after)
+    right, *wrongs = (correlation(found, expected(one, kind, heat)) for heat in (one.heat, *mirrored(one.heat)))
+    wrong = max(wrongs)
     report.add(modality, kind, f"{right:.2f} (mirrored {wrong:.2f})")
     assert (right >= AT_LEAST, wrong <= AT_MOST) == (True, True), (right, wrong)
     viewer.page.context.close()
