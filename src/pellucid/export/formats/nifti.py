@@ -36,8 +36,8 @@ def export(case: Case) -> Files:
     each = [(one.name, _volume(one, affine.numpy())) for one in case.each()]
     if not _opens(each[0][1]):
         raise ExportError(
-            f"a NIfTI heatmap was asked for; the source's axes are {_tilt(affine.numpy()):.1f}° from perpendicular (a tilted "
-            "gantry), and what builds on ITK opens no such file: take png or npz"
+            f"a NIfTI heatmap was asked for; the source's axes are {_tilt(affine.numpy()):.1f}° from perpendicular (a "
+            "tilted gantry), and what builds on ITK opens no such file: take png or npz"
         )
     return {f"{name}_heatmap.nii.gz": gzip.compress(one.to_bytes(), compresslevel=1, mtime=0) for name, one in each}
 
@@ -62,7 +62,7 @@ def _volume(one: Case, affine: Any) -> Any:
 
 
 def _opens(image: Any) -> bool:
-    """Whether ITK opens the image at its place: by an sform of perpendicular axes, or by a qform that is close to it."""
+    """Whether ITK opens the image at its place: by an sform of perpendicular axes, or a qform that is close to it."""
     if not image.header["sform_code"] or _tilt(image.affine) <= _MAX_TILT:
         return True
     if not image.header["qform_code"]:
