@@ -12,11 +12,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pydicom
+import pytest
 from PIL import Image as Pillow
 from pydicom.datadict import dictionary_VR
 from typer.testing import Result
 
 import pellucid as library
+from pellucid.run import tuned
 from tests.cli.conftest import one_line, save, written
 from tests.cli.test_explain import dicom
 from tests.io.test_dicom import shipped
@@ -233,6 +235,18 @@ def test_one_time_point_of_a_series_is_chosen(explain: Explain, model: Model, tm
     assert "ct_explanation.npz" in written(tmp_path / "out")
     assert "name=value" in one_line(explain(folder, "--select", "time", spec=model("deep")))
     assert "did you mean time" in one_line(explain(folder, "--select", "tim=1", spec=model("deep")))
+
+
+def test_tuning_takes_the_same_choice(
+    pellucid: Callable[..., Result], model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    path = nifti(tmp_path, np.random.default_rng(0).random((6, 7, 8, 3), np.float32))
+    command = ("tune", model("deep"), path, "--seconds", 0, "--batch-size", 1, "--size", "6", "--range", "0,1")
+    options = shlex.split(re.search(r"give (--select \S+),", pellucid(*command).stderr)[1])
+    chosen = pellucid(*command, *options)
+    assert chosen.exit_code == 0, chosen.stderr
+    assert "a series was asked for; it has none" in pellucid(*command, *options, "--series", "7").stderr
 
 
 def test_one_time_point_of_nifti_is_chosen(explain: Explain, model: Model, tmp_path: Path) -> None:

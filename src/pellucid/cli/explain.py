@@ -40,6 +40,7 @@ from pellucid.cli.console import (
 from pellucid.cli.deidentifying import deidentifier
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
+from pellucid.cli.selecting import INPUT_PANEL, Select, Series, of_series
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
@@ -59,7 +60,6 @@ class SliceMode(Enum):
 
 
 METHOD_PANEL = "Method"
-INPUT_PANEL = "Inputs"
 RUNTIME_PANEL = "Computation"
 
 
@@ -156,23 +156,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         int | None,
         typer.Option(min=1, help="Number of the frame to explain, in files with several.", rich_help_panel=INPUT_PANEL),
     ] = None,
-    series: Annotated[
-        str | None,
-        typer.Option(
-            metavar="UID",
-            help="SeriesInstanceUID of the series to explain, or its number in each folder (default: all).",
-            rich_help_panel=INPUT_PANEL,
-        ),
-    ] = None,
-    select: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="Which of several images at the same positions to explain, such as time=2; names are {dimensions}. "
-            "Repeat for several.",
-            rich_help_panel=INPUT_PANEL,
-        ),
-    ] = None,
+    series: Series = None,
+    select: Select = None,
     slice_mode: Annotated[
         SliceMode,
         typer.Option(
@@ -277,13 +262,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable, sweep
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.run.inputs import as_sequences, as_volumes, in_series, inputs, studies
+        from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
         given = preparation(size, mean, std, range_, channels)
-        if given.files and series is not None:
-            raise OptionError(
-                f"--series and --channels {channels} were given; a channel is a folder: leave out --series"
-            )
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         addresses = [path for path in paths if "://" in path]
@@ -323,7 +304,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             access = server_access(token_file, certificate, key, ca, retries, timeout, max_answer)
             local += fetched(addresses, access, download or hidden or Path())
         files = studies(local, given.files, output) if given.files else inputs(local, output)
-        files = files if series is None else in_series(files, series)
+        files = of_series(files, series, channels if given.files else None)
         check_writable(output)
         sweep(output)
         job = prepared_job(request)

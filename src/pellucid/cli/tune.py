@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,11 +22,13 @@ from pellucid.cli.console import (
     print_json,
 )
 from pellucid.cli.preparing import Channels, Mean, Preparation, Range, Size, Std, preparation
+from pellucid.cli.selecting import Select, Series, of_series
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.core.image import Image
+    from pellucid.run.inputs import Input
     from pellucid.run.tuned import Trial
 
 
@@ -44,6 +47,8 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
+    series: Series = None,
+    select: Select = None,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
     batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this many seconds.")] = 60,
@@ -59,18 +64,23 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.core import catalogue
         from pellucid.core.head import check_head
         from pellucid.core.runtime import Runtime
+        from pellucid.io.selection import parsed_options
         from pellucid.models.sources.loading import restate
+        from pellucid.run.inputs import open_input
         from pellucid.run.refusing import explained_refusals
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
         given = preparation(size, mean, std, range_, channels)
+        selected = parsed_options(select or [])
         resolved = chosen_device(device)
-        runtime = Runtime(resolved, batch_size=chosen_size(batch_size, resolved))
+        count = chosen_size(batch_size, resolved)
+        runtime = Runtime(resolved, batch_size=count)
         chosen = catalogue.find(method)()
         check_head(head)
         model = restate(prepared_model(spec, checkpoint, weights, resolved), head, model_output)
-        images = _images(model, paths or [], runtime.batch_size, given)
+        files = _files(model, paths, given, series, channels) if paths else []
+        images = _images(model, [open_input(file, select=selected) for file in files[:count]], count, given)
         with explained_refusals(images):
             tried = list(trials(model, images, chosen, runtime, seconds))
         kept = best(tried)
@@ -81,8 +91,8 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
             _show(tried, kept, method)
 
 
-def _images(model: nn.Module, paths: list[Path], count: int, given: Preparation) -> Tensor:
-    """Images (B, C, *space), preprocessed for the model: those at the paths, repeated to ``count``, or drawn ones."""
+def _images(model: nn.Module, read: Sequence[Image], count: int, given: Preparation) -> Tensor:
+    """Images (B, C, *space), preprocessed for the model: those that were read, repeated to ``count``, or drawn ones."""
     import torch
 
     from pellucid.cli.request import preprocessing
@@ -93,9 +103,7 @@ def _images(model: nn.Module, paths: list[Path], count: int, given: Preparation)
     from pellucid.phantom import radiographs, volumes
 
     prepare = preprocessing(model, given)
-    if paths:
-        read = _read(model, paths, given, count)
-    else:
+    if not read:
         drawn = volumes(count).images if takes_volumes(model) else radiographs(count, size=256).images
         drawn = drawn.expand(-1, prepare.channels, *drawn.shape[2:])
         read = [Image(one, one, Geometry.identity(one.shape[1:])) for one in drawn]
@@ -107,13 +115,16 @@ def _images(model: nn.Module, paths: list[Path], count: int, given: Preparation)
     return torch.stack([each[index % len(each)] for index in range(count)])
 
 
-def _read(model: nn.Module, paths: list[Path], given: Preparation, count: int) -> list[Image]:
-    """The first ``count`` images at the paths."""
+def _files(
+    model: nn.Module, paths: list[Path], given: Preparation, series: str | None, channels: str | None
+) -> list[Input]:
+    """The images or volumes at the paths."""
     from pellucid.models.preprocessing import takes_volumes
-    from pellucid.run.inputs import as_volumes, inputs, open_input, studies
+    from pellucid.run.inputs import as_volumes, inputs, studies
 
     files = studies(paths, given.files) if given.files else inputs(paths)
-    return [open_input(file) for file in (as_volumes(files) if takes_volumes(model) else files)[:count]]
+    files = of_series(files, series, channels if given.files else None)
+    return as_volumes(files) if takes_volumes(model) else files
 
 
 def _facts(trial: Trial, kept: Trial) -> dict[str, object]:
