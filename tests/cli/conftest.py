@@ -98,7 +98,7 @@ class Deep(nn.Module):
         )
         self.fc = nn.Linear(12, 3)
         self.classes = ["normal", "effusion", "nodule"]
-        self.preprocessing = {"size": (8, 24, 24), "mean": [0.5], "std": [0.25]}
+        self.preprocessing = {"size": (8, 24, 24), "mean": [0.5], "std": [0.25], "orientation": None}
 
     def forward(self, x):
         return self.fc(self.features(x).mean((2, 3, 4)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,9 @@ from typer.testing import Result
 
 import pellucid as library
 from pellucid.errors import OptionError, PellucidWarning
+from pellucid.models.preprocessing import Preprocessing
 from tests.cli.conftest import one_line, save, three, written
+from tests.io.test_dicom import shipped
 from tests.run.test_channels import picture, volume
 
 Run = Callable[..., Result]
@@ -60,6 +64,26 @@ def four():
 
 def deep():
     return Noting(2, 3)
+
+def dense():
+    return Noting(1, 3)
+
+def with_axes(**axes):
+    model = Noting(1, 3)
+    model.preprocessing = {"size": (4, 5, 6), "mean": [0.5], "std": [0.5], **axes}
+    return model
+
+def silent():
+    return with_axes()
+
+def stored():
+    return with_axes(orientation=None)
+
+def turned():
+    return with_axes(orientation="RAS", spacing=[2, 2, 2.5])
+
+def wrong():
+    return with_axes(orientation="RXX")
 """
 
 
@@ -167,6 +191,7 @@ def test_files_of_a_study_are_the_channels(explain: Run, spec: Callable[[str], s
 def test_volumes_are_channels_too(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
     paths = [volume(tmp_path / "p7" / f"{name}.nii", seed) for seed, name in enumerate(("t1", "t2"))]
     options = ("--channels", "t1.nii,t2.nii", "--size", "4,5,6", "--range", "-1,1", "--export", "nifti", "-q")
+    options += ("--orientation", "stored")
     result = explain(tmp_path / "p7", *options, spec=spec("deep"))
     assert (result.exit_code, result.stderr) == (0, "")
     assert reached(2 * torch.cat([library.read_image(path).pixels for path in paths]) - 1)
@@ -207,7 +232,8 @@ def test_tune_prepares_as_explain_does(
     assert reached(255 * torch.cat([library.read_image(path).pixels for path in paths[::-1]]))
     assert pellucid(*command, spec("four")).exit_code == 0
     assert any(one.shape[1:] == (4, 5, 6) and one.max() > 100 for one in seen())
-    deep = pellucid("tune", "--seconds", 0, "--batch-size", 1, "--size", "6", "--range", "0,255", spec("deep"))
+    deep = pellucid("tune", "--seconds", 0, "--batch-size", 1, "--size", "6", "--range", "0,255", spec("deep"),
+                     "--orientation", "RAS", "--spacing", "2")  # fmt: skip
     assert (deep.exit_code, deep.stderr) == (0, "")
     assert any(one.shape[1:] == (2, 6, 6, 6) and one.max() > 100 for one in seen())
 
@@ -239,6 +265,16 @@ def test_tune_prepares_as_explain_does(
         ("--channels", "../a.png,b.png", "it is rgb, grey, a number from 1 to 64, or names of files"),
         ("--channels", "a.png,a.png", "a name is there twice"),
         ("--channels", "a.png,b.png", "a.png, which is no folder: give the study's folder"),
+        ("--orientation", "RSA", "the model takes 2-D images: leave out --orientation and --spacing"),
+        ("--orientation", "RAX", "one letter each of L or R, A or P, S or I"),
+        ("--orientation", "RLA", "one letter each of L or R, A or P, S or I"),
+        ("--orientation", "RASS", "one letter each of L or R, A or P, S or I"),
+        ("--orientation", "", "as in RAS; or stored"),
+        ("--spacing", "1,1,2", "the model takes 2-D images: leave out --orientation and --spacing"),
+        ("--spacing", "1,1", "three numbers of mm from 0.000001 to 1,000,000, or one"),
+        ("--spacing", "0", "three numbers of mm from 0.000001 to 1,000,000, or one"),
+        ("--spacing", "1,1,inf", "three numbers of mm from 0.000001 to 1,000,000, or one"),
+        ("--spacing", "-1,1,1", "three numbers of mm from 0.000001 to 1,000,000, or one"),
     ],
 )
 def test_wrong_values_are_one_line(
@@ -256,14 +292,15 @@ def test_any_text_is_a_value_or_an_error_of_one_line() -> None:
     generator = np.random.default_rng(0)
     signs = [*"0123456789", *",,,..--", "e", "x", "*", "/", " ", "²", "٣", "\0", "\n", "nan", "inf", "rgb"]
     for _ in range(3000):
-        texts = ["".join(generator.choice(signs, generator.integers(0, 8))) for _ in range(5)]
+        texts = ["".join(generator.choice(signs, generator.integers(0, 8))) for _ in range(7)]
         try:
             made = preparation(*texts)
         except OptionError:
             continue
         assert made.size is None or all(side > 0 for side in made.size)
         assert made.std is None or min(made.std) > 0
-    assert preparation(None, None, None, None, None).stated == []
+        assert made.spacing is None or min(made.spacing) > 0
+    assert preparation(*[None] * 7).stated == []
 
 
 def test_a_size_that_the_network_fixes_is_known() -> None:
@@ -275,3 +312,83 @@ def test_a_size_that_the_network_fixes_is_known() -> None:
     with pytest.warns(PellucidWarning, match="the model states no mean and std: images of values in"):
         made = preprocessing(library.load_model("monai:vit"), Preparation())
     assert (made.resize, made.channels) == ((224, 224), 1)
+
+
+def test_orientation_and_spacing_reach_the_network(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    path = volume(tmp_path / "in" / "a.nii")
+    known = ("--range", "0,1", "-q", "--overwrite", "--export", "nifti")
+    for options, orientation, spacing, size in (
+        (("--orientation", "ras"), "RAS", None, None),
+        (("--orientation", "RAS", "--spacing", "2.5"), "RAS", (2.5, 2.5, 2.5), None),
+        (("--orientation", "SRA", "--spacing", "2,2.5,3", "--size", "6,7,8"), "SRA", (2.0, 2.5, 3.0), (6, 7, 8)),
+        (("--orientation", "stored", "--spacing", "2,2.5,3"), None, (2.0, 2.5, 3.0), None),
+    ):
+        sized = () if size or spacing else ("--size", "4,5,6")
+        settings = Preprocessing(size or ((4, 5, 6) if sized else None), channels=1, orientation=orientation,
+                                 spacing=spacing)  # fmt: skip
+        result = explain(path, *known, *options, *sized, spec=spec("dense"))
+        assert result.exit_code == 0, result.stderr
+        assert ("input size" in result.stderr) == (spacing is not None and size is None)
+        assert "orientation" not in result.stderr.replace("--orientation", "")
+        assert reached(settings(library.read_image(path)).values)
+        made = done(tmp_path / "out", "a")
+        assert (made["orientation"], made["spacing"]) == (orientation, None if spacing is None else list(spacing))
+        written_map = nibabel.load(tmp_path / "out" / "a_heatmap.nii.gz")
+        assert written_map.shape == nibabel.load(path).shape
+        assert np.array_equal(written_map.affine, nibabel.load(path).affine)
+
+
+def test_a_network_of_volumes_that_states_no_orientation_is_warned_of(
+    explain: Run, spec: Callable[[str], str], tmp_path: Path
+) -> None:
+    for name in "ab":  # two files, and one warning
+        volume(tmp_path / "in" / f"{name}.nii")
+    known = ("--size", "4,5,6", "--range", "0,1", "-q", "--overwrite", "--export", "npz")
+    assumed = "images of axes as stored (slices, rows, columns) and spacing as stored are assumed"
+    for factory, options in (("dense", known), ("silent", known[4:])):
+        result = explain(tmp_path / "in", *options, spec=spec(factory))
+        assert result.exit_code == 0
+        cure = "give --orientation and --spacing (as they are: --orientation stored), or set it in the `preprocessing`"
+        one_line(result, "the model states no orientation and spacing", assumed, cure, kind="warning")
+        for remedy in (("--orientation", "RAS", "--spacing", "2"), ("--orientation", "stored")):
+            assert explain(tmp_path / "in", *options, *remedy, "--size", "4,5,6", spec=spec(factory)).stderr == ""
+    for factory in ("turned", "stored"):  # the other remedy
+        assert explain(tmp_path / "in", *known[4:], spec=spec(factory)).stderr == ""
+    result = explain(tmp_path / "in", *known[4:], "--spacing", "2", spec=spec("silent"))
+    one_line(result, "axes as stored (slices, rows, columns) and spacing 2 × 2 × 2 mm are assumed", kind="warning")
+    given = ("--orientation", "LPS")  # leaves out the spacing that is stated
+    assert explain(tmp_path / "in" / "a.nii", *known, *given, spec=spec("turned")).stderr == ""
+    made = done(tmp_path / "out", "a")
+    assert (made["orientation"], made["spacing"]) == ("LPS", None)
+
+
+def test_a_wrong_orientation_of_a_factory_is_one_line(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    result = explain(volume(tmp_path / "in" / "a.nii"), spec=spec("wrong"))
+    assert result.exit_code == 2
+    one_line(result, "noting.py:wrong: preprocessing: orientation RXX was given; write one letter each")
+
+
+def test_files_without_a_place_are_refused_alone(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    volume(tmp_path / "in" / "a.nii")
+    shutil.copy(shipped("examples_ybr_color.dcm"), tmp_path / "in" / "b.dcm")
+    options = (
+        "--size",
+        "4,5,6",
+        "--range",
+        "0,1",
+        "-q",
+        "--export",
+        "npz",
+        "--channels",
+        "grey",
+        "--method",
+        "saliency",
+    )
+    result = explain(tmp_path / "in", *options, "--orientation", "RAS", spec=spec("dense"))
+    assert result.exit_code == 1
+    one_line(
+        result, "b.dcm: orientation RAS was asked for; the volume does not state where its axes lie in the patient"
+    )
+    assert written(tmp_path / "out") == ["a_explanation.npz", "a_metadata.json"]
+    alone = explain(tmp_path / "in" / "b.dcm", *options, "--orientation", "stored", spec=spec("dense"))  # the remedy
+    assert (alone.exit_code, alone.stderr) == (0, "")

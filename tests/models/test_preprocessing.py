@@ -120,6 +120,8 @@ def test_result_says_what_was_done():
         "channels": 3,
         "source": "given",
         "range": [0.0, 1.0],
+        "orientation": None,
+        "spacing": None,
         "colour": "grey repeated",
     }
     assert ours.pixels.shape == ours.values.shape == (3, 224, 224)

@@ -39,7 +39,7 @@ from pellucid.cli.console import (
 )
 from pellucid.cli.deidentifying import deidentifier
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
-from pellucid.cli.preparing import Channels, Mean, Range, Size, Std, preparation
+from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import INPUT_PANEL, Select, Series, of_series
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
@@ -172,6 +172,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
+    orientation: Orientation = None,
+    spacing: Spacing = None,
     alpha: Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)] = Style.alpha,
     colormap: Annotated[
         str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
@@ -264,7 +266,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
-        given = preparation(size, mean, std, range_, channels)
+        given = preparation(size, mean, std, range_, channels, orientation, spacing)
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         addresses = [path for path in paths if "://" in path]

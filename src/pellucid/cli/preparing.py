@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,8 @@ MODES = {"rgb": 3, "grey": 1, "gray": 1}
 LARGEST = 2**27
 """The most positions of an input, 134 million, as of an image that is read."""
 _MOST_CHANNELS = 64
+STORED = "stored"
+"""The word for axes that stay as they are in the file."""
 Size = Annotated[
     str | None,
     typer.Option(
@@ -51,6 +53,23 @@ Range = Annotated[
         rich_help_panel=PREPARATION_PANEL,
     ),
 ]
+Orientation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CODES|stored",
+        help="Directions that a volume's axes are turned to, such as RAS; a stated spacing is left out. stored: as "
+        "they are in the file.",
+        rich_help_panel=PREPARATION_PANEL,
+    ),
+]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MM,MM,MM",
+        help="Spacing that a volume is resampled to, in the order of its axes after --orientation; one number for all.",
+        rich_help_panel=PREPARATION_PANEL,
+    ),
+]
 Channels = Annotated[
     str | None,
     typer.Option(
@@ -67,6 +86,7 @@ class Preparation:
     """What the user states of how images are prepared; None leaves what the model states.
 
     ``channels`` is a number of channels, ``files`` are the names of the files of a study that are the channels.
+    ``orientation`` is "stored" where the axes stay as they are in the file.
     """
 
     size: tuple[int, ...] | None = None
@@ -75,11 +95,14 @@ class Preparation:
     range: tuple[float, float] | None = None
     channels: int | None = None
     files: tuple[str, ...] = ()
+    orientation: str | None = None
+    spacing: tuple[float, ...] | None = None
 
     @property
     def stated(self) -> list[str]:
         """The options that change the preprocessing."""
-        return [f"--{name}" for name in ("size", "mean", "std", "range", "channels") if getattr(self, name) is not None]
+        names = [each.name for each in fields(self) if each.name != "files"]
+        return [f"--{name}" for name in names if getattr(self, name) is not None]
 
     @property
     def sized(self) -> bool:
@@ -100,11 +123,30 @@ class Preparation:
             made = replace(made, resize=self.sides(rank), crop=None)
         if self.range is not None:  # a known mean and std are for values in another range
             made = replace(made, range=self.range, mean=None, std=None)
+        made = self._placed(made, rank)
         return replace(
             made,
             mean=_for_each("mean", self.mean, made.channels) or made.mean,
             std=_for_each("std", self.std, made.channels) or made.std,
             source=f"{known.source}; given: {', '.join(self.stated)}",
+        )
+
+    def _placed(self, known: Preprocessing, rank: int) -> Preprocessing:
+        """The same with the orientation and the spacing."""
+        if self.orientation is None and self.spacing is None:
+            return known
+        if rank == 2:
+            asked = (
+                f"spacing {_text(self.spacing or ())}"
+                if self.orientation is None
+                else f"orientation {self.orientation}"
+            )
+            raise OptionError(f"--{asked} was given; the model takes 2-D images: leave out --orientation and --spacing")
+        if self.orientation is None:
+            return replace(known, spacing=self.spacing)
+        # A known spacing is in the order of other axes.
+        return replace(
+            known, orientation=None if self.orientation == STORED else self.orientation, spacing=self.spacing
         )
 
     def sides(self, rank: int) -> tuple[int, ...] | None:
@@ -120,7 +162,13 @@ class Preparation:
 
 
 def preparation(
-    size: str | None, mean: str | None, std: str | None, range_: str | None, channels: str | None
+    size: str | None,
+    mean: str | None,
+    std: str | None,
+    range_: str | None,
+    channels: str | None,
+    orientation: str | None,
+    spacing: str | None,
 ) -> Preparation:
     """Combine the options. ``OptionError``: a value that an option does not allow."""
     count, files = _channels(channels)
@@ -131,7 +179,16 @@ def preparation(
     stds = _numbers("--std", std, "numbers above 0, as in 0.229,0.224,0.225")
     if stds is not None and min(stds) <= 0:
         raise OptionError(f"--std {std} was given; write numbers above 0, as in 0.229,0.224,0.225")
-    return Preparation(_lengths(size), means, stds, None if limits is None else (limits[0], limits[1]), count, files)
+    return Preparation(
+        _lengths(size),
+        means,
+        stds,
+        None if limits is None else (limits[0], limits[1]),
+        count,
+        files,
+        _orientation(orientation),
+        _spacing(spacing),
+    )
 
 
 def _for_each(name: str, values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
@@ -151,6 +208,30 @@ def _lengths(text: str | None) -> tuple[int, ...] | None:
     if len(parts) > 3 or not all(part.isdecimal() and len(part) < 10 and int(part) for part in parts):
         raise OptionError(f"--size {text} was given; write whole numbers above 0: one, H,W, or D,H,W of a volume")
     return tuple(map(int, parts))
+
+
+def _orientation(text: str | None) -> str | None:
+    if text is None or text.lower() == STORED:
+        return None if text is None else STORED
+    from pellucid.models.orientation import checked_orientation
+
+    try:
+        return checked_orientation(text)
+    except OptionError as error:
+        raise OptionError(f"--{error}; or {STORED}") from None
+
+
+def _spacing(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    from pellucid.models.orientation import LONGEST, SHORTEST, checked_spacing
+
+    wanted = f"three numbers of mm from {SHORTEST:f} to {LONGEST:,.0f}, or one for all, as in 1.5,1.5,2"
+    found = _numbers("--spacing", text, wanted) or ()
+    try:
+        return checked_spacing(found * 3 if len(found) == 1 else found)
+    except OptionError:
+        raise OptionError(f"--spacing {text} was given; write {wanted}") from None
 
 
 def _numbers(option: str, text: str | None, wanted: str) -> tuple[float, ...] | None:

@@ -26,7 +26,7 @@ from pellucid.io.selection import parsed_options
 from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import load_model, model_info
-from pellucid.models.sources.assumed import PARTS, SIZE, VALUES, assumption
+from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES, assumption, parts
 from pellucid.models.sources.loading import restate, state_preprocessing
 from pellucid.render import colourise
 from pellucid.run.checks import check_names
@@ -145,15 +145,23 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     """The preprocessing that the user, the model or its source states; a warning says what is assumed of the rest."""
     info = model_info(model)
     known = info.preprocessing or Preprocessing(source="worked out from the network")
-    assumed = info.assumed if info.preprocessing is not None else PARTS if info.input_size is None else (VALUES,)
+    volumes = takes_volumes(model)
+    assumed = info.assumed if info.preprocessing is not None else parts(volumes)
     if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):
         channels, *size = input_size(model, given)
-        known = replace(known.for_channels(channels), resize=tuple(size))
-    made = given.applied(known, 3 if takes_volumes(model) else 2)
-    found = {SIZE: given.sized, VALUES: given.valued}
+        known = known.for_channels(channels)
+        if given.spacing is None or info.input_size is not None:  # else the spacing decides on the size
+            known = replace(known, resize=tuple(size))
+    made = given.applied(known, 3 if volumes else 2)
+    found = {
+        SIZE: given.sized or (info.preprocessing is None and info.input_size is not None),
+        VALUES: given.valued,
+        ORIENTATION: given.orientation is not None,
+    }
     missing = [part for part in assumed if not found[part]]
     if missing:
-        who, cure = ("the checkpoint", "") if info.preprocessing is not None else ("the model", _IN_A_FILE)
+        who = "the checkpoint" if info.weights == "checkpoint" else "the model"
+        cure = _IN_A_FILE if info.weights is None else ""
         message = assumption(who, missing, made, f"give {', '.join(_OPTIONS[part] for part in missing)}{cure}")
         warnings.warn(message, PellucidWarning, stacklevel=2)
     if given.stated:
@@ -161,8 +169,12 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     return made
 
 
-_OPTIONS = {SIZE: "--size", VALUES: "--mean and --std"}
-_IN_A_FILE = ", or set `preprocessing` on the model that the factory returns"
+_OPTIONS = {
+    SIZE: "--size",
+    VALUES: "--mean and --std",
+    ORIENTATION: "--orientation and --spacing (as they are: --orientation stored)",
+}
+_IN_A_FILE = ", or set it in the `preprocessing` of the model that the factory returns"
 
 
 def _precision(request: Request) -> str | None:

@@ -21,7 +21,7 @@ from pellucid.cli.console import (
     guarded,
     print_json,
 )
-from pellucid.cli.preparing import Channels, Mean, Preparation, Range, Size, Std, preparation
+from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import Select, Series, of_series
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
+    orientation: Orientation = None,
+    spacing: Spacing = None,
     series: Series = None,
     select: Select = None,
     device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
@@ -71,7 +73,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
-        given = preparation(size, mean, std, range_, channels)
+        given = preparation(size, mean, std, range_, channels, orientation, spacing)
         selected = parsed_options(select or [])
         resolved = chosen_device(device)
         count = chosen_size(batch_size, resolved)
@@ -106,7 +108,8 @@ def _images(model: nn.Module, read: Sequence[Image], count: int, given: Preparat
     if not read:
         drawn = volumes(count).images if takes_volumes(model) else radiographs(count, size=256).images
         drawn = drawn.expand(-1, prepare.channels, *drawn.shape[2:])
-        read = [Image(one, one, Geometry.identity(one.shape[1:])) for one in drawn]
+        place = torch.eye(4, dtype=torch.float64)  # drawn volumes lie anywhere in the patient
+        read = [Image(one, one, Geometry.identity(one.shape[1:]), affine=place) for one in drawn]
     each = [prepare(image).values for image in read]
     if len({one.shape for one in each}) > 1:
         raise ShapeError(

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ShapeError
+from pellucid.models.orientation import checked_orientation, checked_spacing, placed
 
 _MAX_PIXELS = 2**27
 """Maximum number of pixels of a resized image or volume: 1.6 GB in three channels."""
@@ -32,13 +33,18 @@ NEAREST: Mapping[str, Interpolation] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The steps from an image to a network's input: colour, resize, centre crop, ``range``, ``(x − mean) / std``.
+    """The steps to a network's input: colour, orientation, spacing, resize, crop, ``range``, ``(x − mean) / std``.
 
     ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. For volumes both
     are (D, H, W); with one or two numbers, each slice is prepared as an image. ``mean`` and ``std`` have one value for
     each channel; None: not normalised. They apply to values in ``range``, to which the image's [0, 1] is mapped.
     ``channels`` is the network's number; only 1 and 3 are made from an image of another number. ``source`` names the
     origin of these settings.
+
+    Only for volumes that state where they lie in the patient: ``orientation`` are the codes of the directions to which
+    the input's axes run, such as "RAS" (right, anterior, superior); (D, H, W) then stand for the axes in this order.
+    ``spacing`` between voxels is in mm, in the same order. None leaves either as the file has it. The result equals
+    that of MONAI's ``Orientation`` and ``Spacing``.
     """
 
     resize: int | tuple[int, ...] | None = None
@@ -49,19 +55,32 @@ class Preprocessing:
     channels: int = 3
     source: str = "given"
     range: tuple[float, float] = (0.0, 1.0)
+    orientation: str | None = None
+    spacing: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Check orientation and spacing. ``OptionError``: no axis codes, or no lengths."""
+        if self.orientation is not None:
+            object.__setattr__(self, "orientation", checked_orientation(self.orientation))
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", checked_spacing(self.spacing))
 
     def __call__(self, image: Image) -> Image:
         """Prepare an image (C, H, W) or a volume (C, D, H, W). ``values`` of the result is the network's input.
 
-        ``ShapeError``: an image where (D, H, W) was stated, channels from which the expected ones cannot be made, or
-        a side so much longer than the other that the resized image would be too large.
+        ``ShapeError``: an image where (D, H, W), an orientation or a spacing was stated; a volume that does not state
+        where it lies; channels from which the expected ones cannot be made; or a resized image that is too large, such
+        as of sides of very different lengths.
         """
         space = image.pixels.ndim - 1
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
         if stated > space:
             raise ShapeError(f"a volume (C, D, H, W) was expected, got {tuple(image.pixels.shape)}")
         pixels, colour = self._colour(image.pixels.float())
-        pixels, geometry = self._resize(pixels, image.geometry)
+        geometry = image.geometry
+        if self.orientation is not None or self.spacing is not None:
+            pixels, geometry = placed(pixels, image, self.orientation, self.spacing)
+        pixels, geometry = self._resize(pixels, geometry)
         pixels, geometry = self._crop(pixels, geometry)
         done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
         provenance = {**image.provenance, "preprocessing": {**done, "colour": colour}}

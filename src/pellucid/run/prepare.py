@@ -28,5 +28,6 @@ def prepare(model: nn.Module, image: Image) -> Image:
         )
     if info.assumed:
         cure = "give load_model preprocessing=pellucid.Preprocessing(…)"
-        warn(assumption("the checkpoint", info.assumed, info.preprocessing, cure))
+        who = "the checkpoint" if info.weights == "checkpoint" else "the model"
+        warn(assumption(who, info.assumed, info.preprocessing, cure))
     return info.preprocessing(image)

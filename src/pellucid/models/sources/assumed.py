@@ -9,14 +9,19 @@ from pellucid.models.checkpoints import Stated
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo
 
-SIZE, VALUES = "input size", "mean and std"
-PARTS = (SIZE, VALUES)
+SIZE, VALUES, ORIENTATION = "input size", "mean and std", "orientation and spacing"
 
 
-def with_stated(info: ModelInfo, stated: Stated, channels: int) -> ModelInfo:
+def parts(volumes: bool) -> tuple[str, ...]:
+    """The parts of the preprocessing of a network, which takes ``volumes`` or images."""
+    return (SIZE, VALUES, ORIENTATION) if volumes else (SIZE, VALUES)
+
+
+def with_stated(info: ModelInfo, stated: Stated, channels: int, volumes: bool) -> ModelInfo:
     """The same with the preprocessing that a checkpoint states, and what is assumed of the rest.
 
-    ``channels`` are those of the network, for which a mean of another number is left out.
+    ``channels`` are those of the network, for which a mean of another number is left out; it takes ``volumes`` or
+    images.
     """
     sized = stated.resize is not None or stated.crop is not None
     valued = stated.range is not None and len(stated.mean or (0,)) in (1, channels)
@@ -25,7 +30,8 @@ def with_stated(info: ModelInfo, stated: Stated, channels: int) -> ModelInfo:
     # Where the source knows no preprocessing, an input size is the network's own, such as that of MONAI's ViT.
     side = info.input_size[1:] if info.preprocessing is None and info.input_size is not None else None
     known = info.preprocessing or Preprocessing(side, channels=channels, source="the network's input size")
-    missing = tuple(part for part, found in zip(PARTS, (sized or side is not None, valued), strict=True) if not found)
+    found = {SIZE: sized or side is not None, VALUES: valued, ORIENTATION: False}
+    missing = tuple(part for part in parts(volumes) if not found[part])
     if sized or valued:
         known = replace(known, source=f"{stated.source}, else {known.source}" if missing else stated.source)
     known = _sized(known, stated) if sized else known
@@ -49,7 +55,7 @@ def _valued(known: Preprocessing, stated: Stated) -> Preprocessing:
 
 def assumption(who: str, missing: Sequence[str], used: Preprocessing, cure: str) -> str:
     """The warning, of one sentence, that ``who`` does not state parts of the preprocessing."""
-    described = {SIZE: _described_size(used), VALUES: _described_values(used)}
+    described = {SIZE: _described_size(used), VALUES: _described_values(used), ORIENTATION: _described_axes(used)}
     what = ", ".join(described[part] for part in missing)
     return (
         f"{who} states no {', '.join(missing)}: images of {what} are assumed; if it was trained on others, the "
@@ -64,8 +70,13 @@ def _described_size(used: Preprocessing) -> str:
     return f"{_pixels(used.crop)} pixels{before}"
 
 
-def _pixels(size: int | tuple[int, ...] | None) -> str:
-    return " × ".join(map(str, size)) if isinstance(size, tuple) else str(size)
+def _pixels(size: float | tuple[float, ...] | None) -> str:
+    return " × ".join(f"{side:g}" for side in size) if isinstance(size, tuple) else str(size)
+
+
+def _described_axes(used: Preprocessing) -> str:
+    spaced = "as stored" if used.spacing is None else f"{_pixels(used.spacing)} mm"
+    return f"axes as stored (slices, rows, columns) and spacing {spaced}"
 
 
 def _described_values(used: Preprocessing) -> str:

@@ -46,7 +46,8 @@ class ModelInfo:
     ``weights`` is "default", "random", "checkpoint", or None where it is not known. ``input_size`` is the size of one
     image, (C, *space), where the model or its source states it. ``output`` says which tensor that the model returns
     holds the class scores, where there are several. ``assumed`` are the parts of the preprocessing that a checkpoint
-    does not state, and that are those of other weights of the architecture: "input size", "mean and std".
+    or model does not state: "input size" and "mean and std", which are those of other weights of the architecture, and
+    "orientation and spacing" of volumes, which are taken as they are stored.
     """
 
     spec: str | None = None

@@ -15,8 +15,9 @@ import numpy as np
 from torch import nn
 
 from pellucid.core.head import HEADS
-from pellucid.errors import SourceError, did_you_mean, message_of
-from pellucid.models.preprocessing import Preprocessing
+from pellucid.errors import OptionError, SourceError, did_you_mean, message_of
+from pellucid.models.preprocessing import Preprocessing, takes_volumes
+from pellucid.models.sources.assumed import ORIENTATION
 from pellucid.models.sources.base import ModelInfo, ModelRequest
 
 
@@ -25,7 +26,7 @@ class FileSource:
 
     It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
     takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a dict with mean, std,
-    size, crop, range).
+    size, crop, range, orientation, spacing).
     """
 
     prefix = "file"
@@ -51,17 +52,15 @@ class FileSource:
         output = getattr(model, "output", None)
         if isinstance(head, str) and head not in HEADS:
             raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
+        given = getattr(model, "preprocessing", None)
+        given = given if isinstance(given, Mapping) else None
         return ModelInfo(
             classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
             head=head if isinstance(head, str) else None,
-            preprocessing=_preprocessing(request, model),
+            preprocessing=None if given is None else from_mapping(given, request.name),
             output=output if isinstance(output, str | int) else None,
+            assumed=() if given is None or "orientation" in given or not takes_volumes(model) else (ORIENTATION,),
         )
-
-
-def _preprocessing(request: ModelRequest, model: nn.Module) -> Preprocessing | None:
-    given = getattr(model, "preprocessing", None)
-    return from_mapping(given, request.name) if isinstance(given, Mapping) else None
 
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
@@ -102,11 +101,14 @@ def _accepted(factory: Callable[..., Any], sizes: dict[str, int | None]) -> dict
 def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
     """Read a model's ``preprocessing``: ``mean``, ``std``, ``size`` (int, (H, W) or (D, H, W)), ``crop``, ``range``.
 
+    Of volumes also ``orientation`` (axis codes; None: as stored) and ``spacing``.
+
     ``SourceError``: an unknown key, or a value that is no number or sequence of numbers.
     """
-    unknown = set(given) - {"mean", "std", "size", "crop", "range"}
+    known = ("mean", "std", "size", "crop", "range", "orientation", "spacing")
+    unknown = set(given) - set(known)
     if unknown:
-        raise SourceError(f"{source}: preprocessing takes mean, std, size, crop and range, got {sorted(unknown)}")
+        raise SourceError(f"{source}: preprocessing takes {', '.join(known)}, got {sorted(map(str, unknown))}")
     try:
         mean, std = (_numbers(given.get(key)) for key in ("mean", "std"))
         size, crop = (_size(given.get(key)) for key in ("size", "crop"))
@@ -119,7 +121,11 @@ def from_mapping(given: Mapping[str, Any], source: str) -> Preprocessing:
             f"{source}: preprocessing takes sizes and std above 0, and as many means as stds, got {dict(given)}"
         )
     channels, crop = len(mean or std or (0, 0, 0)), (crop, crop) if isinstance(crop, int) else crop
-    return Preprocessing(size, crop, mean, std, "bilinear", channels, source, limits)
+    axes = given.get("orientation"), given.get("spacing")
+    try:
+        return Preprocessing(size, crop, mean, std, "bilinear", channels, source, limits, *axes)
+    except OptionError as error:
+        raise SourceError(f"{source}: preprocessing: {error}") from None
 
 
 def _limits(values: Any) -> tuple[float, float]:

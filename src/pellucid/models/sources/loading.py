@@ -21,7 +21,7 @@ from pellucid.models.checkpoints import (
     renamed,
 )
 from pellucid.models.checkpoints.reference import AUXILIARY, matched
-from pellucid.models.preprocessing import Preprocessing, from_timm
+from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
     ModelInfo,
@@ -173,7 +173,7 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
     _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head)
     if info.preprocessing is None or not isinstance(source, Stating):
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
-        _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels)
+        _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels, takes_volumes(model))
     return model
 
 
