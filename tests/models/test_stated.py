@@ -21,7 +21,7 @@ from pellucid.errors import OptionError, PellucidWarning
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing
 from pellucid.models.preprocessing import Preprocessing, from_torchvision
 from pellucid.models.sources import model_info
-from pellucid.models.sources.assumed import SIZE, VALUES
+from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES
 
 IMAGENET = from_torchvision(ResNet18_Weights.DEFAULT)
 WHERE = Path("folder") / "best.pt"
@@ -252,6 +252,74 @@ def test_timms_and_monais_settings_beside_it(tmp_path: Path) -> None:
     beside(tmp_path / "bundle", "configs/metadata.json", {"network_data_format": {"inputs": {"image": image}}})
     made = find_preprocessing({}, tmp_path / "bundle" / "models" / "model.pt", 3)
     assert made == Stated((96, 96, 64), None, None, None, (-1, 1), "metadata.json")
+
+
+TURN = {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"}
+SPACE = {"_target_": "monai.transforms.SpacingDict", "keys": "image", "pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"}
+
+
+@pytest.mark.parametrize(
+    ("transforms", "orientation", "spacing"),
+    [
+        ([{"_target_": "LoadImaged"}, TURN, SPACE], "RAS", (1.5, 1.5, 2.0)),
+        ([TURN], "RAS", None),
+        ([TURN, SPACE | {"_disabled_": True}], "RAS", None),
+        ([SPACE, TURN], None, None),  # in the order of axes that are not known
+        ([SPACE], None, None),
+        ([TURN, SPACE | {"pixdim": "@pixdim"}], None, None),
+        ([TURN, SPACE | {"pixdim": [1.5, 1.5, 0]}], None, None),
+        ([TURN | {"axcodes": "RRR"}, SPACE], None, None),
+        ([TURN | {"axcodes": [1, None]}], None, None),
+        ([[], 3, None, {"_target_": 4}], None, None),
+        ({"a": 1}, None, None),
+    ],
+)
+def test_orientation_and_spacing_of_a_bundle(
+    tmp_path: Path, transforms: object, orientation: str | None, spacing: tuple[float, ...] | None
+) -> None:
+    found = {"preprocessing": {"_target_": "Compose", "transforms": transforms}}
+    beside(tmp_path / "bundle", "configs/inference.json", found)
+    made = find_preprocessing({}, tmp_path / "bundle" / "models" / "model.pt", 3)
+    source = "inference.json" if orientation else ""
+    assert made == Stated(source=source, orientation=orientation, spacing=spacing)
+    assert find_preprocessing({}, tmp_path / "bundle" / "models" / "model.pt", 2) == Stated()
+
+
+def test_orientation_and_spacing_of_a_config(tmp_path: Path) -> None:
+    for config, orientation, spacing in (
+        ({"orientation": "LPS", "spacing": (1, 1, 3)}, "LPS", (1.0, 1.0, 3.0)),
+        ({"axcodes": ["R", "A", "S"]}, "RAS", None),
+        ({"spacing": [1, 1, 3]}, None, None),
+        ({"orientation": "axial", "spacing": [1, 1, 3]}, None, None),
+    ):
+        made = find_preprocessing({"config": config}, tmp_path / "best.pt", 3)
+        assert (made.orientation, made.spacing) == (orientation, spacing)
+
+
+def test_a_bundle_that_states_its_orientation_is_prepared_by_it(tmp_path: Path) -> None:
+    pytest.importorskip("monai")
+    model = pellucid.load_model("monai:resnet10-3d", num_classes=2)
+    folder = tmp_path / "bundle" / "models"
+    folder.mkdir(parents=True)
+    torch.save(model.state_dict(), folder / "model.pt")
+    silent = info(folder / "model.pt", "monai:resnet10-3d")
+    assert (silent.preprocessing, silent.assumed) == (None, ())
+    beside(tmp_path / "bundle", "configs/inference.json", {"preprocessing": {"transforms": [TURN, SPACE]}})
+    known = info(folder / "model.pt", "monai:resnet10-3d")
+    assert known.assumed == (SIZE, VALUES)
+    assert (known.preprocessing.orientation, known.preprocessing.spacing) == ("RAS", (1.5, 1.5, 2.0))
+    assert known.preprocessing.source == "inference.json, else the network's input size"
+    image = {"spatial_shape": [32, 32, 16], "value_range": [0, 1]}
+    beside(tmp_path / "bundle", "configs/metadata.json", {"network_data_format": {"inputs": {"image": image}}})
+    whole = info(folder / "model.pt", "monai:resnet10-3d")
+    assert (whole.assumed, whole.preprocessing.resize) == ((), (32, 32, 16))
+    assert whole.preprocessing.source == "metadata.json and inference.json"
+    (tmp_path / "bundle" / "configs" / "inference.json").unlink()
+    unturned = pellucid.load_model("monai:resnet10-3d", folder / "model.pt")
+    assert model_info(unturned).assumed == (ORIENTATION,)
+    pixels = torch.rand(1, 8, 9, 10)
+    with pytest.warns(PellucidWarning, match="the checkpoint states no orientation and spacing: images of axes as sto"):
+        pellucid.prepare(unturned, Image(pixels, pixels, Geometry.identity((8, 9, 10))))
 
 
 @pytest.mark.parametrize(

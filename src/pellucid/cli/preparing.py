@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.core.axes import LONGEST, SHORTEST, checked_orientation, checked_spacing
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -213,8 +214,6 @@ def _lengths(text: str | None) -> tuple[int, ...] | None:
 def _orientation(text: str | None) -> str | None:
     if text is None or text.lower() == STORED:
         return None if text is None else STORED
-    from pellucid.models.orientation import checked_orientation
-
     try:
         return checked_orientation(text)
     except OptionError as error:
@@ -224,8 +223,6 @@ def _orientation(text: str | None) -> str | None:
 def _spacing(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
-    from pellucid.models.orientation import LONGEST, SHORTEST, checked_spacing
-
     wanted = f"three numbers of mm from {SHORTEST:f} to {LONGEST:,.0f}, or one for all, as in 1.5,1.5,2"
     found = _numbers("--spacing", text, wanted) or ()
     try:

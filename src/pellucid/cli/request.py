@@ -147,12 +147,13 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     known = info.preprocessing or Preprocessing(source="worked out from the network")
     volumes = takes_volumes(model)
     assumed = info.assumed if info.preprocessing is not None else parts(volumes)
+    size: list[int] = []
     if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):
         channels, *size = input_size(model, given)
         known = known.for_channels(channels)
-        if given.spacing is None or info.input_size is not None:  # else the spacing decides on the size
-            known = replace(known, resize=tuple(size))
     made = given.applied(known, 3 if volumes else 2)
+    if size and not given.sized and (made.spacing is None or info.input_size is not None):
+        made = replace(made, resize=tuple(size))  # else the spacing decides on the size
     found = {
         SIZE: given.sized or (info.preprocessing is None and info.input_size is not None),
         VALUES: given.valued,

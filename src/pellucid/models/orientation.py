@@ -9,48 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from pellucid.core.axes import CODES, axis_of
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import OptionError, ShapeError
+from pellucid.errors import ShapeError
 from pellucid.models.checkpoints.stated import LARGEST_INPUT
 
 Array = npt.NDArray[np.float64]
-CODES = ("LR", "PA", "IS")
-"""The directions of the patient's axes, the negative one first."""
-SHORTEST, LONGEST = 1e-6, 1e6
-"""The limits of a spacing in mm, between which the arithmetic is exact enough."""
 _SAME = 1e-3
 """Spacings that differ by at most so many mm are taken as equal."""
 _FLAT = 1e-6
 """A voxel of a smaller volume than this share of a box of its sides is flat: its axes are not three directions."""
-
-
-def checked_orientation(codes: object) -> str:
-    """The axis codes, in capital letters. ``OptionError``: they are not one letter of each pair."""
-    known = codes.upper() if isinstance(codes, str) else ""
-    if sorted(_pair(code) for code in known) != [0, 1, 2]:
-        raise OptionError(
-            f"orientation {codes} was given; write one letter each of L or R, A or P, S or I, in the order of the "
-            "input's axes, as in RAS"
-        )
-    return known
-
-
-def checked_spacing(spacing: object) -> tuple[float, ...]:
-    """The spacing. ``OptionError``: it is not three lengths in mm."""
-    numbers = list(spacing) if isinstance(spacing, list | tuple) else []
-    if len(numbers) != 3 or not all(_is_length(number) for number in numbers):
-        raise OptionError(
-            f"spacing {spacing} was given; write three numbers of mm from {SHORTEST:f} to {LONGEST:,.0f}, as in "
-            "(1.5, 1.5, 2)"
-        )
-    return tuple(float(number) for number in numbers)
 
 
 def placed(
@@ -120,8 +94,8 @@ def _of_indices(geometry: Geometry) -> Array:
 def _turn(affine: Array, orientation: str) -> tuple[list[int], list[bool]]:
     """The axis that runs along each of the codes, and whether it runs against it."""
     own = _directions(affine[:3, 2::-1])[::-1]  # in the order of the file, which decides where two axes are as close
-    axes = [[axis for axis, _ in own].index(_pair(code)) for code in orientation]
-    return axes, [CODES[_pair(code)][own[axis][1]] != code for code, axis in zip(orientation, axes, strict=True)]
+    axes = [[axis for axis, _ in own].index(axis_of(code)) for code in orientation]
+    return axes, [CODES[axis_of(code)][own[axis][1]] != code for code, axis in zip(orientation, axes, strict=True)]
 
 
 def _directions(linear: Array) -> list[tuple[int, bool]]:
@@ -167,15 +141,6 @@ def _resampling(size: tuple[int, ...], affine: Array, spacing: Array) -> Geometr
     whole = tuple(int(side) for side in sides)
     rows = tuple(tuple(float(value) for value in row) for row in matrix)
     return Geometry.identity(size).then(rows, [float(value) for value in shift], whole)
-
-
-def _pair(code: str) -> int:
-    """The number of the patient's axis that a code is of; -1 of any other letter."""
-    return next((axis for axis, pair in enumerate(CODES) if code in pair), -1)
-
-
-def _is_length(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and SHORTEST <= value <= LONGEST
 
 
 def _text(values: Sequence[float] | Array, sign: str = ",") -> str:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pellucid.core.axes import checked_orientation, checked_spacing
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import ShapeError
-from pellucid.models.orientation import checked_orientation, checked_spacing, placed
+from pellucid.models.orientation import placed
 
 _MAX_PIXELS = 2**27
 """Maximum number of pixels of a resized image or volume: 1.6 GB in three channels."""

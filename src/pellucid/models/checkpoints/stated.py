@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.core.axes import checked_orientation, checked_spacing
+from pellucid.errors import OptionError
+
 PARTS = (
     *("preprocessing", "config", "cfg", "hyper_parameters", "hparams", "args", "model", "data", "dataset"),
     *("transform", "transforms", "normalize", "normalise", "normalization", "img_norm_cfg"),
@@ -24,6 +27,8 @@ RESIZES = ("resize", "resize_size", "val_resize_size")
 CROPS = ("crop", "crop_size", "center_crop", "val_crop_size")
 MEANS = ("mean", "image_mean", "img_mean", "pixel_mean")
 STDS = ("std", "image_std", "img_std", "pixel_std")
+ORIENTATIONS = ("orientation", "axcodes")
+SPACINGS = ("spacing", "pixdim")
 LARGEST_SIDE = 8192
 LARGEST_INPUT = 2**27
 """The most positions of an input, 134 million, as of an image that is read."""
@@ -37,10 +42,11 @@ Side = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Stated:
-    """What a file states of the preprocessing: the size, the values, both or nothing.
+    """What a file states of the preprocessing: the size, the values, the orientation, some or nothing of it.
 
     ``resize`` and ``crop`` are those of ``Preprocessing``, None where no size is stated; a crop alone is one after a
     resize that is not known. ``mean`` and ``std`` are None, and ``range`` too, where the values are not stated.
+    ``spacing`` is only of a stated ``orientation``, since it is in the order of its axes.
     """
 
     resize: Side | None = None
@@ -49,6 +55,8 @@ class Stated:
     std: tuple[float, ...] | None = None
     range: tuple[float, float] | None = None
     source: str = ""
+    orientation: str | None = None
+    spacing: tuple[float, ...] | None = None
 
 
 def find_preprocessing(content: Any, path: Path, rank: int) -> Stated:
@@ -60,11 +68,14 @@ def find_preprocessing(content: Any, path: Path, rank: int) -> Stated:
     for settings, source in ((content, path.name), *_beside(path)):
         for mapping in _mappings(settings, DEPTH):
             resize, crop = _size(mapping, rank)
-            found.append(Stated(resize, crop, *_values(mapping), source))
+            axes = _axes(mapping) if rank == 3 else (None, None)
+            found.append(Stated(resize, crop, *_values(mapping), source, *axes))
     sized = next((one for one in found if one.resize or one.crop), Stated())
     valued = next((one for one in found if one.range), Stated())
-    sources = " and ".join(dict.fromkeys(one.source for one in (sized, valued) if one.source))
-    return Stated(sized.resize, sized.crop, valued.mean, valued.std, valued.range, sources)
+    placed = next((one for one in found if one.orientation), Stated())
+    sources = " and ".join(dict.fromkeys(one.source for one in (sized, valued, placed) if one.source))
+    values = valued.mean, valued.std, valued.range
+    return Stated(sized.resize, sized.crop, *values, sources, placed.orientation, placed.spacing)
 
 
 def _mappings(content: Any, depth: int) -> Iterator[Mapping[Any, Any]]:
@@ -144,6 +155,18 @@ def _values(
     return means, stds, (0.0, limit)
 
 
+def _axes(settings: Mapping[Any, Any]) -> tuple[str | None, tuple[float, ...] | None]:
+    """Return the axis codes and the spacing; nothing unless both make sense, or only codes are there."""
+    codes, spacing = (
+        next((settings[key] for key in keys if key in settings), None) for keys in (ORIENTATIONS, SPACINGS)
+    )
+    try:
+        known = checked_orientation("".join(codes) if isinstance(codes, list | tuple) else codes)
+        return known, None if spacing is None else checked_spacing(spacing)
+    except (OptionError, TypeError):
+        return None, None
+
+
 def _numbers(value: Any) -> tuple[float, ...]:
     """Return up to 16 finite numbers; none where there is anything else."""
     values = value if isinstance(value, list | tuple) else [value]
@@ -163,7 +186,9 @@ def _beside(path: Path) -> Iterator[tuple[Any, str]]:
     yield _of_transformers(processor), "preprocessor_config.json"
     yield {key: config.get(key) for key in ("pretrained_cfg", "default_cfg")}, "config.json"  # timm
     if path.parent.name == "models":
-        yield _of_monai(_json(path.parent.parent / "configs" / "metadata.json")), "metadata.json"
+        configs = path.parent.parent / "configs"
+        yield _of_monai(_json(configs / "metadata.json")), "metadata.json"
+        yield _of_transforms(_json(configs / "inference.json")), "inference.json"
 
 
 def _of_transformers(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -181,6 +206,22 @@ def _of_monai(found: Mapping[str, Any]) -> Mapping[str, Any]:
         inner = found.get(key)
         found = inner if isinstance(inner, Mapping) else {}
     return {"image_size": found.get("spatial_shape"), "value_range": found.get("value_range")}
+
+
+def _of_transforms(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the orientation and the spacing of a bundle's transforms, if the spacing comes second."""
+    whole = found.get("preprocessing")
+    steps = whole.get("transforms") if isinstance(whole, Mapping) else None
+    stated: dict[str, Any] = {}
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, Mapping) and not step.get("_disabled_"):
+            kind = str(step.get("_target_")).rpartition(".")[2].lower().removesuffix("ict").removesuffix("d")
+            stated |= {key: step.get(key) for name, key in _TRANSFORMS.items() if name == kind}
+    return stated if list(stated) in (["axcodes"], ["axcodes", "pixdim"]) else {}
+
+
+_TRANSFORMS = {"orientation": "axcodes", "spacing": "pixdim"}
+"""What is read of which transform, in lower case and without the ending of those of dictionaries."""
 
 
 def _json(path: Path) -> Mapping[str, Any]:

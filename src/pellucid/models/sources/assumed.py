@@ -25,17 +25,19 @@ def with_stated(info: ModelInfo, stated: Stated, channels: int, volumes: bool) -
     """
     sized = stated.resize is not None or stated.crop is not None
     valued = stated.range is not None and len(stated.mean or (0,)) in (1, channels)
-    if info.preprocessing is None and not sized and not valued:
+    placed = stated.orientation is not None
+    if info.preprocessing is None and not sized and not valued and not placed:
         return info
     # Where the source knows no preprocessing, an input size is the network's own, such as that of MONAI's ViT.
     side = info.input_size[1:] if info.preprocessing is None and info.input_size is not None else None
     known = info.preprocessing or Preprocessing(side, channels=channels, source="the network's input size")
-    found = {SIZE: sized or side is not None, VALUES: valued, ORIENTATION: False}
+    found = {SIZE: sized or side is not None, VALUES: valued, ORIENTATION: placed}
     missing = tuple(part for part in parts(volumes) if not found[part])
-    if sized or valued:
+    if sized or valued or placed:
         known = replace(known, source=f"{stated.source}, else {known.source}" if missing else stated.source)
     known = _sized(known, stated) if sized else known
     known = _valued(known, stated) if valued else known
+    known = replace(known, orientation=stated.orientation, spacing=stated.spacing) if placed else known
     return replace(info, preprocessing=known, assumed=missing, input_size=known.input_size or info.input_size)
 
 
