@@ -339,6 +339,11 @@ def on_the_command_line(*arguments: str) -> None:
     raise pellucid.PellucidError(done.stderr)
 
 
+def unplaced(*shape: int) -> pellucid.Image:
+    """An image that does not state where it lies in the patient."""
+    return pellucid.Image(torch.zeros(shape), torch.zeros(shape), pellucid.Geometry.identity(shape[1:]))
+
+
 def flat() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 2))
 
@@ -472,6 +477,10 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.read_series(series("gap", [0, 1, 2, 9])),
     lambda: with_limit("1e-9", lambda: pellucid.read_series(series("large", [0, 1]))),
     lambda: pellucid.read_series(with_notes(series("folder", [0, 1]))),
+    lambda: on_the_command_line("ct", "--model", "monai:resnet10-3d", "--size", "16", "--range", "0,1"),
+    lambda: pellucid.Preprocessing(channels=1, orientation="RAS")(unplaced(1, 4, 5, 6)),
+    lambda: pellucid.Preprocessing(channels=1, orientation="RAS")(unplaced(1, 5, 6)),
+    lambda: pellucid.Preprocessing(channels=1, spacing=(1e-4,) * 3)(pellucid.read_series("ct")),
 ]
 
 
