@@ -320,6 +320,9 @@ def test_a_bundle_that_states_its_orientation_is_prepared_by_it(tmp_path: Path) 
     pixels = torch.rand(1, 8, 9, 10)
     with pytest.warns(PellucidWarning, match="the checkpoint states no orientation and spacing: images of axes as sto"):
         pellucid.prepare(unturned, Image(pixels, pixels, Geometry.identity((8, 9, 10))))
+    mine = Preprocessing(channels=1)  # the remedy
+    known = pellucid.load_model("monai:resnet10-3d", folder / "model.pt", preprocessing=mine)
+    assert pellucid.prepare(known, Image(pixels, pixels, Geometry.identity((8, 9, 10)))).size == (8, 9, 10)
 
 
 @pytest.mark.parametrize(

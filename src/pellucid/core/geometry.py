@@ -21,7 +21,7 @@ from pellucid.errors import ShapeError
 Matrix = tuple[tuple[float, ...], ...]
 _ROUNDING = 1e-6
 """Share of the target by which a pixel centre on its edge may seem to be outside."""
-_AT_ONCE = 2**24
+_AT_ONCE = 2**22
 """The most positions that are sampled at once: the coordinates of a whole volume would take more memory than it."""
 
 

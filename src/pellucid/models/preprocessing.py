@@ -34,7 +34,7 @@ NEAREST: Mapping[str, Interpolation] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The steps to a network's input: colour, orientation, spacing, resize, crop, ``range``, ``(x − mean) / std``.
+    """The steps to a network's input: orientation, spacing, colour, resize, crop, ``range``, ``(x − mean) / std``.
 
     ``resize`` is the shortest side's new length, or (H, W), or None; ``crop`` is (H, W) or None. For volumes both
     are (D, H, W); with one or two numbers, each slice is prepared as an image. ``mean`` and ``std`` have one value for
@@ -77,10 +77,10 @@ class Preprocessing:
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
         if stated > space:
             raise ShapeError(f"a volume (C, D, H, W) was expected, got {tuple(image.pixels.shape)}")
-        pixels, colour = self._colour(image.pixels.float())
-        geometry = image.geometry
+        pixels, geometry = image.pixels.float(), image.geometry
         if self.orientation is not None or self.spacing is not None:
             pixels, geometry = placed(pixels, image, self.orientation, self.spacing)
+        pixels, colour = self._colour(pixels)
         pixels, geometry = self._resize(pixels, geometry)
         pixels, geometry = self._crop(pixels, geometry)
         done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
