@@ -331,3 +331,12 @@ def test_nothing_of_the_image_is_changed(tmp_path: Path) -> None:
     assert torch.equal(image.pixels, before[0])
     assert torch.equal(image.values, before[1])
     assert pellucid.Preprocessing is Preprocessing
+
+
+def test_voxels_at_the_edge_of_a_coarser_grid_were_seen() -> None:
+    pixels = torch.rand(1, 3, 3, 11, generator=torch.Generator().manual_seed(0))
+    for seed in range(60):  # the last centre is on the new grid's edge but for rounding
+        place = torch.from_numpy(affine(3 * Rotation.random(random_state=seed).as_matrix()))
+        image = Image(pixels, pixels, Geometry.identity((3, 3, 11)), affine=place)
+        made = Preprocessing(channels=1, spacing=(4, 4, 4))(image)
+        assert made.geometry.inside().all()
