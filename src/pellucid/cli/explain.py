@@ -40,7 +40,7 @@ from pellucid.cli.console import (
 from pellucid.cli.deidentifying import deidentifier
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
-from pellucid.cli.selecting import INPUT_PANEL, Select, Series, of_series
+from pellucid.cli.selecting import INPUT_PANEL, Select, Series, check_series, of_series
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
@@ -267,6 +267,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        check_series(series, channels if given.files else None)
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         addresses = [path for path in paths if "://" in path]
@@ -306,7 +307,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             access = server_access(token_file, certificate, key, ca, retries, timeout, max_answer)
             local += fetched(addresses, access, download or hidden or Path())
         files = studies(local, given.files, output) if given.files else inputs(local, output)
-        files = of_series(files, series, channels if given.files else None)
+        files = of_series(files, series)
         check_writable(output)
         sweep(output)
         job = prepared_job(request)

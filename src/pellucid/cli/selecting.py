@@ -31,17 +31,18 @@ Select = Annotated[
 ]
 
 
-def of_series(files: list[Input], series: str | None, channels: str | None) -> list[Input]:
-    """The inputs of a series; all where none is named. ``channels``: what was given for channels in files of their own.
+def check_series(series: str | None, channels: str | None) -> None:
+    """Refuse a series of channels in folders of their own; ``channels`` names these, if it does."""
+    if series is not None and channels is not None:
+        raise OptionError(f"--series and --channels {channels} were given; a channel is a folder: leave out --series")
+
+
+def of_series(files: list[Input], series: str | None) -> list[Input]:
+    """The inputs of a series; all where none is named.
 
     Raises:
         ImageError: none is of the series.
-        OptionError: the series of channels in folders of their own was asked for.
     """
-    if series is None:
-        return files
-    if channels is not None:
-        raise OptionError(f"--series and --channels {channels} were given; a channel is a folder: leave out --series")
     from pellucid.run.inputs import in_series
 
-    return in_series(files, series)
+    return files if series is None else in_series(files, series)

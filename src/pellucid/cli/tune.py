@@ -22,7 +22,7 @@ from pellucid.cli.console import (
     print_json,
 )
 from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
-from pellucid.cli.selecting import Select, Series, of_series
+from pellucid.cli.selecting import Select, Series, check_series, of_series
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,6 +74,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuning import best, trials
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        check_series(series, channels if given.files else None)
         selected = parsed_options(select or [])
         resolved = chosen_device(device)
         count = chosen_size(batch_size, resolved)
@@ -81,7 +82,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         chosen = catalogue.find(method)()
         check_head(head)
         model = restate(prepared_model(spec, checkpoint, weights, resolved), head, model_output)
-        files = _files(model, paths, given, series, channels) if paths else []
+        files = _files(model, paths, given, series) if paths else []
         images = _images(model, [open_input(file, select=selected) for file in files[:count]], count, given)
         with explained_refusals(images):
             tried = list(trials(model, images, chosen, runtime, seconds))
@@ -118,15 +119,13 @@ def _images(model: nn.Module, read: Sequence[Image], count: int, given: Preparat
     return torch.stack([each[index % len(each)] for index in range(count)])
 
 
-def _files(
-    model: nn.Module, paths: list[Path], given: Preparation, series: str | None, channels: str | None
-) -> list[Input]:
+def _files(model: nn.Module, paths: list[Path], given: Preparation, series: str | None) -> list[Input]:
     """The images or volumes at the paths."""
     from pellucid.models.preprocessing import takes_volumes
     from pellucid.run.inputs import as_volumes, inputs, studies
 
     files = studies(paths, given.files) if given.files else inputs(paths)
-    files = of_series(files, series, channels if given.files else None)
+    files = of_series(files, series)
     return as_volumes(files) if takes_volumes(model) else files
 
 
