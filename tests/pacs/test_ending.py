@@ -44,16 +44,31 @@ def archive(trick: tricks.Trick) -> Iterator[str]:
         yield f"dicomweb+http://127.0.0.1:{server.port}/rs/studies/{STUDY}/series/{SERIES}"
 
 
-def started(arguments: list[str], folder: Path, before: str = "") -> subprocess.Popen[str]:
-    """The command line as a process of its own, whose temporary folders are in a folder."""
+@contextmanager
+def started(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command line as a process of its own, whose temporary folders are in a folder; killed if it does not end.
+
+    It gets signals as in a terminal: under nohup, and in the background of a shell, some are ignored by all that
+    is started.
+    """
     folder.mkdir()
-    return subprocess.Popen(
-        [*before.split(), *command(*arguments)],
+    with subprocess.Popen(
+        command(*arguments),
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+        preexec_fn=_with_default_signals,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _with_default_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -68,10 +83,10 @@ def test_fetched_files_are_removed(name: str, model: Callable[..., str], tmp_pat
     number = getattr(signal, name)
     with archive(tricks.silent) as address:
         arguments = ["explain", address, "--model", model("make"), "-o", str(tmp_path / "out")]
-        process = started(arguments, tmp_path / "temporary")
-        wait_for(lambda: bool(list((tmp_path / "temporary").rglob("0001.dcm"))))
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=WAITING)
+        with started(arguments, tmp_path / "temporary") as process:
+            wait_for(lambda: bool(list((tmp_path / "temporary").rglob("0001.dcm"))))
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=WAITING)
     assert process.returncode == (130 if name == "SIGINT" else -number), errors
     assert list((tmp_path / "temporary").rglob("*.dcm")) == []
     assert "Traceback" not in errors
