@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.core.axes import LONGEST, SHORTEST, checked_orientation, checked_spacing
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 PREPARATION_PANEL = "Preprocessing"
 MODES = {"rgb": 3, "grey": 1, "gray": 1}
 """The words for numbers of channels."""
-LARGEST = 2**27
-"""The most positions of an input, 134 million, as of an image that is read."""
 _MOST_CHANNELS = 64
 STORED = "stored"
 """The word for axes that stay as they are in the file."""
@@ -157,8 +156,8 @@ class Preparation:
         sides = self.size * rank if len(self.size) == 1 else self.size
         if len(sides) > rank:
             raise OptionError(f"--size {_text(self.size)} was given; the model takes 2-D images: give H,W")
-        if math.prod(sides) > LARGEST:
-            raise OptionError(f"--size {_text(self.size)} was given; an input has at most {LARGEST:,} positions")
+        if math.prod(sides) > MAX_PIXELS:
+            raise OptionError(f"--size {_text(self.size)} was given; an input has at most {MAX_PIXELS:,} positions")
         return sides
 
 

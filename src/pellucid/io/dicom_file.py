@@ -19,8 +19,9 @@ from pydicom.uid import (
 )
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import ImageError
-from pellucid.io.refusal import MAX_PIXELS, check_size, refused
+from pellucid.io.refusal import check_size, refused
 from pellucid.io.window import first
 
 _MAX_BYTES = 4 * MAX_PIXELS

@@ -11,11 +11,12 @@ import torch
 from pydicom import Dataset, FileDataset
 from torch import Tensor
 
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.io.dicom_frames import header_of
 from pellucid.io.dicom_pixels import decoded_frames, is_coloured
 from pellucid.io.dicom_stack import Slice
 from pellucid.io.memory import check_memory
-from pellucid.io.refusal import MAX_PIXELS, refused
+from pellucid.io.refusal import refused
 from pellucid.io.selection import NONE, Select, no_such, ordered, several, shown
 
 _SIZE = ("TotalPixelMatrixRows", "TotalPixelMatrixColumns")

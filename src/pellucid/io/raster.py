@@ -14,9 +14,10 @@ from PIL import Image as Pillow
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import ImageError, PellucidWarning, message_of
 from pellucid.io.reader import Reader, WindowLike
-from pellucid.io.refusal import MAX_PIXELS, check_size, refused
+from pellucid.io.refusal import check_size, refused
 from pellucid.io.selection import Select, no_such
 
 _ENDINGS = {

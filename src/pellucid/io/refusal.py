@@ -6,10 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import ImageError
-
-MAX_PIXELS = 2**27
-"""Maximum number of pixels, 134 million (11,585 × 11,585). A larger image is refused before it is decoded."""
 
 MAX_BYTES = 2**33
 """Maximum number of bytes of a file, 8 GiB: all of them are read, for the digest."""

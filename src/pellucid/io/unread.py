@@ -66,9 +66,9 @@ def _kind(path: Path, head: bytes) -> _Kind | None:
 
 def _refuse(
     path: Path,
-    window: WindowLike = None,  # noqa: ARG001
-    frame: int | None = None,  # noqa: ARG001
-    select: Select | None = None,  # noqa: ARG001
+    window: WindowLike = None,  # noqa: ARG001  # every reader takes these
+    frame: int | None = None,  # noqa: ARG001  # the same
+    select: Select | None = None,  # noqa: ARG001  # the same
 ) -> NoReturn:
     """Refuse a file that ``READER`` accepts.
 

@@ -17,12 +17,12 @@ from torch import Tensor
 from pellucid.core.axes import CODES, axis_of
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import ShapeError
-from pellucid.models.checkpoints.stated import LARGEST_INPUT
 
 Array = npt.NDArray[np.float64]
 _SAME = 1e-3
-"""Spacings that differ by at most so many mm are taken as equal."""
+"""Spacings that differ by at most this many mm are taken as equal."""
 _FLAT = 1e-6
 """A voxel of a smaller volume than this share of a box of its sides is flat: its axes are not three directions."""
 
@@ -125,10 +125,10 @@ def _resampling(size: tuple[int, ...], affine: Array, spacing: Array) -> Geometr
     ends = np.array(list(product(*((0.0, side - 1.0) for side in size)))).T
     corners = (np.linalg.solve(target, affine) @ np.concatenate([ends, np.ones_like(ends[:1])]))[:3]
     sides = np.round(np.ptp(corners, axis=1) + 1.0)
-    if not math.prod(sides.tolist()) <= LARGEST_INPUT:
+    if not math.prod(sides.tolist()) <= MAX_PIXELS:
         raise ShapeError(
             f"spacing {_text(spacing)} was asked for; the volume would have {_text(sides, ' × ')} voxels, and at most "
-            f"{LARGEST_INPUT:,} are allowed: give a larger spacing"
+            f"{MAX_PIXELS:,} are allowed: give a larger spacing"
         )
     matrix = np.linalg.solve(target, affine)[:3, :3]
     if np.allclose(matrix, np.eye(3), atol=_SAME) and tuple(sides) == size:

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 from pellucid.core.axes import checked_orientation, checked_spacing
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import ShapeError
 from pellucid.models.orientation import placed
 
-_MAX_PIXELS = 2**27
-"""Maximum number of pixels of a resized image or volume: 1.6 GB in three channels."""
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 RGB = 3
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -171,10 +170,10 @@ class Preprocessing:
         size = _resized(self.resize, tuple(pixels.shape[1:]))
         if size == tuple(pixels.shape[1:]):
             return pixels, geometry
-        if math.prod(size) > _MAX_PIXELS:
+        if math.prod(size) > MAX_PIXELS:
             given, made = (" × ".join(map(str, each)) for each in (pixels.shape[1:], size))
             raise ShapeError(
-                f"{given} pixels would be resized to {made}; at most {_MAX_PIXELS:,} are allowed: crop them"
+                f"{given} pixels would be resized to {made}; at most {MAX_PIXELS:,} are allowed: crop them"
             )
         if self.interpolation == "nearest":
             return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)

@@ -125,7 +125,7 @@ class BoundedAdapter(HTTPAdapter):
         self,
         request: PreparedRequest,
         stream: bool = False,  # noqa: ARG002  # every answer is read here, and whole
-        timeout: float | tuple[float | None, float | None] | None = None,  # noqa: ARG002
+        timeout: float | tuple[float | None, float | None] | None = None,  # noqa: ARG002  # the watchdog's is for all
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         proxies: dict[str, str] | None = None,

@@ -38,6 +38,8 @@ class Checked:
     """Resolved: the classes of the image itself, whatever changed images show."""
     places: Sequence[Place]
     explanation: Explanation
+    before: Tensor
+    """The explained scores of the image itself, (K,)."""
 
     def scores(self, logits: Tensor) -> Tensor:
         """The explained scores (N, K) of what the network gives for N variants of the image."""
@@ -50,7 +52,7 @@ def share(one: Checked) -> Tensor:
     It is summed over six blurs of the image. A(blur): the layers' outputs held at the blurred image's. NaN where the
     score hardly differs between the image and its blurs.
     """
-    return share_of_image(one.session, one.image, one.places, one.scores)
+    return share_of_image(one.session, one.image, one.places, one.scores, one.before)
 
 
 def blur_fall(one: Checked) -> Tensor:
@@ -60,16 +62,11 @@ def blur_fall(one: Checked) -> Tensor:
     standard deviation.
     """
     images = one.image.images
-    smooth = blurred(images)
-    heatmaps = one.explanation.heatmaps[0].to(images.device)
+    where = highest(one.explanation.heatmaps[0].to(images.device))
+    changed = torch.where(where[:, None], blurred(images), images)  # (K, C, *space)
     with torch.no_grad():
-        before = one.scores(one.session.call(one.image))[0]
-        falls = [
-            before[column] - one.scores(one.session.call(one.image.with_images(changed)))[0, column]
-            for column, heat in enumerate(heatmaps)
-            for changed in [torch.where(highest(heat[None])[:, None], smooth, images)]
-        ]
-    return torch.stack(falls)
+        after = [one.scores(one.session.call(one.image.with_images(each))) for each in torch.split(changed, 1)]
+    return one.before - torch.cat(after).diagonal()
 
 
 CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {"share": share, "blur_fall": blur_fall}
@@ -103,8 +100,9 @@ def measured(
     for number in range(len(inputs) if names else 0):
         image = session.prepared(inputs[number : number + 1])
         with torch.no_grad():
-            own = columns.images(number, number + 1).resolved(session.call(image))
-        one = Checked(session, image, own, places, found[number])
+            logits = session.call(image)
+        own = columns.images(number, number + 1).resolved(logits)
+        one = Checked(session, image, own, places, found[number], own.scores(logits)[0])
         for name in names:
             rows[name].append(CHECKS[name](one).detach().float())
     return {name: torch.stack(each) for name, each in rows.items()}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.core.axes import checked_orientation, checked_spacing
+from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import OptionError
 
 PARTS = (
@@ -30,8 +31,6 @@ STDS = ("std", "image_std", "img_std", "pixel_std")
 ORIENTATIONS = ("orientation", "axcodes")
 SPACINGS = ("spacing", "pixdim")
 LARGEST_SIDE = 8192
-LARGEST_INPUT = 2**27
-"""The most positions of an input, 134 million, as of an image that is read."""
 SMALLEST_STD = 1e-6
 LEVELS = 255.0
 LARGEST_FILE = 2**20
@@ -122,9 +121,9 @@ def _side(value: Any, rank: int) -> Side | None:
     if isinstance(value, list | tuple):
         sides = [_whole(side) for side in value][-rank:] if len(value) in (rank, rank + 1) else [None]
         known = tuple(side for side in sides if side is not None)
-        return known if len(known) == len(sides) and math.prod(known) <= LARGEST_INPUT else None
+        return known if len(known) == len(sides) and math.prod(known) <= MAX_PIXELS else None
     side = _whole(value)
-    return side if side is not None and side**rank <= LARGEST_INPUT else None
+    return side if side is not None and side**rank <= MAX_PIXELS else None
 
 
 def _whole(value: Any) -> int | None:

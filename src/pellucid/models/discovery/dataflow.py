@@ -1,8 +1,8 @@
 """Which tensors of a pass are made of the image, and which of the convolutions over it they depend on.
 
-A function mode follows what the network makes of the image. A *look* is a convolution that gets the image, or what was
-made of it, alone or together with outputs of other convolutions. Its output is marked with the look's number. A
-convolution that only makes another image (an adapter of channels, a blur) is no look. So it is known on which looks
+A function mode follows what the network makes of the image. A *look* is a convolution whose input is the image, or
+something made of it, alone or together with outputs of other convolutions. Its output is marked with the look's number.
+A convolution that only makes another image (an adapter of channels, a blur) is no look. So it is known on which looks
 each run of a module depends: with one backbone for two views, each run depends on a look of its own.
 """
 

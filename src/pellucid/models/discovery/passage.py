@@ -125,18 +125,18 @@ class Passage:
 
 
 def share_of_image(
-    session: Session, image: Inputs, places: Sequence[Place], score: Callable[[Tensor], Tensor]
+    session: Session, image: Inputs, places: Sequence[Place], score: Callable[[Tensor], Tensor], plain: Tensor
 ) -> Tensor:
     """The share of some layers in each of one image's own scores, (K,); NaN where it cannot be measured.
 
-    The pairs are the image and its own blurs. ``score`` makes scores (N, K) of what the network gives, (N, …). It takes
-    13 forward passes of the image.
+    The pairs are the image, whose scores are ``plain`` (K,), and its own blurs. ``score`` makes scores (N, K) of what
+    the network gives, (N, …). It takes 12 forward passes of the image.
     """
     layers = tuple(dict.fromkeys(place.occurrence.layer for place in places))
     runs = [place.occurrence.captured for place in places]
     own = {layer: [place for place in places if place.occurrence.layer == layer] for layer in layers}
     blurs = [without_details(image.images, areas) for areas in _BLURS]
-    plain, held, references = score(session.call(image))[0].double(), [], []
+    held, references = [], []
     with torch.no_grad():
         for start, stop in chunks(len(blurs), _at_once(session, image)):
             with noted(session.modules(runs), graph=False) as outputs:
@@ -145,8 +145,8 @@ def share_of_image(
                 again = image.images.expand(stop - start, *image.images.shape[1:])
                 held.append(score(session.call(image.with_images(again))))
     reference = torch.cat(references).double()
-    moved = (plain - reference).square().sum(dim=0)
-    least = len(blurs) * (_LEAST_CHANGE * torch.maximum(plain.abs(), reference.abs().amax(dim=0))) ** 2
+    moved = (plain.double() - reference).square().sum(dim=0)
+    least = len(blurs) * (_LEAST_CHANGE * torch.maximum(plain.double().abs(), reference.abs().amax(dim=0))) ** 2
     share = 1 - (torch.cat(held).double() - reference).square().sum(dim=0) / moved
     return torch.where(moved > least, share.clamp(min=0), torch.nan).float()
 

@@ -73,6 +73,6 @@ def _objects(size: list[int], generator: torch.Generator) -> Tensor:
 
 
 def without_details(images: Tensor, areas: int = _AREAS) -> Tensor:
-    """Images (B, C, *space) of which only the means of large areas are left, so many an axis, interpolated."""
+    """Images (B, C, *space) of which only the means of ``areas`` large areas along each axis are left, interpolated."""
     coarse = F.interpolate(images.float(), [min(areas, side) for side in images.shape[2:]], mode="area")
     return upsample(coarse, images.shape[2:]).to(images.dtype)

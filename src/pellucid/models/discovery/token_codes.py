@@ -64,7 +64,7 @@ def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens) -> G
     if order is None:
         return grids
     count, ranks = order
-    alone = tuple(sorted(ranks).index(token) for token in ranks)
+    alone = tuple(torch.tensor(ranks).argsort().argsort().tolist())
     return replace(
         grids,
         known={
