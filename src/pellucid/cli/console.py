@@ -14,19 +14,8 @@ from rich.console import Console
 
 from pellucid.errors import PellucidError, PellucidWarning
 
-MODEL_PANEL = "Model"
 OUTPUT_PANEL = "Output"
 SERVER_PANEL = "Access to a server"
-SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
-"""The help text of a model's specification."""
-CHECKPOINT = "Weights file to load."
-HEAD = "How to read the model's outputs: auto, {heads}."
-MODEL_OUTPUT = "Which of several tensors that the model returns holds the class scores, by name or position."
-WEIGHTS = (
-    "Weights, if no checkpoint is given: {weights}. `default` downloads pretrained ones, `none` draws random ones."
-)
-DEVICE = "Device to compute on: auto, cpu, cuda or another device of torch."
-BATCH_SIZE = "Batch size (default: 8 on CPU, 32 on GPU)."
 SOME_FAILED = 1
 NOTHING_DONE = 3
 INTERRUPTED = 130

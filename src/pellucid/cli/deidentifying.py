@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from pellucid.cli.console import OUTPUT_PANEL
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
     from pellucid.export.deidentify import Deidentifier
+
+Deidentify = Annotated[
+    bool,
+    typer.Option(
+        "--deidentify",
+        help="Replace names, identifiers, dates and UIDs in DICOM results (PS3.15, basic profile).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+DeidentifyKey = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with a secret for --deidentify: runs with the same one replace alike (default: drawn anew).",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 
 
 def deidentifier(asked: bool, key: Path | None, keep_identity: bool) -> Deidentifier | None:

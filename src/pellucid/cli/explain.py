@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -22,25 +21,37 @@ from pellucid.cli.access import (
     TokenFile,
     server_access,
 )
-from pellucid.cli.console import (
-    BATCH_SIZE,
-    DEVICE,
-    HEAD,
-    MODEL_OUTPUT,
-    MODEL_PANEL,
-    NOTHING_DONE,
-    OUTPUT_PANEL,
-    SOME_FAILED,
-    SPEC,
-    WEIGHTS,
-    complain,
-    guarded,
-    print_json,
-)
-from pellucid.cli.deidentifying import deidentifier
+from pellucid.cli.computing import BatchSize, Device, Fast, Precision
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
+from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
+from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
+from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
-from pellucid.cli.selecting import INPUT_PANEL, Select, Series, check_series, of_series
+from pellucid.cli.selecting import (
+    As,
+    Download,
+    Frame,
+    Inputs,
+    Select,
+    Series,
+    SliceMode,
+    Window,
+    check_series,
+    of_series,
+)
+from pellucid.cli.writing import (
+    AllowSegWithoutGeometry,
+    Alpha,
+    AsJson,
+    Colormap,
+    Export,
+    KeepIdentity,
+    Output,
+    Overwrite,
+    Quiet,
+    Signed,
+)
 from pellucid.core.style import Style
 from pellucid.errors import OptionError
 
@@ -50,123 +61,27 @@ if TYPE_CHECKING:
     from pellucid.run.results import Outcome
 
 
-class SliceMode(Enum):
-    """How the slices of a DICOM series are explained."""
-
-    auto = "auto"
-    files = "files"
-    volume = "volume"
-    sequence = "sequence"
-
-
-METHOD_PANEL = "Method"
-RUNTIME_PANEL = "Computation"
-
-
 def explain(  # noqa: PLR0913  # a command's options are its parameters
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Image or volume files, folders of them, or studies on a server.",
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder to write the results to.", rich_help_panel=OUTPUT_PANEL)
-    ],
-    model: Annotated[str | None, typer.Option(help=SPEC, rich_help_panel=MODEL_PANEL)] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights file to load; without --model, the architecture is recognised.", rich_help_panel=MODEL_PANEL
-        ),
-    ] = None,
-    weights: Annotated[str, typer.Option(help=WEIGHTS, rich_help_panel=MODEL_PANEL)] = "none",
-    method: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Method (default: gradcam); see `pellucid methods`. Repeat for several.", rich_help_panel=METHOD_PANEL
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Option of the method. Repeat for several.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = None,
-    layer: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Layer to explain, such as layer4 (default: found automatically). Repeat for several.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = None,
-    fuse: Annotated[
-        str, typer.Option(help="How to combine several layers: {fusions}.", rich_help_panel=METHOD_PANEL)
-    ] = "mean",
-    check: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Figure to measure beside each map, kept in its metadata: {checks}. Repeat for several.",
-            rich_help_panel=METHOD_PANEL,
-        ),
-    ] = None,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
-    ] = None,
-    head: Annotated[
-        str,
-        typer.Option(help=HEAD, rich_help_panel=MODEL_PANEL),
-    ] = "auto",
-    model_output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=MODEL_OUTPUT,
-            rich_help_panel=MODEL_PANEL,
-        ),
-    ] = None,
-    export: Annotated[
-        str,
-        typer.Option(
-            help="Formats to write, separated by commas: {formats}. Some need DICOM inputs.",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = "png",
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="CENTRE,WIDTH",
-            help="Window of DICOM and NIfTI values; for CT also {windows}.",
-            rich_help_panel=INPUT_PANEL,
-        ),
-    ] = None,
-    frame: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of the frame to explain, in files with several.", rich_help_panel=INPUT_PANEL),
-    ] = None,
+    paths: Inputs,
+    output: Output,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    weights: Weights = "none",
+    method: Methods = None,
+    option: Options = None,
+    target: Targets = None,
+    layer: Layers = None,
+    fuse: Fuse = "mean",
+    check: Checks = None,
+    classes: Classes = None,
+    head: Head = "auto",
+    model_output: ModelOutput = None,
+    export: Export = "png",
+    window: Window = None,
+    frame: Frame = None,
     series: Series = None,
     select: Select = None,
-    slice_mode: Annotated[
-        SliceMode,
-        typer.Option(
-            "--as",
-            help="Explain the slices of a series as one volume, the images of a folder as one sequence (views, time "
-            "points), each file alone, or as fits the model.",
-            rich_help_panel=INPUT_PANEL,
-        ),
-    ] = SliceMode.auto,
+    slice_mode: As = SliceMode.auto,
     size: Size = None,
     mean: Mean = None,
     std: Std = None,
@@ -174,36 +89,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
-    alpha: Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)] = Style.alpha,
-    colormap: Annotated[
-        str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)
-    ] = Style.colormap,
-    signed: Annotated[
-        bool,
-        typer.Option(
-            "--signed",
-            help="Draw evidence against the class, too: red for, blue against. Not of every method.",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = Style.signed,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="Precision: {precisions} (default: the model's own).", rich_help_panel=RUNTIME_PANEL),
-    ] = None,
-    fast: Annotated[
-        bool,
-        typer.Option(
-            "--fast", help="Use the settings that `pellucid tune` measured as fastest.", rich_help_panel=RUNTIME_PANEL
-        ),
-    ] = False,
-    device: Annotated[str, typer.Option(help=DEVICE, rich_help_panel=RUNTIME_PANEL)] = "auto",
-    batch_size: Annotated[int | None, typer.Option(help=BATCH_SIZE, rich_help_panel=RUNTIME_PANEL)] = None,
-    download: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to keep images from a server in (default: a temporary one).", rich_help_panel=INPUT_PANEL
-        ),
-    ] = None,
+    alpha: Alpha = Style.alpha,
+    colormap: Colormap = Style.colormap,
+    signed: Signed = Style.signed,
+    precision: Precision = None,
+    fast: Fast = False,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    download: Download = None,
     token_file: TokenFile = None,
     certificate: Certificate = None,
     key: Key = None,
@@ -211,47 +104,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     retries: Retries = RETRIES,
     timeout: Timeout = TIMEOUT,
     max_answer: MaxAnswer = MAX_ANSWER,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace results that exist already.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
-    keep_identity: Annotated[
-        bool,
-        typer.Option(
-            "--keep-identity",
-            help="Name the patient and study of DICOM files in the metadata.",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = False,
-    deidentify: Annotated[
-        bool,
-        typer.Option(
-            "--deidentify",
-            help="Replace names, identifiers, dates and UIDs in DICOM results (PS3.15, basic profile).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = False,
-    deidentify_key: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with a secret for --deidentify: runs with the same one replace alike (default: drawn anew).",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = None,
-    allow_seg_without_geometry: Annotated[
-        bool,
-        typer.Option(
-            "--allow-seg-without-geometry",
-            help="Also write seg of images without a position in the patient. Viewers may fail on it.",
-            rich_help_panel=OUTPUT_PANEL,
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Show neither a progress bar nor the table.", rich_help_panel=OUTPUT_PANEL),
-    ] = False,
+    overwrite: Overwrite = False,
+    keep_identity: KeepIdentity = False,
+    deidentify: Deidentify = False,
+    deidentify_key: DeidentifyKey = None,
+    allow_seg_without_geometry: AllowSegWithoutGeometry = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Explain which pixels a model's prediction is based on, for each image.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import CHECKPOINT, MODEL_OUTPUT, SPEC, guarded, print_json
+from pellucid.cli.console import guarded, print_json
+from pellucid.cli.modelling import Checkpoint, ModelOutput, Spec
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def layers(
-    spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
-    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
+    spec: Spec,
+    checkpoint: Checkpoint = None,
     input_size: Annotated[
         str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
     ] = None,
-    model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
+    model_output: ModelOutput = None,
     share: Annotated[
         bool, typer.Option("--share", help="Measure how much of the score passes through each layer; takes a while.")
     ] = False,

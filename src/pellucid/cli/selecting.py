@@ -1,7 +1,9 @@
-"""The options of commands that choose images among those of a folder or file: a series, a time point, an echo."""
+"""The options of commands that choose images among those of a folder or file, and say how to read them."""
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +14,24 @@ if TYPE_CHECKING:
     from pellucid.run.inputs import Input
 
 INPUT_PANEL = "Inputs"
+
+
+class SliceMode(Enum):
+    """How the slices of a DICOM series are explained."""
+
+    auto = "auto"
+    files = "files"
+    volume = "volume"
+    sequence = "sequence"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        help="Image or volume files, folders of them, or studies on a server.",
+    ),
+]
 Series = Annotated[
     str | None,
     typer.Option(
@@ -27,6 +47,33 @@ Select = Annotated[
         help="Which of several images at the same positions to explain, such as time=2; names are {dimensions}. "
         "Repeat for several.",
         rich_help_panel=INPUT_PANEL,
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CENTRE,WIDTH",
+        help="Window of DICOM and NIfTI values; for CT also {windows}.",
+        rich_help_panel=INPUT_PANEL,
+    ),
+]
+Frame = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of the frame to explain, in files with several.", rich_help_panel=INPUT_PANEL),
+]
+As = Annotated[
+    SliceMode,
+    typer.Option(
+        "--as",
+        help="Explain the slices of a series as one volume, the images of a folder as one sequence (views, time "
+        "points), each file alone, or as fits the model.",
+        rich_help_panel=INPUT_PANEL,
+    ),
+]
+Download = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to keep images from a server in (default: a temporary one).", rich_help_panel=INPUT_PANEL
     ),
 ]
 

@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.console import (
-    BATCH_SIZE,
-    CHECKPOINT,
-    DEVICE,
-    HEAD,
-    MODEL_OUTPUT,
-    SPEC,
-    WEIGHTS,
-    guarded,
-    print_json,
-)
+from pellucid.cli.computing import BatchSize, Device
+from pellucid.cli.console import guarded, print_json
+from pellucid.cli.modelling import Checkpoint, Head, ModelOutput, Spec, Weights
 from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import Select, Series, check_series, of_series
 
@@ -33,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def tune(  # noqa: PLR0913  # a command's options are its parameters
-    spec: Annotated[str, typer.Argument(metavar="MODEL", help=SPEC)],
+    spec: Spec,
     paths: Annotated[
         list[Path] | None, typer.Argument(metavar="INPUT", help="Images to measure with (default: drawn ones).")
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help=CHECKPOINT)] = None,
-    weights: Annotated[str, typer.Option(help=WEIGHTS)] = "none",
-    head: Annotated[str, typer.Option(help=HEAD)] = "auto",
-    model_output: Annotated[str | None, typer.Option(metavar="NAME", help=MODEL_OUTPUT)] = None,
+    checkpoint: Checkpoint = None,
+    weights: Weights = "none",
+    head: Head = "auto",
+    model_output: ModelOutput = None,
     method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
     size: Size = None,
     mean: Mean = None,
@@ -51,8 +43,8 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     spacing: Spacing = None,
     series: Series = None,
     select: Select = None,
-    device: Annotated[str, typer.Option(help=DEVICE)] = "auto",
-    batch_size: Annotated[int | None, typer.Option(min=1, help=BATCH_SIZE)] = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
     seconds: Annotated[float, typer.Option(min=0, help="Begin no further measurement after this many seconds.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of the table.")] = False,
 ) -> None:

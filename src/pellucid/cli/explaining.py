@@ -1,0 +1,46 @@
+"""The options of ``pellucid explain`` that say what to explain, by which method."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+METHOD_PANEL = "Method"
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Method (default: gradcam); see `pellucid methods`. Repeat for several.", rich_help_panel=METHOD_PANEL
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Option of the method. Repeat for several.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Layer to explain, such as layer4 (default: found automatically). Repeat for several.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]
+Fuse = Annotated[str, typer.Option(help="How to combine several layers: {fusions}.", rich_help_panel=METHOD_PANEL)]
+Checks = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Figure to measure beside each map, kept in its metadata: {checks}. Repeat for several.",
+        rich_help_panel=METHOD_PANEL,
+    ),
+]

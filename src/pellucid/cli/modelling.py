@@ -1,0 +1,38 @@
+"""The options of commands that name a model and say how to read its outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL_PANEL = "Model"
+_SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
+Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC)]
+Model = Annotated[
+    str | None,
+    typer.Option(help=f"{_SPEC} Left out, the checkpoint's architecture is recognised.", rich_help_panel=MODEL_PANEL),
+]
+Checkpoint = Annotated[Path | None, typer.Option(help="Weights file to load.", rich_help_panel=MODEL_PANEL)]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Weights, if no checkpoint is given: {weights}. `default` downloads pretrained ones, `none` draws random "
+        "ones.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
+]
+Head = Annotated[str, typer.Option(help="How to read the model's outputs: auto, {heads}.", rich_help_panel=MODEL_PANEL)]
+ModelOutput = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Which of several tensors that the model returns holds the class scores, by name or position.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]

@@ -1,0 +1,57 @@
+"""The options of ``pellucid explain`` that say what is written, and how it is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.console import OUTPUT_PANEL
+
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder to write the results to.", rich_help_panel=OUTPUT_PANEL)
+]
+Export = Annotated[
+    str,
+    typer.Option(
+        help="Formats to write, separated by commas: {formats}. Some need DICOM inputs.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Alpha = Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)]
+Colormap = Annotated[str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)]
+Signed = Annotated[
+    bool,
+    typer.Option(
+        "--signed",
+        help="Draw evidence against the class, too: red for, blue against. Not of every method.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace results that exist already.", rich_help_panel=OUTPUT_PANEL)
+]
+KeepIdentity = Annotated[
+    bool,
+    typer.Option(
+        "--keep-identity",
+        help="Name the patient and study of DICOM files in the metadata.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+AllowSegWithoutGeometry = Annotated[
+    bool,
+    typer.Option(
+        "--allow-seg-without-geometry",
+        help="Also write seg of images without a position in the patient. Viewers may fail on it.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Show neither a progress bar nor the table.", rich_help_panel=OUTPUT_PANEL),
+]
