@@ -1,15 +1,19 @@
-"""``python -m benchmarks.folder``: the throughput of explaining a folder, compared with a loop over pytorch-grad-cam.
+"""``python -m benchmarks.folder``: the throughput of explaining a folder, and what it gains where memory is kept.
 
-Both start with files of 512 × 512 grey levels and a ResNet-50 in memory, and write overlays as PNG files at the lowest
-level of compression. The result is the ratio of the images per second.
+Everything starts with files of 512 × 512 grey levels and a ResNet-50 in memory, and overlays are written as PNG files.
+Each call is made in a process with the allocator's default settings and in one that keeps its memory, as the command
+line does. The result is the images per second over those of the plain forward pass by default, and of a loop over
+pytorch-grad-cam.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing.pool import Pool
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -19,13 +23,14 @@ import torch
 import torchvision
 import typer
 from PIL import Image as Pillow
-from torch import nn
+from torch import Tensor, nn
 
 import pellucid
 from benchmarks import peers, results
-from benchmarks.measuring import Call, Ratio, seconds
+from benchmarks.measuring import Call, Ratio, peak_memory, seconds
 from benchmarks.speed import FAST, FOLDER, machine
 from pellucid.core import catalogue
+from pellucid.core.allocator import keep_memory
 from pellucid.export import Case, find
 from pellucid.export.metadata import metadata
 from pellucid.export.writing import write
@@ -43,7 +48,7 @@ BATCH = 16
 SMALLER = 8
 DRAWN = 20
 """Number of different images; the files repeat them."""
-_FEW = 2 * BATCH
+CLASSES = 14
 PREPROCESSING = Preprocessing(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -110,9 +115,17 @@ def ours(formats: Sequence[str], runtime: pellucid.Runtime) -> Callable[[Work], 
     return make
 
 
+def explaining(work: Work, classes: int, runtime: pellucid.Runtime) -> Call:
+    """Grad-CAM for as many preprocessed images, without files."""
+    batches = _prepared(work, runtime.batch_size)
+    explainer = pellucid.Explainer(work.model, runtime=runtime)
+    targets = [torch.arange(classes).expand(len(batch), -1) for batch in batches]
+    return lambda: [explainer(batch, classes) for batch, classes in zip(batches, targets, strict=True)]
+
+
 def forward(work: Work, size: int) -> Call:
     """The prediction alone, for as many preprocessed images."""
-    batches = [torch.randn(len(paths), 3, 224, 224) for paths in _batches(work.files(), size)]
+    batches = _prepared(work, size)
 
     def call() -> None:
         with torch.no_grad():
@@ -122,30 +135,90 @@ def forward(work: Work, size: int) -> Call:
     return call
 
 
+BASE = f"the forward pass alone, batch {BATCH}"
+LOOP = f"{PEER}, batch {BATCH}"
 CALLS: dict[str, Callable[[Work], Call]] = {
-    f"{PEER}, batch {BATCH}": partial(peer, size=BATCH),
-    f"{PEER}, batch {SMALLER}": partial(peer, size=SMALLER),
-    "pellucid, overlay and JSON": ours(["overlay"], pellucid.Runtime(batch_size=SMALLER)),
-    "pellucid, overlay, heatmap and JSON": ours(["png"], pellucid.Runtime(batch_size=SMALLER)),
-    "pellucid, fast, overlay and JSON": ours(["overlay"], replace(FAST, batch_size=SMALLER)),
-    f"the forward pass alone, batch {BATCH}": partial(forward, size=BATCH),
+    BASE: partial(forward, size=BATCH),
     f"the forward pass alone, batch {SMALLER}": partial(forward, size=SMALLER),
+    "gradcam, no files": partial(explaining, classes=1, runtime=pellucid.Runtime(batch_size=BATCH)),
+    f"gradcam, {CLASSES} classes, no files": partial(
+        explaining, classes=CLASSES, runtime=pellucid.Runtime(batch_size=BATCH)
+    ),
+    "gradcam, fast, no files": partial(explaining, classes=1, runtime=replace(FAST, batch_size=BATCH)),
+    "folder: overlay and JSON": ours(["overlay"], pellucid.Runtime(batch_size=SMALLER)),
+    "folder: overlay, heatmap and JSON": ours(["png"], pellucid.Runtime(batch_size=SMALLER)),
+    "folder, fast: overlay and JSON": ours(["overlay"], replace(FAST, batch_size=SMALLER)),
+    LOOP: partial(peer, size=BATCH),
+    f"{PEER}, batch {SMALLER}": partial(peer, size=SMALLER),
 }
+Rates = dict[tuple[str, bool], Ratio]
+KEPT = {False: "default", True: "kept"}
+
+
+def _prepared(work: Work, size: int) -> list[Tensor]:
+    return [torch.randn(len(paths), 3, 224, 224) for paths in _batches(work.files(), size)]
 
 
 def _batches(files: Sequence[Path], size: int) -> Iterator[Sequence[Path]]:
     return (files[start : start + size] for start in range(0, len(files), size))
 
 
-def factors(work: Work, rounds: int) -> dict[str, Ratio]:
-    """The images per second of each call divided by the loop's; every round makes each call once."""
-    calls = {name: make(work) for name, make in CALLS.items()}
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            taken[name].append(seconds(call))
-    base, *_ = taken.values()
-    return {name: _spread([one / own for one, own in zip(base, times, strict=True)]) for name, times in taken.items()}
+@dataclass(frozen=True)
+class Row:
+    """A call with memory returned to the system or kept: its seconds in each round, and the process's peak in bytes."""
+
+    name: str
+    kept: bool
+    taken: Sequence[float]
+    peak: float
+
+
+_made: dict[str, Call] = {}
+"""The calls of a worker process."""
+
+
+def _begin(kept: bool, images: Path, output: Path) -> None:
+    """Prepare a worker process."""
+    if kept and (reason := keep_memory()):
+        raise SystemExit(f"memory cannot be kept: {reason}")
+    torch.manual_seed(0)
+    output.mkdir(exist_ok=True)
+    work = Work(torchvision.models.resnet50(weights=None).eval(), images, output)
+    _made.update({name: make(work) for name, make in CALLS.items()})
+
+
+def _seconds(name: str) -> tuple[float, float]:
+    """The seconds of a call, and the process's peak in it."""
+    taken: list[float] = []
+    peak = peak_memory(lambda: taken.append(seconds(_made[name])))
+    return taken[0], peak
+
+
+def measured(work: Work, rounds: int) -> list[Row]:
+    """Every call in every round once in either process, in turn, after one round to warm up."""
+    context = multiprocessing.get_context("spawn")
+    pools = {
+        kept: context.Pool(1, _begin, (kept, work.images, work.output.with_name(name))) for kept, name in KEPT.items()
+    }
+    with pools[False], pools[True]:
+        _round(pools)
+        every = [_round(pools) for _ in range(rounds)]
+    return [
+        Row(name, kept, [one[name, kept][0] for one in every], max(one[name, kept][1] for one in every))
+        for name, kept in every[0]
+    ]
+
+
+def _round(pools: dict[bool, Pool]) -> dict[tuple[str, bool], tuple[float, float]]:
+    return {(name, kept): pool.apply(_seconds, (name,)) for name in CALLS for kept, pool in pools.items()}
+
+
+def over(rows: Sequence[Row], base: str) -> Rates:
+    """The images per second of each call divided by those of a call with the default settings, round by round."""
+    own = next(row.taken for row in rows if row.name == base and not row.kept)
+    return {
+        (row.name, row.kept): _spread([one / other for one, other in zip(own, row.taken, strict=True)]) for row in rows
+    }
 
 
 def _spread(found: Sequence[float]) -> Ratio:
@@ -184,14 +257,23 @@ def _median(call: Callable[[], object], repeats: int) -> float:
     return statistics.median(seconds(call) for _ in range(repeats))
 
 
-def page(found: dict[str, Ratio], steps: dict[str, float], count: int) -> str:
-    """Both tables."""
-    header = ("", f"images per second, over the loop's ({count} images; minimum and maximum)")
-    table = results.table(header, ((name, str(time)) for name, time in found.items()))
+def page(rows: Sequence[Row], steps: dict[str, float], count: int) -> str:
+    """The tables."""
+    forward, loop, peaks = over(rows, BASE), over(rows, LOOP), {(row.name, row.kept): row.peak for row in rows}
+    rate, times = "images per second", "over the loop's"
+    header = ("", rate, f"{rate}, kept", times, f"{times}, kept", "peak memory, kept over default")
+    table = results.table(header, (_cells(name, forward, loop, peaks) for name in CALLS))
     base = steps["the forward pass"]
     shares = ((name, f"{time / base:.2f}") for name, time in steps.items())
-    profile = results.table(("step, for one image", "time, over the forward pass'"), shares)
-    return f"{table}\n{profile}\nMeasured on: {machine()}.\n"
+    profile = results.table(("step, for one image, memory kept", "time, over the forward pass'"), shares)
+    spread = f"{count} images; medians of {len(rows[0].taken)} rounds, with minimum and maximum."
+    return f"{table}\n{spread}\n\n{profile}\nMeasured on: {machine()}.\n"
+
+
+def _cells(name: str, forward: Rates, loop: Rates, peaks: dict[tuple[str, bool], float]) -> tuple[str, ...]:
+    ours, theirs = (forward[name, False], forward[name, True]), (loop[name, False], loop[name, True])
+    growth = peaks[name, True] / peaks[name, False]
+    return name, *map(str, ours), *(f"{one.median:.2f}" for one in theirs), f"{growth:.2f}"
 
 
 def main(
@@ -202,15 +284,22 @@ def main(
     if PEER not in peers.available():
         raise SystemExit(f"{PEER} is not installed: make bench installs it in an environment of its own")
     torch.manual_seed(0)
-    model = torchvision.models.resnet50(weights=None).eval()
     with TemporaryDirectory() as parent:
-        few, work = (prepared(model, Path(parent) / name, images) for name, images in (("few", _FEW), ("all", count)))
-        factors(few, 1)  # warm-up
-        found, steps = factors(work, rounds), stages(work)
-    for name, time in found.items():
-        typer.echo(f"{name}: {time}")
-    (FOLDER / "folder.md").write_text(page(found, steps, count))
-    results.write_csv(FOLDER / "folder.csv", [{"call": name} | asdict(time) for name, time in found.items()])
+        work = prepared(torchvision.models.resnet50(weights=None).eval(), Path(parent), count)
+        rows = measured(work, rounds)
+        keep_memory()
+        steps = stages(work)
+    for (name, kept), rate in over(rows, BASE).items():
+        typer.echo(f"{name}, {KEPT[kept]}: {rate}")
+    (FOLDER / "folder.md").write_text(page(rows, steps, count))
+    loop = over(rows, LOOP)
+    results.write_csv(
+        FOLDER / "folder.csv",
+        [
+            {"call": name, "memory": KEPT[kept], **asdict(rate), "over_loop": loop[name, kept].median}
+            for (name, kept), rate in over(rows, BASE).items()
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -58,6 +58,14 @@ def memory_growth(call: Call) -> float:
     return _status("VmHWM") - before
 
 
+def peak_memory(call: Call) -> float:
+    """The peak of the process's memory during a call, in bytes; NaN on systems other than Linux."""
+    if _PROCESS.exists():
+        (_PROCESS / "clear_refs").write_text("5")
+    call()
+    return _status("VmHWM") if _PROCESS.exists() else float("nan")
+
+
 def _status(name: str) -> float:
     lines = (_PROCESS / "status").read_text().splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

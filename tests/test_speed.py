@@ -7,6 +7,7 @@ import mmap
 import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -139,18 +140,52 @@ def test_a_folder_is_explained(call: str, work: folder.Work) -> None:
         pytest.skip("torch.compile needs a C++ compiler")
     folder.CALLS[call](work)()
     written = {path.stem.removesuffix("_overlay") for path in work.output.glob("*.png") if "heatmap" not in path.stem}
-    assert written == (set() if "forward" in call else {"0000", "0001", "0002"})
+    has_files = "folder" in call or folder.PEER in call
+    assert written == ({"0000", "0001", "0002"} if has_files else set())
+
+
+class _Pool:
+    """Stands for a process: the seconds of the calls in each round, and a peak."""
+
+    def __init__(self, taken: dict[str, list[float]], peak: float) -> None:
+        self._taken, self._peak = {name: iter(each) for name, each in taken.items()}, peak
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    def apply(self, function: object, arguments: tuple[str]) -> tuple[float, float]:
+        return next(self._taken[arguments[0]]), self._peak
 
 
 def test_a_folder_is_measured_in_images_per_second(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([4.0, 2.0, 9.0, 3.0, 8.0, 2.0])
-    monkeypatch.setattr(folder, "CALLS", {"loop": lambda work: "loop", "ours": lambda work: "ours"})
-    monkeypatch.setattr(folder, "seconds", lambda call: next(clock))
-    found = folder.factors(work, 3)
-    assert (found["loop"].median, found["ours"]) == (1.0, Ratio(3.0, 2.0, 4.0))
-    text = folder.page(found, {"the forward pass": 0.5, "reading": 0.1}, 3)
-    assert "| ours | 3.00 (2.00–4.00) |" in text
+    base, loop, rounds = folder.BASE, folder.LOOP, [1.0, 4.0, 9.0, 8.0]  # the first is the warm-up
+    pools = iter(
+        [
+            _Pool({base: rounds, loop: [1.0, 8.0, 18.0, 16.0], "ours": [9.0, 2.0, 3.0, 2.0]}, 2.0),
+            _Pool({base: [1.0, 2.0, 4.5, 4.0], loop: rounds, "ours": [9.0, 1.0, 1.5, 1.0]}, 2.5),
+        ]
+    )
+    context = SimpleNamespace(Pool=lambda count, begin, arguments: next(pools))
+    monkeypatch.setattr(folder.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setattr(folder, "CALLS", dict.fromkeys([base, loop, "ours"]))
+    rows = folder.measured(work, 3)
+    rates = folder.over(rows, base)
+    assert rates["ours", False] == Ratio(3.0, 2.0, 4.0)
+    assert rates["ours", True] == Ratio(6.0, 4.0, 8.0)
+    assert rates[base, True].median == 2.0
+    text = folder.page(rows, {"the forward pass": 0.5, "reading": 0.1}, 3)
+    assert "| ours | 3.00 (2.00–4.00) | 6.00 (4.00–8.00) | 6.00 | 12.00 | 1.25 |" in text
     assert "| reading | 0.20 |" in text
+
+
+def test_a_worker_measures_its_calls(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "CALLS", {"files": lambda work: lambda: len(work.files())})
+    monkeypatch.setattr(folder, "_made", {})
+    folder._begin(False, work.images, work.output)
+    taken, peak = folder._seconds("files")
+    assert taken > 0
+    assert peak > 0
 
 
 def test_every_step_of_an_image_is_measured(work: folder.Work) -> None:

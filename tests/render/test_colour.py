@@ -60,7 +60,7 @@ def test_blending_pixel_by_pixel(alpha: float, channels: int) -> None:
     for row in range(5):
         for column in range(7):
             for c in range(3):
-                level = pixels[c % channels, row, column].item() * 255
+                level = round(pixels[c % channels, row, column].item() * 255)
                 exact = alpha * int(colours[row, column, c]) + (1 - alpha) * level
                 assert abs(drawn[row, column, c] - exact) <= 0.5 + 1e-3
 

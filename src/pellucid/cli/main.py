@@ -14,6 +14,7 @@ from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
 from pellucid.cli.push import push
 from pellucid.cli.tune import tune
+from pellucid.core.allocator import keep_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +51,7 @@ def pellucid(
 
 
 def run() -> None:
-    """Run the command line."""
+    """Run the command line. It owns its process, so it keeps the process's memory."""
+    keep_memory()
     with ended_by_signals():
         app()

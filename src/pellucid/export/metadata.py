@@ -112,9 +112,9 @@ def _prediction(case: Case) -> dict[str, Any]:
         "confidence": finite(top.values[0]),
         "top_k_classes": classes,
         "top_k_names": [one.class_name(index) for index in classes],
-        "top_k_probs": [finite(value) for value in top.values],
+        "top_k_probs": [finite(value) for value in top.values.tolist()],
         "head": one.head,
-        "probabilities": [finite(value) for value in probabilities],
+        "probabilities": [finite(value) for value in probabilities.tolist()],
         "class_names": None if one.classes is None else list(one.classes),
     }
 

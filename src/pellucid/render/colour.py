@@ -12,7 +12,6 @@ from matplotlib.colors import Colormap
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.errors import OptionError, ShapeError, did_you_mean
 from pellucid.render.text import INK, font
@@ -23,6 +22,8 @@ _BAR_TEXT = "evidence"
 _TALLEST_BAR = 6
 """The bar's width and letters grow with the image's height, up to this multiple of the image's width."""
 _SHORTEST_BAR = 120  # pixels; on a shorter bar the three labels and the title overlap
+_LEVELS = 256
+"""The number of grey levels, and of a colour map's colours."""
 _FRAME = (170, 170, 170)
 _TICKS = ("1", "0.5", "0")
 
@@ -44,7 +45,8 @@ def blend(
 ) -> Pillow.Image:
     """Blend a heatmap (H, W) with an image (C, H, W), both in [0, 1]: alpha · colour + (1 − alpha) · image.
 
-    An image of one channel is shown as grey; levels are rounded to the nearest of 256. Where ``inside`` (H, W) is
+    An image of one channel is shown as grey; its levels are rounded to the nearest of 256 before, and the result is
+    after. Where ``inside`` (H, W) is
     false, the pixel was cropped away before the network, and the image stays as it is: the colour of 0 would claim
     that there is no evidence.
 
@@ -52,14 +54,15 @@ def blend(
         OptionError: alpha is not between 0 and 1, or there is no colour map of that name.
         ShapeError: the image has neither 1 nor 3 channels, or another size than the heatmap.
     """
-    levels = _levels(pixels, heat, alpha)
-    # With torch, which looks up and blends colours in a fifth of NumPy's time.
-    table = torch.from_numpy(_palette(_known(colormap))).float()
-    indices = (torch.from_numpy(_flat(heat)) * 256).clamp_(max=255).int()  # the indices that matplotlib uses
-    mixed = F.embedding(indices, alpha * table).add_((1 - alpha) * levels)
-    if inside is not None and not bool(inside.all()):
-        mixed = torch.where(inside.cpu()[..., None], mixed, levels)
-    return Pillow.fromarray(mixed.round_().byte().numpy())
+    levels = _levels(pixels, heat, alpha).round_().int()
+    colours = (torch.from_numpy(_flat(heat)) * 256).clamp_(max=255).int()  # the indices that matplotlib uses
+    if inside is not None:
+        colours[~inside.cpu()] = _LEVELS
+    # One look-up a pixel and channel, which takes a quarter of the time of blending.
+    table = _mixed(_known(colormap), alpha)
+    places = [(_LEVELS * colours + channel).flatten() for channel in levels.unbind(-1)]
+    planes = [row.index_select(0, places[number % len(places)]) for number, row in enumerate(table)]
+    return Pillow.merge("RGB", [Pillow.fromarray(plane.view(heat.shape).numpy()) for plane in planes])
 
 
 def tint(pixels: Tensor, signed: Tensor, alpha: float = 0.5) -> Pillow.Image:
@@ -171,9 +174,15 @@ def _coloured(heat: npt.NDArray[np.float32], colormap: str) -> Bytes:
 
 
 @lru_cache(maxsize=8)
-def _palette(colormap: str) -> Bytes:
-    """The 256 colours of a colour map, (256, 3)."""
-    return _coloured(np.linspace(0, 1, 256, dtype=np.float32), colormap)
+def _mixed(colormap: str, alpha: float) -> Tensor:
+    """The blended level at colour · 256 + level of the image, of red, green and blue, (3, 257 · 256) uint8.
+
+    The last colour leaves the level as it is.
+    """
+    levels = torch.arange(_LEVELS, dtype=torch.float32)
+    palette = torch.from_numpy(_coloured(np.linspace(0, 1, _LEVELS, dtype=np.float32), colormap)).float()
+    mixed = (alpha * palette.T[..., None] + (1 - alpha) * levels).round_()
+    return torch.cat([mixed, levels.expand(3, 1, _LEVELS)], dim=1).byte().flatten(1)
 
 
 def _colour_map(name: str) -> Colormap:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core import catalogue
+from pellucid.core.allocator import keep_memory
 from pellucid.core.attribution import Attribution
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
@@ -161,6 +162,8 @@ class Explainer:
 
     def _explained(self, images: Images, targets: Request) -> Explanation:
         count = _checked(images)
+        if self.runtime.keep_memory:
+            keep_memory()
         inputs = Inputs.of(images)
         info = model_info(self.model)
         cautions.range_of(info, inputs)
