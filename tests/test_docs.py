@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import io
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
@@ -35,10 +37,13 @@ from typer.testing import CliRunner
 import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue
+from pellucid.pacs.access import ServerAccess
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
 from tests.io.test_dicom import dataset, write
 from tests.io.test_dimensions import placed
 from tests.networks import Reordered, TinyCNN, TinyViT, images, seeded
+from tests.pacs.client import ask
+from tests.pacs.hostile import an_object, hostile
 from tests.replicas.naive import REPLICAS
 
 ROOT = Path(__file__).parents[1]
@@ -422,6 +427,17 @@ def pruned() -> nn.Module:
     return seeded(Reordered, lambda patches, extra: torch.cat([extra, patches], dim=1), strongest).eval()
 
 
+def of_an_archive(asked: str, trick: str) -> None:
+    """Ask a server that does a trick, and raise the error output."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "a.dcm").write_bytes(an_object())
+    output = io.StringIO()
+    access = ServerAccess(retries=0, timeout=0.4 if "drips" in trick else 10, max_answer=1)
+    with hostile(asked, trick) as server, contextlib.redirect_stderr(output):
+        ask(asked, server.port, folder, access)
+    raise pellucid.PellucidError(" ".join(output.getvalue().split()))
+
+
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
@@ -481,6 +497,11 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.Preprocessing(channels=1, orientation="RAS")(unplaced(1, 4, 5, 6)),
     lambda: pellucid.Preprocessing(channels=1, orientation="RAS")(unplaced(1, 5, 6)),
     lambda: pellucid.Preprocessing(channels=1, spacing=(1e-4,) * 3)(pellucid.read_series("ct")),
+    lambda: of_an_archive("store", "redirects 301"),
+    lambda: of_an_archive("store", "shows a login"),
+    lambda: of_an_archive("store", "stores nothing"),
+    lambda: of_an_archive("store", "drips a body"),
+    lambda: of_an_archive("retrieve", "gives a flood"),
 ]
 
 

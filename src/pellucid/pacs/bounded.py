@@ -167,7 +167,10 @@ class BoundedAdapter(HTTPAdapter):
                     "the archive has now"
                 )
         if response.headers.get("Content-Encoding", "").strip().lower() not in _UNCOMPRESSED:
-            raise TransferError("the server compresses its answer (Content-Encoding), which was not asked for")
+            raise TransferError(
+                "the server compresses its answer (Content-Encoding), which was not asked for: turn that off in the "
+                "archive or in the proxy before it"
+            )
 
     def _shown(self, origin: Origin | None) -> str:
         """An origin as messages name it; a server may hide in it what it was sent."""

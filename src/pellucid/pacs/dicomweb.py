@@ -97,7 +97,10 @@ class Server:
         if failed:  # only this object was sent
             raise TransferError(f"{self.url}: the server rejects {path.name} ({', '.join(failed.values())})")
         if instance not in stored:
-            raise TransferError(f"{self.url}: the server does not confirm that {path.name} is stored")
+            raise TransferError(
+                f"{self.url}: the server does not confirm that {path.name} is stored: look for it in the archive, and "
+                "push again if it is not there"
+            )
 
     def _object_limit(self) -> Limit:
         from pellucid.pacs.bounded import Limit
@@ -276,12 +279,16 @@ def _one_line(url: str, error: Exception) -> TransferError:
     if isinstance(error, Timeout):
         return TransferError(f"{url}: the server did not respond in time", retry=True)
     if isinstance(error, InvalidJSONError):
-        return TransferError(f"{url}: the response is not valid JSON")
+        return TransferError(
+            f"{url}: the response is not valid JSON: check the address, and the token (a login page answers so)"
+        )
     if isinstance(error, RequestException):
         return TransferError(f"{url}: the server cannot be reached ({type(error).__name__})", retry=True)
     if isinstance(error, TransportError):
         return TransferError(f"{url}: the server ended its answer early ({type(error).__name__})", retry=True)
-    return TransferError(f"{url}: the response is broken ({type(error).__name__})")  # hostile ones may raise anything
+    return TransferError(  # hostile ones may raise anything
+        f"{url}: the response is broken ({type(error).__name__}): check the address"
+    )
 
 
 def _read(path: Path) -> tuple[bytes, str]:

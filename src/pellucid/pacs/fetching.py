@@ -67,7 +67,9 @@ def _check_requested(resource: Resource, content: bytes, requested: Sequence[str
         _check_inflated(content, resource.server.access.max_answer)
         found = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
         if [str(found.get(name)) for name in _UIDS] != list(requested):
-            raise TransferError(f"{url}: it returned another object than the one requested")
+            raise TransferError(
+                f"{url}: it returned another object than the one requested: the archive is faulty, and nothing is kept"
+            )
 
 
 def _check_inflated(content: bytes, max_answer: int) -> None:
