@@ -119,9 +119,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
-        from pellucid.cli.report import as_text, show
+        from pellucid.cli.report import Summary, as_text, show
         from pellucid.cli.request import Request, prepared_job
-        from pellucid.export.writing import check_writable, sweep
+        from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
@@ -168,7 +168,6 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)
-        sweep(output)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
@@ -178,13 +177,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
                     f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
+        summary = Summary.of(outcomes, files, output)
         if as_json:
-            print_json(as_text(outcomes))
+            print_json(as_text(outcomes, summary))
         elif not quiet:
-            show(outcomes, output)
-        failed = sum(outcome.error is not None for outcome in outcomes)
-        if failed or any(outcome.refused for outcome in outcomes):
-            raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
+            show(outcomes, summary)
+        if summary.failed or any(outcome.refused for outcome in outcomes):
+            raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
 
 
 def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -> list[Outcome]:
