@@ -86,8 +86,8 @@ def publish(drafts: Path, names: Sequence[str], earlier: Sequence[str]) -> None:
     for name in aside:
         if (folder / name).is_dir() and not (folder / name).is_symlink():
             raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-    (drafts / _JOURNAL).write_text(json.dumps({"names": list(names), "earlier": aside}), encoding="utf-8")
     try:
+        (drafts / _JOURNAL).write_text(json.dumps({"names": list(names), "earlier": aside}), encoding="utf-8")
         for index, name in enumerate(aside):
             (folder / name).replace(drafts / f"earlier-{index}")
         for index, name in enumerate(names):

@@ -37,6 +37,7 @@ from pellucid.export.earlier import EarlierSet, Key
 from pellucid.io.refusal import broken, refused
 from pellucid.io.selection import Select
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
+from pellucid.models.sources import model_info
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input, input_digest, open_input
 from pellucid.run.prefetch import Bounds, Prefetcher
@@ -109,6 +110,11 @@ class Job:
             yield from _finished(writing)
         finally:
             pool.shutdown(cancel_futures=True)
+
+    @property
+    def class_names(self) -> Sequence[str] | None:
+        """The names of the model's classes, where they are known."""
+        return self.classes if self.classes is not None else model_info(self.model).classes
 
     @cached_property
     def _request(self) -> Key:
