@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pydicom
 import pytest
 from typer.testing import Result
 
+from pellucid.export import exporters
 from tests.cli.conftest import ROOT, one_line, save, three, written
+from tests.io.test_volumes import slices
 
 Explain = Callable[..., Result]
 
@@ -181,6 +184,33 @@ def test_two_processes_share_a_folder(commands: Commands, tmp_path: Path) -> Non
     children = [commands.start(folder.arguments("out")) for _ in range(2)]
     assert [commands.wait(child) for child in children] == [0, 0]
     assert folder.content("out") == folder.content("whole")
+
+
+def test_dicom_objects_of_two_runs_differ_in_dates_and_times_alone(explain: Explain, tmp_path: Path) -> None:
+    folder = slices(tmp_path / "ct", [0, 3])
+    formats = ",".join(name for name in exporters() if name not in ("npz", "png", "overlay"))
+    for output in ("one", "other"):
+        assert explain(folder, "--as", "files", "--export", formats, output=tmp_path / output).exit_code == 0
+    names = written(tmp_path / "one")
+    assert len([name for name in names if name.endswith(".dcm")]) >= 10
+    assert names == written(tmp_path / "other")
+    for name in names:
+        one, other = tmp_path / "one" / name, tmp_path / "other" / name
+        if name.endswith(".dcm"):
+            assert untimed(pydicom.dcmread(one)) == untimed(pydicom.dcmread(other)), name
+        else:
+            assert one.read_bytes() == other.read_bytes(), name
+
+
+def untimed(dataset: pydicom.Dataset) -> pydicom.Dataset:
+    """An object without dates and times."""
+    for element in list(dataset):
+        if element.VR in ("DA", "DT", "TM"):
+            del dataset[element.tag]
+        elif element.VR == "SQ":
+            for item in element.value:
+                untimed(item)
+    return dataset
 
 
 # What is told.
