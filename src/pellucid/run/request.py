@@ -72,7 +72,9 @@ def _options(job: Job) -> dict[str, Any]:
         "frame": job.frame,
         "select": job.select,
         "device": str(reference(job.model).device if device == "auto" else device),
-        "runtimes": [[replace(runtime, batch_size=1, device="auto"), trial] for runtime, trial in runtimes],
+        "runtimes": [
+            [replace(runtime, batch_size=1, device="auto", keep_memory=False), trial] for runtime, trial in runtimes
+        ],
         "formats": results.formats,
         "style": results.style,
         "keep_identity": results.keep_identity,
