@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -86,7 +87,8 @@ def sets_in(folder: Path, name: str | None = None) -> dict[str, EarlierSet]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return [path.name for path in folder.iterdir()]
+        with os.scandir(folder) as entries:  # listed for each set that is written: paths would take ten times as long
+            return [entry.name for entry in entries]
     except OSError:
         return []
 
