@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import inspect
 import io
@@ -438,6 +439,17 @@ def of_an_archive(asked: str, trick: str) -> None:
     raise pellucid.PellucidError(" ".join(output.getvalue().split()))
 
 
+def full() -> None:
+    """Explain on a disk that is full."""
+
+    def fill(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill)
+        on_the_command_line(shutil.copy("chelsea.png", "full.png"), "--model", "torchvision:resnet18")
+
+
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
@@ -482,7 +494,10 @@ TROUBLES: list[Callable[[], object]] = [
         pellucid.load_model("torchvision:resnet18"), torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     ),
     lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),
-    lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),  # once more
+    lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18", "--target", "1"),
+    lambda: Path("results/chelsea_metadata.json").unlink(),
+    lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),
+    lambda: full(),
     lambda: pellucid.prepare(
         pellucid.load_model(checkpoint=saved(resnet18().state_dict(), "c.pt")), pellucid.read_image("chelsea.png")
     ),

@@ -17,6 +17,7 @@
     ├── ExportError        ValueError     3   a result that the image's source does not allow
     ├── OutputExistsError  RuntimeError   3   a result that exists already
     ├── WriteError         RuntimeError   3   a result that cannot be written
+    │   └── DiskFullError                 3   a result for which there is no room on the disk
     ├── TransferError      RuntimeError   3   a server that cannot be reached, or refuses
     └── MissingPackageError RuntimeError  3   an optional package that is needed and not installed
 
@@ -114,6 +115,10 @@ class OutputExistsError(PellucidError, RuntimeError):
 
 class WriteError(PellucidError, RuntimeError):
     """A result that cannot be written."""
+
+
+class DiskFullError(WriteError):
+    """A result for which there is no room on the disk; every further one would fail, too."""
 
 
 class TransferError(PellucidError, RuntimeError):

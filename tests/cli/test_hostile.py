@@ -62,7 +62,7 @@ def test_attributes_of_a_model_are_checked(run: Callable[..., Result], after: st
 
 def test_what_a_factory_prints_is_not_the_answer(run: Callable[..., Result]) -> None:
     result = run("--json", before="print('hello')")
-    assert json.loads(result.stdout)[0]["predicted_name"].isdecimal()
+    assert json.loads(result.stdout)["images"][0]["predicted_name"].isdecimal()
     assert "hello" in result.stderr
 
 

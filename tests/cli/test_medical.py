@@ -79,7 +79,7 @@ def test_what_a_source_does_not_allow_is_an_error_of_that_object(explain: Explai
     assert result.exit_code == 1
     assert not {"us_pm.dcm", "us_seg.dcm"} & set(written(tmp_path / "out"))
     assert "us_sc.dcm" in written(tmp_path / "out")
-    pm, seg = json.loads(result.stdout)[0]["refused"]
+    pm, seg = json.loads(result.stdout)["images"][0]["refused"]
     assert "take sc or sr" in pm
     assert "take sc or sr, or insist with --allow-seg-without-geometry" in seg
     followed = explain(image, "--export", "sc,sr,seg", "--allow-seg-without-geometry", output=tmp_path / "followed")

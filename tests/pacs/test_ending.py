@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from pellucid.export.writing import sweep, write
+from pellucid.export.drafts import sweep
+from pellucid.export.writing import write
 from pellucid.pacs.pushing import objects
 from tests.cli.conftest import command
 from tests.pacs import hostile as tricks

@@ -263,7 +263,7 @@ def test_head_and_output_on_the_command_line(tmp_path: Path) -> None:
     options = ["--model-output", "age", "--head", "regression"]
     done = CliRunner().invoke(app, [*common, "--output", str(tmp_path / "out"), *options, "--json"])
     assert done.exit_code == 0, done.stderr
-    told = json.loads(done.stdout)[0]
+    told = json.loads(done.stdout)["images"][0]
     assert told["value_name"] == "value"
     facts = json.loads((tmp_path / "out" / "a_metadata.json").read_text(encoding="utf-8"))
     assert facts["prediction"]["values"]["value"] == pytest.approx(told["value"])

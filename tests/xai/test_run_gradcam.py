@@ -189,9 +189,11 @@ def test_the_metadata_of_a_run(folder, first_run, stem):
 def test_nothing_is_overwritten_silently(folder, first_run, monkeypatch, capsys):
     before = contents(folder / "out")
     given = ["--image-dir", str(folder / "scans"), "--output", str(folder / "out")]
-    code, _, errors = run_script(folder, monkeypatch, capsys, *given)
+    assert run_script(folder, monkeypatch, capsys, *given)[0] == 0  # everything is done
+    assert contents(folder / "out") == before
+    code, _, errors = run_script(folder, monkeypatch, capsys, *given, "--alpha", "0.8")
     assert code == 3
-    assert "already there" in errors
+    assert "there are results of another method or of other options" in errors
     assert contents(folder / "out") == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from pellucid.cli.selecting import (
     Download,
     Frame,
     Inputs,
+    Labels,
     Select,
     Series,
     SliceMode,
@@ -79,6 +81,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     export: Export = "png",
     window: Window = None,
     frame: Frame = None,
+    labels: Labels = None,
     series: Series = None,
     select: Select = None,
     slice_mode: As = SliceMode.auto,
@@ -119,16 +122,18 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
-        from pellucid.cli.report import as_text, show
+        from pellucid.cli.report import Summary, as_text, show
         from pellucid.cli.request import Request, prepared_job
-        from pellucid.export.writing import check_writable, sweep
+        from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
+        from pellucid.run.labels import labels_of, read_rows
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         check_series(series, channels if given.files else None)
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
+        rows = None if labels is None else read_rows(labels)
         addresses = [path for path in paths if "://" in path]
         local = [Path(path) for path in paths if "://" not in path]
         hidden = held.enter_context(temporary_folder()) if addresses and download is None else None
@@ -168,7 +173,6 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)
-        sweep(output)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
@@ -177,14 +181,18 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
                 raise OptionError(
                     f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
+        if rows is not None and labels is not None:
+            folders = [path for path in local if path.is_dir()]
+            stated = labels_of(rows, labels, files, folders, job.class_names)
+            job = replace(job, labels=stated)
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
+        summary = Summary.of(outcomes, files, output)
         if as_json:
-            print_json(as_text(outcomes))
+            print_json(as_text(outcomes, summary))
         elif not quiet:
-            show(outcomes, output)
-        failed = sum(outcome.error is not None for outcome in outcomes)
-        if failed or any(outcome.refused for outcome in outcomes):
-            raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
+            show(outcomes, summary)
+        if summary.failed or any(outcome.refused for outcome in outcomes):
+            raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
 
 
 def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -> list[Outcome]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,7 @@ from pellucid.cli.console import printable
 from pellucid.core.caption import class_text, explained_by
 from pellucid.core.reading import Reading
 from pellucid.export.metadata import finite
+from pellucid.run.inputs import Input
 from pellucid.run.results import Outcome
 
 _MAX_ROWS = 20
@@ -24,22 +26,59 @@ _MAX_PATH = 30
 """The most characters of a path in the table."""
 
 
-def as_text(outcomes: list[Outcome]) -> str:
-    """The outcomes as a JSON list."""
-    return json.dumps([_facts(outcome) for outcome in outcomes], indent=2)
+@dataclass(frozen=True)
+class Summary:
+    """What became of all inputs, in numbers.
+
+    ``passed_over``: their results were already there; ``links``: further paths to a file that is an input;
+    ``output`` is the folder of the results, None where there are none.
+    """
+
+    explained: int
+    passed_over: int
+    failed: int
+    links: int
+    output: str | None
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], files: Sequence[Input], output: Path) -> Summary:
+        """The summary of a run."""
+        failed = sum(outcome.error is not None for outcome in outcomes)
+        passed_over = sum(outcome.passed_over for outcome in outcomes)
+        links = sum(len(file.links) for file in files)
+        where = str(output) if failed < len(outcomes) else None
+        return cls(len(outcomes) - failed - passed_over, passed_over, failed, links, where)
+
+    @property
+    def text(self) -> str:
+        """The summary in one line."""
+        parts = [f"{self.explained} explained"]
+        parts += [f"{self.passed_over} passed over (already done)"] if self.passed_over else []
+        parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.links} {'link' if self.links == 1 else 'links'} to the same file"] if self.links else []
+        where = "" if self.output is None else f"; results are in {printable(self.output)}"
+        return ", ".join(parts) + where
+
+
+def as_text(outcomes: Sequence[Outcome], summary: Summary) -> str:
+    """The outcomes and their summary as a JSON object."""
+    return json.dumps({"images": [_facts(outcome) for outcome in outcomes], "summary": asdict(summary)}, indent=2)
 
 
 def _facts(outcome: Outcome) -> dict[str, object]:
-    if outcome.prediction is None:
+    if outcome.error is not None:
         return {"image": str(outcome.path), "error": str(outcome.error)}
+    written = {"files": [str(path) for path in outcome.files]}
+    notes = {"warnings": list(outcome.warnings), "refused": list(outcome.refused)}
+    if outcome.prediction is None:
+        return {"image": str(outcome.path), "passed_over": outcome.passed_over, **written, **notes}
     return {
         "image": str(outcome.path),
         **_prediction(outcome.prediction),
         "explained": [_explained(one) for one in outcome.explained],
         "layers": {method: list(layers) for method, layers in outcome.layers.items()},
-        "files": [str(path) for path in outcome.files],
-        "warnings": list(outcome.warnings),
-        "refused": list(outcome.refused),
+        **written,
+        **notes,
     }
 
 
@@ -58,8 +97,8 @@ def _explained(reading: Reading) -> dict[str, object]:
     return {"class": reading.index, "name": reading.name, **known}
 
 
-def show(outcomes: list[Outcome], output: Path) -> None:
-    """Print the outcomes as a table, and where the results are."""
+def show(outcomes: Sequence[Outcome], summary: Summary) -> None:
+    """Print the outcomes as a table, and the summary."""
     done = [outcome for outcome in outcomes if outcome.prediction is not None]
     figure = "value" if any(outcome.prediction.value is not None for outcome in done if outcome.prediction) else "p"
     headings = ("image", "predicted", figure, "explained", figure, "by")
@@ -72,10 +111,7 @@ def show(outcomes: list[Outcome], output: Path) -> None:
         console.print(table)
     if len(done) > _MAX_ROWS:
         console.print(f"… and {len(done) - _MAX_ROWS} more, each with its JSON file")
-    failed = f", {len(outcomes) - len(done)} failed" if len(done) < len(outcomes) else ""
-    console.print(
-        f"{len(done)} explained{failed}; results are in {printable(str(output))}", markup=False, highlight=False
-    )
+    console.print(summary.text, markup=False, highlight=False)
 
 
 def _tail(path: Path) -> str:

@@ -32,6 +32,14 @@ Inputs = Annotated[
         help="Image or volume files, folders of them, or studies on a server.",
     ),
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="CSV file with the columns path and label, and also patient and split, for the metadata. Paths are "
+        "relative to it or to an input folder; several labels of an image are separated by semicolons.",
+        rich_help_panel=INPUT_PANEL,
+    ),
+]
 Series = Annotated[
     str | None,
     typer.Option(

@@ -30,7 +30,12 @@ Signed = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results that exist already.", rich_help_panel=OUTPUT_PANEL)
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Explain every image anew, and replace its earlier results as a whole.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
 ]
 KeepIdentity = Annotated[
     bool,
@@ -48,9 +53,7 @@ AllowSegWithoutGeometry = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print a JSON list instead of the table.", rich_help_panel=OUTPUT_PANEL)
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.", rich_help_panel=OUTPUT_PANEL)]
 Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="Show neither a progress bar nor the table.", rich_help_panel=OUTPUT_PANEL),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
+import sys
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -32,3 +35,23 @@ def digest(model: nn.Module) -> str:
         raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         whole.update(raw.numpy().data)
     return whole.hexdigest()
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def architecture(model: nn.Module) -> str:
+    """SHA-256 over the structure of a model, and over the files of code that its modules' classes are defined in.
+
+    It differs where the weights are the same and what is computed with them is not, such as another activation.
+    """
+    files = {getattr(sys.modules.get(type(module).__module__), "__file__", None) for module in model.modules()}
+    contents = sorted(hashlib.sha256(content).hexdigest() for content in map(_content, filter(None, files)))
+    return hashlib.sha256("\n".join([_ADDRESS.sub("", repr(model)), *contents]).encode()).hexdigest()
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError:  # code that was not read from a file
+        return b""

@@ -123,6 +123,10 @@ class Deidentifier:
         """The UID that replaces another one."""
         return f"2.25.{int(self._digest('uid', given)[:32], 16)}"
 
+    def digest(self, value: str) -> str:
+        """A digest that only those with the key can make, of a digest that would identify a file."""
+        return self._digest("digest", value)
+
     def _digest(self, kind: str, value: str) -> str:
         return hmac.digest(self.key, f"{kind} {value}".encode(), "sha256").hex()
 

@@ -139,6 +139,7 @@ class Result:
             dataset = build()
             oriented = self.slice is not None or self.case.image.original.pixels.ndim == 3
             source.complete(dataset, oriented=oriented)
+            self._name_dimensions(dataset)
             buffer = io.BytesIO()
             dataset.save_as(buffer, enforce_file_format=True)
         except PellucidError:
@@ -149,6 +150,12 @@ class Result:
             ) from error
         name = "-".join(part for part in (self.kind.name, ending) if part)
         return {f"{self.case.name}_{name}.dcm": buffer.getvalue()}
+
+    def _name_dimensions(self, dataset: Dataset) -> None:
+        """Give the object's dimensions a UID like its others, where highdicom draws one."""
+        for sequence in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+            for item in dataset.get(sequence, []):
+                item.DimensionOrganizationUID = self.uid("dimensions")
 
     @property
     def model_name(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pellucid.core.explanation import Explanation
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
+from pellucid.export.earlier import ENDING
 
 _TOP = 5
 """Number of most probable classes that are listed."""
@@ -32,12 +33,13 @@ _IDENTITY = (
 """Attributes that ``keep_identity`` keeps."""
 
 
-def metadata(case: Case, path: str, files: Files) -> Files:
+def metadata(case: Case, path: str, files: Files, more: Mapping[str, Any] | None = None) -> Files:
     """``…_metadata.json`` of each map: one JSON object, without patient data unless the case asks for it.
 
-    ``path`` is the input file; ``files`` are the results that the exporters made of the case.
+    ``path`` is the input file; ``files`` are the results that the exporters made of the case; ``more`` are further
+    facts of the input.
     """
-    more: dict[str, Any] = {"identity": _identity(case)} if case.keep_identity else {}
+    more = dict(more or {}) | ({"identity": _identity(case)} if case.keep_identity else {})
     if any(name.endswith(".dcm") for name in files):
         more["source_changes"] = list(changes(case))
     if case.deidentifier is not None:
@@ -45,7 +47,7 @@ def metadata(case: Case, path: str, files: Files) -> Files:
         more |= {"image": PurePath(path).name, "image_sha256": None}
     names = [one.name for one in case.each()]
     return {
-        f"{one.name}_metadata.json": _encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)
+        f"{one.name}{ENDING}": encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)
         for one in case.each()
     }
 
@@ -93,7 +95,8 @@ def finite(value: Tensor | float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _encoded(facts: Mapping[str, Any]) -> bytes:
+def encoded(facts: Mapping[str, Any]) -> bytes:
+    """The content of a metadata file."""
     # Bytes of a file name that are not valid text are written as \udc…, which JSON reads back.
     return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
 

@@ -13,7 +13,8 @@ from pydicom.filereader import read_dataset, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pellucid.errors import OptionError, TransferError
-from pellucid.export.writing import sweep, write
+from pellucid.export.drafts import sweep
+from pellucid.export.writing import write
 from pellucid.pacs.dicomweb import Resource, one_line_errors
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")

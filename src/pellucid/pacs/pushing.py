@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from pellucid.errors import ImageError, TransferError
-from pellucid.export.writing import sweep, write
+from pellucid.export.drafts import sweep
+from pellucid.export.writing import write
 from pellucid.io.dicom_file import is_dicom_file
 from pellucid.io.refusal import digest
 from pellucid.pacs.access import ServerAccess

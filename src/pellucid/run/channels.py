@@ -45,7 +45,7 @@ def read_channels(
         ImageError: a file is missing, cannot be read, fits two names, has another size than the first, or lies
             elsewhere in the patient.
     """
-    paths = _found(folder, names)
+    paths = [path for _, path in channel_paths(folder, names)]
     images = [_read(path, window, frame, select) for path in paths]
     if len(images) == 1:
         return images[0]
@@ -61,8 +61,8 @@ def read_channels(
     return Image(pixels, pixels, Geometry.identity(images[0].size), {"channels": files}, first)
 
 
-def _found(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The one entry of a folder for each name."""
+def channel_paths(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:
+    """Each name with the one entry of a folder that it fits. ``ImageError``: there is none, or several."""
     entries = _entries(folder)
     paths: list[Path] = []
     for name in names:
@@ -74,7 +74,7 @@ def _found(folder: Path, names: Sequence[str]) -> list[Path]:
             several = f"{name} fits {len(fitting)} files" if len(fitting) > 1 else f"{name} fits another name's file"
             raise refused(folder, f"of --channels {several} ({found}): name each file once")
         paths += fitting
-    return paths
+    return list(zip(names, paths, strict=True))
 
 
 def _entries(folder: Path) -> list[Path]:

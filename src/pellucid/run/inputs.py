@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections import Counter
@@ -11,11 +13,12 @@ from pathlib import Path, PurePath
 
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, OptionError, warn
+from pellucid.export.earlier import results_among
 from pellucid.io import FORMATS, SUFFIXES, is_image_file, read
-from pellucid.io.refusal import refused
+from pellucid.io.refusal import MAX_BYTES, digest, refused
 from pellucid.io.selection import Select
 from pellucid.io.series import no_series, of_series, read_slices, series_of, skipping
-from pellucid.run.channels import matches, read_channels
+from pellucid.run.channels import channel_paths, matches, read_channels
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Input:
 
     ``stem`` is relative to the output folder: the subfolder of the results, and the beginning of their file names.
     ``slices`` are the files of a volume, ``channels`` the names of files in a study, ``members`` the images of a
-    sequence; its ``path`` is their folder.
+    sequence; its ``path`` is their folder. ``links`` are further paths to the same file or files.
     """
 
     path: Path
@@ -32,14 +35,56 @@ class Input:
     slices: tuple[Path, ...] = ()
     channels: tuple[str, ...] = ()
     members: tuple[Input, ...] = ()
+    links: tuple[Path, ...] = ()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one file."""
+        return not (self.slices or self.channels or self.members)
+
+
+def input_digest(file: Input) -> str | None:
+    """A SHA-256 of the contents of an input's files and of what they are to each other; of one file, the file's own.
+
+    None where a file cannot be read, which reading it will report.
+    """
+    if file.is_single:
+        return _digest(file.path)
+    if file.members:
+        parts = [(member.path.name, _digest(member.path)) for member in file.members]
+    elif file.slices:
+        parts = [("", _digest(path)) for path in file.slices]
+    else:
+        parts = [(name, _channel_digest(path)) for name, path in channel_paths(file.path, file.channels)]
+    if any(digest is None for _, digest in parts):
+        return None
+    kind = "sequence" if file.members else "volume" if file.slices else "channels"
+    return hashlib.sha256(json.dumps([kind, parts]).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        is_readable = path.is_file() and path.stat().st_size <= MAX_BYTES  # a pipe would wait for its writer
+        return digest(path) if is_readable else None
+    except (OSError, ImageError):
+        return None
+
+
+def _channel_digest(path: Path) -> str | None:
+    """The digest of a channel's file, or of all files in its folder."""
+    if not path.is_dir():
+        return _digest(path)
+    found = [_digest(one) for one in sorted(path.iterdir()) if one.is_file() and not one.name.startswith(".")]
+    return None if None in found else hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
     """The image files at these paths, with folders searched recursively, each with a distinct stem.
 
     Stems mirror the folders that were searched. Where two files would share a stem (scan.png and scan.jpg), both keep
-    their suffix; where they would still share it (a/scan.png and b/scan.png), both keep their folders. Earlier
-    results, in an ``output`` below a searched folder, are left out. A PellucidWarning names files that hold no image.
+    their suffix; where they would still share it (a/scan.png and b/scan.png), both keep their folders. Symbolic and
+    hard links to one file are one input. Earlier results, in an ``output`` below a searched folder or with their
+    metadata beside them, are left out. A PellucidWarning names files that hold no image.
 
     Raises:
         ImageError: no image file was found.
@@ -54,8 +99,9 @@ def inputs(paths: Sequence[Path], output: Path | None = None) -> list[Input]:
         )
     if skipped:
         warn(skipping(asked, list(skipped)))
-    stems = _distinct(found, [_stem(relative) for _, relative in found])
-    return [Input(path, stem) for (path, _), stem in zip(found, stems, strict=True)]
+    each = [(one.paths[0], one.relative) for one in found]
+    stems = _distinct(each, [_stem(relative) for _, relative in each])
+    return [Input(one.paths[0], stem, links=tuple(one.paths[1:])) for one, stem in zip(found, stems, strict=True)]
 
 
 def in_series(files: Sequence[Input], series: str) -> list[Input]:
@@ -128,7 +174,11 @@ def as_sequences(files: Sequence[Input]) -> list[Input]:
 def _sequence(folder: Path, members: Sequence[Input]) -> Input:
     parent = members[0].stem.parent
     stem = parent if parent.name else PurePath(_real(folder).name or "sequence")
-    return Input(folder, stem, members=tuple(members))
+    return Input(folder, stem, members=tuple(members), links=_links(members))
+
+
+def _links(files: Iterable[Input]) -> tuple[Path, ...]:
+    return tuple(path for file in files for path in file.links)
 
 
 def _in_order(file: Input) -> list[tuple[bool, int, str]]:
@@ -149,7 +199,8 @@ def open_input(file: Input, window: str | None = None, frame: int | None = None,
 def _volume(group: Sequence[Input]) -> Input:
     folder, stem = group[0].path.parent, group[0].stem.parent
     slices = tuple(file.path for file in group)
-    return Input(folder, stem if stem.name else PurePath(_real(folder).name or "volume"), slices)
+    name = stem if stem.name else PurePath(_real(folder).name or "volume")
+    return Input(folder, name, slices, links=_links(group))
 
 
 def _stem(relative: PurePath) -> PurePath:
@@ -185,17 +236,39 @@ def _key(stem: PurePath) -> str:
     return str(stem).casefold()
 
 
-def _found(paths: Sequence[Path], output: Path | None, skipped: dict[Path, None]) -> Iterator[tuple[Path, PurePath]]:
-    """Each file once, with its path relative to the folder that was searched; ``skipped`` gets those of no image."""
-    seen: set[Path] = set()
+@dataclass(frozen=True)
+class _File:
+    """A file that was found: its paths, and the first of them relative to the folder that was searched."""
+
+    paths: list[Path]
+    relative: PurePath
+
+
+def _found(paths: Sequence[Path], output: Path | None, skipped: dict[Path, None]) -> Iterable[_File]:
+    """Each file once; ``skipped`` gets those of no image."""
+    seen: dict[object, _File] = {}
     results = None if output is None else _real(output)
     _check_output(paths, output)
     for given in paths:
         for path, relative in _files_at(given, results, skipped):
-            real = _real(path)
-            if real not in seen:
-                seen.add(real)
-                yield path, relative
+            file = seen.setdefault(_identity(path), _File([], relative))
+            if _absolute(path) not in map(_absolute, file.paths):
+                file.paths.append(path)
+    return seen.values()
+
+
+def _absolute(path: Path) -> str:
+    """The path from the root, with links as they are."""
+    return os.path.normpath(path.absolute())
+
+
+def _identity(path: Path) -> object:
+    """What all links to a file have in common."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return _real(path)
+    return (facts.st_dev, facts.st_ino) if facts.st_nlink > 1 and facts.st_ino else _real(path)
 
 
 def _real(path: Path) -> Path:
@@ -239,11 +312,23 @@ def _files_at(given: Path, results: Path | None, skipped: dict[Path, None]) -> I
         yield given, PurePath(given.name)
         return
     excluded = results if results is not None and _real(given) in results.parents else None
-    for path in sorted(given.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(given).parts)
-        if hidden or not path.is_file() or excluded in _real(path).parents:
+    paths = [path for path in sorted(given.rglob("*")) if _is_searched(path, given, excluded)]
+    earlier = results_among(paths)
+    if earlier:
+        files = (
+            "1 file of earlier results was" if len(earlier) == 1 else f"{len(earlier)} files of earlier results were"
+        )
+        warn(f"{given}: {files} left out")
+    for path in paths:
+        if path in earlier:
             continue
         if is_image_file(path):
             yield path, PurePath(path.relative_to(given))
         else:
             skipped[path] = None
+
+
+def _is_searched(path: Path, folder: Path, excluded: Path | None) -> bool:
+    """Whether it is a file, not a hidden one, and not in a folder that is excluded."""
+    is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not is_hidden and path.is_file() and excluded not in _real(path).parents

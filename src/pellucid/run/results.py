@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -16,10 +16,11 @@ from pellucid.core.provenance import digest
 from pellucid.core.reading import Reading
 from pellucid.core.shown import why_empty
 from pellucid.core.style import Style
-from pellucid.errors import ExportError, PellucidError, WriteError, is_out_of_memory
+from pellucid.errors import ExportError, OutputExistsError, PellucidError, WriteError, is_out_of_memory
 from pellucid.export import Case, exported
 from pellucid.export.deidentify import Deidentifier
-from pellucid.export.metadata import metadata
+from pellucid.export.earlier import RECORD, EarlierSet, Key, Record, facts_of, sets_in
+from pellucid.export.metadata import encoded, metadata
 from pellucid.export.writing import write
 from pellucid.models.sources import model_info
 from pellucid.run.inputs import Input
@@ -27,10 +28,14 @@ from pellucid.run.inputs import Input
 
 @dataclass(frozen=True)
 class ReadImage:
-    """An input file with its image, read and preprocessed; of a sequence, all of its images."""
+    """An input file with its image, read and preprocessed; of a sequence, all of its images.
+
+    ``key`` is that of its results.
+    """
 
     file: Input
     images: tuple[Image, ...]
+    key: Key
 
     @property
     def values(self) -> Tensor:
@@ -67,11 +72,21 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     """Why some requested formats could not be written for this file; the others were."""
+    passed_over: bool = False
+    """Whether all results of this request were already there, so that nothing was computed."""
     error: PellucidError | None = None
 
     def itself(self) -> Outcome:
         """The outcome itself, as a task that is already done."""
         return self
+
+
+@dataclass(frozen=True)
+class PassedOver:
+    """A file whose results are already there."""
+
+    outcome: Outcome
+    record: Record
 
 
 @dataclass(frozen=True)
@@ -94,10 +109,82 @@ class Results:
     deidentifier: Deidentifier | None = None
     allow_seg_without_geometry: bool = False
 
-    def write(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
-        """Write all result files of an image, or none: those of image ``index`` in each method's explanation."""
+    def key(self, file_digest: str, request: Key) -> Key:
+        """The key of an input's set, from the key that all sets of the request share."""
+        key = replace(request, input=file_digest)
+        if self.deidentifier is None:
+            return key
+        secret = self.deidentifier.digest
+        return Key(secret(key.input), secret(key.model), secret(key.options), key.version)
+
+    def earlier(self, files: Sequence[Input], request: Key) -> dict[PurePath, EarlierSet]:
+        """The sets in the output folder that belong to these inputs, by the inputs' stems.
+
+        Raises:
+            OutputExistsError: one was made of another request, and may not be replaced.
+        """
+        folders = {folder: sets_in(self.output / folder) for folder in {file.stem.parent for file in files}}
+        found = {file.stem: folders[file.stem.parent].get(file.stem.name) for file in files}
+        sets = {stem: one for stem, one in found.items() if one is not None}
+        expected = self.key("", request)
+        for stem, one in sets.items() if not self.overwrite else ():
+            if other := [part for part in expected.other(one.record.key) if part != "input"]:
+                raise self._exists(stem, other)
+        return sets
+
+    def passed_over(
+        self, file: Input, earlier: EarlierSet, key: Key, labels: Mapping[str, str] | None
+    ) -> PassedOver | None:
+        """The input's outcome if its set is whole; None if it has to be made, in place of what is there.
+
+        Its labels are brought up to date, if there are any.
+
+        Raises:
+            OutputExistsError: the set was made of another input.
+        """
+        if self.overwrite:
+            return None
+        if other := key.other(earlier.record.key):
+            raise self._exists(file.stem, other)
+        if not earlier.is_whole:
+            return None
+        if labels is not None:
+            self._relabel(file, earlier, labels)
+        folder = self.output / file.stem.parent
+        files = tuple(folder / name for name in earlier.files)
+        record = earlier.record
+        return PassedOver(Outcome(file.path, files=files, refused=record.refused, passed_over=True), record)
+
+    def _exists(self, stem: PurePath, other: Sequence[str]) -> OutputExistsError:
+        """The error for a set of another key; ``other`` are the parts that differ."""
+        cure = "replace them with --overwrite, or choose another --output"
+        if self.deidentifier is not None:
+            cure += "; runs with the same --deidentify-key go on from one another"
+        what = " and ".join(f"another {_PARTS[part]}" for part in other)
+        return OutputExistsError(f"{self.output / stem}: there are results of {what}: {cure}")
+
+    def _relabel(self, file: Input, earlier: EarlierSet, labels: Mapping[str, str]) -> None:
+        """State other labels in the metadata of a set, if they differ."""
+        folder = self.output / file.stem.parent
+        facts = {name: facts_of(folder / name) for name in earlier.metadata}
+        changed = {name: encoded(one | {LABELS: labels}) for name, one in facts.items() if one.get(LABELS) != labels}
+        if changed:
+            write(folder, changed, overwrite=True)
+
+    def write(
+        self,
+        read: ReadImage,
+        index: int,
+        explanations: Sequence[Explanation],
+        batch: str = "",
+        labels: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """Write all result files of an image, or none: those of image ``index`` in each method's explanation.
+
+        ``batch`` names the images that were explained together.
+        """
         try:
-            return self._written(read, index, explanations)
+            return self._written(read, index, explanations, batch, labels)
         except PellucidError as error:
             return Outcome(read.file.path, error=error)
         except Exception as error:
@@ -105,45 +192,95 @@ class Results:
             failed = WriteError(f"{read.file.path}: its results cannot be made ({reason}): choose other formats")
             return Outcome(read.file.path, error=failed)
 
-    def _written(self, read: ReadImage, index: int, explanations: Sequence[Explanation]) -> Outcome:
-        files: dict[str, bytes] = {}
+    def _written(
+        self,
+        read: ReadImage,
+        index: int,
+        explanations: Sequence[Explanation],
+        batch: str,
+        labels: Mapping[str, str] | None,
+    ) -> Outcome:
+        made: list[tuple[Case, str, dict[str, bytes]]] = []
         refused: list[ExportError] = []
-        style = self.style
         for explanation in explanations:
             method = [explanation.method] if len(explanations) > 1 else []
             for stem, source, image, one in read.parts(explanation.one(index)):
-                name = "_".join([stem, *method])
-                case = Case(
-                    name,
-                    image,
-                    one,
-                    style.alpha,
-                    style.colormap,
-                    self.facts,
-                    self.keep_identity,
-                    style.signed,
-                    self.deidentifier,
-                    self.allow_seg_without_geometry,
-                )
+                case = self._case("_".join([stem, *method]), image, one)
                 own, why = exported(case, self.formats)
-                files |= own | metadata(case, self._shown(source), own)
+                made.append((case, self._shown(source), own))
                 refused += why
-        path, folder = read.file.path, self.output / read.file.stem.parent
-        write(folder, files, self.overwrite)
-        first = explanations[0]
+        reasons = tuple(dict.fromkeys(map(str, refused)))
+        maps = sum(len(case.each()) for case, _, _ in made)
+        record = Record(read.file.stem.name, read.key, maps, batch, tuple(read.values.shape), read.weight, reasons)
+        more = {LABELS: labels, "key": read.key.digest, RECORD: record.facts()}
+        # The metadata comes last: where it is, all other files are.
+        files = {name: content for _, _, own in made for name, content in own.items()}
+        files |= {name: text for case, source, own in made for name, text in metadata(case, source, own, more).items()}
+        folder, first = self.output / read.file.stem.parent, explanations[0]
+        try:
+            write(folder, files, self.overwrite, lambda: self._replaced(read))
+        except _MadeMeanwhileError:
+            return Outcome(read.file.path, files=tuple(folder / name for name in files), passed_over=True)
         return Outcome(
-            path,
+            read.file.path,
             first.prediction(index),
             tuple(first.reading(index, target) for target in first.targets[index].tolist()),
             {explanation.method: explanation.layers for explanation in explanations},
             tuple(folder / name for name in files),
-            (*_warnings(explanations, index, style.signed), *_burned_in(read.images)),
-            tuple(dict.fromkeys(map(str, refused))),
+            (*_warnings(explanations, index, self.style.signed), *_burned_in(read.images)),
+            reasons,
         )
+
+    def _case(self, name: str, image: Image, explanation: Explanation) -> Case:
+        style = self.style
+        return Case(
+            name,
+            image,
+            explanation,
+            style.alpha,
+            style.colormap,
+            self.facts,
+            self.keep_identity,
+            style.signed,
+            self.deidentifier,
+            self.allow_seg_without_geometry,
+        )
+
+    def _replaced(self, read: ReadImage) -> Sequence[str]:
+        """The files that a set replaces, as they are now: another run may have written there meanwhile.
+
+        Raises:
+            _MadeMeanwhileError: the same set is there.
+            OutputExistsError: the set of another request is there, and may not be replaced.
+        """
+        stem = read.file.stem
+        found = sets_in(self.output / stem.parent, stem.name).get(stem.name)
+        if found is None or self.overwrite:
+            return () if found is None else found.files
+        if other := read.key.other(found.record.key):
+            raise self._exists(stem, other)
+        if found.is_whole:
+            raise _MadeMeanwhileError
+        return found.files
 
     def _shown(self, source: str) -> str:
         path = Path(source)
         return str(path.relative_to(self.hidden)) if self.hidden and path.is_relative_to(self.hidden) else source
+
+
+LABELS = "labels"
+"""The name in the metadata of what the user states of an image."""
+_PARTS = {
+    "input": "image of this name",
+    "model": "model",
+    "options": "method or of other options",
+    "version": "version of pellucid or torch",
+}
+"""What the parts of a key are called."""
+
+
+class _MadeMeanwhileError(Exception):
+    """Another run wrote the same set."""
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
