@@ -22,7 +22,7 @@ from pellucid.cli.access import (
     server_access,
 )
 from pellucid.cli.computing import BatchSize, Device, Fast, Precision
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
@@ -51,9 +51,10 @@ from pellucid.cli.writing import (
     Overwrite,
     Quiet,
     Signed,
+    Table,
 )
 from pellucid.core.style import Style
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, PellucidError
 
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
@@ -77,6 +78,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     head: Head = "auto",
     model_output: ModelOutput = None,
     export: Export = "png",
+    table: Table = "csv",
     window: Window = None,
     frame: Frame = None,
     series: Series = None,
@@ -116,13 +118,15 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
 
     By default, each image gets an overlay with colour bar and caption (STEM_overlay.png), a heatmap
     (STEM_heatmap.png) and the prediction and settings (STEM_metadata.json). The output folder mirrors the folders of
-    the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
+    the inputs. Its index.html shows all images, and its results.csv has a row for each map. A study on a
+    DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
         from pellucid.cli.report import as_text, show
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable, sweep
         from pellucid.models.preprocessing import takes_volumes
+        from pellucid.report import check_index
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
@@ -168,6 +172,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)
+        check_index(output, table)
         sweep(output)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
@@ -178,12 +183,15 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
                     f"--frame {frame} was given; the slices are explained as one volume: give --as files, or no --frame"
                 )
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
+        page = _page(output, table, outcomes)
         if as_json:
             print_json(as_text(outcomes))
         elif not quiet:
             show(outcomes, output)
+            if page is not None:
+                typer.echo(printable(f"{page}: open it in a browser"))
         failed = sum(outcome.error is not None for outcome in outcomes)
-        if failed or any(outcome.refused for outcome in outcomes):
+        if failed or page is None or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if failed == len(outcomes) else SOME_FAILED)
 
 
@@ -208,6 +216,18 @@ def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -
             for warning in outcome.warnings:
                 complain(f"warning: {outcome.path}: {warning}")
     return outcomes
+
+
+def _page(output: Path, table: str, outcomes: list[Outcome]) -> Path | None:
+    """Write the page and the table of the output folder, and return the page; None where there is none to write."""
+    from pellucid.report import write_index
+
+    failed = {str(outcome.path): str(outcome.error) for outcome in outcomes if outcome.error is not None}
+    try:
+        return next(iter(write_index(output, table, failed)), None)
+    except PellucidError as error:  # the results themselves are there
+        complain(f"error: {error}")
+        return None
 
 
 def _error_text(outcome: Outcome) -> str:

@@ -126,7 +126,7 @@ class Results:
                     self.allow_seg_without_geometry,
                 )
                 own, why = exported(case, self.formats)
-                files |= own | metadata(case, self._shown(source), own)
+                files |= own | metadata(case, self._shown(source), own, (*_burned_in([image]), *map(str, why)))
                 refused += why
         path, folder = read.file.path, self.output / read.file.stem.parent
         write(folder, files, self.overwrite)
@@ -159,7 +159,7 @@ def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> 
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
-                    f"{_REMEDIES[reason]}"
+                    f"{REMEDIES[reason]}"
                 )
 
 
@@ -169,7 +169,7 @@ def _burned_in(images: Sequence[Image]) -> Iterator[str]:
         yield "the file states that its pixels name the patient (Burned In Annotation); images made from it do, too"
 
 
-_REMEDIES = {
+REMEDIES = {
     "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
     "--method hirescam --signed shows the evidence against it",
     "constant": "the layer gives every position the same value; try another --layer, and check the weights",
