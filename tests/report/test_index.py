@@ -174,11 +174,15 @@ def test_thumbnails_are_the_drawn_image_without_bar_and_caption(run: Callable[..
     levels = np.add.outer(np.arange(160), np.arange(240)).astype(np.uint8)
     Pillow.fromarray(levels).save(tmp_path / "in" / "scan 2.png")
     out = run()
-    source = next(each["src"] for each in page_of(out).all("img") if each.get("class") == "thumbnail")
-    small = Pillow.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/jpeg;base64,"))))
+    sources = [each["src"] for each in page_of(out).all("img") if each.get("class") == "thumbnail"]
+    small, tiny = (
+        Pillow.open(io.BytesIO(base64.b64decode(source.removeprefix("data:image/jpeg;base64,")))) for source in sources
+    )
     assert small.size == (192, 128)
     drawn = Pillow.open(out / "scan 2_overlay.png").convert("RGB").crop((0, 0, 240, 160)).resize((192, 128))
     assert np.abs(np.asarray(small).astype(float) - np.asarray(drawn)).mean() < 5
+    assert tiny.size == (40, 28)
+    assert np.asarray(tiny).mean() < 200  # beside a colour bar that is higher, the image stands in white
 
 
 def test_large_images_are_loaded_when_they_are_looked_at(run: Callable[..., Path]) -> None:

@@ -49,7 +49,7 @@ def thumbnail(image: Pillow.Image, size: tuple[int, int], side: int = 192, quali
     """The upper left part of an image, of a size (width, height), as a JPEG file of at most ``side`` pixels a side."""
     share = min(1.0, side / max(size))
     width, height = (max(1, round(share * length)) for length in size)
-    small = image.resize((width, height), Pillow.Resampling.BICUBIC, box=(0, 0, *size), reducing_gap=1.5)
+    small = image.resize((width, height), Pillow.Resampling.BICUBIC, box=(0, 0, *size), reducing_gap=1)
     file = io.BytesIO()
     small.save(file, "JPEG", quality=quality)
     return file.getvalue()
