@@ -69,7 +69,8 @@ def everywhere(value: object, text: str) -> object:
 
 
 @pytest.mark.parametrize(
-    "text", [SCRIPT, "a&lt;b&amp;", "{{ 7 * 7 }}{% raw %}", "\u202egnp.exe", "x\ny\x00z\x1b[0m", "\udcff\ud800"]
+    "text",
+    [SCRIPT, "a&lt b&#60script&#62 &copy", "{{ 7 * 7 }}{% raw %}", "\u202egnp.exe", "x\ny\x00z\x1b[0m", "\udcff\ud800"],
 )
 def test_texts_are_texts_wherever_they_stand(tmp_path: Path, text: str) -> None:
     put(tmp_path, **everywhere(WHOLE, text))

@@ -227,6 +227,22 @@ def test_a_label_that_names_no_class_is_not_compared(run: Callable[..., Path], l
     assert not any("data-wrong" in each for each in page_of(out).cards())
 
 
+def test_an_image_may_have_several_labels(run: Callable[..., Path]) -> None:
+    out = run()
+    predicted = facts(out, "scan 2")["prediction"]["predicted_name"]
+    others = [name for name in ("normal", "effusion", "nodule") if name != predicted]
+    change(out, "scan 2", labels={"label": f"{others[0]}; {predicted};unknown"})
+    change(out, "scan 10", labels={"label": ";".join(others)})
+    write_index(out)
+    page = page_of(out)
+    assert ["data-wrong" in each for each in page.cards()] == [False, True]
+    assert [each["data-label"].split("\n") for each in page.all("span") if "data-label" in each] == [
+        [others[0], predicted, "unknown"],
+        others,
+    ]
+    assert {"value": "unknown"} in page.all("option")
+
+
 def test_a_label_may_be_the_number_of_a_class(run: Callable[..., Path]) -> None:
     out = run()
     number = facts(out, "scan 2")["prediction"]["predicted_class"]

@@ -33,14 +33,13 @@ _IDENTITY = (
 """Attributes that ``keep_identity`` keeps."""
 
 
-def metadata(case: Case, path: str, files: Files, warnings: Sequence[str] = ()) -> Files:
+def metadata(case: Case, path: str, files: Files, more: Mapping[str, Any] | None = None) -> Files:
     """``…_metadata.json`` of each map: one JSON object, without patient data unless the case asks for it.
 
-    ``path`` is the input file; ``files`` are the results that the exporters made of the case; ``warnings`` are of the
-    image. ``pellucid.report`` reads these files.
+    ``path`` is the input file; ``files`` are the results that the exporters made of the case; ``more`` are further
+    facts of the input. ``pellucid.report`` reads these files.
     """
-    more: dict[str, Any] = {"warnings": list(warnings)}
-    more |= {"identity": _identity(case)} if case.keep_identity else {}
+    more = dict(more or {}) | ({"identity": _identity(case)} if case.keep_identity else {})
     if any(name.endswith(".dcm") for name in files):
         more["source_changes"] = list(changes(case))
     if case.deidentifier is not None:

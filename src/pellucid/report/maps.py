@@ -12,6 +12,11 @@ AXES = ("slice", "row", "column")
 """The axes of a position in an image."""
 
 
+def split_labels(text: str) -> list[str]:
+    """Labels that are separated by semicolons."""
+    return [label.strip() for label in text.split(";") if label.strip()]
+
+
 @dataclass(frozen=True)
 class Prediction:
     """What the model predicts for an image: its most probable classes, the first of them predicted, or values.
@@ -43,8 +48,8 @@ class Map:
     files are, relative to the folder that was read, and ``files`` their names; ``overlay`` is one of them. ``position``
     is where the evidence is strongest, in pixels of the input file, by the names of the axes; ``shape`` is its size.
     ``evidence`` is the largest attribution, unscaled; ``degenerate`` is why the map shows nothing; ``share`` is how
-    much of the score passes through the layers. ``is_correct``: whether the label is the predicted class; None where
-    it names no class of the model. ``settings`` are what the map was made with; ``source`` tells images and models
+    much of the score passes through the layers. ``is_correct``: whether the predicted class is a label; None where no
+    label names a class of the model. ``settings`` are what the map was made with; ``source`` tells images and models
     apart.
     """
 
@@ -76,6 +81,11 @@ class Map:
     settings: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     source: str = ""
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels: an image may have several."""
+        return split_labels(self.label)
 
     @property
     def explains(self) -> str:

@@ -111,27 +111,30 @@ def _numbered(shown: Sequence[Case]) -> dict[tuple[tuple[str, str], ...], int]:
 
 @dataclass(frozen=True)
 class Choice:
-    """What maps can be filtered by: the name in the page's code, the words for it, and a map's value."""
+    """What maps can be filtered by: the name in the page's code, the words for it, and a map's values."""
 
     key: str
     title: str
-    of: Callable[[Map], str]
+    of: Callable[[Map], Sequence[str]]
 
 
 _CHOICES = (
-    Choice("explained", "Explained class", lambda one: one.explains),
-    Choice("predicted", "Predicted class", lambda one: one.prediction.name),
-    Choice("label", "Label", lambda one: one.label),
-    Choice("split", "Split", lambda one: one.split),
-    Choice("method", "Method", lambda one: one.method),
-    Choice("model", "Model", lambda one: one.model),
+    Choice("explained", "Explained class", lambda one: [one.explains]),
+    Choice("predicted", "Predicted class", lambda one: [one.prediction.name]),
+    Choice("label", "Label", lambda one: one.labels),
+    Choice("split", "Split", lambda one: [one.split]),
+    Choice("method", "Method", lambda one: [one.method]),
+    Choice("model", "Model", lambda one: [one.model]),
 )
 
 
 def _choices(shown: Sequence[Case]) -> list[tuple[Choice, list[str]]]:
     """The choices where there is one, with their values."""
     maps = [one for case in shown for one in case.maps]
-    values = [(choice, sorted({choice.of(one) for one in maps} - {""}, key=by_number)) for choice in _CHOICES]
+    values = [
+        (choice, sorted({value for one in maps for value in choice.of(one)} - {""}, key=by_number))
+        for choice in _CHOICES
+    ]
     needless = _CHOICES[:1] if all(one.predicted for one in maps) else ()
     return [(choice, each) for choice, each in values if len(each) > 1 and choice not in needless]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from pellucid.core.caption import class_text
 from pellucid.core.ordering import by_number
-from pellucid.report.maps import AXES, Map, Prediction
-from pellucid.report.values import MAX_PATH, listed, mapping, number, text, texts, whole
+from pellucid.report.maps import AXES, Map, Prediction, split_labels
+from pellucid.report.values import MAX_PATH, MAX_TEXT, listed, mapping, number, text, texts, whole
 
 _ENDING = "_metadata.json"
 _MAX_BYTES = 4 * 2**20
@@ -139,16 +139,19 @@ def _prediction(facts: Mapping[str, Any]) -> Prediction:
 
 
 def _is_correct(label: object, facts: Mapping[str, Any]) -> bool | None:
-    """Whether a label, a class's name or number, is the predicted class; None where it names no class."""
-    if not isinstance(label, str):
-        return None
-    names = [str(name).casefold() for name in listed(facts.get("class_names"), _MAX_CLASSES)]
-    asked, predicted = label.strip().casefold(), whole(facts.get("predicted_class"))
-    if asked in names:
-        return names.index(asked) == predicted
+    """Whether a label, a class's name or number, is the predicted class; None where none names a class."""
+    labels = split_labels(label[:MAX_TEXT]) if isinstance(label, str) else []
+    names = [str(name).casefold() for name in listed(facts.get("class_names"), _MAX_CLASSES)] if labels else []
     count = len(listed(facts.get("probabilities"), _MAX_CLASSES))
-    is_number = asked.isdecimal() and len(asked) < 9 and int(asked) < count
-    return int(asked) == predicted if is_number else None
+    known = [_class_of(each.casefold(), names, count) for each in labels]
+    found = [index for index in known if index is not None]
+    return whole(facts.get("predicted_class")) in found if found else None
+
+
+def _class_of(label: str, names: Sequence[str], count: int) -> int | None:
+    if label in names:
+        return names.index(label)
+    return int(label) if label.isdecimal() and len(label) < 9 and int(label) < count else None
 
 
 def _part(provenance: Mapping[str, Any]) -> str:

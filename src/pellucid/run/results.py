@@ -126,7 +126,9 @@ class Results:
                     self.allow_seg_without_geometry,
                 )
                 own, why = exported(case, self.formats)
-                files |= own | metadata(case, self._shown(source), own, (*_burned_in([image]), *map(str, why)))
+                files |= own | metadata(
+                    case, self._shown(source), own, {"warnings": [*_burned_in([image]), *map(str, why)]}
+                )
                 refused += why
         path, folder = read.file.path, self.output / read.file.stem.parent
         write(folder, files, self.overwrite)

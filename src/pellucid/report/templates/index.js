@@ -28,7 +28,7 @@
 
   function fits(one, map) {
     const show = form.elements.show.value;
-    return filters.every((each) => !each.value || map.dataset[each.name] === each.value)
+    return filters.every((each) => !each.value || map.dataset[each.name].split("\n").includes(each.value))
       && (show !== "empty" || "empty" in map.dataset)
       && (show !== "wrong" || "wrong" in one.node.dataset)
       && (show !== "warned" || "warned" in one.node.dataset);
