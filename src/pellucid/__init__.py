@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.core import display as _display
 
 if TYPE_CHECKING:
-    from pellucid import errors, methods, metrics, phantom
+    from pellucid import errors, methods, metrics, phantom, report
     from pellucid.core.archive import load_explanation
     from pellucid.core.attribution import Attribution
     from pellucid.core.catalogue import register_method
@@ -68,7 +68,7 @@ _HOMES = {
     "register_method": "core.catalogue",
     "write": "run.writing",
 }
-_MODULES = ("errors", "methods", "metrics", "phantom")
+_MODULES = ("errors", "methods", "metrics", "phantom", "report")
 
 __all__ = [
     "Attribution",
@@ -102,6 +102,7 @@ __all__ = [
     "read_series",
     "recommended_layers",
     "register_method",
+    "report",
     "write",
 ]
 

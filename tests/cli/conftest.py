@@ -187,9 +187,14 @@ def one_line(result: Result, *parts: str, kind: str = "error") -> str:
     return lines[0]
 
 
+WHOLE = ("index.html", "results.csv", "failed.csv")
+"""The files that are made of all results of a folder; tests/report is about these."""
+
+
 def written(folder: Path) -> list[str]:
-    """All files below a folder, sorted."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """All files below a folder but those of all results, sorted."""
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return [name for name in files if name not in WHOLE]
 
 
 def three(*stems: str) -> list[str]:

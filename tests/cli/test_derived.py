@@ -21,6 +21,7 @@ from pellucid.io.selection import DIMENSIONS
 from pellucid.io.window import PRESETS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
+from pellucid.report.table import TABLES
 from pellucid.run.assembly import FUSIONS, HEATMAP_FUSIONS, SUM
 from pellucid.run.checks import CHECKS
 
@@ -38,6 +39,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
         ("heads", list(HEADS)),
         ("precisions", list(PRECISIONS)),
         ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
+        ("tables", list(TABLES)),
         ("weights", list(WEIGHTS)),
         ("windows", list(PRESETS)),
     ],

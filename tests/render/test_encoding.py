@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as Pillow
 
-from pellucid.render.encoding import png
+from pellucid.render.encoding import png, read_thumbnail, thumbnail
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([(), (3,)])).map(
     lambda sizes: (*sizes[:2], *sizes[2])
@@ -31,6 +32,26 @@ def test_encoded_files_are_read_back(levels: np.ndarray) -> None:
     found = read(png(image))
     assert found.mode == image.mode
     assert np.array_equal(np.asarray(found), levels)
+
+
+def test_a_thumbnail_is_kept_and_the_pixels_are_the_same(tmp_path: Path) -> None:
+    y, x = np.mgrid[:300, :400]
+    image = Pillow.fromarray(np.stack([x // 2, y // 2, (x + y) // 4], axis=-1).astype(np.uint8))
+    content = png(image, thumbnail(image, (200, 300)))
+    assert np.array_equal(np.asarray(read(content)), np.asarray(image))
+    (tmp_path / "a.png").write_bytes(content)
+    with Pillow.open(io.BytesIO(read_thumbnail(tmp_path / "a.png"))) as small:
+        expected = image.crop((0, 0, 200, 300)).resize((128, 192))
+        assert (small.format, small.size) == ("JPEG", expected.size)
+        assert np.abs(np.asarray(small).astype(float) - np.asarray(expected)).mean() < 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_thumbnails_of_any_shape(size: tuple[int, int]) -> None:
+    image = Pillow.new("RGB", size)
+    with Pillow.open(io.BytesIO(thumbnail(image, size))) as small:
+        assert max(small.size) <= 192
+        assert min(small.size) == 1
 
 
 def test_every_byte_is_checked() -> None:

@@ -67,6 +67,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "heads": partial(constant, "pellucid.core.head", "HEADS"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
     "sources": sources,
+    "tables": partial(constant, "pellucid.report.table", "TABLES"),
     "weights": partial(constant, "pellucid.models.sources.loading", "WEIGHTS"),
     "windows": partial(constant, "pellucid.io.window", "PRESETS"),
 }

@@ -23,7 +23,7 @@ from pellucid.cli.access import (
     server_access,
 )
 from pellucid.cli.computing import BatchSize, Device, Fast, Precision
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
@@ -53,9 +53,10 @@ from pellucid.cli.writing import (
     Overwrite,
     Quiet,
     Signed,
+    Table,
 )
 from pellucid.core.style import Style
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, PellucidError
 
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
@@ -79,6 +80,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     head: Head = "auto",
     model_output: ModelOutput = None,
     export: Export = "png",
+    table: Table = "csv",
     window: Window = None,
     frame: Frame = None,
     labels: Labels = None,
@@ -119,13 +121,15 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
 
     By default, each image gets an overlay with colour bar and caption (STEM_overlay.png), a heatmap
     (STEM_heatmap.png) and the prediction and settings (STEM_metadata.json). The output folder mirrors the folders of
-    the inputs. A study on a DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
+    the inputs. Its index.html shows all images, and its results.csv has a row for each map. A study on a
+    DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
         from pellucid.cli.report import Summary, as_text, show
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
+        from pellucid.report import check_index
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
         from pellucid.run.labels import labels_of, read_rows
 
@@ -173,6 +177,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)
+        check_index(output, table)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
@@ -187,11 +192,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             job = replace(job, labels=stated)
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
         summary = Summary.of(outcomes, files, output)
+        page = _page(output, table, outcomes)
         if as_json:
             print_json(as_text(outcomes, summary))
         elif not quiet:
             show(outcomes, summary)
-        if summary.failed or any(outcome.refused for outcome in outcomes):
+            if page is not None:
+                typer.echo(printable(f"{page}: open it in a browser"))
+        if summary.failed or page is None or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
 
 
@@ -216,6 +224,18 @@ def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -
             for warning in outcome.warnings:
                 complain(f"warning: {outcome.path}: {warning}")
     return outcomes
+
+
+def _page(output: Path, table: str, outcomes: list[Outcome]) -> Path | None:
+    """Write the page and the table of the output folder, and return the page; None where there is none to write."""
+    from pellucid.report import write_index
+
+    failed = {str(outcome.path): str(outcome.error) for outcome in outcomes if outcome.error is not None}
+    try:
+        return next(iter(write_index(output, table, failed)), None)
+    except PellucidError as error:  # the results themselves are there
+        complain(f"error: {error}")
+        return None
 
 
 def _error_text(outcome: Outcome) -> str:

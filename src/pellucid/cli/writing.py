@@ -19,6 +19,13 @@ Export = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
+Table = Annotated[
+    str,
+    typer.Option(
+        help="Table of all maps in the output folder, beside its page: {tables}, separated by commas.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 Alpha = Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)]
 Colormap = Annotated[str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)]
 Signed = Annotated[

@@ -69,7 +69,7 @@ ENDINGS: Mapping[str, Ending] = {
 }
 """The last functions by their names."""
 
-_AS_RETURNED = ("probability", "regression")
+AS_RETURNED = ("probability", "regression")
 """Heads that explain what the network returns, and no logit before it."""
 DIRECTIONS = ("lower", "higher")
 """What the two scores of a value of a regression head are evidence for."""
@@ -83,7 +83,7 @@ def check_head(head: str) -> None:
 
 def explains_returned(head: str, stated: str | None) -> bool:
     """Whether what the network returns is explained also where a last function could be left out."""
-    return (stated if head == "auto" else head) in _AS_RETURNED
+    return (stated if head == "auto" else head) in AS_RETURNED
 
 
 def resolve_head(head: str, stated: str | None, count: int, ending: str | None = None) -> str:
@@ -99,7 +99,7 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
         return _automatic(stated, count, ending)
     if head == "binary" and count != 1:
         raise OptionError(f"head 'binary' was asked for; it takes one logit, the model gives {count}: use softmax")
-    found = None if ending is None or head in _AS_RETURNED else _automatic(stated, count, ending)
+    found = None if ending is None or head in AS_RETURNED else _automatic(stated, count, ending)
     if found is not None and HEADS[found].probabilities is not HEADS[head].probabilities:
         raise OptionError(
             f"head {head!r} was asked for; the network itself ends in a {ending}, so that its head is {found!r}: leave "
@@ -109,7 +109,7 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
 
 
 def _automatic(stated: str | None, count: int, ending: str | None) -> str:
-    if stated in _AS_RETURNED:
+    if stated in AS_RETURNED:
         return str(stated)
     found = stated if ending is None else ENDINGS[ending].head
     return "binary" if count == 1 else found if found not in (None, "binary") else "softmax"
@@ -123,7 +123,7 @@ def over_places(logits: Tensor) -> Tensor:
 def returned(scores: Tensor, head: str, ending: str | None) -> Tensor:
     """What the network returns, (B, M), where its class scores are these."""
     raw = HEADS[head].raw(scores)
-    return raw if ending is None or head in _AS_RETURNED else ENDINGS[ending].function(raw)
+    return raw if ending is None or head in AS_RETURNED else ENDINGS[ending].function(raw)
 
 
 def score_names(names: tuple[str, ...] | None, head: str, count: int) -> tuple[str, ...] | None:

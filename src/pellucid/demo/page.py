@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image as Pillow
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from pellucid.demo import real, study
 from pellucid.export.writing import check_writable, write
 from pellucid.render.colour import blend, colourise
 from pellucid.render.embed import data_uri, outline
+from pellucid.report.templating import templates
 
 IMAGES = 60
 NAME = "pellucid-demo.html"
@@ -56,7 +56,7 @@ def title(method: str) -> str:
 
 
 def _template() -> Any:
-    environment = Environment(loader=PackageLoader("pellucid.demo"), autoescape=True, undefined=StrictUndefined)
+    environment = templates("pellucid.demo")
     environment.filters |= {"title": title, "uri": data_uri, "percent": _percent}
     environment.globals |= {"meaning": study.METHODS, "half": study.HALF, "colours": data_uri(_colours())}
     return environment.get_template("page.html")

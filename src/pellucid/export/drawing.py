@@ -11,7 +11,16 @@ from pellucid.render import Drawing, annotated, drawing, drawn_on, orthogonal
 
 def drawn(case: Case) -> Pillow.Image:
     """The overlay of the first map with colour bar and caption (RGB); of a volume, three slices through the peak."""
-    return with_evidence(_overlay(case), case)
+    return with_evidence(undecorated(case), case)
+
+
+def undecorated(case: Case) -> Pillow.Image:
+    """The same without colour bar and caption: of a 2-D image, exactly its pixels."""
+    volume = volume_drawing(case)
+    if volume is not None:
+        return orthogonal(volume)
+    image = case.image
+    return drawn_on(image.original.pixels, case.shown(), case.style, image.geometry.inside(), _is_empty(case))
 
 
 def drawn_slice(case: Case, index: int) -> Pillow.Image:
@@ -31,14 +40,6 @@ def volume_drawing(case: Case) -> Drawing | None:
     if case.image.original.pixels.ndim < 4:
         return None
     return drawing(case.image, case.shown(), case.style)
-
-
-def _overlay(case: Case) -> Pillow.Image:
-    volume = volume_drawing(case)
-    if volume is not None:
-        return orthogonal(volume)
-    image = case.image
-    return drawn_on(image.original.pixels, case.shown(), case.style, image.geometry.inside(), _is_empty(case))
 
 
 def _is_empty(case: Case) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from pellucid.export.drafts import is_name
 ENDING = "_metadata.json"
 _MAX_BYTES = 2**24
 """The most bytes of a metadata file that are read; one of 1000 classes has 100 KB."""
+WHOLE_FOLDER = ("index.html", "failed.csv", "results.csv", "results.parquet")
+"""The names of files about all results in a folder and below it (``pellucid.report``)."""
 RECORD = "set"
 """The record's name in the metadata."""
 
@@ -103,8 +105,8 @@ def _set(folder: Path, own: list[tuple[str, Record, list[str]]]) -> EarlierSet:
     return EarlierSet(record, names, files, is_whole)
 
 
-def results_among(paths: Iterable[Path]) -> set[Path]:
-    """Those of some files that are earlier results: metadata, and the files beside it that it names."""
+def results_among(paths: Sequence[Path]) -> set[Path]:
+    """Those of some files that are earlier results: metadata, the files beside it that it names, pages and tables."""
     found: set[Path] = set()
     for path in paths:
         facts = facts_of(path) if path.name.endswith(ENDING) else {}
@@ -112,7 +114,8 @@ def results_among(paths: Iterable[Path]) -> set[Path]:
             record = _record(facts)
             prefix = path.name[: -len(ENDING)] if record is None else record.name
             found |= {path, *(path.with_name(name) for name in files_of(facts, f"{prefix}_"))}
-    return found
+    folders = {folder for path in found for folder in path.parents}
+    return found | {path for path in paths if path.name in WHOLE_FOLDER and path.parent in folders}
 
 
 def facts_of(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.explanation import Explanation
+from pellucid.core.head import AS_RETURNED
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
 from pellucid.export.earlier import ENDING
@@ -37,7 +38,7 @@ def metadata(case: Case, path: str, files: Files, more: Mapping[str, Any] | None
     """``…_metadata.json`` of each map: one JSON object, without patient data unless the case asks for it.
 
     ``path`` is the input file; ``files`` are the results that the exporters made of the case; ``more`` are further
-    facts of the input.
+    facts of the input. ``pellucid.report`` reads these files.
     """
     more = dict(more or {}) | ({"identity": _identity(case)} if case.keep_identity else {})
     if any(name.endswith(".dcm") for name in files):
@@ -69,10 +70,14 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "target_class": target if target >= 0 else None,
         "target_name": one.label(0),
         "target_probability": _probability(one, target),
+        "target_value": _value(one, target),
+        "target_logit": _logit(one, target),
         "prediction": _prediction(case),
+        "evidence": finite(one.attributions.max()),
         "degenerate": one.why_degenerate[0][0],
         "checks": {name: finite(values[0, 0]) for name, values in one.checks.items()},
         "peak": _peak(case),
+        "shape": list(case.image.original.pixels.shape[1:]),
         "heatmap": _first_with(files, "_heatmap.png"),
         "overlay": _first_with(files, "_overlay.png"),
         "explanation": _first_with(files, "_explanation.npz"),
@@ -88,6 +93,17 @@ def _probability(one: Explanation, target: int) -> float | None:
     """The probability of the explained class; None of a callable, and of a head that has none."""
     found = one.reading(0, target).probability if target >= 0 else None
     return None if found is None else finite(found)
+
+
+def _value(one: Explanation, target: int) -> float | None:
+    """The value of a regression head that a map belongs to; None of any other head, and of a callable."""
+    found = one.reading(0, target).value if target >= 0 else None
+    return None if found is None else finite(found)
+
+
+def _logit(one: Explanation, target: int) -> float | None:
+    """The logit of the explained class; None of a callable, and of a model that returns probabilities or values."""
+    return finite(one.logits[0, target]) if target >= 0 and one.head not in AS_RETURNED else None
 
 
 def finite(value: Tensor | float) -> float | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from pellucid.core.image import Image
+from pellucid.core.ordering import by_number
 from pellucid.errors import ImageError, OptionError, warn
 from pellucid.export.earlier import results_among
 from pellucid.io import FORMATS, SUFFIXES, is_image_file, read
@@ -168,7 +168,9 @@ def as_sequences(files: Sequence[Input]) -> list[Input]:
     groups: dict[Path, list[Input]] = {}
     for file in files:
         groups.setdefault(file.path.parent, []).append(file)
-    return [_sequence(folder, sorted(group, key=_in_order)) for folder, group in groups.items()]
+    return [
+        _sequence(folder, sorted(group, key=lambda file: by_number(file.path.name))) for folder, group in groups.items()
+    ]
 
 
 def _sequence(folder: Path, members: Sequence[Input]) -> Input:
@@ -179,12 +181,6 @@ def _sequence(folder: Path, members: Sequence[Input]) -> Input:
 
 def _links(files: Iterable[Input]) -> tuple[Path, ...]:
     return tuple(path for file in files for path in file.links)
-
-
-def _in_order(file: Input) -> list[tuple[bool, int, str]]:
-    """A key by which numbers in names are compared as numbers."""
-    parts = re.split(r"(\d+)", file.path.name)
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def open_input(file: Input, window: str | None = None, frame: int | None = None, select: Select | None = None) -> Image:

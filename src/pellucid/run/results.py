@@ -200,22 +200,23 @@ class Results:
         batch: str,
         labels: Mapping[str, str] | None,
     ) -> Outcome:
-        made: list[tuple[Case, str, dict[str, bytes]]] = []
+        made: list[tuple[Case, str, dict[str, bytes], list[str]]] = []
         refused: list[ExportError] = []
         for explanation in explanations:
             method = [explanation.method] if len(explanations) > 1 else []
             for stem, source, image, one in read.parts(explanation.one(index)):
                 case = self._case("_".join([stem, *method]), image, one)
                 own, why = exported(case, self.formats)
-                made.append((case, self._shown(source), own))
+                made.append((case, self._shown(source), own, [*_burned_in([image]), *map(str, why)]))
                 refused += why
         reasons = tuple(dict.fromkeys(map(str, refused)))
-        maps = sum(len(case.each()) for case, _, _ in made)
+        maps = sum(len(case.each()) for case, *_ in made)
         record = Record(read.file.stem.name, read.key, maps, batch, tuple(read.values.shape), read.weight, reasons)
         more = {LABELS: labels, "key": read.key.digest, RECORD: record.facts()}
         # The metadata comes last: where it is, all other files are.
-        files = {name: content for _, _, own in made for name, content in own.items()}
-        files |= {name: text for case, source, own in made for name, text in metadata(case, source, own, more).items()}
+        files = {name: content for _, _, own, _ in made for name, content in own.items()}
+        for case, source, own, warned in made:
+            files |= metadata(case, source, own, {**more, "warnings": warned})
         folder, first = self.output / read.file.stem.parent, explanations[0]
         try:
             write(folder, files, self.overwrite, lambda: self._replaced(read))
@@ -296,7 +297,7 @@ def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> 
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
-                    f"{_REMEDIES[reason]}"
+                    f"{REMEDIES[reason]}"
                 )
 
 
@@ -306,7 +307,7 @@ def _burned_in(images: Sequence[Image]) -> Iterator[str]:
         yield "the file states that its pixels name the patient (Burned In Annotation); images made from it do, too"
 
 
-_REMEDIES = {
+REMEDIES = {
     "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
     "--method hirescam --signed shows the evidence against it",
     "constant": "the layer gives every position the same value; try another --layer, and check the weights",
