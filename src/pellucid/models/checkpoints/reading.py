@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
-from pellucid.models.checkpoints.layouts import ADAPTER, adapter, find_architecture, find_state
+from pellucid.models.checkpoints.layouts import find_architecture, find_state
+from pellucid.models.checkpoints.refusals import ADAPTER, adapter, torchscript
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing
 from pellucid.models.checkpoints.stated_head import find_head
 from pellucid.models.checkpoints.unpickling import safe_pickle
@@ -25,7 +26,7 @@ ZIP_MAGIC = b"PK\x03\x04"
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of a file by their plain names; its architecture, preprocessing and head, where it states them."""
+    """The weights of a file by their names there; its architecture, preprocessing and head, where it states them."""
 
     state: dict[str, Tensor]
     architecture: str | None
@@ -34,9 +35,10 @@ class Checkpoint:
     head: str | None = None
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
     """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; no code from it runs.
 
+    Of several networks in the file, ``key`` is the one that is read: the key or prefix that its weights are under.
     Plain settings beside the weights are read; objects (an optimiser's state, NumPy scalars) are skipped.
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
     """
@@ -47,7 +49,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         what = "a folder" if path.is_dir() else "nothing there"
         raise CheckpointError(f"{path}: a weights file was expected, got {what}; give the path of a file")
     content = _content(path)
-    state = find_state(content, path)
+    state = find_state(content, path, key)
     rank = 3 if any(tensor.ndim == 5 for tensor in state.values()) else 2
     preprocessing = find_preprocessing(content, path, rank)
     return Checkpoint(state, find_architecture(content), path, preprocessing, find_head(content))
@@ -98,7 +100,7 @@ def _storage_sizes(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
     file.seek(0)
     records = zip_records(file)
     if "constants.pkl" in records:
-        raise CheckpointError(f"{path}: a TorchScript archive is not loaded; save model.state_dict()")
+        raise torchscript(path)
     sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
     if len(sizes) != len(entries) or set(sizes) != set(records):
         raise CheckpointError(f"{path}: an entry is hidden or occurs twice; save the file with torch.save")
