@@ -128,7 +128,7 @@ def test_no_weights(tmp_path: Path, content: object, got: str) -> None:
 def test_paths_that_are_no_files(tmp_path: Path) -> None:
     text = "PATH: a weights file was expected, got {}; give the path of a file"
     assert refused(tmp_path / "missing.pt") == text.format("nothing there")
-    assert refused(tmp_path) == text.format("a folder")
+    assert refused(tmp_path) == text.format("a folder without one")
 
 
 def archive(path: Path, how: int = zipfile.ZIP_STORED, **entries: bytes) -> Path:

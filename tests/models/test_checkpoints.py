@@ -557,3 +557,43 @@ def test_names_in_a_message_are_words_and_cut(tmp_path):
     with pytest.raises(CheckpointError, match=r"got line break, x{100};") as error:
         read_checkpoint(path)
     one_line(error)
+
+
+def test_more_networks_than_can_be_listed_are_not_chosen_from():
+    state = {f"fold{number}.{key}": value for number in range(40) for key, value in small().state_dict().items()}
+    for number in range(40):
+        state[f"fold{number}.3.bias"] = torch.full((2,), float(number))
+    with pytest.raises(CheckpointError, match=r"several networks, under fold0 .*, …;.*--weights-key fold0"):
+        chosen(matches(describe("", small()), Names(state)))
+
+
+def test_a_file_of_more_names_than_a_network_has_is_refused():
+    with pytest.raises(CheckpointError, match="100001 weights were found, at most 100,000 are read"):
+        Names(dict.fromkeys(map(str, range(100_001)), torch.ones(1)))
+
+
+def test_entries_that_hold_one_another_are_searched_once(tmp_path):
+    content = {"fc.weight": torch.ones(2, 2)}
+    for _ in range(30):
+        content = {f"k{number}": content for number in range(30)}
+    with pytest.raises(CheckpointError, match="a network's weights were expected"):
+        read_checkpoint(saved(tmp_path / "a.pt", content))
+
+
+@pytest.mark.parametrize("key", ["ema", "ema.module", "state_dict.model", "model"])
+def test_a_key_is_that_of_an_entry_or_of_a_prefix(tmp_path, key):
+    plain, averaged = ({name: value + n for name, value in small().state_dict().items()} for n in (0, 1))
+    content = {
+        "state_dict": {f"model.{name}": value for name, value in plain.items()},
+        "ema": {f"module.{name}": value for name, value in averaged.items()},
+    }
+    state = read_checkpoint(saved(tmp_path / "a.pt", content), key).state
+    found = {name.removeprefix("module."): value for name, value in state.items()}
+    assert same(found, averaged if "ema" in key else plain)
+
+
+def test_a_key_that_the_file_lacks(tmp_path):
+    path = saved(tmp_path / "a.pt", {"model": small().state_dict(), "model_ema": {"fc.weight": torch.ones(2, 2)}})
+    with pytest.raises(CheckpointError, match=r"'modelema'.* under model, model_ema.*did you mean model_ema") as error:
+        read_checkpoint(path, "modelema")
+    one_line(error)

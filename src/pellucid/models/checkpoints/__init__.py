@@ -6,6 +6,7 @@ from pellucid.models.checkpoints.recognition import load_into, recognise
 from pellucid.models.checkpoints.reference import describe
 from pellucid.models.checkpoints.refusals import ADAPTER, adapter
 from pellucid.models.checkpoints.stated import Stated
+from pellucid.models.checkpoints.stated_classes import classes_of
 
 __all__ = [
     "ADAPTER",
@@ -15,6 +16,7 @@ __all__ = [
     "Stated",
     "adapter",
     "chosen",
+    "classes_of",
     "describe",
     "load_into",
     "matches",

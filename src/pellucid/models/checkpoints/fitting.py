@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints.heads import Head, read_head
-from pellucid.models.checkpoints.layouts import equal, is_layer, plain, same, taken, with_key
+from pellucid.models.checkpoints.layouts import equal, is_layer, plain, rank, same, taken, with_key
 from pellucid.models.checkpoints.reference import AUXILIARY, Reference, Slot, needed
 from pellucid.models.checkpoints.refusals import OWN, few, words
 
 MOST_NAMES = 100_000
 DEEPEST = 6  # names before a network's own that make up a prefix
-MOST_PREFIXES = 32
+MOST_PREFIXES = 16
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """The names under which torch's own wrappers hold a module, whole networks' and parts'."""
 
@@ -28,6 +29,7 @@ class Names:
         if len(state) > MOST_NAMES:
             raise CheckpointError(f"{len(state)} weights were found, at most {MOST_NAMES:,} are read; {OWN}")
         self.state = state
+        self._sorted = sorted(state)
         self.before: dict[str, list[str]] = defaultdict(list)
         for key in state:
             self.before[key].append("")
@@ -46,15 +48,21 @@ class Names:
         found = [prefix for prefix in fewest if all(prefix + name in self.state for name in names)]
         return found[: MOST_PREFIXES + 1]
 
-    def parted(self, prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the weights under a prefix, without it, and the others."""
-        inside = {key.removeprefix(prefix): value for key, value in self.state.items() if key.startswith(prefix)}
-        return inside, {key: value for key, value in self.state.items() if not key.startswith(prefix)}
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """Return the weights under a prefix, without it."""
+        if not prefix:
+            return dict(self.state)
+        start, end = bisect_left(self._sorted, prefix), bisect_left(self._sorted, f"{prefix[:-1]}/")  # after "."
+        return {key.removeprefix(prefix): self.state[key] for key in self._sorted[start:end]}
+
+    def beside(self, prefix: str) -> dict[str, Tensor]:
+        """Return the weights that are not under a prefix."""
+        return {key: value for key, value in self.state.items() if not key.startswith(prefix)}
 
     def closest(self, reference: Reference) -> dict[str, Tensor]:
         """Return the weights under the prefix that stands before most of an architecture's names, without it."""
         counts = Counter(prefix for name in reference.shapes for prefix in self.before.get(name, ()))
-        return self.parted(counts.most_common(1)[0][0])[0] if counts else dict(self.state)
+        return self.under(counts.most_common(1)[0][0] if counts else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,16 +131,16 @@ def _within(name: str, slot: Slot | None) -> bool:
 
 def _match(reference: Reference, names: Names, prefix: str, form: Mapping[str, str], slot: Slot | None) -> Match | None:
     """Return the weights under a prefix by the architecture's names; None if their shapes or other names do not fit."""
-    inside, outside = names.parted(prefix)
+    inside = names.under(prefix)
     body = {form[key]: value for key, value in inside.items() if key in form and not _within(form[key], slot)}
     rest = {key: value for key, value in inside.items() if key not in form or _within(form[key], slot)}
     if not reference.shapes_fit(body):
         return None
     if slot is not None:
-        return _headed(Match(reference, prefix, body, outside), rest, form, slot)
+        return _headed(Match(reference, prefix, body, names.beside(prefix)), rest, form, slot)
     auxiliary = {name for name in needed(reference.shapes) if name.startswith(AUXILIARY)}
     complete = not rest and auxiliary - body.keys() in (set(), auxiliary)
-    return Match(reference, prefix, body, outside) if complete else None
+    return Match(reference, prefix, body, names.beside(prefix)) if complete else None
 
 
 def _headed(body: Match, rest: dict[str, Tensor], form: Mapping[str, str], slot: Slot) -> Match:
@@ -196,7 +204,7 @@ def _again(key: str, value: Tensor, body: Mapping[str, Tensor]) -> bool:
 def chosen(found: Sequence[Match]) -> Match:
     """Return the one match, or that of the plain weights. ``CheckpointError`` lists several, and what is beside one."""
     distinct: list[Match] = []
-    for match in sorted(found, key=lambda each: each.prefix):
+    for match in sorted(found, key=lambda each: rank(each.prefix.removesuffix("."))):
         if not any(match.spec == other.spec and equal(match.state, other.state) for other in distinct):
             distinct.append(match)
     places = list(dict.fromkeys(match.prefix.removesuffix(".") for match in distinct))
@@ -214,7 +222,8 @@ def _noted(match: Match, others: Sequence[str]) -> Match:
     """Add what the user must know; refuse weights beside a network that may belong to it."""
     notes = [taken(match.prefix.removesuffix("."), others)] if others else []
     kept = {key: value for key, value in match.beside.items() if not key.startswith(tuple(f"{o}." for o in others))}
-    kept = {key: value for key, value in kept.items() if value.ndim and not _is_copy(value, match.state)}
+    own = {_memory(value) for value in match.state.values() if not value.is_meta}
+    kept = {key: value for key, value in kept.items() if value.ndim and _memory(value) not in own}
     if any(is_layer(key, value) or (value.ndim > 1 and value.is_floating_point()) for key, value in kept.items()):
         raise CheckpointError(
             f"the weights under {words(match.prefix)!r} fit {match.spec}; others beside them ({few(sorted(kept))}) may "
@@ -234,11 +243,9 @@ def _noted(match: Match, others: Sequence[str]) -> Match:
     return replace(match, notes=tuple(notes))
 
 
-def _is_copy(value: Tensor, state: Mapping[str, Tensor]) -> bool:
-    """Whether a tensor is one of a state's under another name."""
-    if value.is_meta:
-        return False
-    return any(value.data_ptr() == own.data_ptr() and value.shape == own.shape for own in state.values())
+def _memory(value: Tensor) -> tuple[int, tuple[int, ...]]:
+    """What a tensor and its copies by another name have in common."""
+    return 0 if value.is_meta else value.data_ptr(), tuple(value.shape)
 
 
 def _several_networks(found: Sequence[Match], places: Sequence[str]) -> CheckpointError:

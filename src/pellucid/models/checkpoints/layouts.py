@@ -85,7 +85,7 @@ def is_layer(name: str, value: Tensor) -> bool:
 def _distinct(found: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
     """Leave out weights that are in the file twice."""
     kept: dict[str, dict[str, Tensor]] = {}
-    for place in sorted(found, key=_rank) if len(found) <= MANY else found:
+    for place in sorted(found, key=rank) if len(found) <= MANY else found:
         if len(found) > MANY or not any(equal(found[place], other) for other in kept.values()):
             kept[place] = found[place]
     return kept
@@ -104,11 +104,11 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 def plain(places: Sequence[str]) -> str | None:
     """Return the one of several keys or prefixes that is the usual one of plain weights; None if none is."""
-    first, *others = sorted(places, key=_rank)
-    return first if not others or _rank(first) < min(_rank(others[0]), len(USUAL) + 2) else None
+    first, *others = sorted(places, key=rank)
+    return first if not others or rank(first) < min(rank(others[0]), len(USUAL) + 2) else None
 
 
-def _rank(place: str) -> int:
+def rank(place: str) -> int:
     """The top first, then the usual keys, then those that end in one."""
     if place in ("", *USUAL):
         return ("", *USUAL).index(place)

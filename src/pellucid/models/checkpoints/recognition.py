@@ -127,9 +127,10 @@ def _unknown(tried: Sequence[Reference], headless: Sequence[Match], names: Names
 
 def but_for_the_head(match: Match, names: Names) -> CheckpointError:
     """The error for weights that are an architecture's but for a head that cannot be read from them."""
-    found, expected = names.closest(match.reference), match.reference
+    expected = match.reference
+    problems = [text for text in (differences(expected, names.closest(expected)), match.problem) if text]
     return CheckpointError(
-        f"the weights fit {match.spec} but for the head: {differences(expected, found)}; {match.problem}; "
+        f"the weights fit {match.spec} but for the head: {'; '.join(problems)}; "
         f"a network that was trained without labels has no classes to explain; if there are classes, {OWN}"
     )
 

@@ -17,6 +17,7 @@ from pellucid.models.checkpoints import (
     Match,
     Names,
     chosen,
+    classes_of,
     describe,
     load_into,
     matches,
@@ -184,7 +185,9 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
     info = _KNOWN[model]
-    _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head)
+    stated = classes_of(checkpoint.classes, match.num_classes)
+    named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
+    _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head, classes=named or stated or info.classes)
     if info.preprocessing is None or not isinstance(source, Stating):
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
         _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels, takes_volumes(model))
