@@ -77,7 +77,8 @@ def pickled(path: Path, content: object = None) -> str:
     """The remedy for a pickled network."""
     entry = '["model"]' if isinstance(content, dict) else ""
     return (
-        "`pellucid convert PATH` takes the weights out of it without that, or save its state_dict() where its code is: "
+        "`pellucid convert PATH` takes the weights out of it without that; or, if you trust it, save its "
+        "state_dict() where its code is: "
         f'python -c \'import torch; model = torch.load("PATH", map_location="cpu", weights_only=False){entry}; '
         f'torch.save(model.state_dict(), "{path.with_name("best-weights.pt")}")\''
     )

@@ -55,12 +55,6 @@ def fastai() -> nn.Module:
     return nn.Sequential(trunk, nn.Sequential(Pooled(), *layers))
 
 
-def stem() -> nn.Module:
-    model = torchvision.models.resnet18(num_classes=CLASSES)
-    model.conv1 = nn.Sequential(nn.Conv2d(3, 3, 1), model.conv1)
-    return model
-
-
 def dino() -> nn.Module:
     head = nn.Sequential(nn.Linear(WIDTH, 32), nn.GELU(), weight_norm(nn.Linear(32, 64, bias=False)))
     return Headed(body(nn.Identity()), head, ("backbone", "head"))
@@ -207,7 +201,6 @@ REFUSED = {
     "a head with a norm of its weights": Case(dino, saved(state), "but for the head"),
     "no head": Case(lambda: body(nn.Identity()), saved(state), "there is no head"),
     "fastai": Case(fastai, saved(lambda own: {"model": own.state_dict(), "opt": None}), "but for the head"),
-    "another stem": Case(stem, saved(state), r"1 missing \(conv1.weight\)"),
     "another architecture": Case(
         unet, saved(lambda own: {"network_weights": own.state_dict()}), "no known arch|fit no known"
     ),

@@ -249,10 +249,11 @@ def _memory(value: Tensor) -> tuple[int, tuple[int, ...]]:
 
 
 def _several_networks(found: Sequence[Match], places: Sequence[str]) -> CheckpointError:
-    listed = [f"{place or 'the top'!s} ({_specs(found, place)})" for place in places]
+    listed = [f"{place or 'the top'} ({_specs(found, place)})" for place in places]
     return CheckpointError(
-        f"the file holds the weights of several networks, under {few(listed, 8)}; the last layer of networks that "
-        f"were trained without labels is no classifier; choose with {with_key(places[0] or places[-1])}"
+        f"the file holds the weights of several networks, under {few(listed, 8)}; choose with "
+        f"{with_key(places[0] or places[-1])}; the last layer of a network that was trained without labels is no "
+        "classifier"
     )
 
 

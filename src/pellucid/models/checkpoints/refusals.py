@@ -53,7 +53,7 @@ def whole_module(found: Inert, path: Path, key: str | None = None) -> Checkpoint
     return CheckpointError(
         f"{path}: weights were expected, got a whole pickled object ({found.asked[:80]!r}), which is not loaded "
         f"because that would run its code; `pellucid convert {shlex.quote(str(path))}` takes the weights out of it "
-        f"without that, or save its state_dict() where its code is: {_saving(load, path)}"
+        f"without that; or, if you trust it, save its state_dict() where its code is: {_saving(load, path)}"
     )
 
 
