@@ -61,6 +61,7 @@ def test_names_are_read(tmp_path: Path, beside: Mapping[str, Any]) -> None:
         {"class_weights": {"a": 0.1, "b": 0.2, "c": 0.7}},
         {"layers": ["a", "b", "c"]},
         {"classes": torch.ones(3)},
+        {"id2label": {index: f"LABEL_{index}" for index in range(3)}},
         {"classes": {1: 2, 3: 4, 5: 6}},
     ],
 )

@@ -64,6 +64,8 @@ def _names(value: Any) -> Names:
     if not 1 < len(ordered) <= MOST_CLASSES or not all(isinstance(name, str) for name in ordered):
         return ()
     names = tuple(name.strip() for name in ordered)
+    if all(name == f"LABEL_{index}" for index, name in enumerate(names)):  # what transformers puts in their place
+        return ()
     sane = all(name.isprintable() and 0 < len(name) < LONGEST_NAME for name in names)
     return names if sane and len(set(names)) == len(names) else ()
 
