@@ -19,11 +19,11 @@ import torch
 import torchvision
 from torch import nn
 
-from pellucid.errors import CheckpointError, PellucidWarning
+from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints import load_into, read_checkpoint, recognise
-from pellucid.models.checkpoints.layouts import strip
+from pellucid.models.checkpoints.fitting import Names, chosen, matches
 from pellucid.models.checkpoints.recognition import reference
-from pellucid.models.checkpoints.reference import describe, renamed, weightless
+from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.checkpoints.unpickling import Inert, safe_pickle
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -98,11 +98,14 @@ def test_state_is_found_in_every_layout(tmp_path, place, zipped):
     assert same(read_checkpoint(saved(tmp_path / "a.pt", content, zipped)).state, state)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net.", "backbone."])
-def test_prefixes_are_stripped(tmp_path, prefix):
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model.net.", "a.b.c."])
+def test_prefixes_are_found(tmp_path, prefix):
     state = small().state_dict()
     renamed = {prefix + key: value for key, value in state.items()}
-    assert same(read_checkpoint(saved(tmp_path / "a.ckpt", {"state_dict": renamed})).state, state)
+    read = read_checkpoint(saved(tmp_path / "a.ckpt", {"state_dict": renamed})).state
+    (match,) = matches(describe("", small()), Names(read))
+    assert match.prefix == prefix
+    assert same(match.state, state)
 
 
 @FORMATS
@@ -284,7 +287,7 @@ def test_every_other_name_is_a_stand_in():
 def test_a_whole_module_is_refused(tmp_path, zipped):
     for content in (small(), {"model": small()}):
         path = saved(tmp_path / "a.pt", content, zipped)
-        with pytest.raises(CheckpointError, match="save model") as error:
+        with pytest.raises(CheckpointError, match=r"torch\.save") as error:
             read_checkpoint(path)
         assert str(path) in one_line(error)
 
@@ -414,7 +417,7 @@ def test_the_closest_is_named():
     state = blank("resnet18", 2)
     del state["fc.bias"]
     with pytest.raises(
-        CheckpointError, match=r"1 missing \(fc.bias\); 1 unexpected \(new\).*resnet18.*--model"
+        CheckpointError, match=r"resnet18 but for the head: 1 missing \(fc.bias\); 1 unexpected \(new\).*--model"
     ) as error:
         recognise(state | {"new": torch.ones(1)})
     one_line(error)
@@ -436,15 +439,15 @@ def with_loss(prefix, extra=None):
 @pytest.mark.parametrize("prefix", ["model.", "model.module."])
 def test_a_training_wrapper_s_own_weights_are_dropped_and_named(prefix):
     assert (recognise(with_loss(prefix)).spec, recognise(with_loss(prefix)).num_classes) == ("torchvision:resnet34", 3)
-    with pytest.warns(PellucidWarning, match=r"1 weights beside 'model\.' .*\(loss\.weight\)") as caught:
-        state = renamed(strip(with_loss(prefix)), reference("resnet34"))
-    assert len(caught) == 1
-    assert state.keys() == reference("resnet34").shapes.keys()
+    match = chosen(matches(reference("resnet34"), Names(with_loss(prefix))))
+    (note,) = match.notes
+    assert f"1 weights beside {prefix!r} are left out (loss.weight)" in note
+    assert match.state.keys() == reference("resnet34").shapes.keys()
 
 
 def test_a_training_wrapper_s_own_weights_are_unexpected_where_the_others_do_not_fit():
     state = with_loss("model.", {"model.new.weight": torch.ones(1)})
-    with pytest.raises(CheckpointError, match=r"2 unexpected \(loss\.weight, new\.weight\).*resnet34"):
+    with pytest.raises(CheckpointError, match=r"resnet34 but for the head: 1 unexpected \(new\.weight\)"):
         recognise(state)
 
 
@@ -544,13 +547,53 @@ def test_a_tensor_that_repeats_its_storage_is_refused(tmp_path):
         read_checkpoint(path)
 
 
-def test_a_long_row_of_prefixes_is_stripped(tmp_path):
-    path = saved(tmp_path / "a.pt", {"net." * 5000 + "w": torch.zeros(1)})
-    assert list(read_checkpoint(path).state) == ["w"]
+def test_a_long_row_of_prefixes_takes_no_room():
+    state = {f"{'net.' * 5000}{number}": torch.zeros(1) for number in range(100)}
+    assert sum(map(len, Names(state).before)) < 8 * sum(map(len, state))
 
 
 def test_names_in_a_message_are_words_and_cut(tmp_path):
     path = saved(tmp_path / "a.pt", {3: 1, "line\nbreak": 1, "x" * 5000: 1})
-    with pytest.raises(CheckpointError, match=r"got line break, x{40};") as error:
+    with pytest.raises(CheckpointError, match=r"got line break, x{100};") as error:
         read_checkpoint(path)
+    one_line(error)
+
+
+def test_more_networks_than_can_be_listed_are_not_chosen_from():
+    state = {f"fold{number}.{key}": value for number in range(40) for key, value in small().state_dict().items()}
+    for number in range(40):
+        state[f"fold{number}.3.bias"] = torch.full((2,), float(number))
+    with pytest.raises(CheckpointError, match=r"several networks, under fold0 .*, …;.*--weights-key fold0"):
+        chosen(matches(describe("", small()), Names(state)))
+
+
+def test_a_file_of_more_names_than_a_network_has_is_refused():
+    with pytest.raises(CheckpointError, match="100001 weights were found, at most 100,000 are read"):
+        Names(dict.fromkeys(map(str, range(100_001)), torch.ones(1)))
+
+
+def test_entries_that_hold_one_another_are_searched_once(tmp_path):
+    content = {"fc.weight": torch.ones(2, 2)}
+    for _ in range(30):
+        content = {f"k{number}": content for number in range(30)}
+    with pytest.raises(CheckpointError, match="a network's weights were expected"):
+        read_checkpoint(saved(tmp_path / "a.pt", content))
+
+
+@pytest.mark.parametrize("key", ["ema", "ema.module", "state_dict.model", "model"])
+def test_a_key_is_that_of_an_entry_or_of_a_prefix(tmp_path, key):
+    plain, averaged = ({name: value + n for name, value in small().state_dict().items()} for n in (0, 1))
+    content = {
+        "state_dict": {f"model.{name}": value for name, value in plain.items()},
+        "ema": {f"module.{name}": value for name, value in averaged.items()},
+    }
+    state = read_checkpoint(saved(tmp_path / "a.pt", content), key).state
+    found = {name.removeprefix("module."): value for name, value in state.items()}
+    assert same(found, averaged if "ema" in key else plain)
+
+
+def test_a_key_that_the_file_lacks(tmp_path):
+    path = saved(tmp_path / "a.pt", {"model": small().state_dict(), "model_ema": {"fc.weight": torch.ones(2, 2)}})
+    with pytest.raises(CheckpointError, match=r"'modelema'.* under model, model_ema.*did you mean model_ema") as error:
+        read_checkpoint(path, "modelema")
     one_line(error)

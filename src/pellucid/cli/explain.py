@@ -27,7 +27,7 @@ from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, p
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
-from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights
+from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import (
     As,
@@ -69,6 +69,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     output: Output,
     model: Model = None,
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     weights: Weights = "none",
     method: Methods = None,
     option: Options = None,
@@ -144,6 +145,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         request = Request(
             model=model,
             checkpoint=checkpoint,
+            weights_key=weights_key,
             weights=weights,
             methods=method or ["gradcam"],
             options=option or [],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.console import guarded, print_json
-from pellucid.cli.modelling import Checkpoint, ModelOutput, Spec
+from pellucid.cli.modelling import Checkpoint, ModelOutput, Spec, WeightsKey
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def layers(
     spec: Spec,
     checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
     input_size: Annotated[
         str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
     ] = None,
@@ -33,7 +34,7 @@ def layers(
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
 
-        tree = layer_tree(load_model(spec, checkpoint=checkpoint), _size(input_size), model_output, share)
+        tree = layer_tree(load_model(spec, checkpoint, weights_key=weights_key), _size(input_size), model_output, share)
         if as_json:
             shapes = {name: list(shape[1:]) for name, shape in tree.profile.shapes.items() if name}
             facts = {"recommended": list(tree.recommended), "shares": dict(tree.shares), "shapes": shapes}

@@ -15,6 +15,14 @@ Model = Annotated[
     typer.Option(help=f"{_SPEC} Left out, the checkpoint's architecture is recognised.", rich_help_panel=MODEL_PANEL),
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights file to load.", rich_help_panel=MODEL_PANEL)]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Which of several networks in the checkpoint: the key or prefix of its weights, such as model_ema.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 Weights = Annotated[
     str,
     typer.Option(

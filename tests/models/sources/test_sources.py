@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from pellucid.errors import CheckpointError, OptionError, SourceError
-from pellucid.models.checkpoints import Recognised, recognise
+from pellucid.models.checkpoints import recognise
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.sources import ModelInfo, load_model, loading, model_info
 from pellucid.models.sources import timm as timm_source
@@ -277,7 +277,8 @@ def test_wrapped_layouts(tmp_path, wrapper):
 def test_wrapped_vision_transformer():
     with weightless():
         state = Wrapped("vit_b_32", "heads", nn.Linear(768, 5)).state_dict()
-    assert recognise(state) == Recognised("torchvision:vit_b_32", 5, 3)
+    found = recognise(state)
+    assert (found.spec, found.num_classes, found.in_channels) == ("torchvision:vit_b_32", 5, 3)
 
 
 def test_a_checkpoint_that_does_not_fit(tmp_path):

@@ -6,6 +6,7 @@ import os
 import tarfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,42 +16,77 @@ from torch import Tensor
 
 from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
-from pellucid.models.checkpoints.layouts import ADAPTER, adapter, find_architecture, find_state
-from pellucid.models.checkpoints.stated import Stated, find_preprocessing
+from pellucid.models.checkpoints.layouts import find_architecture, find_state
+from pellucid.models.checkpoints.refusals import (
+    ADAPTER,
+    SHARDS,
+    adapter,
+    few,
+    folder,
+    foreign,
+    foreign_zip,
+    torchscript,
+)
+from pellucid.models.checkpoints.stated import Stated, find_preprocessing, json_object
+from pellucid.models.checkpoints.stated_classes import Names, find_classes
 from pellucid.models.checkpoints.stated_head import find_head
 from pellucid.models.checkpoints.unpickling import safe_pickle
 
 ZIP_MAGIC = b"PK\x03\x04"
+LONGEST_START = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of a file by their plain names; its architecture, preprocessing and head, where it states them."""
+    """The weights of a file by their names there; what it states of architecture, preprocessing, head and classes."""
 
     state: dict[str, Tensor]
     architecture: str | None
     path: Path
     preprocessing: Stated = field(default_factory=Stated)
     head: str | None = None
+    classes: frozenset[Names] = frozenset()
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:
     """Read a ``.pt``, ``.pth``, ``.ckpt``, ``.bin`` or ``.safetensors`` file; no code from it runs.
 
+    Of several networks in the file, ``key`` is the one that is read: the key or prefix that its weights are under.
     Plain settings beside the weights are read; objects (an optimiser's state, NumPy scalars) are skipped.
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
     """
     path = Path(path)
     if path.name == ADAPTER or (path / ADAPTER).is_file():
         raise adapter(path, ADAPTER)
+    if path.is_dir():
+        raise folder(path)
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "nothing there"
-        raise CheckpointError(f"{path}: a weights file was expected, got {what}; give the path of a file")
-    content = _content(path)
-    state = find_state(content, path)
+        raise CheckpointError(f"{path}: a weights file was expected, got nothing there; give the path of a file")
+    content = _shards(path) if path.name.endswith(SHARDS) else _content(path)
+    state = find_state(content, path, key)
     rank = 3 if any(tensor.ndim == 5 for tensor in state.values()) else 2
     preprocessing = find_preprocessing(content, path, rank)
-    return Checkpoint(state, find_architecture(content), path, preprocessing, find_head(content))
+    return Checkpoint(
+        state, find_architecture(content), path, preprocessing, find_head(content), find_classes(content, path)
+    )
+
+
+def _shards(path: Path) -> dict[str, Any]:
+    """Read the files that an index lists, which are beside it."""
+    listed = json_object(path).get("weight_map")
+    names = set(listed.values()) if isinstance(listed, Mapping) and all(map(_is_text, listed.values())) else set()
+    if not names or any(Path(name).name != name for name in names):
+        raise CheckpointError(f"{path}: an index of weights files was expected, got other content; give a weights file")
+    if missing := sorted(name for name in names if not (path.parent / name).is_file()):
+        raise CheckpointError(
+            f"{path}: it lists {len(missing)} files that are not beside it ({few(missing)}); copy them there"
+        )
+    parts = [_content(path.parent / name) for name in sorted(names)]
+    return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _content(path: Path) -> Any:
@@ -58,6 +94,10 @@ def _content(path: Path) -> Any:
     try:
         if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
+        with path.open("rb") as file:
+            problem = foreign(path, file.read(LONGEST_START))
+        if problem is not None:
+            raise problem
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _read_torch(file, path)
@@ -92,13 +132,15 @@ def _storage_sizes(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
     """Return each storage's size in a zip file; refuse one that torch.save would not write."""
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if packed or sum(entry.file_size for entry in entries) > total:
-        raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
+    if (problem := foreign_zip(path, [entry.filename for entry in entries])) is not None:
+        raise problem
     file.seek(0)
     records = zip_records(file)
     if "constants.pkl" in records:
-        raise CheckpointError(f"{path}: a TorchScript archive is not loaded; save model.state_dict()")
+        raise torchscript(path)
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > total:
+        raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
     sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
     if len(sizes) != len(entries) or set(sizes) != set(records):
         raise CheckpointError(f"{path}: an entry is hidden or occurs twice; save the file with torch.save")

@@ -6,58 +6,51 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 
 from torch import Tensor, nn
 
 from pellucid.errors import CheckpointError
-from pellucid.models.checkpoints.reference import (
-    LayerSizes,
-    Reference,
-    describe,
-    matched,
-    needed,
-    parted,
-    weightless,
-    wrapped,
-)
+from pellucid.models.checkpoints.fitting import Match, Names, chosen, matches, unwrapped
+from pellucid.models.checkpoints.reference import LayerSizes, Reference, describe, needed, weightless
+from pellucid.models.checkpoints.refusals import OWN, few
 
 SHARED = 0.25  # fraction of names that a state shares with the smallest member of its family
 
 
-@dataclass(frozen=True)
-class Recognised:
-    """The architecture of weights, as a specification for ``load_model``, and their sizes."""
-
-    spec: str
-    num_classes: int | None
-    in_channels: int | None
-
-
-def recognise(state: dict[str, Tensor]) -> Recognised:
+def recognise(state: Mapping[str, Tensor]) -> Match:
     """Find the one architecture whose weights have these names and shapes, torchvision's before timm's.
 
-    The last layer may have any number of classes, the first convolution any number of channels.
-    ``CheckpointError``: none fits, or several do. They compute different things, so none is guessed.
+    The last layer may have any number of classes, the first convolution any number of channels, and the head any
+    number of layers. ``CheckpointError``: none fits, or several do. They compute different things, so none is guessed.
     """
     tried: list[Reference] = []
+    headless: list[Match] = []
+    names = Names(state)
     for candidates in (torchvision_candidates, timm_candidates):
-        alike = list(candidates(state))
-        fitting = [each for each in alike if each.fits(matched(state, each)[0])]
-        if len(fitting) > 1:
-            raise _several(fitting)
-        if fitting:
-            return Recognised(fitting[0].spec, *fitting[0].sizes(matched(state, fitting[0])[0]))
+        alike = list(candidates(names))
         tried += alike
-    raise _unknown(tried, state)
+        fitting = [match for each in alike for match in matches(each, names)]
+        if complete := _simplest(fitting):
+            return chosen(complete)
+        headless += fitting
+    plain = unwrapped(state)
+    if plain.keys() != state.keys() and len(plain) == len(state):
+        return recognise(plain)
+    raise _unknown(tried, headless, names)
 
 
-def torchvision_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
+def _simplest(fitting: Sequence[Match]) -> list[Match]:
+    """Those with the architecture's own head if there are any, else those with another."""
+    complete = [match for match in fitting if not match.problem]
+    return [match for match in complete if match.head is None] or complete
+
+
+def torchvision_candidates(names: Names) -> Iterator[Reference]:
     """Yield every member of a family that resembles the state, and one of each other family."""
     for family in torchvision_families().values():
         smallest = reference(min(family, key=lambda name: (len(name), name)))
-        if _overlap(smallest, state) >= SHARED:
+        if _overlap(smallest, names) >= SHARED:
             yield from (reference(name) for name in family)
         else:
             yield smallest
@@ -82,52 +75,63 @@ def reference(name: str) -> Reference:
         return describe(f"torchvision:{name}", torchvision.models.get_model(name, weights=None))
 
 
-def timm_candidates(state: dict[str, Tensor]) -> Iterator[Reference]:
+def timm_candidates(names: Names) -> Iterator[Reference]:
     """Return timm's models that have the state's first layer, and no layer of a size that the state lacks."""
     import timm
 
-    sizes = LayerSizes.of(state)
+    sizes = LayerSizes.of(names.state)
     for name in timm.list_models():
-        if _has_first_layer(timm.get_pretrained_cfg(name), state):
+        if _has_first_layer(timm.get_pretrained_cfg(name), names):
             # Constructors that compute with their weights, or make a layer that does not fit, are skipped.
             with suppress(RuntimeError, NotImplementedError, ValueError), weightless(sizes):
                 yield describe(f"timm:{name}", timm.create_model(name))
 
 
-def _has_first_layer(settings: object, state: Mapping[str, Tensor]) -> bool:
+def _has_first_layer(settings: object, names: Names) -> bool:
     first = getattr(settings, "first_conv", None)
-    names = [first] if isinstance(first, str) else first or []
-    return any(f"{prefix}{name}.weight" in state for name in names for prefix in ("", "backbone."))
+    return any(f"{name}.weight" in names.before for name in ([first] if isinstance(first, str) else first or []))
 
 
-def _overlap(candidate: Reference, state: dict[str, Tensor]) -> float:
-    variants = (state, *wrapped(state, candidate), *(inside for _, inside, _ in parted(state)))
-    shared = max(len(candidate.shapes.keys() & variant.keys()) for variant in variants)
-    return shared / max(1, min(len(candidate.shapes), len(state)))
+def _overlap(candidate: Reference, names: Names) -> float:
+    """Return the fraction of names that a state and an architecture share, by whatever prefixes and positions."""
+    numbers = {child: str(number) for number, child in enumerate(candidate.children)}
+    parts = [name.partition(".") for name in candidate.shapes]
+    numbered = sum(f"{numbers.get(part[0])}.{part[2]}" in names.before for part in parts)
+    shared = max(sum(name in names.before for name in candidate.shapes), numbered)
+    return shared / max(1, min(len(candidate.shapes), len(names.state)))
 
 
-def _likeness(candidate: Reference, state: dict[str, Tensor]) -> int:
+def _likeness(candidate: Reference, names: Names) -> int:
     """Return the number of shared names minus the number of missing ones."""
-    shared = len(candidate.shapes.keys() & matched(state, candidate)[0].keys())
+    shared = len(candidate.shapes.keys() & names.closest(candidate).keys())
     return 2 * shared - len(candidate.shapes)
 
 
-def _several(fitting: Sequence[Reference]) -> CheckpointError:
-    listed = ", ".join(each.spec for each in fitting[:8]) + (", …" if len(fitting) > 8 else "")
+def _unknown(tried: Sequence[Reference], headless: Sequence[Match], names: Names) -> CheckpointError:
+    """The error for weights that fit nothing: what differs from the closest architecture, and what to do."""
+    bodies = {match.reference: match for match in headless}
+    closest = max(bodies or tried, key=lambda each: _likeness(each, names))
+    found = names.closest(closest)
+    if not closest.shapes.keys() & found.keys():
+        return CheckpointError(
+            f"no known architecture has weights named {few(sorted(names.state))}; name it with --model if a library "
+            f"has it, else {OWN}"
+        )
+    if closest in bodies:
+        return but_for_the_head(bodies[closest], names)
     return CheckpointError(
-        f"the weights fit {len(fitting)} architectures that compute differently, {listed}; choose with --model"
+        f"the weights fit no known architecture; {differences(closest, found)} for the closest, {closest.spec}; "
+        f"name it with --model if a library has it, else {OWN}"
     )
 
 
-def _unknown(tried: Sequence[Reference], state: dict[str, Tensor]) -> CheckpointError:
-    closest = max(tried, key=lambda each: _likeness(each, state))
-    if not closest.shapes.keys() & matched(state, closest)[0].keys():
-        return CheckpointError(
-            f"no known architecture has weights named {_few(sorted(state))}; say which it is with --model"
-        )
+def but_for_the_head(match: Match, names: Names) -> CheckpointError:
+    """The error for weights that are an architecture's but for a head that cannot be read from them."""
+    expected = match.reference
+    problems = [text for text in (differences(expected, names.closest(expected)), match.problem) if text]
     return CheckpointError(
-        f"the weights fit no known architecture; {differences(closest, matched(state, closest)[0])} for the "
-        f"closest, {closest.spec}; say which it is with --model"
+        f"the weights fit {match.spec} but for the head: {'; '.join(problems)}; "
+        f"a network that was trained without labels has no classes to explain; if there are classes, {OWN}"
     )
 
 
@@ -142,11 +146,7 @@ def differences(expected: Reference, state: Mapping[str, Tensor], strict: bool =
         if key in state and tuple(state[key].shape) != shape and key not in free
     ]
     parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
-    return "; ".join(f"{len(keys)} {what} ({_few(keys)})" for what, keys in parts if keys)
-
-
-def _few(names: Sequence[str], count: int = 5) -> str:
-    return ", ".join(" ".join(name[:100].split()) for name in names[:count]) + (", …" if len(names) > count else "")
+    return "; ".join(f"{len(keys)} {what} ({few(keys)})" for what, keys in parts if keys)
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

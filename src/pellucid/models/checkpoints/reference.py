@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pellucid.core.torch_private import CONVOLUTION
-from pellucid.errors import PellucidWarning
-from pellucid.models.checkpoints.layouts import PREFIXES, strip
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
@@ -80,6 +78,15 @@ def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Slot:
+    """A place for a head: the module whose weights are replaced, the features that it takes, where new layers go."""
+
+    name: str
+    width: int
+    target: str
+
+
+@dataclass(frozen=True, eq=False)
 class Reference:
     """The weights of one architecture: their shapes, and the layers whose sizes depend on the task."""
 
@@ -88,6 +95,7 @@ class Reference:
     heads: tuple[str, ...]
     first: str | None
     children: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
 
     @property
     def free(self) -> dict[str, int]:
@@ -96,16 +104,10 @@ class Reference:
         axes |= {key: 0 for key in self.shapes if key.startswith(AUXILIARY)}
         return axes | ({f"{self.first}.weight": 1} if self.first else {})
 
-    def names_fit(self, state: Mapping[str, Tensor]) -> bool:
-        """Whether the state has every weight and no other; counters and auxiliary heads may be absent."""
-        missing = needed(self.shapes) - set(state)
-        auxiliary = {key for key in needed(self.shapes) if key.startswith(AUXILIARY)}
-        return missing in (set(), auxiliary) and set(state) <= set(self.shapes)
-
-    def fits(self, state: Mapping[str, Tensor]) -> bool:
-        """Whether names and shapes fit, whatever the number of classes and of input channels."""
+    def shapes_fit(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether weights of the architecture's names have its shapes, but for classes and input channels."""
         free = self.free
-        return self.names_fit(state) and all(
+        return all(
             _without(value.shape, free.get(key)) == _without(self.shapes[key], free.get(key))
             for key, value in state.items()
         )
@@ -137,68 +139,24 @@ def describe(spec: str, model: nn.Module) -> Reference:
     convolutions = tuple(name for name, m in layers if isinstance(m, CONVOLUTION))
     first = (*_known(named.get("first_conv"), shapes), *convolutions)
     children = tuple(name for name, _ in model.named_children())
-    return Reference(spec, shapes, heads, first[0] if first else None, children)
+    slots = tuple(_slots(model, heads[0])) if len(heads) == 1 else ()
+    return Reference(spec, shapes, heads, first[0] if first else None, children, slots)
+
+
+def _slots(model: nn.Module, head: str) -> Iterator[Slot]:
+    """Yield the linear head, and each ``nn.Sequential`` that ends in it and has no weights but of linear layers."""
+    last = model.get_submodule(head)
+    if head and isinstance(last, nn.Linear):
+        yield Slot(head, last.in_features, head)
+    outer = head.rpartition(".")[0]
+    while outer and isinstance(row := model.get_submodule(outer), nn.Sequential):
+        inner = [module for module in row.modules() if next(module.parameters(recurse=False), None) is not None]
+        if inner[-1] is not last or not all(isinstance(module, nn.Linear) for module in inner):
+            return
+        yield Slot(outer, inner[0].in_features, head if len(inner) == 1 else outer)  # type: ignore[arg-type]
+        outer = outer.rpartition(".")[0]
 
 
 def _known(names: object, shapes: Mapping[str, object]) -> tuple[str, ...]:
     listed = names if isinstance(names, tuple | list) else [names]
     return tuple(str(name) for name in listed if f"{name}.weight" in shapes)
-
-
-def renamed(state: dict[str, Tensor], reference: Reference) -> dict[str, Tensor]:
-    """Return the state under the architecture's own names, also if it was saved from a wrapper.
-
-    Known wrappers: ``backbone.*`` beside a head of another name, and ``backbone.0 …`` for the
-    architecture's children in their order (the same tensors may be there again under their own names).
-    Weights beside a wrapped model that is complete without them are left out, with a ``PellucidWarning``.
-    """
-    named, beside = matched(state, reference)
-    if beside:
-        warnings.warn(beside, PellucidWarning, stacklevel=2)
-    return named
-
-
-def matched(state: dict[str, Tensor], reference: Reference) -> tuple[dict[str, Tensor], str]:
-    """Return what ``renamed`` gives, and a warning: weights that a training wrapper kept beside the model's."""
-    variants = (state, *wrapped(state, reference))
-    if (fitting := next((variant for variant in variants if reference.names_fit(variant)), None)) is not None:
-        return fitting, ""
-    for prefix, inside, outside in parted(state):
-        if reference.names_fit(inside):
-            names = ", ".join(" ".join(name[:100].split()) for name in sorted(outside)[:5])
-            return inside, f"{len(outside)} weights beside {prefix!r} are left out ({names}); the others are complete"
-    loose = (outside | inside for _, inside, outside in parted(state))
-    return max((state, *loose), key=lambda variant: len(reference.shapes.keys() & variant.keys())), ""
-
-
-def parted(state: dict[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor], dict[str, Tensor]]]:
-    """Return the weights under each wrapper's prefix, without it, and the weights beside them."""
-    for prefix in PREFIXES:
-        inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
-        if inside and outside:
-            yield prefix, strip(inside), outside
-
-
-def wrapped(state: dict[str, Tensor], reference: Reference) -> Iterator[dict[str, Tensor]]:
-    """Return the states that a wrapper's state may stand for."""
-    for prefix in PREFIXES:
-        inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        outside = {key: value for key, value in state.items() if not key.startswith(prefix)}
-        body = _by_name(inside, reference.children) if inside and outside else {}
-        head = {key: value for key, value in outside.items() if not _again(key, value, body)}
-        layers = {key.rpartition(".")[0] for key in head}
-        names = {key: f"{reference.heads[0]}.{key.rpartition('.')[2]}" for key in head if reference.heads}
-        if body and names and len(layers) == 1 and body.keys().isdisjoint(names.values()):
-            yield body | {names[key]: value for key, value in head.items()}
-
-
-def _by_name(state: dict[str, Tensor], children: tuple[str, ...]) -> dict[str, Tensor]:
-    parts = {key: key.partition(".") for key in state}
-    if not all(part[0].isdecimal() and int(part[0]) < len(children) for part in parts.values()):
-        return state
-    return {f"{children[int(parts[key][0])]}.{parts[key][2]}": value for key, value in state.items()}
-
-
-def _again(key: str, value: Tensor, body: dict[str, Tensor]) -> bool:
-    return key in body and torch.equal(body[key], value)

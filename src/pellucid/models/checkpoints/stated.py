@@ -181,13 +181,13 @@ def _is_number(value: Any) -> bool:
 
 def _beside(path: Path) -> Iterator[tuple[Any, str]]:
     """Yield the settings that libraries save beside weights, and the file that they are in."""
-    processor, config = _json(path.parent / "preprocessor_config.json"), _json(path.parent / "config.json")
+    processor, config = json_object(path.parent / "preprocessor_config.json"), json_object(path.parent / "config.json")
     yield _of_transformers(processor), "preprocessor_config.json"
     yield {key: config.get(key) for key in ("pretrained_cfg", "default_cfg")}, "config.json"  # timm
     if path.parent.name == "models":
         configs = path.parent.parent / "configs"
-        yield _of_monai(_json(configs / "metadata.json")), "metadata.json"
-        yield _of_transforms(_json(configs / "inference.json")), "inference.json"
+        yield _of_monai(json_object(configs / "metadata.json")), "metadata.json"
+        yield _of_transforms(json_object(configs / "inference.json")), "inference.json"
 
 
 def _of_transformers(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -223,7 +223,7 @@ _TRANSFORMS = {"orientation": "axcodes", "spacing": "pixdim"}
 """What is read of which transform, in lower case and without the ending of those of dictionaries."""
 
 
-def _json(path: Path) -> Mapping[str, Any]:
+def json_object(path: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file; an empty one for any other file."""
     try:
         if not path.is_file() or path.stat().st_size > LARGEST_FILE:

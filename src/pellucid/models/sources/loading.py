@@ -11,16 +11,22 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from pellucid.errors import OptionError, SourceError, warn
+from pellucid.errors import CheckpointError, OptionError, SourceError, warn
 from pellucid.models.checkpoints import (
     Checkpoint,
+    Match,
+    Names,
+    chosen,
+    classes_of,
     describe,
     load_into,
+    matches,
     read_checkpoint,
     recognise,
-    renamed,
 )
-from pellucid.models.checkpoints.reference import AUXILIARY, matched
+from pellucid.models.checkpoints.fitting import unprefixed, unwrapped
+from pellucid.models.checkpoints.recognition import but_for_the_head
+from pellucid.models.checkpoints.reference import AUXILIARY
 from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
@@ -46,6 +52,7 @@ def load_model(
     weights: str = "none",
     num_classes: int | None = None,
     preprocessing: Preprocessing | None = None,
+    weights_key: str | None = None,
 ) -> nn.Module:
     """Make a model, in eval mode.
 
@@ -57,6 +64,8 @@ def load_model(
         weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
             same every time.
         num_classes: the number of classes; None keeps the architecture's own.
+        weights_key: which of several networks in the checkpoint: the key or prefix that its weights are under, as
+            ``model_ema``; None takes the only one, or the plain one, with a warning that names the others.
         preprocessing: how images are prepared for it; None takes what the model, its source or the checkpoint states.
 
     Raises:
@@ -69,7 +78,7 @@ def load_model(
         raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
     spec = None if spec is None else os.fspath(spec)
     if checkpoint is not None:
-        model = _from_checkpoint(spec, read_checkpoint(checkpoint), num_classes)
+        model = _from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes)
     else:
         model = _from_source(spec or "", weights, num_classes)
     if preprocessing is not None:
@@ -159,31 +168,52 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
 def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int | None) -> nn.Module:
     spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
     source, name = find(spec)
-    request, state = _fitted(source, name, checkpoint.state)
-    if num_classes not in (None, request.num_classes):
+    match = _fitted(source, name, spec, checkpoint.state)
+    if num_classes not in (None, match.num_classes):
         raise OptionError(
-            f"num_classes={num_classes} was asked for, {checkpoint.path} has {request.num_classes}; leave it out"
+            f"num_classes={num_classes} was asked for, {checkpoint.path} has {match.num_classes}; leave it out"
         )
+    auxiliary = any(key.startswith(AUXILIARY) for key in match.state)
+    request = ModelRequest(name, False, match.num_classes, match.in_channels, auxiliary)
     with seeded():
         model = source.build(request)
-    load_into(model, state, checkpoint.path)
+    if match.head is not None:
+        model.set_submodule(match.target, match.head.built())
+    load_into(model, match.state, checkpoint.path)
+    for note in match.notes:
+        warn(f"{checkpoint.path}: {note}")
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
     info = _KNOWN[model]
-    _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head)
+    stated = classes_of(checkpoint.classes, match.num_classes)
+    named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
+    _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head, classes=named or stated or info.classes)
     if info.preprocessing is None or not isinstance(source, Stating):
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
         _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels, takes_volumes(model))
     return model
 
 
-def _fitted(source: Source, name: str, state: dict[str, Tensor]) -> tuple[ModelRequest, dict[str, Tensor]]:
-    """Return the request for a model of the weights' sizes, and the weights by the architecture's names."""
+def _fitted(source: Source, name: str, spec: str, state: dict[str, Tensor]) -> Match:
+    """Return the weights by the names of an architecture; if they do not fit, as many as have them.
+
+    A head of other layers takes the place of a library's, never that of the user's own network.
+    """
     outline = source.outline(ModelRequest(name))
-    reference = describe(name, outline)
-    state = renamed(source.named(state, outline) if isinstance(source, Naming) else state, reference)
-    auxiliary = any(key.startswith(AUXILIARY) for key in state)
-    return ModelRequest(name, False, *reference.sizes(state), auxiliary), state
+    reference = describe(spec, outline)
+    variants = [state, unwrapped(state)]
+    if isinstance(source, Naming):
+        variants = [source.named(variant, outline) for variant in (state, unprefixed(state), *variants[1:])]
+    own = isinstance(source, PathSource)
+    headless: list[CheckpointError] = []
+    for names in map(Names, variants):
+        found = [match for match in matches(reference, names) if not (own and (match.head or match.problem))]
+        if complete := [match for match in found if not match.problem]:
+            return chosen(complete)
+        headless += [but_for_the_head(match, names) for match in found[:1]]
+    if headless:
+        raise headless[0]
+    return Match(reference, "", Names(variants[0]).closest(reference))
 
 
 def _stated(checkpoint: Checkpoint) -> str | None:
@@ -207,7 +237,8 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
         reference = describe(spec, source.outline(ModelRequest(name)))
     except SourceError:
         return False
-    return reference.fits(matched(state, reference)[0])
+    names = (Names(variant) for variant in (state, unwrapped(state)))
+    return any(not match.problem for each in names for match in matches(reference, each))
 
 
 def _remember(model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo) -> nn.Module:
