@@ -8,6 +8,7 @@ import typer
 
 from pellucid.cli.demo import demo
 from pellucid.cli.derived import DerivedHelp
+from pellucid.cli.doctor import doctor
 from pellucid.cli.ending import ended_by_signals
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=DerivedHelp)(demo)
+app.command(cls=DerivedHelp)(doctor)
 app.command(cls=DerivedHelp)(explain)
 app.command(cls=DerivedHelp)(layers)
 app.command(cls=DerivedHelp)(methods)
