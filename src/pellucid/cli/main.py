@@ -19,7 +19,6 @@ from pellucid.core.allocator import keep_memory
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,4 +55,4 @@ def run() -> None:
     """Run the command line. It owns its process, so it keeps the process's memory."""
     keep_memory()
     with ended_by_signals():
-        app()
+        app(prog_name="pellucid")  # also where it is run by python -m
