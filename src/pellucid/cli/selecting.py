@@ -30,7 +30,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Image or volume files, folders of them, or studies on a server.",
+        help="Image or volume files, folders of them, studies on a server, or - for standard input.",
     ),
 ]
 Labels = Annotated[
