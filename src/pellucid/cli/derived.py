@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import entry_points
@@ -16,6 +17,7 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from pellucid.cli.wording import spoken
 from pellucid.export import exporters
 
 
@@ -26,6 +28,8 @@ class DerivedHelp(TyperCommand):
         """Fill in the placeholders and unwrap the paragraphs of the docstring, then show the help."""
         self.help = unwrapped(self.help or "")
         self._fill()
+        found = examples(self.callback)
+        self.epilog = "\n\n".join(("Examples:", *found)) if found else None
         super().format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
@@ -33,11 +37,21 @@ class DerivedHelp(TyperCommand):
         self._fill()
         return super().shell_complete(ctx, incomplete)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; messages name its options."""
+        with spoken(self.params):
+            return super().invoke(ctx)
+
     def _fill(self) -> None:
         for param in self.params:
             text = getattr(param, "help", None)
             if text:
                 vars(param)["help"] = filled(text)  # arguments of plain click have no help
+
+
+def examples(command: Callable[..., Any] | None) -> tuple[str, ...]:
+    """The ``EXAMPLES`` of a command's module."""
+    return tuple(getattr(sys.modules[command.__module__], "EXAMPLES", ())) if command is not None else ()
 
 
 def unwrapped(text: str) -> str:

@@ -13,6 +13,9 @@ from pellucid.cli.console import guarded, print_json, printable
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+EXAMPLES = ("pellucid doctor --json",)
+
+
 def doctor(as_json: AsJson = False) -> None:
     """Report versions, devices, threads, DICOM decoders and extras, and what is slow about this machine.
 

@@ -64,6 +64,14 @@ if TYPE_CHECKING:
     from pellucid.run.results import Outcome
 
 
+EXAMPLES = (
+    "pellucid explain scan.png --checkpoint best.pt --output results",
+    "pellucid explain images/ --checkpoint best.pt --target all --output maps",
+    "pellucid explain scan.dcm --checkpoint best.pt --export png,sr --output sr",
+    "cat scan.png | pellucid explain - --checkpoint best.pt --output piped",
+)
+
+
 def explain(  # noqa: PLR0913  # a command's options are its parameters
     paths: Inputs,
     output: Output,

@@ -29,7 +29,7 @@ Options = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
+        help="Class to explain: predicted (default), all, or a class's index or name. Several by commas, or repeated.",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

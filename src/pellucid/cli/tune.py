@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pellucid.run.tuned import Trial
 
 
+EXAMPLES = ("pellucid tune torchvision:resnet18 --seconds 20 scan.png",)
+
+
 def tune(  # noqa: PLR0913  # a command's options are its parameters
     spec: Spec,
     paths: Annotated[
