@@ -15,6 +15,7 @@ import torch
 from typer.testing import CliRunner
 
 from pellucid.cli.main import app
+from pellucid.core import allocator
 from pellucid.run import doctor, machine
 
 BROKEN = """
@@ -169,6 +170,8 @@ def test_a_folder_of_another_machine(system: Callable, tmp_path: Path) -> None:
 @pytest.fixture
 def fine(monkeypatch: pytest.MonkeyPatch, system: Callable) -> pytest.MonkeyPatch:
     """A machine with nothing to report: four cores, all used."""
+    for name in allocator._STATED:
+        monkeypatch.delenv(name, raising=False)
     system("PROCESS/cpuinfo", "flags\t\t: fpu avx2 avx512_bf16\n")
     monkeypatch.setattr(machine, "allowed_cpus", lambda: 4)
     monkeypatch.setattr(machine, "has_gpu", lambda: False)
@@ -194,6 +197,17 @@ def test_what_is_slow_is_found(fine: pytest.MonkeyPatch, system: Callable, tmp_p
     assert any("its driver may be too old" in line for line in machine.slow())
     fine.setattr(machine.platform, "machine", lambda: "arm64")  # "DEFAULT" is NEON there
     assert not any("AVX2" in line for line in machine.slow())
+
+
+def test_a_variable_that_keeps_no_memory_is_named(fine: pytest.MonkeyPatch) -> None:
+    if allocator.unsupported() is not None:
+        pytest.skip("this system keeps no memory")
+    fine.setenv("MALLOC_TOP_PAD_", "0")
+    (line,) = machine.slow()
+    assert "as the variable MALLOC_TOP_PAD_ states how memory is allocated: unset it" in line
+    assert doctor.report()["threads"]["memory"].startswith("freed memory is not kept: the variable MALLOC_TOP_PAD_")
+    fine.delenv("MALLOC_TOP_PAD_")
+    assert machine.slow() == []
 
 
 def test_a_broken_search_stops_no_other(fine: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def report() -> dict[str, Any]:
     return {
         "versions": _facts(here) | _found(_packages, _section),
         "devices": _facts({"cpu": _cpu, "cuda": _cuda, "mps": _mps}),
-        "threads": _facts({"torch": _torch_threads, machine.OMP: _omp, "processors": _processors}),
+        "threads": _facts({"torch": _torch_threads, machine.OMP: _omp, "processors": _processors, "memory": _memory}),
         "decoders": _found(_decoders, _section),
         "extras": _found(_extras, _section),
         "slow": machine.slow(),
@@ -171,6 +171,15 @@ def _processors() -> str:
     parts = [f"{os.cpu_count()} logical", "" if cores is None else f"{cores} cores"]
     parts += [f"{machine.allowed_cpus()} allowed", "" if limit is None else f"time of {limit:g}"]
     return ", ".join(filter(None, parts))
+
+
+def _memory() -> str:
+    from pellucid.core.allocator import unsupported
+
+    reason = unsupported()
+    if reason is not None:
+        return f"freed memory is not kept: {reason}"
+    return "freed memory is kept on the command line; in scripts with Runtime(keep_memory=True)"
 
 
 def _decoders() -> dict[str, str]:

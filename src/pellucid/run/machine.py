@@ -167,6 +167,15 @@ def _debug_build() -> str | None:
     return "torch or Python is built for debugging, which takes many times as long: install the usual build"
 
 
+def _returned_memory() -> str | None:
+    from pellucid.core.allocator import unsupported
+
+    reason = unsupported()
+    if reason is None or not reason.startswith("the variable"):  # elsewhere nothing can be done
+        return None
+    return f"freed memory goes back to the system, and is fetched anew in every layer, as {reason}: unset it"
+
+
 SLOW: tuple[Callable[[], str | None], ...] = (
     _too_many_threads,
     _too_few_threads,
@@ -175,5 +184,6 @@ SLOW: tuple[Callable[[], str | None], ...] = (
     _unused_gpu,
     _slow_cache,
     _debug_build,
+    _returned_memory,
 )
 """What is looked for; each returns a line, or None where nothing is wrong."""
