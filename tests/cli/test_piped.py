@@ -43,7 +43,7 @@ def test_the_results_are_those_of_the_file(pipe: Run, explain: Run, tmp_path: Pa
     file = save(tmp_path / "scan.png")
     done = pipe(file.read_bytes(), "--json")
     assert (done.exit_code, done.stderr) == (0, "")
-    assert json.loads(done.stdout)[0]["image"] == "stdin"
+    assert json.loads(done.stdout)["images"][0]["image"] == "stdin"
     assert explain(file, output=tmp_path / "other").exit_code == 0
     for name in ("overlay.png", "heatmap.png"):
         assert (tmp_path / "out" / f"stdin_{name}").read_bytes() == (tmp_path / "other" / f"scan_{name}").read_bytes()

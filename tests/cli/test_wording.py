@@ -94,7 +94,8 @@ def test_names_of_classes(explain: Run, model: Callable[..., str], tmp_path: Pat
     words = [*remedy(result, "not known: give ", "\n"), tmp_path / "names.txt"]
     assert explain(scan, "--target", "nodule", "-q", "--size", "16", *words, spec=model("plain")).exit_code == 0
     (tmp_path / "names.txt").write_text("a\nb\n")
-    assert "give one for each with --classes" in explain(scan, "--classes", tmp_path / "names.txt", "-q").stderr
+    fewer = explain(scan, "--classes", tmp_path / "names.txt", "-q", output=tmp_path / "other")
+    assert "give one for each with --classes" in fewer.stderr
 
 
 def test_the_head_of_a_checkpoint(pellucid: Run, tmp_path: Path) -> None:
@@ -132,11 +133,11 @@ def test_one_of_several_volumes(explain: Run, model: Callable[..., str], tmp_pat
     result = explain(tmp_path / "a.nii", "--json", spec=model("deep"))
     assert result.exit_code == 3
     assert "select={" not in result.output
-    assert json.loads(result.stdout)[0]["error"] in result.stderr.replace("error: ", "")
+    assert json.loads(result.stdout)["images"][0]["error"] in result.stderr.replace("error: ", "")
     words = remedy(result, "it holds 3 volumes: give ", "; there are")
     assert words == ["--select", "time=1"]
     assert explain(tmp_path / "a.nii", "-q", *words, spec=model("deep")).exit_code == 0
-    missing = explain(tmp_path / "a.nii", "-q", "--select", "time=9", spec=model("deep"))
+    missing = explain(tmp_path / "a.nii", "-q", "--select", "time=9", spec=model("deep"), output=tmp_path / "other")
     assert "--select time=9 was given; its time is 1, 2, 3" in missing.stderr
 
 
@@ -195,7 +196,7 @@ def test_targets_by_each_of_their_names(explain: Run, tmp_path: Path, targets: l
     words = [word for target in targets for word in ("--target", target)]
     done = explain(save(tmp_path / "a.png"), "--classes", tmp_path / "names.txt", "--json", *words)
     assert done.exit_code == 0, done.stderr
-    assert {one["class"] for one in json.loads(done.stdout)[0]["explained"]} == numbers
+    assert {one["class"] for one in json.loads(done.stdout)["images"][0]["explained"]} == numbers
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ MAX_BYTES = 2**30
 _CHUNK = 2**20
 
 
-def check_piped(paths: list[str]) -> None:
-    """Refuse standard input beside servers, and where nothing is piped. ``OptionError``."""
+def is_piped(paths: list[str]) -> bool:
+    """Whether standard input is among the inputs. ``OptionError``: beside a server, or nothing is piped."""
+    if DASH not in paths:
+        return False
     servers = [path for path in paths if "://" in path]
     if servers:
         raise OptionError(f"- and {servers[0]} were given; explain standard input in a run of its own")
@@ -26,6 +28,7 @@ def check_piped(paths: list[str]) -> None:
             "- was given, which is standard input; nothing is piped into it: write cat scan.png | pellucid explain - …"
             ", or give the file's path"
         )
+    return True
 
 
 def kept(folder: Path) -> Path:
