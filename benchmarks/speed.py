@@ -257,7 +257,7 @@ def measured(case: Case, pairs: int) -> Row:
 
 def page(rows: Sequence[Row]) -> str:
     """The table, and the machine on which it was measured."""
-    header = ("network, images", "call", "time (quartiles)", "limit", "memory", "limit", "agreement")
+    header = ("network, images", "call", "time (quartiles)", "limit", "memory", "its limit", "agreement")
     lines = [
         (
             f"{row.case.network}, {row.case.batch}",

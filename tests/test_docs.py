@@ -307,6 +307,18 @@ def test_the_arguments_of_a_call_keep_their_kinds() -> None:
     )
 
 
+def test_no_table_has_two_heads_alike() -> None:
+    """Of the built pages, those that they include, and the README."""
+    files = [*DOCS.rglob("*.md"), ROOT / "README.md"]
+    twice = []
+    for file in files:
+        text = filling.filled(file.read_text(encoding="utf-8"), str(file.relative_to(ROOT)).removeprefix("docs/"))
+        for head in re.findall(r"^\|(.*)\|\n\|[ :|-]+\|$", text, re.MULTILINE):
+            cells = [cell.strip() for cell in head.split("|")]
+            twice += [(file.name, head)] if len(set(cells)) < len(cells) else []
+    assert twice == []
+
+
 def test_lists_of_methods_are_generated() -> None:
     page = filling.filled("<!-- the methods that fail sanity checks -->", "trust.md")
     assert page == "[`guided_backprop`](methods/guided_backprop.md), [`guided_gradcam`](methods/guided_gradcam.md)"

@@ -114,4 +114,8 @@ def test_warnings_are_no_errors() -> None:
 def test_near_names() -> None:
     assert errors.did_you_mean("layr4", ["layer4", "fc"]) == "; did you mean layer4?"
     assert errors.did_you_mean("zzz", ["layer4", "fc"]) == ""
+    assert errors.did_you_mean("Layer_4", ["layer4", "layer3"]) == "; did you mean layer4?"
+    findings = ["effusion", "pneumothorax", "pneumonia", "pneu"]
+    assert errors.did_you_mean("pneum", findings) == "; did you mean pneumonia, pneumothorax, pneu?"
+    assert errors.did_you_mean("", ["layer4"]) == ""
     assert errors.did_you_mean("layer", [f"layer{i}" for i in range(9)], count=2).count("layer") == 2

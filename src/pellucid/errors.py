@@ -27,6 +27,7 @@ with when the error ends the whole command. ``PellucidWarning`` is the category 
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -158,9 +159,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def did_you_mean(asked: str, known: Iterable[str], count: int = 5) -> str:
-    """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
-    close = get_close_matches(asked, list(known), n=count, cutoff=0.5)
+    """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does).
+
+    Case and punctuation do not count: of GradCAMPlusPlus it is gradcam++. Those that begin with ``asked`` come first.
+    """
+    plain = {name: _plain(name) for name in known}
+    wanted = _plain(asked)
+    same = [name for name, text in plain.items() if text == wanted]
+    longer = sorted(name for name, text in plain.items() if wanted and text.startswith(wanted))
+    near = get_close_matches(wanted, list(plain.values()), n=count, cutoff=0.5)
+    alike = sorted((name for name, text in plain.items() if text in near), key=lambda name: near.index(plain[name]))
+    close = (same or list(dict.fromkeys([*longer, *alike])))[:count]
     return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def _plain(name: str) -> str:
+    """A name without case and punctuation; a plus counts."""
+    return re.sub(r"[\W_]+", "", name.casefold().replace("+", "plus"))
 
 
 def message_of(error: BaseException, width: int = 160) -> str:

@@ -37,6 +37,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
         ("checks", list(CHECKS)),
         ("fusions", list(FUSIONS)),
         ("heads", list(HEADS)),
+        ("methods", library.available_methods()),
         ("precisions", list(PRECISIONS)),
         ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
         ("tables", list(TABLES)),
@@ -63,7 +64,7 @@ def test_a_new_file_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "models" / "sources" / "keras.py").write_text(
         'class KerasSource:\n    prefix = "keras"\n\n\nSOURCE = KerasSource()\n'
     )
-    monkeypatch.setattr(derived, "_folder", lambda package: tmp_path.joinpath(*package.split(".")[1:]))
+    monkeypatch.setattr(derived, "package_folder", lambda package: tmp_path.joinpath(*package.split(".")[1:]))
     assert "keras:NAME" in derived.sources()
 
 

@@ -55,7 +55,7 @@ def test_sizes_that_are_none(pellucid: Run, model: Model, size: str) -> None:
 def test_sizes_that_the_model_does_not_take(pellucid: Run, model: Model) -> None:
     result = pellucid("layers", model("flat"), "--input-size", "3,9,9")
     assert result.exit_code == 3
-    one_line(result, "input_size")
+    one_line(result, "give --input-size C,H,W")
 
 
 def test_a_model_without_places(pellucid: Run, model: Model) -> None:

@@ -229,7 +229,7 @@ def test_one_time_point_of_a_series_is_chosen(explain: Explain, model: Model, tm
     refused = explain(folder, "--export", "npz", spec=model("deep"))
     assert refused.exit_code == 3
     message = one_line(refused, "6 slices are at the same position", "there are time 1, 2")
-    options = shlex.split(re.search(r"give (--select \S+),", message)[1])
+    options = shlex.split(re.search(r"give (--select \S+); there are", message)[1])
     result = explain(folder, "--export", "npz", *options, spec=model("deep"))
     assert result.exit_code == 0, result.stderr
     assert "ct_explanation.npz" in written(tmp_path / "out")
@@ -243,7 +243,7 @@ def test_tuning_takes_the_same_choice(
     monkeypatch.setattr(tuned.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
     path = nifti(tmp_path, np.random.default_rng(0).random((6, 7, 8, 3), np.float32))
     command = ("tune", model("deep"), path, "--seconds", 0, "--batch-size", 1, "--size", "6", "--range", "0,1")
-    options = shlex.split(re.search(r"give (--select \S+),", pellucid(*command).stderr)[1])
+    options = shlex.split(re.search(r"give (--select \S+); there are", pellucid(*command).stderr)[1])
     chosen = pellucid(*command, *options)
     assert chosen.exit_code == 0, chosen.stderr
     assert "a series was asked for; it has none" in pellucid(*command, *options, "--series", "7").stderr
@@ -252,7 +252,7 @@ def test_tuning_takes_the_same_choice(
 def test_one_time_point_of_nifti_is_chosen(explain: Explain, model: Model, tmp_path: Path) -> None:
     path = nifti(tmp_path, np.random.default_rng(0).random((6, 7, 8, 3), np.float32))
     message = one_line(explain(path, "--export", "npz", spec=model("deep")), "it holds 3 volumes")
-    options = shlex.split(re.search(r"give (--select \S+),", message)[1])
+    options = shlex.split(re.search(r"give (--select \S+); there are", message)[1])
     result = explain(path, "--export", "npz", *options, spec=model("deep"))
     assert result.exit_code == 0, result.stderr
 

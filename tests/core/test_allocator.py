@@ -125,7 +125,7 @@ def test_another_allocator_is_left_alone(tmp_path: Path) -> None:
 def test_the_command_line_keeps_memory() -> None:
     script = """
     from pellucid.cli import main
-    main.app = lambda: print(keep_memory.cache_info().currsize)
+    main.app = lambda **_: print(keep_memory.cache_info().currsize)
     main.run()
     """
     assert _output(script) == ["1"]

@@ -8,7 +8,10 @@ import shlex
 from collections.abc import Callable
 
 import pytest
+import typer.main
 
+from pellucid.cli.main import app
+from pellucid.cli.wording import as_options, spoken
 from pellucid.errors import ImageError
 from pellucid.io.selection import parsed_options
 
@@ -25,6 +28,7 @@ def refusal(read: Callable[[], object]) -> str:
 
 
 def remedies(message: str) -> tuple[dict[str, str], dict[str, str]]:
-    """The choices that a message names: of the command line, and of the library."""
-    options = shlex.split(re.search(r"give (--select .*?), or select=", message)[1])
+    """The choices that a message names: on the command line, and in the library."""
+    with spoken(typer.main.get_command(app).commands["explain"].params):
+        options = shlex.split(re.search(r"give (--select .*?); there are", as_options(message))[1])
     return parsed_options(options[1::2]), ast.literal_eval(re.search(r"select=(\{.*?\})", message)[1])

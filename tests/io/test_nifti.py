@@ -120,7 +120,7 @@ def test_nan_is_no_value(tmp_path: Path) -> None:
 def test_several_volumes_are_refused_with_a_remedy_that_works(tmp_path: Path) -> None:
     made = nibabel.Nifti1Image(np.stack([LEVELS, LEVELS + 1], axis=-1), ATLAS)
     nibabel.save(made, tmp_path / "a.nii")
-    with pytest.raises(ImageError, match=r"it holds 2 volumes: give --select time=1, .* there are time 1, 2"):
+    with pytest.raises(ImageError, match=r"it holds 2 volumes: give select=.* there are time 1, 2"):
         read_image(tmp_path / "a.nii")
     second = read_image(tmp_path / "a.nii", select="time=2")
     assert torch.equal(second.values[0], torch.from_numpy((LEVELS + 1).T.astype(np.float32)))

@@ -289,8 +289,8 @@ def volume(matrix: Array | None) -> Image:
 @pytest.mark.parametrize(
     ("matrix", "says"),
     [
-        (None, "does not state where its axes lie in the patient: leave out orientation and spacing, or give a file"),
-        (np.diag([1.0, 0, 1, 1]), "affine has no three directions: leave out orientation and spacing, or mend"),
+        (None, "does not state where its axes lie in the patient: leave out orientation= and spacing=, or give a file"),
+        (np.diag([1.0, 0, 1, 1]), "affine has no three directions: leave out orientation= and spacing=, or mend"),
         (np.full((4, 4), np.nan), "affine has no three directions"),
         (np.diag([1e200, 1e200, 1e200, 1]), "affine has no three directions"),
         (affine(np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1.0]])), "affine has no three directions"),

@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.completing import among, devices
+
 RUNTIME_PANEL = "Computation"
 Device = Annotated[
     str,
     typer.Option(
-        help="Device to compute on: auto, cpu, cuda or another device of torch.", rich_help_panel=RUNTIME_PANEL
+        help="Device to compute on: auto, gpu, cpu, cuda or another device of torch.",
+        rich_help_panel=RUNTIME_PANEL,
+        autocompletion=devices,
     ),
 ]
 BatchSize = Annotated[
@@ -19,7 +23,11 @@ BatchSize = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option(help="Precision: {precisions} (default: the model's own).", rich_help_panel=RUNTIME_PANEL),
+    typer.Option(
+        help="Precision: {precisions} (default: the model's own).",
+        rich_help_panel=RUNTIME_PANEL,
+        autocompletion=among("precisions"),
+    ),
 ]
 Fast = Annotated[
     bool,

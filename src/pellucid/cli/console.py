@@ -12,6 +12,7 @@ from typing import TextIO
 import typer
 from rich.console import Console
 
+from pellucid.cli.wording import as_options
 from pellucid.errors import PellucidError, PellucidWarning
 
 OUTPUT_PANEL = "Output"
@@ -22,8 +23,9 @@ INTERRUPTED = 130
 
 
 def complain(text: str) -> None:
-    """Print one line on standard error."""
-    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(printable(text), markup=False)
+    """Print one line on standard error, in the words of the command line."""
+    line = printable(as_options(text))
+    Console(stderr=True, highlight=False, soft_wrap=True, emoji=False).print(line, markup=False)
 
 
 def printable(text: str) -> str:

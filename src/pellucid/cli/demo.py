@@ -9,6 +9,8 @@ import typer
 
 from pellucid.cli.console import guarded
 
+EXAMPLES = ("pellucid demo --output demo-output --images 20",)
+
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the page to.")] = Path("demo-output"),

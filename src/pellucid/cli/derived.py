@@ -6,14 +6,18 @@ The lists come from the source files, which are parsed and not imported: importi
 from __future__ import annotations
 
 import ast
+import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
 
+from pellucid.cli.wording import spoken
 from pellucid.export import exporters
 
 
@@ -23,11 +27,31 @@ class DerivedHelp(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:  # click's types, or typer's copies of them
         """Fill in the placeholders and unwrap the paragraphs of the docstring, then show the help."""
         self.help = unwrapped(self.help or "")
+        self._fill()
+        found = examples(self.callback)
+        self.epilog = "\n\n".join(("Examples:", *found)) if found else None
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Fill in the placeholders: some shells show the help of an option that they complete."""
+        self._fill()
+        return super().shell_complete(ctx, incomplete)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; messages name its options."""
+        with spoken(self.params):
+            return super().invoke(ctx)
+
+    def _fill(self) -> None:
         for param in self.params:
             text = getattr(param, "help", None)
             if text:
                 vars(param)["help"] = filled(text)  # arguments of plain click have no help
-        super().format_help(ctx, formatter)
+
+
+def examples(command: Callable[..., Any] | None) -> tuple[str, ...]:
+    """The ``EXAMPLES`` of a command's module."""
+    return tuple(getattr(sys.modules[command.__module__], "EXAMPLES", ())) if command is not None else ()
 
 
 def unwrapped(text: str) -> str:
@@ -52,19 +76,30 @@ def sources() -> list[str]:
 def constant(module: str, name: str) -> list[str]:
     """The texts in a module's constant: a literal tuple or list, or the keys of a literal dictionary."""
     package, _, stem = module.rpartition(".")
-    value = _constants(_folder(package) / f"{stem}.py")[name]
+    value = _constants(package_folder(package) / f"{stem}.py")[name]
     parts = value.keys if isinstance(value, ast.Dict) else getattr(value, "elts", [])
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
 _FILES = ("file", "onnx")
 """The sources whose models are named by a path instead of a prefix."""
+
+
+def method_names() -> list[str]:
+    """The names of the methods in ``pellucid.methods``, and those that other packages name in its entry point group."""
+    package = "pellucid.methods"
+    own = (name for path in _files(package) for name in _METHOD.findall(path.read_text(encoding="utf-8")))
+    return sorted({*own, *(entry.name for entry in entry_points(group=package))})
+
+
+_METHOD = re.compile(r'^@register_method\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
     "dimensions": partial(constant, "pellucid.io.selection", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
     "heads": partial(constant, "pellucid.core.head", "HEADS"),
+    "methods": method_names,
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
     "sources": sources,
     "tables": partial(constant, "pellucid.report.table", "TABLES"),
@@ -73,7 +108,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
 }
 
 
-def _folder(package: str) -> Path:
+def package_folder(package: str) -> Path:
     """The folder of a package; only the root package is looked up, as that of a subpackage would import its parents."""
     root, *rest = package.split(".")
     spec = find_spec(root)
@@ -83,7 +118,7 @@ def _folder(package: str) -> Path:
 
 
 def _files(package: str) -> list[Path]:
-    return sorted(_folder(package).glob("*.py"))
+    return sorted(package_folder(package).glob("*.py"))
 
 
 def _constants(path: Path) -> dict[str, ast.expr]:

@@ -28,6 +28,7 @@ from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
+from pellucid.cli.piped import DASH, is_piped, kept
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import (
     As,
@@ -62,6 +63,14 @@ if TYPE_CHECKING:
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
     from pellucid.run.results import Outcome
+
+
+EXAMPLES = (
+    "pellucid explain scan.png --checkpoint best.pt --output results",
+    "pellucid explain images/ --checkpoint best.pt --target all --output maps",
+    "pellucid explain scan.dcm --checkpoint best.pt --export png,sr --output sr",
+    "cat scan.png | pellucid explain - --checkpoint best.pt --output piped",
+)
 
 
 def explain(  # noqa: PLR0913  # a command's options are its parameters
@@ -139,9 +148,10 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         if given.files and slice_mode is not SliceMode.auto:
             raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
         rows = None if labels is None else read_rows(labels)
+        piped = is_piped(paths)
         addresses = [path for path in paths if "://" in path]
-        local = [Path(path) for path in paths if "://" not in path]
-        hidden = held.enter_context(temporary_folder()) if addresses and download is None else None
+        local = [Path(path) for path in paths if "://" not in path and path != DASH]
+        hidden = held.enter_context(temporary_folder()) if piped or (addresses and download is None) else None
         request = Request(
             model=model,
             checkpoint=checkpoint,
@@ -176,6 +186,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         if addresses:
             access = server_access(token_file, certificate, key, ca, retries, timeout, max_answer)
             local += fetched(addresses, access, download or hidden or Path())
+        local += [kept(hidden)] if piped and hidden is not None else []
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)

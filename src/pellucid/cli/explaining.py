@@ -6,11 +6,15 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.completing import among
+
 METHOD_PANEL = "Method"
 Methods = Annotated[
     list[str] | None,
     typer.Option(
-        help="Method (default: gradcam); see `pellucid methods`. Repeat for several.", rich_help_panel=METHOD_PANEL
+        help="Method (default: gradcam); see `pellucid methods`. Repeat for several.",
+        rich_help_panel=METHOD_PANEL,
+        autocompletion=among("methods"),
     ),
 ]
 Options = Annotated[
@@ -25,7 +29,7 @@ Options = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        help="Class to explain: predicted (default), all, or a class's index or name. Repeat for several.",
+        help="Class to explain: predicted (default), all, or a class's index or name. Several by commas, or repeated.",
         rich_help_panel=METHOD_PANEL,
     ),
 ]
@@ -36,11 +40,19 @@ Layers = Annotated[
         rich_help_panel=METHOD_PANEL,
     ),
 ]
-Fuse = Annotated[str, typer.Option(help="How to combine several layers: {fusions}.", rich_help_panel=METHOD_PANEL)]
+Fuse = Annotated[
+    str,
+    typer.Option(
+        help="How to combine several layers: {fusions}.",
+        rich_help_panel=METHOD_PANEL,
+        autocompletion=among("fusions"),
+    ),
+]
 Checks = Annotated[
     list[str] | None,
     typer.Option(
         help="Figure to measure beside each map, kept in its metadata: {checks}. Repeat for several.",
         rich_help_panel=METHOD_PANEL,
+        autocompletion=among("checks"),
     ),
 ]

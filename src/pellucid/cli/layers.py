@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from pellucid.run.layers import LayerTree
 
 
+EXAMPLES = (
+    "pellucid layers torchvision:resnet18",
+    "pellucid layers timm:vit_tiny_patch16_224 --json",
+)
+
+
 def layers(
     spec: Spec,
     checkpoint: Checkpoint = None,

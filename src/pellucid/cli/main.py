@@ -8,6 +8,7 @@ import typer
 
 from pellucid.cli.demo import demo
 from pellucid.cli.derived import DerivedHelp
+from pellucid.cli.doctor import doctor
 from pellucid.cli.ending import ended_by_signals
 from pellucid.cli.explain import explain
 from pellucid.cli.layers import layers
@@ -18,11 +19,11 @@ from pellucid.core.allocator import keep_memory
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(cls=DerivedHelp)(demo)
+app.command(cls=DerivedHelp)(doctor)
 app.command(cls=DerivedHelp)(explain)
 app.command(cls=DerivedHelp)(layers)
 app.command(cls=DerivedHelp)(methods)
@@ -54,4 +55,4 @@ def run() -> None:
     """Run the command line. It owns its process, so it keeps the process's memory."""
     keep_memory()
     with ended_by_signals():
-        app()
+        app(prog_name="pellucid")  # also where it is run by python -m

@@ -10,6 +10,8 @@ import typer
 from pellucid.cli.console import guarded, print_json
 from pellucid.errors import warn
 
+EXAMPLES = ("pellucid methods --json",)
+
 
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.completing import among, models
+
 MODEL_PANEL = "Model"
 _SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
-Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC)]
+Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC, autocompletion=models)]
 Model = Annotated[
     str | None,
-    typer.Option(help=f"{_SPEC} Left out, the checkpoint's architecture is recognised.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        help=f"{_SPEC} Left out, the checkpoint's architecture is recognised.",
+        rich_help_panel=MODEL_PANEL,
+        autocompletion=models,
+    ),
 ]
 Checkpoint = Annotated[Path | None, typer.Option(help="Weights file to load.", rich_help_panel=MODEL_PANEL)]
 WeightsKey = Annotated[
@@ -29,13 +35,21 @@ Weights = Annotated[
         help="Weights, if no checkpoint is given: {weights}. `default` downloads pretrained ones, `none` draws random "
         "ones.",
         rich_help_panel=MODEL_PANEL,
+        autocompletion=among("weights"),
     ),
 ]
 Classes = Annotated[
     Path | None,
     typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
 ]
-Head = Annotated[str, typer.Option(help="How to read the model's outputs: auto, {heads}.", rich_help_panel=MODEL_PANEL)]
+Head = Annotated[
+    str,
+    typer.Option(
+        help="How to read the model's outputs: auto, {heads}.",
+        rich_help_panel=MODEL_PANEL,
+        autocompletion=among("heads", "auto"),
+    ),
+]
 ModelOutput = Annotated[
     str | None,
     typer.Option(

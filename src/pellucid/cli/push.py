@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from pellucid.pacs.pushing import Sent
 
 
+EXAMPLES = (
+    "pellucid push results --dicomweb https://pacs.example.org/dicom-web",
+    "pellucid push results --dicom pacs.example.org:104 --aec ARCHIVE",
+)
+
+
 def push(  # noqa: PLR0913  # a command's options are its parameters
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of DICOM results, or one file.")],
     dicomweb: Annotated[str | None, typer.Option(metavar="URL", help="DICOMweb service to send to (STOW-RS).")] = None,

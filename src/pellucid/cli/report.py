@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from pellucid.cli.console import printable
+from pellucid.cli.wording import as_options
 from pellucid.core.caption import class_text, explained_by
 from pellucid.core.reading import Reading
 from pellucid.export.metadata import finite
@@ -67,9 +68,12 @@ def as_text(outcomes: Sequence[Outcome], summary: Summary) -> str:
 
 def _facts(outcome: Outcome) -> dict[str, object]:
     if outcome.error is not None:
-        return {"image": str(outcome.path), "error": str(outcome.error)}
+        return {"image": str(outcome.path), "error": as_options(str(outcome.error))}
     written = {"files": [str(path) for path in outcome.files]}
-    notes = {"warnings": list(outcome.warnings), "refused": list(outcome.refused)}
+    notes = {
+        "warnings": list(map(as_options, outcome.warnings)),
+        "refused": list(map(as_options, outcome.refused)),
+    }
     if outcome.prediction is None:
         return {"image": str(outcome.path), "passed_over": outcome.passed_over, **written, **notes}
     return {
@@ -101,7 +105,7 @@ def show(outcomes: Sequence[Outcome], summary: Summary) -> None:
     """Print the outcomes as a table, and the summary."""
     done = [outcome for outcome in outcomes if outcome.prediction is not None]
     figure = "value" if any(outcome.prediction.value is not None for outcome in done if outcome.prediction) else "p"
-    headings = ("image", "predicted", figure, "explained", figure, "by")
+    headings = ("image", "predicted", figure, "explained", f"its {figure}", "by")
     table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for outcome in done[:_MAX_ROWS]:
         for row in _rows(outcome):

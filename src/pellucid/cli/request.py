@@ -18,7 +18,7 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.shown import check_signed
 from pellucid.core.style import Style
-from pellucid.core.target import SameClasses
+from pellucid.core.target import SameClasses, classes_named
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.export.deidentify import Deidentifier
@@ -74,7 +74,7 @@ class Request:
 def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
     methods = _methods(request.methods, request.options)
-    targets = _targets(request.targets)
+    _targets(request.targets)
     if request.layers and not any(method.uses_layers for method in methods):
         raise OptionError(
             f"--layer {request.layers[0]} was given; {', '.join(method.name for method in methods)} look at no layer: "
@@ -98,6 +98,8 @@ def prepared_job(request: Request) -> Job:
     restate(model, request.head, request.model_output)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
+    known = classes if classes is not None else model_info(model).classes
+    targets = _targets(_split(request.targets, known or ()))
     facts = model_facts(model)
     return Job(
         model=model,
@@ -229,9 +231,36 @@ def _targets(texts: Sequence[str]) -> str | int | SameClasses:
     return each[0] if len(each) == 1 else SameClasses(each)
 
 
+def _split(texts: Sequence[str], classes: Sequence[str]) -> list[str]:
+    """Targets with those divided that name several classes, as "effusion,nodule": names themselves may have commas."""
+    return [part for text in texts for part in _parts(text, classes)]
+
+
+def _parts(text: str, classes: Sequence[str]) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) == 1 or classes_named(text, classes):
+        return [text]
+    # Of a list with a mistake the error names the part.
+    is_list = all(parts) and any(part.isdecimal() or part in WORDS or classes_named(part, classes) for part in parts)
+    return parts if is_list else [text]
+
+
+WORDS = ("predicted", "all")
+"""Targets that are no class."""
+
+
 def chosen_device(name: str) -> str:
-    """Resolve the device "auto": to a GPU where there is one, else to the CPU."""
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    """Resolve the device "auto", to a GPU where there is one, else to the CPU, and "gpu", whatever kind there is."""
+    kind = name.lower()
+    if kind == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if kind != "gpu":
+        return kind
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    raise OptionError("--device gpu was given; torch sees no GPU here: give --device cpu, and see `pellucid doctor`")
 
 
 def chosen_size(asked: int | None, device: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli.completing import among, pairs_of
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Image or volume files, folders of them, or studies on a server.",
+        help="Image or volume files, folders of them, studies on a server, or - for standard input.",
     ),
 ]
 Labels = Annotated[
@@ -55,6 +56,7 @@ Select = Annotated[
         help="Which of several images at the same positions to explain, such as time=2; names are {dimensions}. "
         "Repeat for several.",
         rich_help_panel=INPUT_PANEL,
+        autocompletion=pairs_of("dimensions"),
     ),
 ]
 Window = Annotated[
@@ -63,6 +65,7 @@ Window = Annotated[
         metavar="CENTRE,WIDTH",
         help="Window of DICOM and NIfTI values; for CT also {windows}.",
         rich_help_panel=INPUT_PANEL,
+        autocompletion=among("windows"),
     ),
 ]
 Frame = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
 from pellucid.cli.console import guarded, print_json
 from pellucid.cli.modelling import Checkpoint, Head, ModelOutput, Spec, Weights, WeightsKey
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from pellucid.run.tuned import Trial
 
 
+EXAMPLES = ("pellucid tune torchvision:resnet18 --seconds 20 scan.png",)
+
+
 def tune(  # noqa: PLR0913  # a command's options are its parameters
     spec: Spec,
     paths: Annotated[
@@ -34,7 +38,9 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     weights: Weights = "none",
     head: Head = "auto",
     model_output: ModelOutput = None,
-    method: Annotated[str, typer.Option(help="Method to measure; see `pellucid methods`.")] = "gradcam",
+    method: Annotated[
+        str, typer.Option(help="Method to measure; see `pellucid methods`.", autocompletion=among("methods"))
+    ] = "gradcam",
     size: Size = None,
     mean: Mean = None,
     std: Std = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.completing import several_of
 from pellucid.cli.console import OUTPUT_PANEL
 
 Output = Annotated[
@@ -17,6 +18,7 @@ Export = Annotated[
     typer.Option(
         help="Formats to write, separated by commas: {formats}. Some need DICOM inputs.",
         rich_help_panel=OUTPUT_PANEL,
+        autocompletion=several_of("formats"),
     ),
 ]
 Table = Annotated[

@@ -156,8 +156,8 @@ def find(name: str) -> type[Method]:
     for failure in _PLUGINS.failures_of(name, is_known=name in known):
         warn(failure)
     if name not in known:
-        listed = ", ".join(names())
-        raise MethodError(f"method {name!r} was asked for; there are {listed}{did_you_mean(name, known)}")
+        hint = did_you_mean(name, known) or f"; there are {', '.join(names())}"
+        raise MethodError(f"method {name!r} was asked for; no method has that name{hint}")
     return known[name]
 
 

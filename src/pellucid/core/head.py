@@ -103,7 +103,7 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
     if found is not None and HEADS[found].probabilities is not HEADS[head].probabilities:
         raise OptionError(
             f"head {head!r} was asked for; the network itself ends in a {ending}, so that its head is {found!r}: leave "
-            "head out, or ask for head 'probability' to explain what it returns"
+            "head= out, or give head='probability' to explain what it returns"
         )
     return head if found is None else found
 

@@ -64,8 +64,12 @@ def _check_device(name: str | torch.device) -> None:
         reason = str(error).splitlines()[0]
         raise OptionError(f"device {name!r} was asked for; torch has no such device ({reason})") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"device {str(name)!r} was asked for; torch sees no GPU here: use 'cpu' or 'auto'")
+        raise OptionError(
+            f"device {str(name)!r} was asked for; torch sees no GPU here: use device='cpu' or device='auto'"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise OptionError(f"device {str(name)!r} was asked for; torch sees {torch.cuda.device_count()} GPUs, from 0")
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise OptionError(f"device {str(name)!r} was asked for; torch sees no such device: use 'cpu' or 'auto'")
+        raise OptionError(
+            f"device {str(name)!r} was asked for; torch sees no such device: use device='cpu' or device='auto'"
+        )

@@ -251,7 +251,7 @@ class Targets:
         if logits.shape[1] != len(DIRECTIONS):
             raise TargetError(
                 f"target 'predicted' was asked for; the model gives {logits.shape[1] // len(DIRECTIONS)} values, none "
-                "of which is predicted: name one, give its number, or 'all'"
+                "of which is predicted: give the name or number of one, or targets='all'"
             )
         return torch.full((len(logits), 1), DIRECTIONS.index("higher"), device=logits.device)
 
@@ -276,11 +276,12 @@ class Targets:
 
     def _index_of_name(self, name: str) -> int:
         if self.classes is None:
-            raise TargetError(f"class {name!r} was asked for by name; the model's names are not known: give classes=")
-        names = [known.casefold() for known in self.classes]
-        found = [i for i, known in enumerate(names) if known == name.casefold()]
+            raise TargetError(
+                f"class {name!r} was asked for by name; the model's names are not known: give classes=[…]"
+            )
+        found = classes_named(name, self.classes)
         if not found and self.head == "regression":  # a direction alone, where there is one value
-            found = [i for i, known in enumerate(names) if known.startswith(f"{name.casefold()} ")]
+            found = [i for i, known in enumerate(self.classes) if _key(known).startswith(f"{_key(name)} ")]
         if not found:
             raise TargetError(
                 f"class {name!r} was asked for; the model does not have it{did_you_mean(name, self.classes)}"
@@ -288,6 +289,20 @@ class Targets:
         if len(found) > 1:
             raise TargetError(f"class {name!r} was asked for; classes {found} all have that name: give the number")
         return found[0]
+
+
+def classes_named(name: str, classes: Sequence[str]) -> list[int]:
+    """The numbers of the classes of a name; case, and an underscore for a space, do not count.
+
+    A class may have several names, with commas between them: "tench, Tinca tinca" is found by each.
+    """
+    keys, asked = [_key(known) for known in classes], _key(name)
+    found = [index for index, key in enumerate(keys) if key == asked]
+    return found or [index for index, key in enumerate(keys) if asked in map(str.strip, key.split(","))]
+
+
+def _key(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
 _MANY = 2**62

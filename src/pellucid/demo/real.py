@@ -13,6 +13,7 @@ from torch import nn
 from pellucid.core.image import Image
 from pellucid.io import read_image
 from pellucid.models.checkpoints import load_into, read_checkpoint
+from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import load_model
 from pellucid.render.overlay import overlay
@@ -46,10 +47,9 @@ def photograph(methods: Sequence[str]) -> Panels | None:
     if any(find_spec(package) is None for package in PACKAGES):
         return None
     import skimage
-    from torchvision.models import EfficientNet_B0_Weights
 
     photo = read_image(Path(skimage.__file__).parent / "data" / "chelsea.png")
-    classes = EfficientNet_B0_Weights.DEFAULT.meta["categories"]
+    classes = imported("torchvision").models.EfficientNet_B0_Weights.DEFAULT.meta["categories"]
     return _explained(_pretrained(), _LITE0(photo), methods, classes)
 
 

@@ -115,7 +115,9 @@ def decode(where: Path, slices: Sequence[Slice], opened: Mapping[Path, FileDatas
             values, padding = _allocated(where, dataset, frame, len(slices))
         if values[:, index].shape != frame.values.shape or (padding is None) != is_coloured(dataset):
             raise refused(
-                slices[index].path, f"a slice like {slices[0].name} was expected; it has another size, or colours"
+                slices[index].path,
+                f"a slice like {slices[0].name} was expected; it has another size, or colours: put each kind into a "
+                "folder of its own",
             )
         values[:, index] = frame.values
         if frame.padding is not None and padding is not None:

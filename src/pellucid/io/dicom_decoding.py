@@ -12,10 +12,10 @@ from typing import Any
 import imagecodecs
 import numpy as np
 from pydicom import Dataset
-from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+from pydicom.pixels.decoders.base import Decoder, DecodeRunner, get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.pixels.utils import iter_pixels as pydicom_iter_pixels
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
+from pydicom.uid import UID, AllTransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 
 _PILLOW = ("pydicom.pixels.decoders.pillow", "_decode_frame")
 DECODER_DEPENDENCIES = dict.fromkeys(
@@ -60,3 +60,17 @@ def _decode_frame(frame: bytes, runner: DecodeRunner) -> bytes:
     runner.set_option("bits_allocated", 8 * samples.itemsize)
     runner.set_option("planar_configuration", 0)
     return samples.tobytes()
+
+
+def decoded_syntaxes() -> dict[str, bool]:
+    """The names of the transfer syntaxes that pydicom knows of images, and whether each can be decoded here."""
+    known = {syntax: get_decoder(syntax) for syntax in AllTransferSyntaxes if _has_decoder(syntax)}
+    return {syntax.name: syntax in DECODER_DEPENDENCIES or known[syntax].is_available for syntax in known}
+
+
+def _has_decoder(syntax: UID) -> bool:
+    try:
+        get_decoder(syntax)
+    except NotImplementedError:
+        return False
+    return True

@@ -95,7 +95,9 @@ def _as_film(where: Path, frames: Sequence[Slice], planes: Sequence[Plane]) -> l
 def _plane(where: Path, one: Slice) -> Plane:
     found = plane(one.header)
     if found is None:
-        raise refused(where, f"{one.name} does not state its position, orientation and spacing: read it by itself")
+        raise refused(
+            where, f"{one.name} does not state its position, orientation and spacing: read it by itself (--as files)"
+        )
     return found
 
 

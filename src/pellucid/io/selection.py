@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def parsed_select(select: SelectLike) -> Select:
     for name, value in pairs:
         if name not in DIMENSIONS:
             known = f"dimensions are {', '.join(DIMENSIONS)}"
-            raise OptionError(f"select {name}={value} was given; {known}{did_you_mean(name, DIMENSIONS)}")
+            raise OptionError(f"select={ {name: str(value)} } was given; {known}{did_you_mean(name, DIMENSIONS)}")
     return {name: shown(value) for name, value in pairs}
 
 
@@ -60,7 +59,7 @@ def parsed_options(options: Sequence[str]) -> Select:
     for option in options:
         name, value = _pair(option)
         if name in chosen:
-            raise OptionError(f"select {name} was given twice, as {chosen[name]} and {value}: give it once")
+            raise OptionError(f"select={ {name: chosen[name]} } and {value} were given: give one of them")
         chosen |= parsed_select({name: value})
     return chosen
 
@@ -68,7 +67,7 @@ def parsed_options(options: Sequence[str]) -> Select:
 def _pair(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name.strip() or not value.strip():
-        raise OptionError(f"select {text!r} was given; write name=value, such as time=2")
+        raise OptionError(f"select={text!r} was given; write name=value, such as time=2")
     return name.strip(), value.strip()
 
 
@@ -108,14 +107,13 @@ def no_such(path: Path, name: str, value: str, values: Iterable[str]) -> ImageEr
     """The error for a value that a dimension does not have; ``values`` are those that it has."""
     has = ordered(values)
     found = f"its {name} is {_listed(has)}: give one of them" if has else f"it has no {name}: leave it out"
-    return refused(path, f"select {name}={value} was given; {found}")
+    return refused(path, f"select={ {name: value} } was given; {found}")
 
 
 def several(path: Path, what: str, values: Mapping[str, Iterable[str]], example: Select) -> ImageError:
     """The error for an image that has to be chosen; ``example`` is a choice that is enough."""
     found = "; ".join(f"{name} {_listed(ordered(each))}" for name, each in values.items())
-    options = " ".join(f"--select {shlex.quote(f'{name}={value}')}" for name, value in example.items())
-    return refused(path, f"{what}: give {options}, or select={dict(example)}; there are {found}")
+    return refused(path, f"{what}: give select={dict(example)}; there are {found}")
 
 
 def _listed(values: Sequence[str]) -> str:

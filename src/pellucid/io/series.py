@@ -184,7 +184,7 @@ def _check_one_series(folder: Path, slices: Sequence[Slice]) -> None:
     if len(set(known)) < len(counts):
         raise refused(folder, f"{what}: give the UID of one, or put each into a folder of its own")
     listed = ", ".join(f"{numbers[uid]} ({count})" for uid, count in counts.items())
-    raise refused(folder, f"{what}: give --series, or series=, with the UID or the number of one: {listed}")
+    raise refused(folder, f"{what}: give series= with the UID or the number of one: {listed}")
 
 
 def _check_alike(folder: Path, slices: Sequence[Slice]) -> None:

@@ -61,13 +61,13 @@ def _affine(image: Image, asked: str) -> Array:
     if image.pixels.ndim != 4:
         raise ShapeError(
             f"{asked} was asked for; the image is 2-D, and only volumes are turned and resampled: leave out "
-            "orientation and spacing"
+            "orientation= and spacing="
         )
     stated = image.original.affine
     if stated is None:
         raise ShapeError(
             f"{asked} was asked for; the volume does not state where its axes lie in the patient: leave out "
-            "orientation and spacing, or give a file that states it"
+            "orientation= and spacing=, or give a file that states it"
         )
     affine = stated.double().numpy()
     linear = affine[:3, :3]
@@ -76,7 +76,7 @@ def _affine(image: Image, asked: str) -> Array:
         is_solid = np.isfinite(affine).all() and abs(np.linalg.det(linear)) > _FLAT * box
     if not is_solid:
         raise ShapeError(
-            f"{asked} was asked for; the volume's affine has no three directions: leave out orientation and spacing, "
+            f"{asked} was asked for; the volume's affine has no three directions: leave out orientation= and spacing=, "
             "or mend the affine"
         )
     turned: Array = affine[:, [2, 1, 0, 3]]  # from (slice, row, column)

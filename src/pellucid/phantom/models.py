@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import OptionError
+from pellucid.models.operators import imported
 from pellucid.models.sources import ModelInfo
 from pellucid.models.sources.base import ModelRequest, seeded
 from pellucid.models.sources.file import SOURCE
@@ -98,6 +99,7 @@ def untrained(name: str) -> Classifier:
     """Build a network by its name with random weights, which are always the same."""
     if name not in ARCHITECTURES:
         raise OptionError(f"network {name!r} was asked for; there are {', '.join(ARCHITECTURES)}")
+    imported("timm")
     with seeded():
         return ARCHITECTURES[name].build()
 

@@ -54,7 +54,7 @@ def head(session: Session, image: Inputs, info: ModelInfo, found: Explanation) -
     if info.weights == "checkpoint" and known.classes > 1:
         warn(
             "the checkpoint does not say whether several classes can be present at once; one of many is assumed "
-            "(head='softmax'): give head='sigmoid' (--head sigmoid) if they can"
+            "(head='softmax'): give head='sigmoid' if they can"
         )
     values = found.values
     within = bool(((values >= 0) & (values <= 1)).all())
@@ -62,5 +62,5 @@ def head(session: Session, image: Inputs, info: ModelInfo, found: Explanation) -
     if within and (sums_to_one or values.numel() >= _MANY_OUTPUTS):
         warn(
             f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "
-            "probabilities already, give head='probability' (--head probability)"
+            "probabilities already, give head='probability'"
         )

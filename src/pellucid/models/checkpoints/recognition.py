@@ -14,6 +14,7 @@ from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints.fitting import Match, Names, chosen, matches, unwrapped
 from pellucid.models.checkpoints.reference import LayerSizes, Reference, describe, needed, weightless
 from pellucid.models.checkpoints.refusals import OWN, few
+from pellucid.models.operators import imported
 
 SHARED = 0.25  # fraction of names that a state shares with the smallest member of its family
 
@@ -58,8 +59,7 @@ def torchvision_candidates(names: Names) -> Iterator[Reference]:
 
 def torchvision_families() -> Mapping[str, Sequence[str]]:
     """Return the names of torchvision's classification models, those of one file together."""
-    import torchvision
-
+    torchvision = imported("torchvision")
     families = defaultdict(list)
     for name in torchvision.models.list_models(module=torchvision.models):
         families[torchvision.models.get_model_builder(name).__module__].append(name)
@@ -69,16 +69,14 @@ def torchvision_families() -> Mapping[str, Sequence[str]]:
 @cache
 def reference(name: str) -> Reference:
     """Describe the weights of a torchvision architecture."""
-    import torchvision
-
+    torchvision = imported("torchvision")
     with weightless():
         return describe(f"torchvision:{name}", torchvision.models.get_model(name, weights=None))
 
 
 def timm_candidates(names: Names) -> Iterator[Reference]:
     """Return timm's models that have the state's first layer, and no layer of a size that the state lacks."""
-    import timm
-
+    timm = imported("timm")
     sizes = LayerSizes.of(names.state)
     for name in timm.list_models():
         if _has_first_layer(timm.get_pretrained_cfg(name), names):

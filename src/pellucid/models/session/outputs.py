@@ -58,7 +58,7 @@ def _only(found: Mapping[str, Tensor], images: int) -> Tensor:
         several = {name: found[name] for name in fitting}
         raise OutputError(
             f"the model returns several tensors that may be class scores: {_listed(several)}; choose one, as in "
-            f"output={next(iter(several))!r} (--model-output on the command line)"
+            f"output={next(iter(several))!r}"
         )
     return next(iter(fitting.values()))
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pellucid.core.plugins import Plugins
 from pellucid.errors import MissingPackageError, SourceError, message_of
 from pellucid.models.checkpoints.reference import weightless
+from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def package(name: str, asked: str, extra: str = "zoo") -> Any:
         # One of these packages silences all warnings of the process when it is imported.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return importlib.import_module(name)
+            return imported(name)
     except ImportError:
         whole = name.partition(".")[0]
         raise MissingPackageError(

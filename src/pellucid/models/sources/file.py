@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from pellucid.core.head import HEADS
 from pellucid.errors import OptionError, SourceError, did_you_mean, message_of
+from pellucid.models.operators import declaring
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources.assumed import ORIENTATION
 from pellucid.models.sources.base import ModelInfo, ModelRequest
@@ -72,11 +74,15 @@ def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
         raise SourceError(f"{name}: no file {path}; give path/to/file.py:factory")
     # What the file prints must not get into the command's output.
     with _errors_of(name), _importable(file.resolve().parent), redirect_stdout(sys.stderr):
-        factory = _load(file, function)
-        model = factory(**_accepted(factory, sizes))
+        model = declaring(partial(_made, file, function, sizes))
     if not isinstance(model, nn.Module):
         raise SourceError(f"{name}: an nn.Module was expected, got {type(model).__name__}; return the model")
     return model
+
+
+def _made(file: Path, function: str, sizes: dict[str, int | None]) -> object:
+    factory = _load(file, function)
+    return factory(**_accepted(factory, sizes))
 
 
 def _load(file: Path, function: str) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from pellucid.errors import SourceError, did_you_mean
+from pellucid.models.operators import imported
 from pellucid.models.preprocessing import from_timm
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined
 
@@ -35,8 +36,7 @@ class TimmSource:
 def _create(
     name: str, pretrained: bool = False, num_classes: int | None = None, in_channels: int | None = None
 ) -> nn.Module:
-    import timm
-
+    timm = imported("timm")
     # Only registered names: "hf-hub:…" would download whatever it names.
     if ":" in name or not timm.is_model(name):
         raise SourceError(

@@ -11,6 +11,7 @@ from torch import nn
 from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints.reference import describe, weightless
+from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing, from_torchvision
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes
 
@@ -68,16 +69,14 @@ def _video_size(weights: Any) -> tuple[int, ...]:
 
 
 def _names(video: bool) -> list[str]:
-    import torchvision
-
+    torchvision = imported("torchvision")
     module = torchvision.models.video if video else torchvision.models
     names: list[str] = torchvision.models.list_models(module=module)
     return names
 
 
 def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool | None) -> nn.Module:
-    import torchvision
-
+    torchvision = imported("torchvision")
     known = _names(video=False) + _names(video=True)
     if name not in known:
         raise SourceError(
@@ -94,8 +93,7 @@ def _get_model(name: str, weights: Any, num_classes: int | None, auxiliary: bool
 
 
 def _default_weights(name: str) -> Any:
-    import torchvision
-
+    torchvision = imported("torchvision")
     return torchvision.models.get_model_weights(name).DEFAULT
 
 

@@ -19,6 +19,7 @@ from pellucid.models.checkpoints.layouts import find_state
 from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _storage_sizes
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler, safe_pickle
+from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes, package
 
@@ -97,8 +98,7 @@ def _bare(kind: str, classes: int, channels: int) -> nn.Module:
     if kind == "densenet121":
         dense: nn.Module = _library().models.DenseNet(num_classes=classes, in_channels=channels)
         return dense
-    import torchvision
-
+    torchvision = imported("torchvision")
     model: nn.Module = torchvision.models.resnet50(num_classes=classes)
     model.conv1 = nn.Conv2d(channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
     return model
