@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from typing import Any
 
@@ -23,7 +22,6 @@ from pellucid.core.torch_private import (
     set_modes,
     uncompiled,
     within_wrapper,
-    zip_records,
 )
 
 
@@ -106,15 +104,6 @@ def test_a_checkpoint_is_noticed_where_it_runs() -> None:
     checkpoint(run, x, use_reentrant=False)
     run(x)
     assert seen == [False, True, False]
-
-
-def test_the_entries_of_a_saved_file_are_read() -> None:
-    file = io.BytesIO()
-    torch.save({"weight": torch.ones(3)}, file)
-    file.seek(0)
-    records = zip_records(file)
-    assert "data.pkl" in records
-    assert sum(name.startswith("data/") for name in records) == 1
 
 
 def test_what_torch_compile_raises_is_known() -> None:

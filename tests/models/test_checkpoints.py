@@ -24,7 +24,7 @@ from pellucid.models.checkpoints import load_into, read_checkpoint, recognise
 from pellucid.models.checkpoints.fitting import Names, chosen, matches
 from pellucid.models.checkpoints.recognition import reference
 from pellucid.models.checkpoints.reference import describe, weightless
-from pellucid.models.checkpoints.unpickling import Inert, safe_pickle
+from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 
@@ -263,7 +263,7 @@ def test_odd_programs_are_refused(tmp_path, program):
 
 
 def test_every_other_name_is_a_stand_in():
-    unpickler = safe_pickle(None, 0).Unpickler(io.BytesIO())
+    unpickler = SafeUnpickler(io.BytesIO(), 0, 0)
     for module, name in [
         ("builtins", "eval"),
         ("torch", "load"),
@@ -273,14 +273,10 @@ def test_every_other_name_is_a_stand_in():
     ]:
         stub = unpickler.find_class(module, name)
         assert issubclass(stub, Inert)
-        thing = stub(1, a=2)
-        thing[1] = 2
-        thing.append(1)
-        thing.extend([1])
-        thing.add(1)
-        assert thing(1, b=2) is thing
-        assert issubclass(type("Sub", (stub,), {}), Inert)
-    assert unpickler.find_class("torch", "UntypedStorage") is torch.UntypedStorage
+        assert unpickler.find_class(module, name) is stub
+        assert {name for name in vars(stub) if not name.startswith("__")} == {"asked"}
+    assert unpickler.find_class("torch", "UntypedStorage") is torch.uint8
+    assert unpickler.find_class("torch", "HalfStorage") is torch.float16
 
 
 @FORMATS
@@ -485,8 +481,8 @@ NESTED = b"2\x86" * 60  # a tuple of a tuple, twice each: hashing or printing it
     ],
     ids=["setitem", "setitems", "dict", "frozenset", "additems", "ordered", "storage", "integer"],
 )
-def test_keys_that_take_for_ever_to_hash_are_refused(tmp_path, program):
-    with pytest.raises(CheckpointError, match=r"key of an entry|is named by a tuple") as error:
+def test_keys_that_take_for_ever_to_hash_are_left_out_or_refused(tmp_path, program):
+    with pytest.raises(CheckpointError, match=r"weights were expected|is named by a tuple|512 bits") as error:
         read_checkpoint(crafted(tmp_path / "a.pt", program))
     one_line(error)
 
@@ -506,10 +502,10 @@ def legacy(path, *programs):
 
 def test_nested_tuples_around_the_weights_are_refused(tmp_path):
     hostile = b"\x80\x04](" + b")" + NESTED + b"e."
-    with pytest.raises(CheckpointError, match="key of an entry"):
+    with pytest.raises(CheckpointError, match="the storages are not those"):
         read_checkpoint(legacy(tmp_path / "a.pt", pickle.dumps({}, 2), hostile))
     (tmp_path / "b.pt").write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x04}K\x01)" + NESTED + b"s.")
-    with pytest.raises(CheckpointError, match="protocol version"):
+    with pytest.raises(CheckpointError, match="does not begin as torch"):
         read_checkpoint(tmp_path / "b.pt")
 
 

@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn, overrides
@@ -145,15 +145,6 @@ def is_checkpointed() -> bool:
     """
     top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     return top is not None and top(True) is not None
-
-
-def zip_records(file: IO[bytes]) -> list[str]:
-    """The entries of a file that ``torch.save`` wrote, by the reader that ``torch.load`` uses.
-
-    Without the name a checkpoint is not read: another reader of zip files may see other entries.
-    """
-    records: list[str] = torch._C.PyTorchFileReader(file).get_all_records()
-    return records
 
 
 def compiler_errors() -> tuple[type[Exception], ...]:

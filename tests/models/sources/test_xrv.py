@@ -12,7 +12,7 @@ from torch import nn
 import pellucid
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.errors import SourceError
+from pellucid.errors import CheckpointError, SourceError
 from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources import xrv as xrv_source
 from tests.models.sources.helpers import holds, noise, one_line
@@ -156,11 +156,12 @@ def test_xrv_runs_nothing_from_a_file(xrv, tmp_path, monkeypatch, legacy):
 
 
 def test_xrv_weights_that_hold_themselves(tmp_path):
-    """A module within itself, as no honest file has it, ends."""
+    """A module within itself, as no honest file has it, is refused."""
     model = nn.Sequential(nn.Linear(2, 2))
     model._modules["again"] = model
     torch.save(model, tmp_path / "a.pt")
-    assert set(xrv_source._read(tmp_path / "a.pt")) == {"0.weight", "0.bias"}
+    with pytest.raises(CheckpointError, match="in one another"):
+        xrv_source._read(tmp_path / "a.pt")
 
 
 def test_xrv_downloads_that_fail(xrv, monkeypatch):

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import tarfile
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from pellucid.core.torch_private import zip_records
 from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import find_architecture, find_state
 from pellucid.models.checkpoints.refusals import (
@@ -24,15 +19,12 @@ from pellucid.models.checkpoints.refusals import (
     few,
     folder,
     foreign,
-    foreign_zip,
-    torchscript,
 )
+from pellucid.models.checkpoints.saved import read_saved
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing, json_object
 from pellucid.models.checkpoints.stated_classes import Names, find_classes
 from pellucid.models.checkpoints.stated_head import find_head
-from pellucid.models.checkpoints.unpickling import safe_pickle
 
-ZIP_MAGIC = b"PK\x03\x04"
 LONGEST_START = 64
 
 
@@ -98,9 +90,7 @@ def _content(path: Path) -> Any:
             problem = foreign(path, file.read(LONGEST_START))
         if problem is not None:
             raise problem
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _read_torch(file, path)
+        return read_saved(path)
     except CheckpointError:
         raise
     except Exception as error:
@@ -113,45 +103,3 @@ def _read_safetensors(path: Path) -> Any:
     from safetensors.torch import load_file
 
     return load_file(path, device="cpu")
-
-
-def _read_torch(file: IO[bytes], path: Path) -> Any:
-    total = path.stat().st_size
-    magic = file.read(len(ZIP_MAGIC))
-    file.seek(0)
-    if not magic:
-        raise CheckpointError(f"{path}: a weights file was expected, got an empty file; save it again")
-    sizes = _storage_sizes(file, path, total) if magic == ZIP_MAGIC else None
-    if sizes is None:
-        _refuse_tar(file, path)
-    file.seek(0)
-    return torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=safe_pickle(sizes, total))
-
-
-def _storage_sizes(file: IO[bytes], path: Path, total: int) -> dict[str, int]:
-    """Return each storage's size in a zip file; refuse one that torch.save would not write."""
-    with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-    if (problem := foreign_zip(path, [entry.filename for entry in entries])) is not None:
-        raise problem
-    file.seek(0)
-    records = zip_records(file)
-    if "constants.pkl" in records:
-        raise torchscript(path)
-    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-    if packed or sum(entry.file_size for entry in entries) > total:
-        raise CheckpointError(f"{path}: compressed entries are not read; save the file with torch.save")
-    sizes = {entry.filename.partition("/")[2]: entry.file_size for entry in entries}
-    if len(sizes) != len(entries) or set(sizes) != set(records):
-        raise CheckpointError(f"{path}: an entry is hidden or occurs twice; save the file with torch.save")
-    return {name.removeprefix("data/"): size for name, size in sizes.items() if name.startswith("data/")}
-
-
-def _refuse_tar(file: IO[bytes], path: Path) -> None:
-    try:
-        with tarfile.open(fileobj=file, mode="r:"):
-            pass
-    except tarfile.TarError:
-        file.seek(0)
-        return
-    raise CheckpointError(f"{path}: a tar archive of torch before 0.4 is not read; save model.state_dict()")

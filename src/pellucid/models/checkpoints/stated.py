@@ -159,10 +159,13 @@ def _axes(settings: Mapping[Any, Any]) -> tuple[str | None, tuple[float, ...] | 
     codes, spacing = (
         next((settings[key] for key in keys if key in settings), None) for keys in (ORIENTATIONS, SPACINGS)
     )
+    letters = codes if isinstance(codes, list | tuple | str) and len(codes) <= 3 else ()
+    lengths = None if spacing is None else _numbers(spacing)
     try:
-        known = checked_orientation("".join(codes) if isinstance(codes, list | tuple) else codes)
-        return known, None if spacing is None else checked_spacing(spacing)
-    except (OptionError, TypeError):
+        # Only what is short and plain: the error's message would print a value of any depth.
+        known = checked_orientation("".join(each for each in letters if isinstance(each, str) and len(each) == 1))
+        return known, None if lengths is None else checked_spacing(lengths)
+    except OptionError:
         return None, None
 
 

@@ -16,6 +16,8 @@ _ENDS = ("final_activation", "output_activation")
 _FLAGS = ("multi_label", "multilabel", "is_multilabel", "multi_label_classification")
 _FINDINGS = ("findings", "pathologies", "abnormalities")
 """Entries that name what may be present together."""
+LONGEST = 200
+"""Letters of the name of a loss or a task."""
 _SEVERAL = ("bce", "binarycrossentropy", "multilabel", "sigmoid", "asymmetricloss")
 _ONE = ("crossentropy", "nllloss", "singlelabel", "multiclass", "softmax")
 
@@ -49,7 +51,7 @@ def _said(settings: Mapping[Any, Any]) -> Iterator[str]:
 
 def _of_text(text: Any) -> str | None:
     """The head that a loss or a task goes with, such as BCEWithLogitsLoss or multi-label classification."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > LONGEST:
         return None
     plain = re.sub(r"[^a-z]", "", text.lower())
     if any(part in plain for part in _SEVERAL):

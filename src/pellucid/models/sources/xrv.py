@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
-import warnings
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints import load_into
 from pellucid.models.checkpoints.layouts import find_state
-from pellucid.models.checkpoints.reading import ZIP_MAGIC, _refuse_tar, _storage_sizes
+from pellucid.models.checkpoints.modules import weights_of
 from pellucid.models.checkpoints.reference import weightless
-from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler, safe_pickle
+from pellucid.models.checkpoints.saved import read_saved
+from pellucid.models.checkpoints.unpickling import Inert
 from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes, package
@@ -116,49 +113,10 @@ def _load(model: nn.Module, name: str) -> None:
         load_into(model, SOURCE.named(_read(path), model), path)
 
 
-class _Keeping(SafeUnpickler):
-    """Runs nothing, and keeps the state that a stand-in is given: for a pickled module, its weights."""
-
-    dispatch: ClassVar[dict[int, Any]] = dict(SafeUnpickler.dispatch)
-
-    def load_build(self) -> None:
-        """Keep the state beside the stand-in, which does not change."""
-        state = self.stack.pop()
-        if isinstance(self.stack[-1], Inert) and isinstance(state, dict):
-            vars(self.stack[-1])["kept"] = state
-
-
-_Keeping.dispatch[pickle.BUILD[0]] = _Keeping.load_build
-
-
 def _read(path: Path) -> dict[str, Tensor]:
     """Return the weights in a file that contains a whole pickled module, or plain weights."""
-    total = path.stat().st_size
-    with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        packed = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
-        file.seek(0)
-        sizes = _storage_sizes(file, path, total) if packed else None
-        if not packed:
-            _refuse_tar(file, path)
-        file.seek(0)
-        reader = safe_pickle(sizes, total)
-        reader.Unpickler = type("Keeping", (_Keeping,), {"room": sizes, "total": total})
-        content = torch.load(file, map_location="cpu", weights_only=False, mmap=False, pickle_module=reader)
-    return dict(_weights(content, set())) if isinstance(content, Inert) else find_state(content, path)
-
-
-def _weights(module: Inert, seen: set[int], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters and buffers of a pickled module and of its submodules, each module once."""
-    seen.add(id(module))
-    kept = vars(module).get("kept", {})
-    parts = {place: kept.get(place) for place in ("_parameters", "_buffers", "_modules")}
-    held = {name: each for part in parts.values() if isinstance(part, dict) for name, each in part.items()}
-    for name, each in held.items():
-        if isinstance(each, Tensor):
-            yield f"{prefix}{name}", each
-        elif isinstance(each, Inert) and id(each) not in seen:
-            yield from _weights(each, seen, f"{prefix}{name}.")
+    content = read_saved(path)
+    return weights_of(content).state if isinstance(content, Inert) else find_state(content, path)
 
 
 SOURCE = XRVSource()
