@@ -8,10 +8,12 @@ import resource
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from pellucid.errors import PellucidError
 from pellucid.models.checkpoints import read_checkpoint
+from pellucid.models.checkpoints.converting import as_safetensors, take_out
 
 GIGABYTE = 2**30
 CLEAR = Path("/proc/self/clear_refs")
@@ -28,9 +30,14 @@ def peak() -> int:
 
 
 def outcome(path: Path) -> str:
-    """What reading a file gave: "read", one line of an error, or the error that should not be."""
+    """What reading a file, and converting it, gave: "read", an error in one line, or one that should not be."""
+    found = [_tried(lambda: read_checkpoint(path)), _tried(lambda: as_safetensors(take_out(path).state, path))]
+    return next((one for one in found if one.startswith("BAD")), found[0] if found[1] == "read" else found[1])
+
+
+def _tried(read: Callable[[], object]) -> str:
     try:
-        read_checkpoint(path)
+        read()
     except PellucidError as error:
         line = str(error)
         return line if len(line.splitlines()) == 1 and len(line) < 2_000 else f"BAD: {line[:500]!r}"

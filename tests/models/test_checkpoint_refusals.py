@@ -175,7 +175,10 @@ def twice(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (torchscript, "PATH: a TorchScript archive is not loaded because it holds code; if you trust it, save its …"),
+        (
+            torchscript,
+            "PATH: a TorchScript archive is not loaded because it holds code; `pellucid convert PATH` takes …",
+        ),
         (tar, "PATH: a tar archive of torch before 0.4 is not read; save model.state_dict()"),
         (bomb, "PATH: compressed entries are not read; save the file with torch.save"),
         (overlapping, "PATH: compressed entries are not read; save the file with torch.save"),

@@ -48,19 +48,24 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Che
     ``CheckpointError``: the file is missing, broken, unsafe, or holds no weights.
     """
     path = Path(path)
-    if path.name == ADAPTER or (path / ADAPTER).is_file():
-        raise adapter(path, ADAPTER)
-    if path.is_dir():
-        raise folder(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: a weights file was expected, got nothing there; give the path of a file")
-    content = _shards(path) if path.name.endswith(SHARDS) else _content(path)
+    check_file(path)
+    content = _shards(path) if path.name.endswith(SHARDS) else read_content(path)
     state = find_state(content, path, key)
     rank = 3 if any(tensor.ndim == 5 for tensor in state.values()) else 2
     preprocessing = find_preprocessing(content, path, rank)
     return Checkpoint(
         state, find_architecture(content), path, preprocessing, find_head(content), find_classes(content, path)
     )
+
+
+def check_file(path: Path) -> None:
+    """``CheckpointError``: there is no file, or one that holds no network's weights."""
+    if path.name == ADAPTER or (path / ADAPTER).is_file():
+        raise adapter(path, ADAPTER)
+    if path.is_dir():
+        raise folder(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: a weights file was expected, got nothing there; give the path of a file")
 
 
 def _shards(path: Path) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def _shards(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: it lists {len(missing)} files that are not beside it ({few(missing)}); copy them there"
         )
-    parts = [_content(path.parent / name) for name in sorted(names)]
+    parts = [read_content(path.parent / name) for name in sorted(names)]
     return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
 
 
@@ -81,7 +86,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _content(path: Path) -> Any:
+def read_content(path: Path, script: bool = False) -> Any:
+    """Return what is in a file. ``script``: also what is in a TorchScript archive, but for its code."""
     # Any error that a broken or hostile file causes in the readers is reported as a broken file.
     try:
         if path.suffix.lower() == ".safetensors":
@@ -90,7 +96,7 @@ def _content(path: Path) -> Any:
             problem = foreign(path, file.read(LONGEST_START))
         if problem is not None:
             raise problem
-        return read_saved(path)
+        return read_saved(path, script)
     except CheckpointError:
         raise
     except Exception as error:

@@ -48,12 +48,10 @@ def few(names: Sequence[str], count: int = 5) -> str:
 
 def whole_module(found: Inert, path: Path, key: str | None = None) -> CheckpointError:
     """Return the error for a pickled object where weights were expected."""
-    entry = "" if key is None else f"[{json.dumps(key)}]"
-    load = f'torch.load({json.dumps(str(path))}, map_location="cpu", weights_only=False){entry}'
     return CheckpointError(
         f"{path}: weights were expected, got a whole pickled object ({found.asked[:80]!r}), which is not loaded "
-        f"because that would run its code; `pellucid convert {shlex.quote(str(path))}` takes the weights out of it "
-        f"without that; or, if you trust it, save its state_dict() where its code is: {_saving(load, path)}"
+        f"because that would run its code; {_convert(path)} takes the weights out of it without that; or, if you "
+        f"trust it, save its state_dict() where its code is: {_saving(_load(path, key), path)}"
     )
 
 
@@ -61,9 +59,28 @@ def torchscript(path: Path) -> CheckpointError:
     """Return the error for a TorchScript archive."""
     load = f'torch.jit.load({json.dumps(str(path))}, map_location="cpu")'
     return CheckpointError(
-        f"{path}: a TorchScript archive is not loaded because it holds code; if you trust it, save its state_dict(): "
-        f"{_saving(load, path)}"
+        f"{path}: a TorchScript archive is not loaded because it holds code; {_convert(path)} takes the weights out of "
+        f"it without running that; or, if you trust it, save its state_dict(): {_saving(load, path)}"
     )
+
+
+def unconvertible(found: Inert, path: Path, key: str | None = None) -> CheckpointError:
+    """Return the error for a pickled object whose weights are not where a module has them."""
+    return CheckpointError(
+        f"{path}: a network's weights were looked for in a pickled object ({found.asked[:80]!r}), which has none "
+        f"where a module has them; if you trust it, save its state_dict() where its code is: "
+        f"{_saving(_load(path, key), path)}"
+    )
+
+
+def _load(path: Path, key: str | None) -> str:
+    """The code that loads a pickled object."""
+    entry = "" if key is None else f"[{json.dumps(key)}]"
+    return f'torch.load({json.dumps(str(path))}, map_location="cpu", weights_only=False){entry}'
+
+
+def _convert(path: Path) -> str:
+    return f"`pellucid convert {shlex.quote(str(path))}`"
 
 
 def _saving(load: str, path: Path) -> str:

@@ -131,8 +131,15 @@ def sequence(items: Any = ()) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def members(items: Any = ()) -> set[Any]:
+    """Return a set of plain members, as protocol 2 writes one."""
+    return set(filter(is_key, sequence(items)))
+
+
 ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): ordered,
+    ("__builtin__", "set"): members,
+    ("builtins", "set"): members,
     ("torch", "Size"): sequence,
     ("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,

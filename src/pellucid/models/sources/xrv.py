@@ -116,7 +116,7 @@ def _load(model: nn.Module, name: str) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     """Return the weights in a file that contains a whole pickled module, or plain weights."""
     content = read_saved(path)
-    return weights_of(content).state if isinstance(content, Inert) else find_state(content, path)
+    return weights_of(content, path).state if isinstance(content, Inert) else find_state(content, path)
 
 
 SOURCE = XRVSource()
