@@ -99,7 +99,11 @@ class SourceError(PellucidError, ValueError):
 
 
 class CheckpointError(PellucidError, ValueError):
-    """A weights file that is unsafe, broken, or does not fit."""
+    """A weights file that is unsafe, broken, or does not fit; ``candidates``: the architectures, where several fit."""
+
+    def __init__(self, message: str, candidates: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.candidates = tuple(candidates)
 
 
 class ImageError(PellucidError, ValueError):

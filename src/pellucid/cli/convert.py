@@ -12,6 +12,7 @@ from pellucid.cli.console import guarded, printable
 if TYPE_CHECKING:
     from pellucid.models.checkpoints.modules import Found
 
+EXAMPLES = ("pellucid convert whole.pt --output weights.safetensors",)
 SHOWN = 8
 """Names in one line."""
 

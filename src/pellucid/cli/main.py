@@ -12,6 +12,7 @@ from pellucid.cli.derived import DerivedHelp
 from pellucid.cli.doctor import doctor
 from pellucid.cli.ending import ended_by_signals
 from pellucid.cli.explain import explain
+from pellucid.cli.init import init
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
 from pellucid.cli.push import push
@@ -27,6 +28,7 @@ app.command(cls=DerivedHelp)(convert)
 app.command(cls=DerivedHelp)(demo)
 app.command(cls=DerivedHelp)(doctor)
 app.command(cls=DerivedHelp)(explain)
+app.command(cls=DerivedHelp)(init)
 app.command(cls=DerivedHelp)(layers)
 app.command(cls=DerivedHelp)(methods)
 app.command(cls=DerivedHelp)(push)

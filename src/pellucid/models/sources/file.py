@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pellucid.models.operators import declaring
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources.assumed import ORIENTATION
 from pellucid.models.sources.base import ModelInfo, ModelRequest
+from pellucid.models.sources.loading import known_of
 
 
 class FileSource:
@@ -28,7 +30,8 @@ class FileSource:
 
     It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
     takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a dict with mean, std,
-    size, crop, range, orientation, spacing).
+    size, crop, range, orientation, spacing). What ``load_model`` knows of a model that it returned to the factory stays
+    known.
     """
 
     prefix = "file"
@@ -56,13 +59,17 @@ class FileSource:
             raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
         given = getattr(model, "preprocessing", None)
         given = given if isinstance(given, Mapping) else None
-        return ModelInfo(
-            classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
-            head=head if isinstance(head, str) else None,
-            preprocessing=None if given is None else from_mapping(given, request.name),
-            output=output if isinstance(output, str | int) else None,
-            assumed=() if given is None or "orientation" in given or not takes_volumes(model) else (ORIENTATION,),
+        known = known_of(model)
+        own = replace(
+            known,
+            classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else known.classes,
+            head=head if isinstance(head, str) else known.head,
+            output=output if isinstance(output, str | int) else known.output,
         )
+        if given is None:
+            return own
+        assumed = () if "orientation" in given or not takes_volumes(model) else (ORIENTATION,)
+        return replace(own, preprocessing=from_mapping(given, request.name), assumed=assumed, input_size=None)
 
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:

@@ -243,8 +243,14 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
 
 def _remember(model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo) -> nn.Module:
     own = _sized(source.info(request, model))
-    _KNOWN[model] = replace(own, spec=known.spec, checkpoint_sha256=known.checkpoint_sha256, weights=known.weights)
+    digest, weights = known.checkpoint_sha256 or own.checkpoint_sha256, known.weights or own.weights
+    _KNOWN[model] = replace(own, spec=known.spec, checkpoint_sha256=digest, weights=weights)
     return model.eval()
+
+
+def known_of(model: nn.Module) -> ModelInfo:
+    """What is known of a model that ``load_model`` made, such as one that a factory returns; nothing of any other."""
+    return _KNOWN.get(model, ModelInfo())
 
 
 def _sized(info: ModelInfo) -> ModelInfo:
