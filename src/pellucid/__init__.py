@@ -7,10 +7,13 @@
 (('layer4',), torch.Size([1, 1, 224, 224]))
 """
 
+import sys
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pellucid.core import display as _display
+from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
     from pellucid import errors, methods, metrics, phantom, report
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.io import read_image, read_series
     from pellucid.models.preprocessing import Preprocessing
     from pellucid.models.sources import ModelInfo, load_model, model_info
-    from pellucid.render import overlay
+    from pellucid.render import overlay, show
     from pellucid.run.explain import Explainer, explain
     from pellucid.run.layers import recommended_layers
     from pellucid.run.methods import available_methods
@@ -66,6 +69,7 @@ _HOMES = {
     "read_series": "io",
     "recommended_layers": "run.layers",
     "register_method": "core.catalogue",
+    "show": "render",
     "write": "run.writing",
 }
 _MODULES = ("errors", "methods", "metrics", "phantom", "report")
@@ -103,15 +107,27 @@ __all__ = [
     "recommended_layers",
     "register_method",
     "report",
+    "show",
     "write",
 ]
 
 
 def _get(name: str) -> Any:
     """Import a public name from its module (PEP 562)."""
+    if name not in __all__:
+        raise _missing(name, sys._getframe(1))
     value = _value(name)
     globals()[name] = value
     return value
+
+
+def _missing(name: str, caller: FrameType) -> Exception:
+    """The error for a name that is not public. Only for that of a class are the methods, and so torch, imported."""
+    known = {} if name.startswith("_") else {one: one for one in __all__}
+    if name[:1].isupper():
+        methods_ = import_module("pellucid.core.catalogue").registered().values()
+        known |= {cls.__name__: f"pellucid.methods.{cls.__name__}" for cls in methods_}
+    return _habits.missing("pellucid", name, known, caller)
 
 
 if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
@@ -123,11 +139,9 @@ def _value(name: str) -> Any:
         return import_module(f"pellucid.{name}")
     if name in _HOMES:
         return getattr(import_module(f"pellucid.{_HOMES[name]}"), name)
-    if name == "__version__":
-        from importlib.metadata import version
+    from importlib.metadata import version
 
-        return version("pellucid")
-    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    return version("pellucid")
 
 
 def __dir__() -> list[str]:

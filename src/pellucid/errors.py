@@ -3,6 +3,7 @@
     PellucidError                     exit code 3
     ├── OptionError        ValueError     2   a value that an argument does not allow
     │   └── MethodError                   2   no explanation method of that name, or one whose code breaks a rule
+    ├── ArgumentError      TypeError      2   an argument that a call does not have
     ├── ShapeError         ValueError     2   a tensor of the wrong rank, size or type
     ├── ImageIndexError    IndexError     2   an image that an explanation does not contain
     ├── TargetError        ValueError     2   a class that the model does not have
@@ -50,6 +51,12 @@ class OptionError(PellucidError, ValueError):
 
 class MethodError(OptionError):
     """No explanation method of that name, or one whose code breaks a rule."""
+
+
+class ArgumentError(PellucidError, TypeError):
+    """An argument that a call does not have."""
+
+    exit_code = 2
 
 
 class ShapeError(PellucidError, ValueError):
@@ -163,7 +170,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def did_you_mean(asked: str, known: Iterable[str], count: int = 5) -> str:
-    """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does).
+    """The names of ``known`` that look most like ``asked``, as the end of a message ("" if none does)."""
+    close = near(asked, known, count)
+    return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def near(asked: str, known: Iterable[str], count: int = 5) -> list[str]:
+    """The names of ``known`` that look most like ``asked``.
 
     Case and punctuation do not count: of GradCAMPlusPlus it is gradcam++. Those that begin with ``asked`` come first.
     """
@@ -171,10 +184,9 @@ def did_you_mean(asked: str, known: Iterable[str], count: int = 5) -> str:
     wanted = _plain(asked)
     same = [name for name, text in plain.items() if text == wanted]
     longer = sorted(name for name, text in plain.items() if wanted and text.startswith(wanted))
-    near = get_close_matches(wanted, list(plain.values()), n=count, cutoff=0.5)
-    alike = sorted((name for name, text in plain.items() if text in near), key=lambda name: near.index(plain[name]))
-    close = (same or list(dict.fromkeys([*longer, *alike])))[:count]
-    return f"; did you mean {', '.join(close)}?" if close else ""
+    found = get_close_matches(wanted, list(plain.values()), n=count, cutoff=0.5)
+    alike = sorted((name for name, text in plain.items() if text in found), key=lambda name: found.index(plain[name]))
+    return (same or list(dict.fromkeys([*longer, *alike])))[:count]
 
 
 def _plain(name: str) -> str:

@@ -321,7 +321,7 @@ def test_requests_that_cannot_be(
         (images(1)[0], "(3, 32, 32)"),
         (images(0), "at least one image"),
         ((images(1) * 255).to(torch.uint8), "uint8"),
-        (images(1).numpy(), "ndarray"),
+        (images(1).numpy(), "torch.tensor(images)"),
         ([images(1)], "list"),
         (None, "NoneType"),
         ({}, "an empty mapping"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import PIL.Image
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,14 @@ def explain_in_many_ways(model: nn.Module, images: Tensor) -> Explanation:
     pellucid.explain(model, images, "gradcam", pellucid.Region("ill", images[:, 0] > 0))
     pellucid.explain(model, images, IntegratedGradients(), runtime=Runtime(device="cpu", batch_size=2))
     return Explanation.cat([*batches, first.to("cpu")])
+
+
+def explain_images(model: nn.Module, path: Path, pixels: npt.NDArray[np.uint8]) -> str:
+    image = pellucid.read_image(path)
+    first = pellucid.explain(model, image)
+    both = pellucid.Explainer(model, "saliency")([image, pixels]).with_images(first.images * 2)
+    shown = pellucid.show([first, pellucid.explain(model, pixels)], [pellucid.prepare(model, image)], alpha=0.4)
+    return shown.html if both.images else pellucid.show(both).html
 
 
 def look(found: Explanation) -> dict[str, float]:

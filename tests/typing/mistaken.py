@@ -21,6 +21,9 @@ pellucid.explain(model, images, "gradcam", "all", ["layer4"])  # mistake: call-a
 pellucid.explain(model, images, layer=["layer4"])  # mistake: call-arg
 pellucid.explain(model, images, head=1)  # mistake: arg-type
 pellucid.explain("resnet18", images)  # mistake: arg-type
+pellucid.explain(model, "image.png")  # mistake: arg-type
+pellucid.explain(model, Path("image.png"))  # mistake: arg-type
+pellucid.explain(model, images, layers=[model])  # mistake: list-item
 pellucid.Explainer(model, "gradcam", ["layer4"])  # mistake: call-arg
 pellucid.Explainer(model, layers=["layer4"])(images, target="all")  # mistake: call-arg
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from pellucid.core import display
 from pellucid.core import head as heads
 from pellucid.core.head import DIRECTIONS
+from pellucid.core.image import Image
 from pellucid.core.reading import Reading
 from pellucid.core.shapes import Figures, Flags, Heatmaps, Indices, LayerMaps, Logits
 from pellucid.errors import ImageIndexError, OptionError, ShapeError
@@ -56,6 +57,8 @@ class Explanation:
     | | | map's sum differs from the sum that the method promises |
     | ``by_layer`` | | each layer's own explanation, from the same pass |
     | ``provenance`` | | the method's parameters, versions, precision, seed |
+    | ``images`` | B or 0 | the images that were given as such, for display: without their DICOM headers, and neither |
+    | | | saved nor pickled |
 
     ``explanation[i]`` is the explanation of one image; slices, lists of numbers and masks select several, and iteration
     gives one image at a time. Every selection keeps the axis of the images.
@@ -74,6 +77,7 @@ class Explanation:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Figures] = field(default_factory=dict)
     by_layer: Mapping[str, Explanation] = field(default_factory=dict)
+    images: tuple[Image, ...] = ()
 
     @property
     def probabilities(self) -> Logits:
@@ -162,6 +166,7 @@ class Explanation:
             checks={**self.checks, LARGEST: self.attributions.abs().flatten(2).amax(dim=2)},
             by_layer={layer: own.member(chosen) for layer, own in self.by_layer.items()},
             provenance={**self.provenance, "input": f"{_MEMBER}{chosen + 1} of {self.heatmaps.shape[2]}"},
+            images=(),  # those of sequences
         )
 
     def __getitem__(self, images: Selection) -> Explanation:
@@ -178,6 +183,7 @@ class Explanation:
             why_degenerate=tuple(self.why_degenerate[number] for number in numbers),
             checks={name: values[rows] for name, values in self.checks.items()},
             by_layer={layer: own[images] for layer, own in self.by_layer.items()},
+            images=tuple(self.images[number] for number in numbers) if self.images else (),
         )
 
     def _columns(self, columns: slice) -> Explanation:
@@ -207,6 +213,27 @@ class Explanation:
             by_layer={layer: own.to(device) for layer, own in self.by_layer.items()},
         )
 
+    def with_images(self, images: Sequence[Image]) -> Explanation:
+        """The same explanation with the B prepared images that it is displayed on, as ``explain`` keeps those it got.
+
+        Their DICOM headers, which name the patient, are left out.
+
+        Raises:
+            ShapeError: there are more or fewer images than were explained, or they are of another size.
+        """
+        sizes = {image.size for image in images} - {tuple(self.heatmaps.shape[2:])}
+        if images and (len(images) != len(self) or sizes):
+            got = f"{len(images)} of {' or '.join(map(str, {image.size for image in images}))}"
+            raise ShapeError(
+                f"{counted(len(self), 'image')} of {tuple(self.heatmaps.shape[2:])} were explained, got {got}: give "
+                "the prepared images, in their order"
+            )
+        return replace(
+            self,
+            images=tuple(image.without_headers() for image in images),
+            by_layer={layer: own.with_images(images) for layer, own in self.by_layer.items()},
+        )
+
     @staticmethod
     def cat(parts: Sequence[Explanation]) -> Explanation:
         """The explanations of several batches as one, in their order.
@@ -230,11 +257,17 @@ class Explanation:
             provenance=_common([part.provenance for part in parts]),
             checks={name: torch.cat([part.checks[name] for part in parts]) for name in first.checks},
             by_layer={layer: Explanation.cat([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
+            images=tuple(image for part in parts for image in part.images)
+            if all(part.images for part in parts)
+            else (),
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled. A tensor that is a part of a larger one is copied: pickle would write the larger one."""
-        state = {each.name: getattr(self, each.name) for each in fields(self)}
+        """What is pickled: all but the images.
+
+        A tensor that is a part of a larger one is copied: pickle would write the larger one.
+        """
+        state: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)} | {"images": ()}
         state["checks"] = {name: _own_memory(values) for name, values in self.checks.items()}
         return state | {name: _own_memory(state[name]) for name in ARRAYS}
 

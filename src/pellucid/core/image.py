@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -54,6 +54,18 @@ class Image:
     def original(self) -> Image:
         """The image as it was read; the image itself if it was not prepared."""
         return self.source if self.source is not None else self
+
+    def without_headers(self) -> Image:
+        """The same image without the DICOM objects that it was read from, which name the patient."""
+        source = None if self.source is None else self.source.without_headers()
+        return replace(self, source=source, instances=())
+
+    def __repr__(self) -> str:
+        """One line, without the pixels, and without anything of the file but its size."""
+        size = "×".join(map(str, self.values.shape))
+        if self.source is None:
+            return f"Image({size})"
+        return f"Image({size}, prepared from {'×'.join(map(str, self.source.pixels.shape))})"
 
     @property
     def size(self) -> tuple[int, ...]:

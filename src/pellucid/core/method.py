@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from pellucid.core import habits
 from pellucid.core.attribution import Attribution
 from pellucid.core.concept import Concept
 from pellucid.core.images_probe import takes_images, without_images
@@ -31,6 +32,13 @@ class Method(ABC):
     class_specific: ClassVar[bool] = True
     signed: ClassVar[bool] = False
     concept: ClassVar[Concept | None] = None
+
+    if not TYPE_CHECKING:  # type checkers read the options from the fields
+
+        def __new__(cls, *given: object, **named: object) -> Self:
+            """Refuse a model and layers, which methods of other libraries are created with."""
+            habits.check_options(cls, given, named)
+            return super().__new__(cls)
 
     def __init_subclass__(cls) -> None:
         """Adapt a method of the older form."""

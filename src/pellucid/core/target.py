@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.core.habits import class_of
 from pellucid.core.head import DIRECTIONS, over_places
 from pellucid.errors import TargetError, did_you_mean, message_of
 
@@ -311,12 +312,21 @@ _MANY = 2**62
 def _number(item: Any) -> int:
     if isinstance(item, Region):
         raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space)")
+    if callable(item) and not isinstance(item, type):
+        raise TargetError(f"a list with a {type(item).__name__} was given; {_instead_of(item)}")
     if isinstance(item, bool) or not hasattr(item, "__index__"):
         raise TargetError(f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}")
     index = operator.index(item)
     if abs(index) > _MANY:
         raise TargetError(f"class {index} was asked for; no model has that many")
     return index
+
+
+def _instead_of(target: Any) -> str:
+    """What to write for a callable in a list of classes: pytorch-grad-cam's targets have their class."""
+    if hasattr(target, "category"):
+        return f"write the class itself: targets=[{class_of(target)}]"
+    return "give one callable for all images, from what the model returns, (B, C), to scores (B,) or (B, K)"
 
 
 def _tensor(mask: Any) -> Tensor:

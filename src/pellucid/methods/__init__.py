@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from typing import Any
 
+from pellucid.core import habits
 from pellucid.core.catalogue import registered
 
 for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
@@ -23,8 +25,9 @@ def _classes() -> dict[str, Any]:
 
 def __getattr__(name: str) -> Any:
     """A method's class by its own name, as ``pellucid.methods.GradCAM`` (PEP 562)."""
-    if name.startswith("_") or name not in (known := _classes()):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    known = {} if name.startswith("_") else _classes()
+    if name not in known:
+        raise habits.missing(__name__, name, {one: one for one in known}, sys._getframe(1))
     return known[name]
 
 

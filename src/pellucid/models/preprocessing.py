@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -57,6 +57,12 @@ class Preprocessing:
     range: tuple[float, float] = (0.0, 1.0)
     orientation: str | None = None
     spacing: tuple[float, ...] | None = None
+
+    def __repr__(self) -> str:
+        """The settings that are not the defaults, as they are written."""
+        stated = {each.name: getattr(self, each.name) for each in fields(self)}
+        listed = [f"{name}={value!r}" for name, value in stated.items() if value != getattr(Preprocessing, name)]
+        return f"Preprocessing({', '.join(listed)})"
 
     def __post_init__(self) -> None:
         """Check orientation and spacing. ``OptionError``: no axis codes, or no lengths."""

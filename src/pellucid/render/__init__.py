@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pellucid.render.annotation import annotated, drawn_on
 from pellucid.render.colour import blend, colourise, heatmap_image, with_colour_bar
-from pellucid.render.overlay import overlay
+from pellucid.render.notebook import Shown, show
+from pellucid.render.overlay import Overlays, overlay
 from pellucid.render.text import with_caption
 from pellucid.render.volume import Drawing, drawing, montage, orthogonal
 
 __all__ = [
     "Drawing",
+    "Overlays",
+    "Shown",
     "annotated",
     "blend",
     "colourise",
@@ -19,6 +22,7 @@ __all__ = [
     "montage",
     "orthogonal",
     "overlay",
+    "show",
     "with_caption",
     "with_colour_bar",
 ]

@@ -17,12 +17,34 @@ from pellucid.core.style import Style
 from pellucid.errors import OptionError, ShapeError
 from pellucid.render.annotation import annotated as annotation
 from pellucid.render.annotation import drawn_on
+from pellucid.render.embed import data_uri
 
 if TYPE_CHECKING:
     from pellucid.core.explanation import Explanation
 
 ImageLike = Tensor | npt.NDArray[Any] | Pillow.Image | Image
+_SHOWN, _SIDE = 32, 512
 ImagesLike = ImageLike | Sequence[ImageLike]
+
+
+class Overlays(list[Pillow.Image]):
+    """A list of overlays that a notebook shows, and whose ``repr`` is one line."""
+
+    def __repr__(self) -> str:
+        """Their number and sizes."""
+        sizes = sorted({"×".join(map(str, one.size)) for one in self})
+        return f"<{len(self)} overlays of {', '.join(sizes)} pixels>" if self else "<no overlays>"
+
+    def _repr_html_(self) -> str:
+        """Up to 32 of them side by side; a longer side of more than 512 pixels is made smaller."""
+        rest = f"<div>… and {len(self) - _SHOWN} more</div>" if len(self) > _SHOWN else ""
+        return f"<div>{''.join(_element(one) for one in self[:_SHOWN])}{rest}</div>"
+
+
+def _element(image: Pillow.Image) -> str:
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE))
+    return f'<img alt="overlay" style="max-width:100%;margin:0 8px 8px 0" src="{data_uri(small)}">'
 
 
 def overlay(
@@ -32,7 +54,7 @@ def overlay(
     colormap: str = "jet",
     signed: bool = False,
     annotated: bool = False,
-) -> list[Pillow.Image]:
+) -> Overlays:
     """Draw every heatmap on its image: image 0 with map 0, image 0 with map 1, …, image 1 with map 0, ….
 
     ``images`` are the B images that were explained: a tensor or array (B, C, H, W), or (C, H, W) for one; an
@@ -55,11 +77,11 @@ def overlay(
         cure = ": take explanation.member(number) of each image" if explanation.is_sequence else ""
         got = tuple(explanation.heatmaps.shape)
         raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {got}{cure}")
-    listed = _listed(images)
+    listed = listed_images(images)
     if len(listed) != len(explanation.heatmaps):
         raise ShapeError(f"{len(explanation.heatmaps)} images were explained, {len(listed)} were given to draw on")
     reasons = why_empty(explanation, signed)
-    drawn: list[Pillow.Image] = []
+    drawn = Overlays()
     for number, (image, maps) in enumerate(zip(listed, shown_maps(explanation, signed).cpu(), strict=True)):
         pixels, restored = _restored(image, maps)
         inside = image.geometry.inside() if isinstance(image, Image) else torch.ones_like(maps[0], dtype=torch.bool)
@@ -69,13 +91,13 @@ def overlay(
     return drawn
 
 
-def _listed(images: ImagesLike) -> list[ImageLike]:
+def listed_images(images: ImagesLike) -> list[ImageLike]:
     """A batch as a list of single images."""
     if isinstance(images, list | tuple):
         return list(images)
     if isinstance(images, np.ndarray | Tensor) and images.ndim == 4:
         return list(images)
-    return [images]  # type: ignore[list-item]  # _pixels refuses a sequence of another kind
+    return [images]  # type: ignore[list-item]  # pixels_of refuses a sequence of another kind
 
 
 def _restored(image: ImageLike, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +105,7 @@ def _restored(image: ImageLike, maps: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(image, Image):
         _check_sizes(maps, image.size)
         return image.original.pixels.cpu(), image.geometry.restore(maps[None])[0]
-    pixels = _pixels(image)
+    pixels = pixels_of(image)
     _check_sizes(maps, tuple(pixels.shape[1:]))
     return pixels, maps
 
@@ -96,7 +118,7 @@ def _check_sizes(maps: Tensor, size: tuple[int, ...]) -> None:
         raise ShapeError(f"the heatmaps are {heat} pixels and the image is {image}; {cure}")
 
 
-def _pixels(image: ImageLike) -> Tensor:
+def pixels_of(image: ImageLike) -> Tensor:
     """An image of any type as (C, H, W) in [0, 1]."""
     if isinstance(image, Pillow.Image):
         image = _array(image)
@@ -108,7 +130,7 @@ def _pixels(image: ImageLike) -> Tensor:
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         shape = tuple(image.shape)
         raise ShapeError(f"an image of 1 or 3 channels, (C, H, W), was expected to draw on, got {shape}")
-    return _in_range(image.detach().cpu())
+    return in_range(image.detach().cpu())
 
 
 def _array(image: Pillow.Image) -> npt.NDArray[Any]:
@@ -128,7 +150,7 @@ def _channels_first(array: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(wide.copy())
 
 
-def _in_range(image: Tensor) -> Tensor:
+def in_range(image: Tensor) -> Tensor:
     """Scale the levels of an image to [0, 1]; values that are not finite become black."""
     if image.dtype == torch.uint8:
         return image.float() / 255

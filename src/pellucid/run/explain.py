@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -14,34 +15,38 @@ from pellucid.core.allocator import keep_memory
 from pellucid.core.attribution import Attribution
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
+from pellucid.core.habits import layer_names, pointing, pointing_fields
 from pellucid.core.head import check_head, over_places, returned, score_names
-from pellucid.core.inputs import Images, Inputs
+from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
-from pellucid.errors import LayerError, OptionError, ShapeError, is_out_of_memory, warn
+from pellucid.errors import LayerError, OptionError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.discovery.profile import Place
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
-from pellucid.models.session.session import Session
+from pellucid.models.session.session import Session, unwrapped
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.checks import check_names, measured
+from pellucid.run.given import Given, batch_of
+from pellucid.run.pointing import check_model
 from pellucid.run.tuned import resolved
 
 _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
 
 
+@pointing
 @positional_deprecated
 def explain(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
-    images: Images,
+    images: Given,
     method: str | Method = "gradcam",
     targets: Request = "predicted",
     *,
@@ -57,9 +62,10 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
 
     Args:
         model: the network. It comes back as it was: parameters, mode, hooks and gradients.
-        images: a batch (B, C, *space), 2-D or 3-D, prepared as the model expects it; or a mapping of names to
-            tensors, of which the first is explained. The others have an entry for each image, or are shared by all, as
-            the prompts of CLIP are.
+        images: an image of ``prepare`` or ``read_image``, or a list of them; one that is not prepared is, as by
+            ``prepare``, and so is an array of uint8, (H, W) or (H, W, C). An array of floats (C, H, W) is the model's
+            input, and a tensor a batch of it, (B, C, *space), 2-D or 3-D. Of a mapping of names to tensors the first
+            is explained; the others have an entry for each image, or are shared by all, as the prompts of CLIP are.
         method: a name (``available_methods()``) or a ``Method`` with its options.
         targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
             (B,) or (B, K), or a callable from what the model returns, (B, C), to scores (B,) or (B, K). The explained
@@ -106,6 +112,7 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
     return explainer._explained(images, targets)
 
 
+@pointing_fields
 @positional_fields_deprecated
 @dataclass(frozen=True)
 class Explainer:
@@ -132,9 +139,8 @@ class Explainer:
 
     def __post_init__(self) -> None:
         """Refuse values that are not possible, before any work."""
-        if not isinstance(self.model, nn.Module):
-            raise OptionError(f"model must be a torch.nn.Module, got {type(self.model).__name__}")
-        _check_names("layers", self.layers)
+        check_model(self.model)
+        _check_names("layers", self.layers, layer_names(self.layers, unwrapped(self.model)))
         _check_names("classes", self.classes)
         _check_names("checks", self.checks)
         if not isinstance(self.runtime, Runtime):
@@ -156,19 +162,26 @@ class Explainer:
     def _chosen(self) -> Method:
         return catalogue.find(self.method)() if isinstance(self.method, str) else self.method
 
-    def __call__(self, images: Images, targets: Request = "predicted") -> Explanation:
+    if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
+
+        def __getattr__(self, name: str) -> NoReturn:
+            """Point from captum's ``attribute`` and the like to the call."""
+            raise AttributeError(f"an Explainer has no {name!r}; call it: explainer(images, targets='predicted')")
+
+    @pointing
+    def __call__(self, images: Given, targets: Request = "predicted") -> Explanation:
         """Explain a batch; ``images`` and ``targets`` as for ``explain``."""
         return self._explained(images, targets)
 
-    def _explained(self, images: Images, targets: Request) -> Explanation:
-        count = _checked(images)
+    def _explained(self, images: Given, targets: Request) -> Explanation:
         if self.runtime.keep_memory:
             keep_memory()
-        inputs = Inputs.of(images)
+        batch = batch_of(self.model, images)
+        inputs = Inputs.of(batch.values)
         info = model_info(self.model)
         cautions.range_of(info, inputs)
         names = tuple(self.classes) if self.classes is not None else info.classes
-        request = Targets(_as_tensor(targets), names).fitted(count, inputs.images.shape[2:])
+        request = Targets(_as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
 
         def work() -> Explanation:
@@ -193,7 +206,8 @@ class Explainer:
             cautions.head(session, image, info, found)
             each = [place for own in places.values() for place in own]
             figures = measured(self.checks, session, given, targets, each, found)
-            return replace(found, checks={**found.checks, **figures})
+            shown = () if found.is_sequence else batch.images
+            return replace(found, checks={**found.checks, **figures}).with_images(shown)
 
         return kept(work)
 
@@ -276,40 +290,23 @@ def _on_image(found: Attribution, whole: Pass) -> Attribution:
     return replace(found, values=whole.view.drawn(found.values, space), on_image=True)
 
 
-def _check_names(what: str, names: object) -> None:
-    """Raise unless these are None or a list of strings."""
+def _check_names(what: str, names: object, meant: str | None = None) -> None:
+    """Raise unless these are None or a list of strings; ``meant`` are the names of what was given instead."""
     if names is None:
         return
     if isinstance(names, str):
         raise OptionError(f"{what} must be a list of names, got the string {names!r}: write [{names!r}]")
-    if not isinstance(names, Sequence):
+    cure = f": write {what}={meant}" if meant else ""
+    if not isinstance(names, Sequence | nn.Module):
         raise OptionError(f"{what} must be a list of names, got {names!r}")
-    wrong = [name for name in names if not isinstance(name, str)]
+    wrong = [names] if isinstance(names, nn.Module) else [name for name in names if not isinstance(name, str)]
+    if wrong and isinstance(wrong[0], nn.Module) and not meant:
+        cure = ", which is none of the model's: pellucid.recommended_layers(model) has names"
     if wrong:
-        raise OptionError(f"{what} must be a list of names, got one of type {type(wrong[0]).__name__}")
+        raise OptionError(f"{what} must be a list of names, got one of type {type(wrong[0]).__name__}{cure}")
 
 
 def _as_tensor(targets: Request) -> Request:
     """NumPy arrays as tensors; everything else unchanged."""
     is_array = hasattr(targets, "__array__") and getattr(targets, "ndim", 0) > 0
     return torch.as_tensor(targets) if is_array and not isinstance(targets, Tensor) else targets
-
-
-def _checked(images: Images) -> int:
-    """The number of images; raises where they are no batch."""
-    tensors = images if isinstance(images, Mapping) else {"images": images}
-    for name, tensor in tensors.items():
-        if not hasattr(tensor, "shape") or not hasattr(tensor, "is_floating_point"):
-            raise ShapeError(f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}")
-    first = next(iter(tensors), None)
-    if first is None:
-        raise ShapeError("images were given as an empty mapping; map names to tensors")
-    tensor = tensors[first]
-    if tensor.ndim not in (4, 5) or not tensor.is_floating_point():
-        raise ShapeError(
-            f"{first}: a floating tensor (B, C, H, W) or (B, C, D, H, W) was expected, "
-            f"got {tuple(tensor.shape)} {tensor.dtype}{'; name the images first' if len(tensors) > 1 else ''}"
-        )
-    if len(tensor) == 0:
-        raise ShapeError(f"{first}: at least one image was expected, got {tuple(tensor.shape)}")
-    return len(tensor)

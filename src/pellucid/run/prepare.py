@@ -23,8 +23,9 @@ def prepare(model: nn.Module, image: Image) -> Image:
     info = model_info(model)
     if info.preprocessing is None:
         raise SourceError(
-            "prepare(model, image) was called; the model states no preprocessing: set its `preprocessing` and load it "
-            "with load_model, or preprocess the images as in its training"
+            "prepare(model, image) was called; the model states no preprocessing: prepare the image as in its "
+            "training, pellucid.Preprocessing(resize=…, mean=…, std=…)(image), or set the model's `preprocessing` and "
+            "load it with load_model"
         )
     if info.assumed:
         cure = "give load_model preprocessing=pellucid.Preprocessing(…)"

@@ -11,7 +11,7 @@ import pkgutil
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -27,6 +27,9 @@ from pellucid.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+_SHOWN_CLASSES = 5
+"""The most class names that a description shows."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,20 @@ class ModelInfo:
     input_size: tuple[int, ...] | None = None
     output: str | int | None = None
     assumed: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line of what is known; of many classes their number."""
+        facts = {each.name: getattr(self, each.name) for each in fields(self)}
+        if self.classes is not None and len(self.classes) > _SHOWN_CLASSES:
+            facts["classes"] = f"<{len(self.classes)} names>"
+        if self.preprocessing is not None:
+            facts["preprocessing"] = f"<{self.preprocessing.source}>"
+        known = [
+            f"{name}={fact if str(fact).startswith('<') else repr(fact)}"
+            for name, fact in facts.items()
+            if fact not in (None, ())
+        ]
+        return f"ModelInfo({', '.join(known)})"
 
 
 class Source(Protocol):
