@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 import pellucid
 from pellucid.core import habits
@@ -185,3 +188,26 @@ def test_looking_for_modules_does_not_import_torch() -> None:
     code = "import sys; from pellucid import cli, errors; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "False"
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "coming-from.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", PAGE.partition("## Habits")[2], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("written", "end"), ROWS)
+def test_the_page_of_habits_quotes_the_errors(written: str, end: str) -> None:
+    space = {
+        "model": resnet18(num_classes=300),
+        "x": images(1),
+        "explain": pellucid.explain,
+        "Explainer": pellucid.Explainer,
+        "GradCAM": GradCAM,
+        "ClassifierOutputTarget": ClassifierOutputTarget,
+    }
+    with pytest.raises((pellucid.PellucidError, ImportError, AttributeError)) as caught:
+        exec(written, space)
+    assert str(caught.value).endswith(end)
+
+
+def test_the_page_of_habits_has_rows() -> None:
+    assert len(ROWS) == PAGE.partition("## Habits")[2].count("\n| `") > 10

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.io import read_image, read_series
     from pellucid.models.preprocessing import Preprocessing
     from pellucid.models.sources import ModelInfo, load_model, model_info
-    from pellucid.render import overlay, show
+    from pellucid.render import overlay, show, viewer
     from pellucid.run.explain import Explainer, explain
     from pellucid.run.layers import recommended_layers
     from pellucid.run.methods import available_methods
@@ -70,6 +70,7 @@ _HOMES = {
     "recommended_layers": "run.layers",
     "register_method": "core.catalogue",
     "show": "render",
+    "viewer": "render",
     "write": "run.writing",
 }
 _MODULES = ("errors", "methods", "metrics", "phantom", "report")
@@ -108,6 +109,7 @@ __all__ = [
     "register_method",
     "report",
     "show",
+    "viewer",
     "write",
 ]
 

@@ -7,6 +7,7 @@ from pellucid.render.colour import blend, colourise, heatmap_image, with_colour_
 from pellucid.render.notebook import Shown, show
 from pellucid.render.overlay import Overlays, overlay
 from pellucid.render.text import with_caption
+from pellucid.render.viewer import viewer
 from pellucid.render.volume import Drawing, drawing, montage, orthogonal
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "orthogonal",
     "overlay",
     "show",
+    "viewer",
     "with_caption",
     "with_colour_bar",
 ]

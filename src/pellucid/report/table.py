@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.io.optional import OptionalPackage
+from pellucid.core.optional import OptionalPackage
 from pellucid.report.maps import AXES, Map
 
 PYARROW = OptionalPackage("pyarrow", "parquet")
