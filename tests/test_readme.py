@@ -30,9 +30,14 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like the checkout's root, with the cat."""
+    """A folder like the checkout's root, with the cat, and a checkpoint and images of one's own."""
     shutil.copy(Path(skimage.__file__).parent / "data" / "chelsea.png", tmp_path)
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (tmp_path / "images").mkdir()
+    for name in ("scan.png", "images/scan.png"):
+        shutil.copy(tmp_path / "chelsea.png", tmp_path / name)
+    torch.manual_seed(0)
+    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "best.pt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
+import torchvision
 from typer.testing import Result
 
 from tests.cli.conftest import one_line
@@ -24,9 +27,7 @@ def test_the_tree_marks_the_recommended(pellucid: Run, model: Model) -> None:
     assert result.stdout.splitlines()[0].strip() == model()
 
 
-def test_names_in_brackets_stay(pellucid: Run, model: Model, tmp_path: object) -> None:
-    from pathlib import Path
-
+def test_names_in_brackets_stay(pellucid: Run, model: Model, tmp_path: Path) -> None:
     source = Path(model().rpartition(":")[0])
     other = source.with_name("[red]:cat:.py")
     other.write_text(source.read_text())
@@ -68,3 +69,8 @@ def test_a_model_that_is_not_there(pellucid: Run) -> None:
     result = pellucid("layers", "torchvision:resnet5000")
     assert result.exit_code == 2
     one_line(result)
+
+
+def test_a_checkpoint_alone(pellucid: Run, tmp_path: Path) -> None:
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), tmp_path / "best.pt")
+    assert "layer4" in pellucid("layers", "--checkpoint", str(tmp_path / "best.pt")).stdout

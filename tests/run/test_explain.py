@@ -490,6 +490,7 @@ def test_provenance_is_plain_and_complete(model: nn.Module) -> None:
         "batch_size": 3,
         "seed": 5,
         "compile": False,
+        "keep_memory": False,
     }
     assert kept["agreement_with_float32"] is None
     assert kept["method"] == found.method == "gradcam"

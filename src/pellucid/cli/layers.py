@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.console import guarded, print_json
-from pellucid.cli.modelling import Checkpoint, ModelOutput, Spec, WeightsKey
+from pellucid.cli.modelling import Checkpoint, ModelOutput, OptionalSpec, WeightsKey
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -23,7 +23,7 @@ EXAMPLES = (
 
 
 def layers(
-    spec: Spec,
+    spec: OptionalSpec = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
     input_size: Annotated[
@@ -46,7 +46,7 @@ def layers(
             facts = {"recommended": list(tree.recommended), "shares": dict(tree.shares), "shapes": shapes}
             print_json(json.dumps(facts, indent=2))
         else:
-            _show(spec, tree)
+            _show(spec or str(checkpoint), tree)
 
 
 def _size(text: str | None) -> tuple[int, ...] | None:

@@ -12,6 +12,14 @@ from pellucid.cli.completing import among, models
 MODEL_PANEL = "Model"
 _SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
 Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC, autocompletion=models)]
+OptionalSpec = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help=f"{_SPEC} Left out, the checkpoint's architecture is recognised.",
+        autocompletion=models,
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -119,6 +119,13 @@ def test_models_are_remembered_weakly():
     assert len(loading._KNOWN) == before
 
 
+def test_a_checkpoint_as_a_model_is_told_where_it_belongs(tmp_path):
+    path = tmp_path / "best.pt"
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), path)
+    with pytest.raises(SourceError, match=r"give it as checkpoint='.*best\.pt'"):
+        load_model(str(path))
+
+
 @pytest.mark.parametrize(
     ("spec", "text"),
     [

@@ -140,6 +140,8 @@ def find(spec: str) -> tuple[Source, str]:
         return by_prefix, name
     if by_path is not None:
         return by_path, spec
+    if Path(spec).is_file():
+        raise SourceError(f"{spec!r} is a file, and names no model: give it as checkpoint={spec!r} if it holds weights")
     raise SourceError(f"{spec!r} names no model; give one of {', '.join(forms())}")
 
 
