@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
+from torchvision.transforms import v2
 
 import pellucid
-from pellucid.core import habits
-from pellucid.errors import ArgumentError, LayerError, MethodError, OptionError, TargetError
+from pellucid.core import catalogue, habits
+from pellucid.errors import ArgumentError, LayerError, MethodError, OptionError, ShapeError, TargetError
 from pellucid.methods import GradCAM, IntegratedGradients, SmoothGrad
 from tests.networks import TinyCNN, images, seeded
 
@@ -211,3 +214,66 @@ def test_the_page_of_habits_quotes_the_errors(written: str, end: str) -> None:
 
 def test_the_page_of_habits_has_rows() -> None:
     assert len(ROWS) == PAGE.partition("## Habits")[2].count("\n| `") > 10
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "written"),
+    [
+        (
+            lambda: IntegratedGradients(steps=2).attribute(X, target=3),
+            ArgumentError,
+            "pellucid.explain(model, images, method=IntegratedGradients(steps=2, baseline=0.0), targets=3)",
+        ),
+        (
+            lambda: GradCAM().attribute(inputs=X, target=3),
+            ArgumentError,
+            "pellucid.explain(model, images, method=GradCAM(), targets=3)",
+        ),
+        (lambda: pellucid.explain(seeded(TinyCNN), X, GradCAM), OptionError, "GradCAM()"),
+        (lambda: pellucid.explain(seeded(TinyCNN), X, 3), OptionError, "targets=3"),
+    ],
+)
+def test_captum_s_calls_and_what_is_no_method(model: nn.Module, call, kind: type[Exception], written: str) -> None:
+    with pytest.raises(kind) as caught:
+        call()
+    assert str(caught.value).endswith(f": write {written}")
+    names = {"pellucid": pellucid, "model": model, "images": X, "GradCAM": GradCAM}
+    code = written if written.startswith("pellucid") else f"pellucid.explain(model, images, {written})"
+    assert isinstance(eval(code, names | {"IntegratedGradients": IntegratedGradients}), pellucid.Explanation)
+
+
+def test_two_letters_are_two_signs(model: nn.Module) -> None:
+    with pytest.raises(ImportError, match=r"did you mean GradCAMPlusPlus\?$"):
+        exec("from pellucid.methods import GradCAMpp", {})
+    with pytest.raises(MethodError, match=r"did you mean gradcam\+\+\?$"):
+        pellucid.explain(model, X, "Grad-CAMpp")
+
+
+def test_an_explainer_s_property_that_fails_shows_its_own_error(model: nn.Module) -> None:
+    @dataclass(frozen=True)
+    class Failing(GradCAM):
+        def __post_init__(self) -> None:
+            raise AttributeError("the method's own")
+
+    with catalogue.forgetting(Failing):
+        pellucid.register_method("zz_failing")(Failing)
+        with pytest.raises(AttributeError, match="the method's own"):
+            pellucid.Explainer(model, "zz_failing")
+
+
+@pytest.mark.parametrize("transform", [v2.Resize(32), v2.Compose([v2.Identity()])], ids=["Resize", "Compose"])
+def test_a_transform_that_is_a_module_is_no_model(model: nn.Module, transform: nn.Module) -> None:
+    with pytest.raises(ShapeError) as caught:
+        pellucid.explain(model, transform)
+    code = str(caught.value).partition("give what it returns, ")[2]
+    scope = {"pellucid": pellucid, "model": model, "transform": transform, "image": X[0]}
+    assert isinstance(eval(code, scope), pellucid.Explanation)
+
+
+def test_a_dataset_of_any_kind_is_one(model: nn.Module) -> None:
+    class Own(pydicom.Dataset):
+        """A dataset of the user's."""
+
+    for dataset in (pydicom.Dataset(), Own()):
+        with pytest.raises(ShapeError, match="read_image"):
+            pellucid.explain(model, dataset)

@@ -190,8 +190,8 @@ def near(asked: str, known: Iterable[str], count: int = 5) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """A name without case and punctuation; a plus counts."""
-    return re.sub(r"[\W_]+", "", name.casefold().replace("+", "plus"))
+    """A name without case and punctuation; a plus counts, and "pp" at the end is two."""
+    return re.sub("pp$", "plusplus", re.sub(r"[\W_]+", "", name.casefold().replace("+", "plus")))
 
 
 def message_of(error: BaseException, width: int = 160) -> str:

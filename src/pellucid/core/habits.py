@@ -146,6 +146,24 @@ def check_options(cls: type, given: tuple[object, ...], named: dict[str, object]
             raise ArgumentError(f"{cls.__name__} was created with {name}=, which it does not have{hint}")
 
 
+def of_a_probe(attribute: Callable[P, R]) -> Callable[P, R]:
+    """Refuse to call a method's ``attribute`` as captum's, with images and ``target=``."""
+
+    @wraps(attribute)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        method, first = args[0], args[1] if len(args) > 1 else None
+        if ARGUMENTS.keys() & kwargs.keys() or hasattr(first, "is_floating_point"):  # a tensor, without torch
+            asked = [value for name, value in kwargs.items() if ARGUMENTS.get(name, name) == "targets"]
+            targets = "".join(f", targets={class_of(value)}" for value in asked)
+            raise ArgumentError(
+                f"{type(method).__name__}.attribute was called with images; it takes a probe: "
+                f"write pellucid.explain(model, images, method={method!r}{targets})"
+            )
+        return attribute(*args, **kwargs)
+
+    return wrapper
+
+
 def _listed(options: Iterable[str]) -> str:
     return ", ".join(options) or "no options"
 

@@ -41,11 +41,12 @@ class Method(ABC):
             return super().__new__(cls)
 
     def __init_subclass__(cls) -> None:
-        """Adapt a method of the older form."""
+        """Adapt a method of the older form, and refuse calls of another library's."""
         super().__init_subclass__()
         attribute = vars(cls).get("attribute")
-        if attribute is not None and takes_images(attribute):
-            cls.attribute = without_images(cls.__name__, attribute)  # type: ignore[method-assign]  # the older form's
+        if attribute is not None:
+            adapted = without_images(cls.__name__, attribute) if takes_images(attribute) else attribute
+            cls.attribute = habits.of_a_probe(adapted)  # type: ignore[method-assign]  # the same call
 
     @abstractmethod
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:

@@ -153,7 +153,7 @@ class Explainer:
         if isinstance(self.output, bool) or not isinstance(self.output, (str, int, type(None))):
             raise OptionError(f"output must be a name or a position, got {self.output!r}")
         if not isinstance(self._chosen, Method):
-            raise OptionError(f"method must be a name or a Method, got {self._chosen!r}")
+            raise OptionError(f"method must be a name or a Method, got {self._chosen!r}{_instead_of(self._chosen)}")
         if self.layers and not self._chosen.uses_layers:
             raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
         check_names(self.checks, self._chosen)
@@ -166,6 +166,8 @@ class Explainer:
 
         def __getattr__(self, name: str) -> NoReturn:
             """Point from captum's ``attribute`` and the like to the call."""
+            if hasattr(type(self), name):  # a property failed: its own error
+                object.__getattribute__(self, name)
             raise AttributeError(f"an Explainer has no {name!r}; call it: explainer(images, targets='predicted')")
 
     @pointing
@@ -288,6 +290,13 @@ def _on_image(found: Attribution, whole: Pass) -> Attribution:
     if not isinstance(found, Attribution) or found.values.shape[2:] == space or not whole.view.axes:
         return found
     return replace(found, values=whole.view.drawn(found.values, space), on_image=True)
+
+
+def _instead_of(method: object) -> str:
+    """What to write for something that was given as a method, as the end of a message."""
+    if isinstance(method, type) and issubclass(method, Method):
+        return f": write {method.__name__}()"
+    return f": write targets={method}" if isinstance(method, int) else ""
 
 
 def _check_names(what: str, names: object, meant: str | None = None) -> None:

@@ -93,7 +93,14 @@ def _of_items(items: Any) -> str:
 
 
 def _is_dataset(one: object) -> bool:
-    return type(one).__module__.partition(".")[0] == "pydicom" and hasattr(one, "file_meta")
+    from pydicom import Dataset
+
+    return isinstance(one, Dataset)
+
+
+def _is_transform(one: object) -> bool:
+    """Whether this is one of torchvision's transforms, some of which are modules."""
+    return type(one).__module__.startswith("torchvision.transforms")
 
 
 def _is_a(kind: type | tuple[type, ...]) -> _Kind:
@@ -108,6 +115,7 @@ def _always(text: str) -> _Text:
     return lambda _: text
 
 
+_TRANSFORMED = ": give what it returns, pellucid.explain(model, transform(image)[None])"
 _FIRST = ": the model comes first, pellucid.explain(model, images)"
 _MODELS: tuple[tuple[_Kind, _Text], ...] = (
     (_is_path, _loaded),
@@ -129,7 +137,8 @@ _IMAGES: tuple[tuple[_Kind, _Text], ...] = (
         _always(": its model comes first, then images as a tensor"),
     ),
     (_is_loader, _always(": give a batch of it, next(iter(loader))[0]")),
+    (_is_transform, _always(_TRANSFORMED)),
     (_is_a(nn.Module), _always(_FIRST)),
-    (callable, _always(": give what it returns, pellucid.explain(model, transform(image)[None])")),
+    (callable, _always(_TRANSFORMED)),
 )
 """What is taken for images, and what to write instead."""
