@@ -27,7 +27,7 @@ def arguments(given: list[str]) -> argparse.Namespace:
 
 def translated(options: argparse.Namespace) -> list[str]:
     """Translate the published options into arguments of ``pellucid``."""
-    command = ["explain", "--output", options.output]
+    command = ["explain", "--output", options.output, "--no-page"]
     command += ["--checkpoint", options.checkpoint, "--method", options.method]
     command += ["--alpha", str(options.alpha), "--batch-size", str(options.batch_size)]
     command += ["--target", "predicted" if options.class_idx is None else str(options.class_idx)]

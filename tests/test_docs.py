@@ -357,7 +357,7 @@ def headed(head: nn.Module) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def loaded(content: object) -> nn.Module:
+def loaded_checkpoint(content: object) -> nn.Module:
     return pellucid.load_model(checkpoint=saved(content, "content.pt"))
 
 
@@ -512,12 +512,12 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.load_model(checkpoint=saved({"a.weight": torch.ones(2, 2)}, "a.pt")),
     lambda: pellucid.load_model(checkpoint=saved(timm.create_model("efficientnet_b0").state_dict(), "b.pt")),
     lambda: pellucid.load_model("torchvision:resnet50", saved(resnet18().state_dict(), "best.pt")),
-    lambda: loaded({key: headed(nn.Linear(512, 2)) for key in ("student", "teacher")}),
-    lambda: loaded({key: headed(nn.Linear(512, 2)) for key in ("model", "ema")}),
-    lambda: loaded(headed(nn.Bilinear(512, 1, 2))),
-    lambda: loaded(headed(nn.Sequential(nn.Linear(512, 8), nn.GELU(), nn.Linear(8, 2)))),
-    lambda: loaded({"cnn": headed(nn.Linear(512, 2)), "more": {"weight": torch.ones(2, 9)}}),
-    lambda: loaded(resnet18()),
+    lambda: loaded_checkpoint({key: headed(nn.Linear(512, 2)) for key in ("student", "teacher")}),
+    lambda: loaded_checkpoint({key: headed(nn.Linear(512, 2)) for key in ("model", "ema")}),
+    lambda: loaded_checkpoint(headed(nn.Bilinear(512, 1, 2))),
+    lambda: loaded_checkpoint(headed(nn.Sequential(nn.Linear(512, 8), nn.GELU(), nn.Linear(8, 2)))),
+    lambda: loaded_checkpoint({"cnn": headed(nn.Linear(512, 2)), "more": {"weight": torch.ones(2, 9)}}),
+    lambda: loaded_checkpoint(resnet18()),
     lambda: pellucid.explain(
         pellucid.load_model("torchvision:resnet18"), torch.linspace(0, 1, 3 * 64 * 64).view(1, 3, 64, 64)
     ),

@@ -856,3 +856,10 @@ def test_a_long_table_is_cut(explain: Explain, tmp_path: Path, monkeypatch: pyte
     result = explain(tmp_path / "in")
     assert "… and 1 more, each with its JSON file" in result.stdout
     assert "3 explained; results are in" in " ".join(result.stdout.split())
+
+
+def test_a_folder_without_a_page(explain: Explain, tmp_path: Path) -> None:
+    assert explain(save(tmp_path / "a.png"), "--no-page").exit_code == 0
+    assert not {"index.html", "results.csv"} & set(written(tmp_path / "out"))
+    assert explain(save(tmp_path / "b.png")).exit_code == 0
+    assert {"index.html", "results.csv"} <= {path.name for path in (tmp_path / "out").iterdir()}

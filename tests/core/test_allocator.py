@@ -30,7 +30,7 @@ def fill(mib): return b"x" * (mib * 2**20)
 
 def _output(script: str, **variables: str) -> list[str]:
     """The lines that a script prints in a process without the allocator's variables but these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "COV"))}
     done = subprocess.run(  # our own interpreter and script
         [sys.executable, "-c", _PREFIX + textwrap.dedent(script)],
         env=kept | variables,

@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_counted(tmp_path: Path) -> None:
         "there is 1 row that names no image which is explained: notes.txt",
         "there is 1 row that is there twice: a.png",
         "there are 3 images without a row: d.png, e.png, f.png",
-        "2 labels are no class of the model (ef, 9)",
+        "2 labels are no class of the model (ef, 9); did you mean effusion?",
     ]
 
 

@@ -300,7 +300,7 @@ def test_a_class_that_is_predicted_nowhere_has_an_empty_map() -> None:
         ((3, None), "class 3 was asked for; the model has 3 classes, 0 to 2"),
         ((-1, None), "class -1 was asked for; the model has 3 classes, 0 to 2"),
         ((3, torch.ones(16, 16, dtype=torch.bool)), "class 3 was asked for; the model has 3 classes, 0 to 2"),
-        (("cup", None), "class 'cup' was asked for by name; the model's names are not known: give classes="),
+        (("cup", None), "class 'cup' was asked for by name; the model's names are not known: give classes=[…]"),
     ],
 )
 @pytest.mark.parametrize("name", ["gradcam", "saliency", "occlusion", "ablationcam", "smoothgrad"])

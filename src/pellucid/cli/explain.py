@@ -52,6 +52,7 @@ from pellucid.cli.writing import (
     KeepIdentity,
     Output,
     Overwrite,
+    Page,
     Quiet,
     Signed,
     Table,
@@ -91,6 +92,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     model_output: ModelOutput = None,
     export: Export = "png",
     table: Table = "csv",
+    page: Page = True,
     window: Window = None,
     frame: Frame = None,
     labels: Labels = None,
@@ -139,7 +141,6 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.request import Request, prepared_job
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.report import check_index
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
         from pellucid.run.labels import labels_of, read_rows
 
@@ -190,7 +191,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = studies(local, given.files, output) if given.files else inputs(local, output)
         files = of_series(files, series)
         check_writable(output)
-        check_index(output, table)
+        _check_page(page, output, table)
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):
@@ -205,14 +206,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             job = replace(job, labels=stated)
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
         summary = Summary.of(outcomes, files, output)
-        page = _page(output, table, outcomes)
+        index = _page(output, table, outcomes) if page else None
         if as_json:
             print_json(as_text(outcomes, summary))
         elif not quiet:
             show(outcomes, summary)
-            if page is not None:
-                typer.echo(printable(f"{page}: open it in a browser"))
-        if summary.failed or page is None or any(outcome.refused for outcome in outcomes):
+            _tell_of(index)
+        if summary.failed or (page and index is None) or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
 
 
@@ -237,6 +237,19 @@ def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -
             for warning in outcome.warnings:
                 complain(f"warning: {outcome.path}: {warning}")
     return outcomes
+
+
+def _check_page(asked: bool, output: Path, table: str) -> None:
+    """Check that the page and the tables can be written, if they are to be."""
+    from pellucid.report import check_index
+
+    if asked:
+        check_index(output, table)
+
+
+def _tell_of(page: Path | None) -> None:
+    if page is not None:
+        typer.echo(printable(f"{page}: open it in a browser"))
 
 
 def _page(output: Path, table: str, outcomes: list[Outcome]) -> Path | None:

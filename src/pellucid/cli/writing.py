@@ -28,6 +28,14 @@ Table = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
+Page = Annotated[
+    bool,
+    typer.Option(
+        "--page/--no-page",
+        help="Write a page and a table of all results in the output folder.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 Alpha = Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)]
 Colormap = Annotated[str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)]
 Signed = Annotated[
