@@ -25,6 +25,7 @@ def started(arguments: list[str]) -> int:
         return child
     code = 70
     try:
+        torch.set_num_threads(1)  # renews torch's pool, which two threads would do at once
         sys.argv = ["pellucid", *arguments]
         run()
     except SystemExit as ending:

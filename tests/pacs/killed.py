@@ -32,6 +32,7 @@ def forked(arguments: list[str], again: bool = False) -> int:
         return child
     code = 70
     try:
+        torch.set_num_threads(1)  # renews torch's pool, which two threads would do at once
         code = run(arguments)
         while again:
             code = run(arguments)
