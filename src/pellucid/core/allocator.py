@@ -1,8 +1,8 @@
 """Lets the process keep the memory that it frees, so that it is used again instead of fetched anew from the system.
 
 By default, glibc returns each large block to the system when it is freed. A network frees and allocates its activations
-in every layer, and each new page then costs a page fault and is filled with zeros: together about as much time as the
-network's arithmetic takes.
+in every layer, and each new page then costs a page fault and is filled with zeros: together a third of the time of the
+network's arithmetic, or as much as it.
 """
 
 from __future__ import annotations
