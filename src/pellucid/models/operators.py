@@ -48,4 +48,4 @@ def has_compiled_operators() -> bool:
 
 @cache  # its declarations last as long as it does
 def _library() -> torch.library.Library:
-    return torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    return torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]  # the same

@@ -156,7 +156,7 @@ def _is_name(key: object) -> bool:
 
 
 def _size(dtype: Any, key: Any, count: Any) -> int:
-    """Return the number of bytes of so many elements."""
+    """Return the number of bytes that a storage's elements take."""
     if not isinstance(dtype, torch.dtype) or not _is_name(key) or not isinstance(count, int) or count < 0:
         raise refuse(f"a storage is named by a {type(key).__name__}, sized by a {type(count).__name__}")
     return count * dtype.itemsize
