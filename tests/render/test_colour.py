@@ -109,3 +109,14 @@ def test_the_bar_has_its_maximum_at_the_top() -> None:
 def test_the_bar_refuses_an_unknown_colour_map() -> None:
     with pytest.raises(OptionError):
         with_colour_bar(Pillow.new("RGB", (64, 64)), "nonsense")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_was_cropped_away_stays_as_it_is(channels: int) -> None:
+    pixels = torch.rand(channels, 4, 5, generator=torch.Generator().manual_seed(1))
+    inside = torch.zeros(4, 5, dtype=torch.bool)
+    inside[1:3, 1:4] = True
+    drawn = torch.from_numpy(np.array(blend(pixels, torch.ones(4, 5), 0.5, "jet", inside)))
+    plain = (pixels * 255).round().byte().expand(3, 4, 5).movedim(0, -1)
+    assert torch.equal(drawn[~inside], plain[~inside])
+    assert not torch.equal(drawn[inside], plain[inside])
