@@ -1,6 +1,6 @@
-"""Write the type stub of ``pellucid.methods`` when the package is built or installed, so that editors see its classes.
+"""Write the type stubs of ``pellucid.methods`` and the like when the package is built, so that editors see the classes.
 
-``python hatch_build.py`` writes it, too.
+``python hatch_build.py`` writes them, too.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-METHODS = Path(__file__).resolve().parent / "src" / "pellucid" / "methods"
-DECORATOR = "register_method"
+PACKAGES = tuple(
+    Path(__file__).resolve().parent / "src" / "pellucid" / name for name in ("methods", "metrics", "priors")
+)
+"""The packages whose files register a class each."""
+METHODS = PACKAGES[0]
+DECORATORS = ("register_method", "register_metric", "register_prior")
 
 
 def method_classes(file: Path) -> Iterator[str]:
-    """The names of the classes in a file that are registered as methods. The file is not run."""
+    """The names of the classes in a file that are registered. The file is not run."""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and any(map(_registers, node.decorator_list)):
             yield node.name
@@ -28,25 +32,33 @@ def _registers(decorator: ast.expr) -> bool:
         return False
     called = decorator.func
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)
-    return bool(name == DECORATOR)
+    return name in DECORATORS
 
 
 def stub(folder: Path = METHODS) -> str:
-    """The text of ``__init__.pyi``: one import for each method."""
+    """The text of ``__init__.pyi``: one import for each class."""
     files = sorted(file for file in folder.glob("*.py") if file.stem != "__init__")
     found = [(file.stem, name) for file in files for name in method_classes(file)]
-    lines = [f"from pellucid.methods.{module} import {name} as {name}" for module, name in found]
+    package = folder.name if folder in PACKAGES else METHODS.name
+    lines = [f"from pellucid.{package}.{module} import {name} as {name}" for module, name in found]
     return "\n".join(("# Written by hatch_build.py: not kept under version control.", *lines, ""))
 
 
 def write_stub(folder: Path = METHODS) -> Path:
-    """Write the stub beside the methods, whole or not at all, where it is not up to date."""
+    """Write the stub beside the files, whole or not at all, where it is not up to date."""
     path, text = folder / "__init__.pyi", stub(folder)
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         draft = path.with_name(f".part-{secrets.token_hex(8)}")
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     return path
+
+
+def write_stubs() -> None:
+    """Write the stub of each package that there is."""
+    for folder in PACKAGES:
+        if folder.is_dir():
+            write_stub(folder)
 
 
 with suppress(ImportError):  # the tests run without the build system
@@ -56,9 +68,9 @@ with suppress(ImportError):  # the tests run without the build system
         """The build hook that hatchling calls before it makes a wheel or an editable install."""
 
         def initialize(self, _version: str, _build_data: dict[str, Any]) -> None:
-            """Write the stub, which the wheel then contains."""
-            write_stub()
+            """Write the stubs, which the wheel then contains."""
+            write_stubs()
 
 
 if __name__ == "__main__":
-    write_stub()
+    write_stubs()

@@ -94,7 +94,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     scans(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where `pellucid tune` stores its results
-    monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
+    monkeypatch.setattr(catalogue.METHODS, "classes", dict(catalogue.METHODS.classes))
     replicas, threads = dict(REPLICAS), torch.get_num_threads()
     torch.set_num_threads(1)
     yield tmp_path
@@ -242,7 +242,7 @@ def page_of(about) -> str:
 
 def test_a_new_method_gets_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """A registered method gets one although no file in docs/ names it."""
-    monkeypatch.setattr(catalogue, "_METHODS", dict(catalogue._METHODS))
+    monkeypatch.setattr(catalogue.METHODS, "classes", dict(catalogue.METHODS.classes))
     exec(blocks(PAGES["adding-a-method.md"], "python")[0], {"__name__": made_module(monkeypatch)})
     (about,) = [about for about in method_pages.methods() if about.name == "abscam"]
     assert about.file == "methods/abscam.md"

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
     from pellucid.core.method import Method
+    from pellucid.core.metric import Comparison, Metric, register_metric
     from pellucid.core.probe import Probe
     from pellucid.core.rule import BackwardRule
     from pellucid.core.runtime import Runtime
+    from pellucid.core.scores import Scores
     from pellucid.core.target import Region, Targets
     from pellucid.errors import PellucidError, PellucidWarning
     from pellucid.io import read_image, read_series
     from pellucid.models.preprocessing import Preprocessing
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay, show, viewer
+    from pellucid.run.evaluate import compare, evaluate
     from pellucid.run.explain import Explainer, explain
     from pellucid.run.layers import recommended_layers
     from pellucid.run.methods import available_methods
@@ -45,11 +48,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Attribution": "core.attribution",
     "BackwardRule": "core.rule",
+    "Comparison": "core.metric",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
     "Geometry": "core.geometry",
     "Image": "core.image",
     "Method": "core.method",
+    "Metric": "core.metric",
     "ModelInfo": "models.sources",
     "PellucidError": "errors",
     "PellucidWarning": "errors",
@@ -57,8 +62,11 @@ _HOMES = {
     "Probe": "core.probe",
     "Region": "core.target",
     "Runtime": "core.runtime",
+    "Scores": "core.scores",
     "Targets": "core.target",
     "available_methods": "run.methods",
+    "compare": "run.evaluate",
+    "evaluate": "run.evaluate",
     "explain": "run.explain",
     "load_explanation": "core.archive",
     "load_model": "models.sources",
@@ -69,6 +77,7 @@ _HOMES = {
     "read_series": "io",
     "recommended_layers": "run.layers",
     "register_method": "core.catalogue",
+    "register_metric": "core.metric",
     "show": "render",
     "viewer": "render",
     "write": "run.writing",
@@ -78,11 +87,13 @@ _MODULES = ("errors", "methods", "metrics", "phantom", "report")
 __all__ = [
     "Attribution",
     "BackwardRule",
+    "Comparison",
     "Explainer",
     "Explanation",
     "Geometry",
     "Image",
     "Method",
+    "Metric",
     "ModelInfo",
     "PellucidError",
     "PellucidWarning",
@@ -90,10 +101,13 @@ __all__ = [
     "Probe",
     "Region",
     "Runtime",
+    "Scores",
     "Targets",
     "__version__",
     "available_methods",
+    "compare",
     "errors",
+    "evaluate",
     "explain",
     "load_explanation",
     "load_model",
@@ -107,6 +121,7 @@ __all__ = [
     "read_series",
     "recommended_layers",
     "register_method",
+    "register_metric",
     "report",
     "show",
     "viewer",

@@ -38,12 +38,12 @@ class {cls}(Method):
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     before = set(catalogue.registered())
-    catalogue._PLUGINS.forget()
+    catalogue.METHODS.plugins.forget()
     yield installer("pellucid.methods", tmp_path, monkeypatch)
     for name in set(catalogue.registered()) - before:
-        del catalogue._METHODS[name]
+        del catalogue.METHODS.classes[name]
     monkeypatch.undo()
-    catalogue._PLUGINS.forget()
+    catalogue.METHODS.plugins.forget()
 
 
 def test_a_method_of_another_package_is_found(install: Install) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pellucid
-from hatch_build import method_classes, stub, write_stub
+from hatch_build import method_classes, stub, write_stub, write_stubs
 from pellucid.core import catalogue
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ CORRECT, MISTAKEN = HERE / "correct.py", HERE / "mistaken.py"
 @pytest.fixture(scope="module")
 def reported() -> list[tuple[str, int, str]]:
     """What mypy reports of both files: the file, the line, the kind of mistake."""
-    write_stub()  # as the build does
+    write_stubs()  # as the build does
     # The settings of `make lint`, and its cache: a run of its own would read all of torch.
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml", CORRECT, MISTAKEN]
     places = {"MYPYPATH": str(Path(pellucid.__file__).parents[1]), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}

@@ -114,6 +114,16 @@ class Targets:
             request = request[start:stop]  # type: ignore[index]  # a tensor or a list
         return replace(self, request=request, within=within)
 
+    def rows(self, numbers: Tensor) -> Targets:
+        """Resolved targets for variants of images ``numbers`` (N,) of the batch, in that order."""
+        within, request = self.within, self.request
+        if within is not None and within.mask is not None:
+            mask = within.mask
+            within = replace(within, mask=mask[numbers.to(mask.device)])
+        if isinstance(request, Tensor):
+            request = request[numbers.to(request.device)]
+        return replace(self, request=request, within=within)
+
     def columns(self, first: int, stop: int) -> Targets:
         """The targets of the maps ``first`` to ``stop`` of each image."""
         return replace(self, first=first, stop=stop)

@@ -1,19 +1,34 @@
-"""Metrics that evaluate explanations, one file each."""
+"""Metrics that judge explanations, one file each, and their classes: ``from pellucid.metrics import PointingGame``.
+
+Every file in this folder is imported and registers its metric; there is no list of them. A ``Metric`` judges the maps
+of one method (``pellucid.evaluate``), a ``Comparison`` two maps of the same image (``pellucid.compare``).
+"""
 
 from __future__ import annotations
 
-import pkgutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pellucid.core import habits
+from pellucid.core.metric import METRICS
+from pellucid.core.registry import import_files
+
+import_files(__name__, __path__)
 
 
-def _get(name: str) -> Any:
-    """Raise for a name that is not here, with the metric's file that was meant (PEP 562)."""
-    files = [] if name.startswith("_") else [module.name for module in pkgutil.iter_modules(__path__)]
-    raise habits.missing(__name__, name, {file: f"{__name__}.{file}" for file in files}, sys._getframe(1))
+def _classes() -> dict[str, Any]:
+    """The metrics' classes by their own names, those of other packages included."""
+    return {cls.__name__: cls for cls in METRICS.registered().values()}
 
 
-if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
-    __getattr__ = _get
+def __getattr__(name: str) -> Any:
+    """A metric's class by its own name, as ``pellucid.metrics.Deletion`` (PEP 562)."""
+    known = {} if name.startswith("_") else _classes()
+    if name not in known:
+        raise habits.missing(__name__, name, {one: one for one in known}, sys._getframe(1))
+    return known[name]
+
+
+def __dir__() -> list[str]:
+    """The names of the metrics' classes, and of the modules that they are in."""
+    return sorted({*globals(), *_classes()})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.errors import ShapeError
+from pellucid.core.metric import EMPTY_MASK, NO_MASK, Cases, Change, Metric, Values, register_metric
+from pellucid.errors import OptionError, ShapeError
 
 _CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 
@@ -65,3 +69,36 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
     ball = (squares <= tolerance**2).float()
     counts: Tensor = _CONVOLUTIONS[rank](masks[:, None].float(), ball[None, None], padding=reach)
     return counts[:, 0] > 0.5
+
+
+@register_metric("pointing_game")
+@dataclass(frozen=True)
+class PointingGame(Metric):
+    """The pointing game: 1 where the map's peak lies in the mask or at most ``tolerance`` pixels from it, else 0.
+
+    The paper's tolerance is 15 px. A peak alone flatters a map that is high everywhere: look at ``relevance_mass`` and
+    ``lesion_coverage``, too. An empty map is a miss.
+
+    >>> import torch
+    >>> heat, mask = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5, dtype=torch.bool)
+    >>> heat[0, 1, 1], mask[0, 1, 3] = 1.0, True
+    >>> [pointing_hits(heat, mask, tolerance).item() for tolerance in (0, 2)]
+    [False, True]
+    """
+
+    tolerance: float = 0.0
+
+    unchanged_by: ClassVar[frozenset[Change]] = frozenset({"scale", "monotone"})
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
+    needs_mask: ClassVar[bool] = True
+    proportion: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse a negative tolerance."""
+        if not self.tolerance >= 0:
+            raise OptionError(f"tolerance must be at least 0 pixels, got {self.tolerance}")
+
+    def update(self, cases: Cases) -> Values:
+        """1 or 0 for each case that has a mask."""
+        hits = pointing_hits(cases.maps, cases.masks, self.tolerance)
+        return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})

@@ -1,0 +1,73 @@
+"""``Scores``: what ``evaluate`` and ``compare`` measured, a value for every image and class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pellucid.core.metric import Comparison, Metric
+from pellucid.core.registry import options
+from pellucid.errors import OptionError, did_you_mean
+
+Reasons = tuple[tuple[str | None, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The values of B images and K classes by metric.
+
+    ``values`` maps a metric's name to (B, K) float64: NaN where there is no value, and ``reasons`` says why, (B, K) of
+    text or None. ``metrics`` are the metrics themselves, by the same names. ``targets`` (B, K) int64: the classes.
+
+    ``scores["iou"]`` is a metric's values; ``table()`` has a row for each metric.
+    """
+
+    values: Mapping[str, Tensor]
+    reasons: Mapping[str, Reasons]
+    metrics: Mapping[str, Metric | Comparison]
+    targets: Tensor
+
+    def __getitem__(self, name: str) -> Tensor:
+        """A metric's values, (B, K)."""
+        if name not in self.values:
+            hint = did_you_mean(name, self.values)
+            raise OptionError(f"metric {name!r} was asked for; these are {', '.join(self.values)}{hint}")
+        return self.values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """The metrics' names."""
+        return iter(self.values)
+
+    def figure(self, name: str) -> float:
+        """One figure of a metric: the mean of its values, or what the metric makes of them."""
+        return self.metrics[name].compute(self[name].flatten())
+
+    def missing(self, name: str) -> Mapping[str, int]:
+        """How many values a metric does not have, by reason."""
+        self[name]
+        return Counter(reason for row in self.reasons[name] for reason in row if reason is not None)
+
+    def table(self) -> str:
+        """A row for each metric: its figure, the number of values, and how many there are not and why."""
+        rows = [("metric", "mean", "cases", "without a value")]
+        for name, values in self.values.items():
+            count = int((~values.isnan()).sum())
+            missing = "; ".join(f"{number}: {reason}" for reason, number in self.missing(name).items())
+            rows.append((name, f"{self.figure(name):.4g}" if count else "–", str(count), missing))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+    def __repr__(self) -> str:
+        """One line, without the numbers."""
+        images, columns = self.targets.shape
+        return f"Scores({', '.join(self.values)}: {images} × {columns})"
+
+
+def labelled(metric: Metric | Comparison) -> str:
+    """A metric's name, with the options that are not its defaults: ``deletion_auc(steps=10)``."""
+    defaults = options(type(metric))
+    changed = {key: getattr(metric, key) for key, default in defaults.items() if getattr(metric, key) != default}
+    return f"{metric.name}({', '.join(f'{key}={value}' for key, value in changed.items())})" if changed else metric.name

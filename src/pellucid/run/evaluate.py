@@ -1,0 +1,265 @@
+"""``evaluate`` and ``compare``: whether maps deserve trust, measured by metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core import catalogue
+from pellucid.core.explanation import Explanation
+from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.method import Method
+from pellucid.core.metric import METRICS, NOT_FINITE, Comparison, Metric, Takes, Values
+from pellucid.core.runtime import Runtime
+from pellucid.core.scores import Reasons, Scores, labelled
+from pellucid.core.target import Request, Targets
+from pellucid.errors import OptionError, ShapeError, TargetError
+from pellucid.models.discovery.sequences import form_of
+from pellucid.models.discovery.shared_inputs import with_shared
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
+from pellucid.models.sources import model_info
+from pellucid.run.cases import Judged
+from pellucid.run.explain import Explainer, _as_tensor, _read_by
+from pellucid.run.given import Given, batch_of
+from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
+from pellucid.run.masks import Masks, masks_of
+from pellucid.run.pointing import check_model
+
+M = TypeVar("M", Metric, Comparison)
+
+
+def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
+    model: nn.Module,
+    images: Given,
+    explanation: Explanation | Tensor,
+    *,
+    targets: Request | None = None,
+    masks: Masks | None = None,
+    metrics: Sequence[str | Metric] = ("deletion_auc", "insertion_auc"),
+    method: str | Method | None = None,
+    head: str = "auto",
+    output: str | int | None = None,
+    seed: int = 0,
+    runtime: Runtime | None = None,
+) -> Scores:
+    """Measure whether maps deserve trust: a value for every image, class and metric.
+
+    Args:
+        model: the network that the maps explain. It comes back as it was.
+        images: as for ``explain``: the images that the maps explain.
+        explanation: an ``Explanation``, or maps of any origin, (B, K, *space) or (B, *space), at the images' size.
+            Metrics of heatmaps take the positive part of maps, scaled to [0, 1] where they are not, metrics of
+            attributions the maps as they are.
+        targets: the classes of the maps, as for ``explain``. None: those of the Explanation; of maps alone the
+            predicted class, or all classes where there is a map for each.
+        masks: where the findings are, for metrics of localisation: (B, *space), (B, 1, *space) or (B, K, *space) of
+            bool or 0 and 1, a list with None for images without one, or COCO's run-length encoding.
+        metrics: names or metrics with their options, such as ``pellucid.metrics.PointingGame(tolerance=15)``.
+        method: how maps of changed images are made, for the metrics that need them. None: as the Explanation was.
+        head: as for ``explain``; an Explanation knows its own.
+        output: as for ``explain``.
+        seed: of all random numbers.
+        runtime: device, precision and batch size.
+
+    Raises:
+        OptionError: there is no such metric, or it needs masks or a method that were not given.
+        ShapeError, TargetError: maps, masks or targets do not fit the images.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> model, images = resnet18(num_classes=3), torch.randn(2, 3, 64, 64)
+    >>> explanation = pellucid.explain(model, images)
+    >>> pellucid.evaluate(model, images, explanation, metrics=["deletion_auc"])["deletion_auc"].shape
+    torch.Size([2, 1])
+    """
+    check_model(model)
+    chosen = _by_label([_metric(one, Metric, "pellucid.evaluate") for one in metrics])
+    _check_masks(chosen, masks)
+    batch = batch_of(model, images)
+    info = model_info(model)
+    settings = replace(runtime or Runtime(), seed=seed)
+    given = Inputs.of(batch.values)
+    if isinstance(explanation, Explanation):
+        head = explanation.head if head == "auto" else head
+    request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
+        len(given), given.images.shape[2:]
+    )
+
+    def work() -> Scores:
+        session = Session.of(model, settings, head, info.head, info.output if output is None else output)
+        inputs = with_shared(session, given) if len(given.tensors) > 1 else given
+        inputs = inputs.in_form(form_of(session, session.prepared(inputs[:1])))
+        image = session.prepared(inputs[:1])
+        logits = _logits(session, inputs)
+        resolved = _read_by(session, image, request).resolved(logits)
+        indices = resolved.indices(logits)
+        space = tuple(inputs.images.shape[2:])
+        maps = maps_of(explanation, (len(inputs), indices.shape[1], *space))
+        found, has_mask = masks_of(masks, len(inputs), indices.shape[1], space)
+        explainer = _explainer(session.model, explanation, method, settings, head, output)
+        judged = Judged(session, inputs, resolved, logits, resolved.head, maps, found, has_mask, explainer, seed)
+        values = {label: _measured(judged, metric) for label, metric in chosen.items()}
+        return _scores(values, chosen, indices.cpu())
+
+    return kept(work)
+
+
+def compare(
+    a: Explanation | Tensor,
+    b: Explanation | Tensor,
+    *,
+    metrics: Sequence[str | Comparison] = ("spearman", "ssim"),
+) -> Scores:
+    """Measure how much two maps of the same images and classes are alike.
+
+    Args:
+        a: an Explanation, or maps (B, K, *space) or (B, *space).
+        b: the other one, of the same shape.
+        metrics: names or metrics with their options, such as ``pellucid.metrics.SSIM()``.
+
+    Raises:
+        OptionError: there is no such metric, or it is not one of two maps.
+        ShapeError: the maps differ in shape.
+
+    >>> import torch, pellucid
+    >>> maps = torch.rand(2, 3, 32, 32)
+    >>> pellucid.compare(maps, maps, metrics=["spearman"])["spearman"]
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]], dtype=torch.float64)
+    """
+    chosen = _by_label([_metric(one, Comparison, "pellucid.compare") for one in metrics])
+    first, second = maps_alone(a), maps_alone(b)
+    if first["heatmaps"].shape != second["heatmaps"].shape:
+        shapes = f"{tuple(first['heatmaps'].shape)} and {tuple(second['heatmaps'].shape)}"
+        raise ShapeError(f"maps {shapes} were given; both must be (B, K, *space) of the same images and classes")
+    values = {label: _compared(metric, first, second) for label, metric in chosen.items()}
+    targets = a.targets if isinstance(a, Explanation) else torch.full(first["heatmaps"].shape[:2], -1)
+    return _scores(values, chosen, targets.cpu())
+
+
+def _compared(metric: Comparison, a: Mapping[Takes, Tensor], b: Mapping[Takes, Tensor]) -> Values:
+    one, other = (maps[metric.takes].flatten(0, 1) for maps in (a, b))
+    return without_infinite(metric.update(torch.nan_to_num(one), torch.nan_to_num(other)), one, other)
+
+
+def _metric(asked: str | M, kind: Any, call: str) -> M:
+    """A metric by its name, or as it was given."""
+    found: Any = METRICS.find(asked)() if isinstance(asked, str) else asked
+    if isinstance(found, type) and issubclass(found, (Metric, Comparison)):
+        raise OptionError(f"metric {found.__name__} was given as a class; write {found.__name__}()")
+    if not isinstance(found, kind):
+        other = "pellucid.compare(a, b)" if isinstance(found, Comparison) else "pellucid.evaluate(model, images, …)"
+        known = isinstance(found, (Metric, Comparison))
+        hint = f"it is one for {other}" if known else "give a name or a metric of pellucid.metrics"
+        raise OptionError(f"metric {found.name if known else found!r} was given to {call}; {hint}")
+    metric: M = found
+    return metric
+
+
+def _by_label(chosen: Sequence[M]) -> dict[str, M]:
+    if not chosen:
+        raise OptionError(f"metrics=[] was given; name at least one of {', '.join(METRICS.names())}")
+    return {labelled(metric): metric for metric in chosen}
+
+
+def _check_masks(chosen: Mapping[str, Metric], masks: object) -> None:
+    wanting = [label for label, metric in chosen.items() if metric.needs_mask]
+    if wanting and masks is None:
+        raise OptionError(f"metric {wanting[0]!r} was asked for; it needs to know where the findings are: give masks=")
+
+
+def _request(explanation: Explanation | Tensor, targets: Request | None) -> Request:
+    """The classes of the maps."""
+    if targets is not None:
+        return targets
+    if isinstance(explanation, Explanation):
+        if (explanation.targets < 0).any():
+            raise TargetError("the Explanation is of a callable target, which it does not keep: give targets= again")
+        return explanation.targets
+    return "predicted" if with_columns(explanation).shape[1] == 1 else "all"
+
+
+def _explainer(
+    model: nn.Module,
+    explanation: Explanation | Tensor,
+    method: str | Method | None,
+    runtime: Runtime,
+    head: str,
+    output: str | int | None,
+) -> Explainer | None:
+    """How maps of changed images are made; None where only maps are known."""
+    if method is not None:
+        return Explainer(model, method, head=head, output=output, runtime=runtime)
+    if not isinstance(explanation, Explanation):
+        return None
+    return Explainer(
+        model,
+        _same_method(explanation),
+        layers=explanation.layers or None,
+        fuse=explanation.provenance.get("fuse", "mean"),
+        head=head,
+        output=output,
+        runtime=runtime,
+    )
+
+
+def _same_method(explanation: Explanation) -> Method:
+    """The method that an Explanation was made by."""
+    options = explanation.provenance.get("options", {})
+    found = catalogue.build(explanation.method, {key: str(value) for key, value in options.items()})
+    if catalogue.settings(found) != dict(options):
+        raise OptionError(
+            f"the Explanation's method {explanation.method!r} has options that cannot be read back: give method="
+        )
+    return found
+
+
+def _logits(session: Session, inputs: Inputs) -> Tensor:
+    """The raw outputs of the clean images."""
+    found = []
+    with torch.no_grad():
+        for start, stop in chunks(len(inputs), session.runtime.batch_size):
+            found.append(session.call(session.prepared(inputs[start:stop])))
+    return torch.cat(found)
+
+
+def _measured(judged: Judged, metric: Metric) -> Values:
+    """A metric's values of all cases, a few images at a time."""
+    columns = judged.has_mask.shape[1]
+    step = max(1, judged.session.runtime.batch_size // columns)
+    parts = []
+    for start, stop in chunks(len(judged.inputs), step):
+        cases = judged.cases(start, stop, metric.takes)
+        parts.append(without_infinite(metric.update(cases), cases.maps))
+    names = dict.fromkeys(reason for part in parts for reason in part.missing)
+    none = [torch.zeros(len(part.values), dtype=torch.bool) for part in parts]
+    missing = {
+        name: torch.cat([part.missing.get(name, no).cpu() for part, no in zip(parts, none, strict=True)])
+        for name in names
+    }
+    return Values(torch.cat([part.values for part in parts]), missing)
+
+
+def without_infinite(found: Values, *maps: Tensor) -> Values:
+    """The values, but none of cases whose maps (P, *space) are not finite."""
+    broken = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]).any(0)
+    return Values(found.values, {NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+
+
+def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
+    shape = tuple(targets.shape)
+    return Scores(
+        {label: one.values.reshape(shape) for label, one in values.items()},
+        {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
+        dict(chosen),
+        targets,
+    )
+
+
+def _in_rows(reasons: Sequence[str | None], columns: int) -> Reasons:
+    return tuple(tuple(reasons[start : start + columns]) for start in range(0, len(reasons), columns))

@@ -1,0 +1,48 @@
+"""The maps that are judged, of an ``Explanation`` or of any origin, in the two forms that metrics take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pellucid.core.explanation import Explanation
+from pellucid.core.metric import Takes
+from pellucid.core.space import heatmap, upsample
+from pellucid.errors import ShapeError
+
+
+def maps_alone(given: Explanation | Tensor) -> Mapping[Takes, Tensor]:
+    """Maps (B, K, *space) of no images."""
+    shape = given.heatmaps.shape if isinstance(given, Explanation) else with_columns(given).shape
+    return maps_of(given, tuple(shape))
+
+
+def with_columns(maps: object) -> Tensor:
+    """Maps of any origin, (B, K, *space)."""
+    if not isinstance(maps, Tensor) or maps.ndim not in (3, 4, 5) or maps.dtype == torch.bool or maps.is_complex():
+        found = f"{tuple(maps.shape)} {maps.dtype}" if isinstance(maps, Tensor) else type(maps).__name__
+        raise ShapeError(f"maps: an Explanation or a tensor (B, K, *space) of numbers was expected, got {found}")
+    return (maps[:, None] if maps.ndim == 3 else maps).detach().float()
+
+
+def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, Tensor]:
+    """The maps that metrics take, (B, K, *space) each."""
+    if isinstance(given, Explanation):
+        found: dict[Takes, Tensor] = {
+            "heatmaps": given.heatmaps,
+            "attributions": upsample(given.attributions, given.heatmaps.shape[2:]),
+        }
+    else:
+        maps = with_columns(given)
+        maps = maps[:, None] if maps.ndim == len(shape) - 1 else maps
+        within = bool(((maps >= 0) & (maps <= 1)).all())
+        found = {"heatmaps": maps if within else heatmap(maps, maps.shape[2:]), "attributions": maps}
+    for maps in found.values():
+        if tuple(maps.shape) != shape:
+            raise ShapeError(
+                f"maps {tuple(maps.shape)} were given; {shape} (images, classes, *space) were expected: "
+                "give targets= that fit, and maps at the images' size"
+            )
+    return found
