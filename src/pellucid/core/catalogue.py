@@ -44,7 +44,7 @@ def registered() -> Mapping[str, type[Method]]:
 
 def forgetting(cls: type[Method]) -> AbstractContextManager[None]:
     """Forget a registered method afterwards: for tests of one's own methods."""
-    return METHODS.forgetting(cls.name)
+    return METHODS.forgetting(cls)
 
 
 def names() -> list[str]:

@@ -107,12 +107,12 @@ class Registry(Generic[T]):
         return self.classes
 
     @contextmanager
-    def forgetting(self, name: str) -> Iterator[None]:
+    def forgetting(self, cls: type[T]) -> Iterator[None]:
         """Forget a registered class afterwards: for tests of one's own."""
         try:
             yield
-        finally:
-            self.classes.pop(name, None)
+        finally:  # its name may be that of a base class until it is registered
+            self.classes.pop(cls.name, None)  # type: ignore[attr-defined]  # set by register
 
     def names(self) -> list[str]:
         """All names, sorted."""
