@@ -1,93 +1,258 @@
 """``python -m benchmarks.phantoms``: how often the peak of each method's map hits the drawn finding.
 
-The images use seeds that no network was trained on. A hit is a peak inside the finding's mask, widened by half a cell
-of the network's last grid. Only findings that are present and that the network detects (probability at least 0.5) are
-counted. The best method of a network is selected on other images than those of the table.
+First the networks that learnt from labels alone, as most networks do; those that were also taught where findings are
+stand beside them. The images use seeds that no network was trained on. A hit is a peak inside the finding's mask, or
+inside the mask widened by half a cell of the network's last grid. Only findings that are present and that the network
+detects (probability at least 0.5) are counted. The best method of a network is selected on other images than those of
+the table. HiResCAM is also measured at every stage of each network, and on the networks for one class of four.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import torch
 import typer
+from torch import Tensor
 
 import pellucid
 from benchmarks import results
 from pellucid import phantom
 from pellucid.core.method import Method
-from pellucid.demo.study import Network, networks, rate
+from pellucid.demo.study import HALF, HALF_A_CELL, Network, networks
 from pellucid.methods.rise import RISE
-from pellucid.phantom.models import ARCHITECTURES
+from pellucid.metrics.pointing import pointing_hits, widened
+from pellucid.phantom.models import ARCHITECTURES, EXCLUSIVE, SIDE, UNGUIDED
+from pellucid.run.explain import Explainer
 
 NAME = "phantoms"
-IMAGES = 500
-SEED = 40_000_000
-CHOOSING = "choosing"
-"""The prefix, in the stored results, of the images on which the best methods are selected."""
-CHOOSING_IMAGES = 200
-CHOOSING_SEED = 50_000_000
-FEWER: Mapping[str, Method] = {"rise": RISE(masks=200)}
+BATCH = 32
+FEWER: Mapping[str, Method] = {"rise": RISE(masks=100)}
+SLOW = ("ablationcam", "scorecam", "occlusion", "rise")
+"""Measured last."""
+STAGES: Mapping[str, tuple[str, ...]] = {
+    "cnn": tuple(f"network.layer{number}" for number in (1, 2, 3, 4)),
+    "vit": tuple(f"network.blocks.{number}.norm1" for number in range(4)),
+    "swin": ("network.layers.0.blocks.0", "network.layers.0.blocks.1", "network.layers.1.blocks.0", "network.norm"),
+}
+"""The layers at which HiResCAM is measured, by a part of the network's name."""
 
 
-def all_networks() -> list[Network]:
-    """The included networks, each with all methods that apply to it."""
-    return networks(tuple(ARCHITECTURES), pellucid.available_methods())
+@dataclass(frozen=True)
+class Split:
+    """Images of a seed, and the networks that they are for."""
+
+    images: int
+    seed: int
+    networks: tuple[str, ...]
 
 
-def page(counts: results.Counts, titles: list[str]) -> str:
-    """A table with a row per method and a column per network, and the best methods, selected on other images."""
-    table_of = {key: count for key, count in counts.items() if not key.startswith(CHOOSING)}
-    names = sorted({key.split("/")[1] for key in table_of}, key=lambda name: (-_best(table_of, name), name))
-    header = ("method", *(f"{title}: hits (95 % interval)" for title in titles))
-    rows = [(f"`{name}`", *(_cell(counts, f"{title}/{name}") for title in titles)) for name in names]
+SPLITS: Mapping[str, Split] = {
+    "unguided": Split(150, 40_000_000, tuple(UNGUIDED)),
+    "guided": Split(150, 40_000_000, tuple(ARCHITECTURES)),
+    "choosing": Split(60, 50_000_000, tuple(UNGUIDED)),
+}
+EXCLUSIVE_SPLIT = Split(200, 60_000_000, tuple(EXCLUSIVE))
+Stored = dict[str, dict[str, str]]
+"""By split, network and method (or layer): for each case "1" or "0", for a peak in the mask and in the widened one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The cases of a network: findings that are present and that it detects, one after the other."""
+
+    images: Tensor
+    finding: Tensor
+    number: Tensor
+    """The image that a case belongs to."""
+    masks: Tensor
+
+
+def cases(network: Network, drawn: phantom.Phantoms) -> Found:
+    """The cases of a network among drawn images."""
+    exclusive = network.model.head == "softmax"
+    images = pellucid.model_info(network.model).preprocessing.normalise(drawn.images)  # type: ignore[union-attr]
+    with torch.no_grad():
+        logits = torch.cat([network.model(part) for part in torch.split(images, BATCH)])
+    detected = logits.softmax(1)[:, 1:] >= HALF if exclusive else logits.sigmoid() >= HALF
+    number, finding = (detected & drawn.labels).nonzero().unbind(1)
+    return Found(images[number], finding + int(exclusive), number, drawn.masks[number, finding])
+
+
+def maps(explainer: Explainer, found: Found) -> Tensor:
+    """The heatmaps of the cases, (N, H, W)."""
+    pairs = zip(torch.split(found.images, BATCH), torch.split(found.finding, BATCH), strict=True)
+    return torch.cat([explainer(images, targets=finding).heatmaps[:, 0] for images, finding in pairs])
+
+
+def hits(heatmaps: Tensor, masks: Tensor) -> dict[str, str]:
+    """Which peaks hit, at both tolerances, as text."""
+    tolerances = {"exact": 0.0, "half a cell": HALF_A_CELL}
+    return {
+        name: "".join("1" if hit else "0" for hit in pointing_hits(heatmaps, masks, tolerance).tolist())
+        for name, tolerance in tolerances.items()
+    }
+
+
+def work() -> Iterator[tuple[str, str, Split, Network, str | Method, str | None]]:
+    """What is measured: a key, the name of the maps, and how they are made. What takes long comes last."""
+    methods = sorted(pellucid.available_methods(), key=lambda name: name in SLOW)
+    every = {name: network for split in SPLITS.values() for name, network in _networks(split.networks, methods)}
+    for slow in (False, True):
+        for key, split in SPLITS.items():
+            for name in split.networks:
+                chosen = [method for method in every[name].methods if (method in SLOW) == slow]
+                for method in chosen:
+                    yield f"{key}/{name}/{method}", name, split, every[name], FEWER.get(method, method), None
+        if not slow:
+            for split, name, network in _staged(every):
+                for layer in STAGES[next(part for part in STAGES if part in name)]:
+                    yield f"layers/{name}/{layer}", name, split, network, "hirescam", layer
+
+
+def _staged(every: Mapping[str, Network]) -> Iterator[tuple[Split, str, Network]]:
+    for name in UNGUIDED:
+        yield SPLITS["unguided"], name, every[name]
+    for name, network in _networks(EXCLUSIVE_SPLIT.networks, ()):
+        yield EXCLUSIVE_SPLIT, name, network
+
+
+def _networks(names: Sequence[str], methods: Sequence[str]) -> Iterator[tuple[str, Network]]:
+    return zip(names, networks(names, methods), strict=True)
+
+
+def drawn(split: Split, network: Network) -> phantom.Phantoms:
+    """The images of a split, as a network takes them."""
+    preprocessing = pellucid.model_info(network.model).preprocessing
+    side = preprocessing.resize[0] if preprocessing and isinstance(preprocessing.resize, tuple) else SIDE
+    return phantom.radiographs(split.images, side, split.seed, exclusive=network.model.head == "softmax")
+
+
+def read() -> Stored:
+    """The results of earlier runs."""
+    path = results.FOLDER / f"{NAME}.json"
+    found: Stored = json.loads(path.read_text()) if path.exists() else {}
+    return found
+
+
+def keep(stored: Stored) -> None:
+    """Store the results so far."""
+    ordered = {key: stored[key] for key in sorted(stored)}
+    (results.FOLDER / f"{NAME}.json").write_text(json.dumps(ordered, indent=1) + "\n")
+
+
+def page(stored: Stored, random: Mapping[str, float]) -> str:
+    """A table with a row per method, with the best methods, selected on other images, and the layers."""
+    names = sorted({key.split("/")[2] for key in stored if key.startswith(("unguided", "guided"))})
+    names.sort(key=lambda name: -max(_rate(stored, f"unguided/{one}/{name}") for one in UNGUIDED))
+    half = _methods(stored, names, "half a cell", ("unguided", "guided"))
+    exact = _methods(stored, names, "exact", ("unguided",))
     fewer = ", ".join(f"`{name}` with {method}" for name, method in FEWER.items())
-    chosen = "".join(f"- {title}: {_chosen(counts, title)}\n" for title in titles)
+    chosen = "".join(f"- {UNGUIDED[name].title}: {_chosen(stored, name)}\n" for name in UNGUIDED)
+    share = SPLITS["unguided"].images
     return (
-        f"{results.table(header, rows)}\n{IMAGES} radiographs. Default settings, except {fewer}.\n\n"
-        f"The best method of each network, selected on {CHOOSING_IMAGES} other radiographs, and its hits on these:\n\n"
-        f"{chosen}"
+        f"The peak is in the finding or at most half a cell (4 pixels) beside it; a random pixel in "
+        f"{100 * random['half a cell']:.1f} %:\n\n{half}\n"
+        f"The peak is in the finding itself; a random pixel in {100 * random['exact']:.1f} %:\n\n{exact}\n"
+        f"{share} radiographs. Default settings, except {fewer}. *taught*: the same architecture, also taught where "
+        "findings are.\n\nThe best method of each network that learnt from labels alone, selected on "
+        f"{SPLITS['choosing'].images} other radiographs, and its hits on these:\n\n{chosen}\n"
+        "HiResCAM at each stage, the peak in the finding or half a cell beside it, and in the finding itself:\n\n"
+        f"{_layers(stored)}"
     )
 
 
-def _chosen(counts: results.Counts, title: str) -> str:
-    shares = {
-        key.split("/")[2]: hits / max(1, count)
-        for key, (hits, count) in counts.items()
-        if key.startswith(f"{CHOOSING}/{title}/")
-    }
-    if not shares:
+def _methods(stored: Stored, names: Sequence[str], tolerance: str, groups: Sequence[str]) -> str:
+    columns = [(group, name) for other in ARCHITECTURES for group, name in _columns(other) if group in groups]
+    header = ("method", *(_title(group, name) for group, name in columns))
+    rows = [
+        (f"`{name}`", *(_cell(stored, f"{group}/{one}/{name}", tolerance) for group, one in columns)) for name in names
+    ]
+    return results.table(header, rows)
+
+
+def _columns(name: str) -> tuple[tuple[str, str], ...]:
+    return ("unguided", f"unguided_{name}"), ("guided", name)
+
+
+def _title(group: str, name: str) -> str:
+    title = {**ARCHITECTURES, **UNGUIDED}[name].title
+    return title if group == "unguided" else f"*taught*: {title}"
+
+
+def _cell(stored: Stored, key: str, tolerance: str) -> str:
+    if key not in stored:
+        return "does not apply"
+    flags = stored[key][tolerance]
+    return results.share(flags.count("1"), len(flags))
+
+
+def _rate(stored: Stored, key: str, tolerance: str = "half a cell") -> float:
+    flags = stored.get(key, {tolerance: ""})[tolerance]
+    return flags.count("1") / max(1, len(flags))
+
+
+def _chosen(stored: Stored, name: str) -> str:
+    rates = {key.split("/")[2]: _rate(stored, key) for key in stored if key.startswith(f"choosing/{name}/")}
+    if not rates:
         return "not selected yet"
-    name = max(shares, key=lambda one: (shares[one], one))
-    return f"`{name}`, {_cell(counts, f'{title}/{name}')}"
+    best = max(rates, key=lambda one: (rates[one], one))
+    return f"`{best}`, {_cell(stored, f'unguided/{name}/{best}', 'half a cell')}"
 
 
-def _best(counts: results.Counts, name: str) -> float:
-    return max(hits / max(1, count) for key, (hits, count) in counts.items() if key.split("/")[1] == name)
-
-
-def _cell(counts: results.Counts, key: str) -> str:
-    return results.share(*counts[key]) if key in counts else "does not apply"
+def _layers(stored: Stored) -> str:
+    titles = {**UNGUIDED, **EXCLUSIVE}
+    rows = [
+        (
+            titles[name].title,
+            f"`{layer}`",
+            *(_cell(stored, f"layers/{name}/{layer}", one) for one in ("half a cell", "exact")),
+        )
+        for name in titles
+        for layer in STAGES[next(part for part in STAGES if part in name)]
+        if f"layers/{name}/{layer}" in stored
+    ]
+    return results.table(("network", "layer", "half a cell", "exact"), rows)
 
 
 def main(
     method: Annotated[list[str] | None, typer.Option(help="Measure only this method; may be repeated.")] = None,
     again: Annotated[bool, typer.Option(help="Measure again what has been measured.")] = False,
+    folder: Annotated[Path | None, typer.Option("--maps", help="Keep the maps here, as NAME.npy of float16.")] = None,
 ) -> None:
     """Measure every method that has not been measured, and write docs/results/phantoms.md."""
-    counts = results.read(NAME)
-    found = all_networks()
-    splits = {"": (IMAGES, SEED), f"{CHOOSING}/": (CHOOSING_IMAGES, CHOOSING_SEED)}
-    for prefix, (images, seed) in splits.items():
-        drawn = phantom.radiographs(images, seed=seed)
-        for network, name in [(one, name) for one in found for name in one.methods]:
-            key = f"{prefix}{network.title}/{name}"
-            if (not method or name in method) and (again or key not in counts):
-                one = rate(network, FEWER.get(name, name), drawn)
-                counts[key] = [one.hits, one.count]
-                results.keep(NAME, counts)
-                typer.echo(f"{key}: {one.hits} of {one.count}")
-    results.write(NAME, page(counts, [network.title for network in found]))
+    stored = read()
+    known: dict[tuple[str, int], Found] = {}
+    for key, name, split, network, chosen, layer in work():
+        if (method and key.split("/")[2] not in method) or (key in stored and not again):
+            continue
+        if (name, split.seed) not in known:
+            known[name, split.seed] = cases(network, drawn(split, network))
+        found = known[name, split.seed]
+        heatmaps = maps(Explainer(network.model, chosen, layers=None if layer is None else [layer]), found)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{key.replace('/', ' ')}.npy", heatmaps.half().numpy())
+        stored[key] = hits(heatmaps, found.masks)
+        keep(stored)
+        typer.echo(f"{key}: {_rate(stored, key):.3f}")
+    results.write(NAME, page(stored, chance()))
+
+
+def chance() -> dict[str, float]:
+    """How often a random pixel hits."""
+    split = SPLITS["unguided"]
+    made = phantom.radiographs(split.images, seed=split.seed)
+    masks = made.masks[made.labels]
+    return {
+        name: float(widened(masks, tolerance).float().mean())
+        for name, tolerance in (("exact", 0.0), ("half a cell", HALF_A_CELL))
+    }
 
 
 if __name__ == "__main__":

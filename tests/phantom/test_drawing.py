@@ -30,7 +30,8 @@ def test_masks_lie_where_the_image_changes(name, kind):
     changed = (with_finding.images - healthy.images).abs()[:, 0] > 1e-4
     mask = with_finding.masks[:, FINDINGS.index(kind)]
     assert mask.flatten(1).any(1).all()
-    assert not (changed & ~widened(mask[:, None], 3)[:, 0]).any()
+    # Beyond its mask a finding adds less than a quarter of its contrast, most widely around a ragged consolidation.
+    assert not (changed & ~widened(mask[:, None], 4)[:, 0]).any()
     strong = (with_finding.images - healthy.images).abs()[:, 0] > 0.01
     share = (strong & mask).sum() / mask.sum()
     assert share > 0.85

@@ -1,5 +1,7 @@
 """Training: a few steps write weights that load, and the figures are computed correctly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -8,7 +10,7 @@ from typer.testing import CliRunner
 from pellucid.errors import OptionError
 from pellucid.phantom import radiographs
 from pellucid.phantom.models import Classifier, untrained
-from pellucid.phantom.training import RECIPES, Guide, app, auc, draw_pool, measure, normalised
+from pellucid.phantom.training import RECIPES, Guide, app, auc, draw_pool, measure, normalised, train
 
 SHORT = ["--steps", "3", "--pool", "8", "--batch", "4", "--fresh", "12"]
 
@@ -40,30 +42,56 @@ def test_training_twice_gives_the_same(tmp_path):
 def test_an_unknown_network_is_one_line(tmp_path):
     result = CliRunner().invoke(app, ["rnn", "--output", str(tmp_path)])
     assert result.exit_code == OptionError.exit_code
-    assert result.output == "network 'rnn' was asked for; there are cnn, vit, swin\n"
+    assert result.output == "network 'rnn' was asked for; there are " + ", ".join(RECIPES) + "\n"
     assert not any(tmp_path.iterdir())
 
 
 def test_the_cells_of_a_pool_agree_with_its_labels():
-    pool = draw_pool(6, seed=1)
+    pool = draw_pool(RECIPES["cnn"].changed(pool=6), seed=1)
     assert pool.images.dtype == torch.uint8
-    assert torch.equal(pool.cells.flatten(2).amax(2), pool.labels)
+    assert torch.equal(pool.cells.flatten(2).amax(2).float(), pool.labels)
+
+
+def test_the_labels_of_an_exclusive_pool_are_the_classes():
+    recipe = RECIPES["exclusive_cnn_64"].changed(pool=12)
+    pool = draw_pool(recipe, seed=1)
+    assert pool.images.shape == (12, 1, 64, 64)
+    assert set(pool.labels.tolist()) <= {0, 1, 2, 3}
+    assert torch.equal(pool.cells.flatten(1).any(1), pool.labels > 0)
+
+
+def test_a_pool_does_not_depend_on_who_draws_it():
+    recipe = RECIPES["unguided_cnn"].changed(pool=6, side=32)
+    alone, shared = (draw_pool(recipe, seed=1, workers=workers) for workers in (0, 1))
+    assert torch.equal(alone.images, shared.images)
+    assert torch.equal(alone.labels, shared.labels)
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if "_" in name])
+def test_no_mask_is_looked_at_without_guidance(name):
+    recipe = RECIPES[name].changed(steps=3, pool=6, batch=2)
+    assert recipe.guidance == 0
+    pool = draw_pool(recipe, seed=1)
+    other = replace(pool, cells=~pool.cells)
+    first, second = (train(name, recipe, one).state_dict() for one in (pool, other))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_logits_per_cell(name):
     model = untrained(name).eval()
     torch.nn.init.normal_(model.network.get_classifier().weight)
-    images = normalised(radiographs(2).images)
+    side = RECIPES[name].side
+    images = normalised(radiographs(2, side).images)
     logits, by_cell = model.located(images)
-    assert by_cell.shape == (2, 3, 16, 16)
+    assert by_cell.shape == (2, len(model.classes), side // 8, side // 8)
     assert torch.equal(logits, model(images))
-    if name == "cnn":
+    if "cnn" in name:
         torch.testing.assert_close(by_cell.mean((2, 3)), logits)
 
 
 def test_the_guide_rewards_evidence_where_findings_are():
-    cells = draw_pool(4, seed=1).cells
+    cells = draw_pool(RECIPES["cnn"].changed(pool=4), seed=1).cells.float()
     guide = Guide()
     losses = [float(guide(evidence, cells).detach()) for evidence in (40 * cells, 0 * cells, 40 * (1 - cells))]
     assert losses[0] < losses[1] < losses[2]
@@ -74,6 +102,15 @@ def test_auc():
     assert auc(torch.tensor([4.0, 3.0, 2.0, 1.0]), labels) == 1
     assert auc(torch.tensor([4.0, 1.0, 2.0, 1.0]), labels) == pytest.approx(0.625)
     assert auc(torch.zeros(4), labels) == 0.5
+
+
+def test_the_figures_of_an_exclusive_set_are_those_of_a_class_against_the_rest():
+    phantoms = radiographs(12, exclusive=True)
+    figures = measure(Always(), phantoms)
+    assert figures.auc == (0.5, 0.5, 0.5, 0.5)
+    shares = [(phantoms.classes == number).float().mean().item() for number in range(4)]
+    expected = [1 - shares[0], 1 - shares[1], shares[2], 1 - shares[3]]
+    assert figures.accuracy == pytest.approx(expected)
 
 
 def test_the_figures_of_a_constant_model():
@@ -87,3 +124,8 @@ def test_the_figures_of_a_constant_model():
 class Constant(torch.nn.Module):
     def forward(self, images):
         return -torch.ones(len(images), 3)
+
+
+class Always(torch.nn.Module):
+    def forward(self, images):
+        return torch.tensor([0.0, 0.0, 2.0, 0.0]).repeat(len(images), 1)

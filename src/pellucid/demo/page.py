@@ -35,7 +35,7 @@ def write_demo(folder: Path, images: int = IMAGES, progress: Callable[[str], Non
     progress("drawn radiographs")
     shown = study.cases(networks)
     progress(f"hit rates on {images} more")
-    rates = study.rates(networks, images)
+    rates = study.rates(networks, images, study.networks(study.TAUGHT))
     progress("a photograph and a DICOM file")
     photo, scan = real.photograph(PHOTOGRAPH), real.dicom("gradcam")
     text = _template().render(

@@ -16,7 +16,7 @@ from pellucid.errors import GradientError, NoAttentionError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.metrics.statistics import wilson
 from pellucid.models.sources import model_info
-from pellucid.phantom.models import ARCHITECTURES, GRID
+from pellucid.phantom.models import CELL, NETWORKS
 from pellucid.run.explain import Explainer
 
 METHODS: Mapping[str, str] = {
@@ -28,10 +28,14 @@ METHODS: Mapping[str, str] = {
     "attnlrp": "the score, distributed over the pixels by going back through every attention block",
 }
 """The methods that the demo shows, with an explanation for readers who know none of them."""
-SHOWN = ("cnn", "vit")
-"""The networks that the demo shows."""
+SHOWN = ("unguided_cnn", "unguided_vit")
+"""The networks that the demo shows: they learnt from labels alone, as a user's network did."""
+TAUGHT = ("cnn", "vit")
+"""The same architectures, which were also taught where findings are."""
 HALF = 0.5
 """The probability from which on a network reports a finding."""
+HALF_A_CELL = CELL / 2
+"""Half a cell of the networks' last grid, in pixels: the tolerance of a hit."""
 _HEALTHY = "no finding"
 _CASE_SEED = 20_000_000
 _RATE_SEED = 30_000_000
@@ -54,7 +58,7 @@ class Network:
 
 def networks(names: Sequence[str] = SHOWN, methods: Sequence[str] = tuple(METHODS)) -> list[Network]:
     """The included networks of these names, each with those of the methods that apply to it."""
-    every = [Network(ARCHITECTURES[name].title, ARCHITECTURES[name].trained(), tuple(methods)) for name in names]
+    every = [Network(NETWORKS[name].title, NETWORKS[name].trained(), tuple(methods)) for name in names]
     return [replace(one, methods=tuple(name for name in methods if _applies(one, name))) for one in every]
 
 
@@ -131,23 +135,22 @@ def _shown(method: str, explanation: Explanation, mask: Tensor) -> Shown:
     heat = explanation.heatmaps[0]
     row, column = peaks(heat)[0].tolist()
     peak = None if explanation.degenerate.any() else (row, column)
-    hit = bool(pointing_hits(heat, mask[None], half_a_cell(mask))) if mask.any() else None
+    hit = bool(pointing_hits(heat, mask[None], HALF_A_CELL)) if mask.any() else None
     return Shown(method, heat[0], peak, hit)
-
-
-def half_a_cell(images: Tensor) -> float:
-    """Half a cell of the networks' last grid, in pixels of images or masks (..., W): the tolerance of a hit."""
-    return images.shape[-1] / GRID / 2
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How often the peak of a method hits, among the findings that the network detects."""
+    """How often the peak of a method hits, among the findings that the network detects.
+
+    ``taught``: the hit rate on the same architecture that was also taught where findings are, where it was measured.
+    """
 
     network: str
     method: str
     hits: int
     count: int
+    taught: float | None = None
 
     @property
     def share(self) -> float:
@@ -182,14 +185,23 @@ class Rates:
     skills: tuple[Skill, ...]
 
 
-def rates(over: Sequence[Network], count: int) -> Rates:
-    """The hit rates on ``count`` new phantoms, for every finding that is present and detected."""
+def rates(over: Sequence[Network], count: int, taught: Sequence[Network] = ()) -> Rates:
+    """The hit rates on ``count`` new phantoms, for every finding that is present and detected.
+
+    ``taught``: the networks of the same titles that were also taught where findings are.
+    """
     drawn = phantom.radiographs(count, seed=_RATE_SEED)
     masks = drawn.masks[drawn.labels]
-    random = float(widened(masks, half_a_cell(drawn.images)).float().mean()) if len(masks) else 0.0
+    random = float(widened(masks, HALF_A_CELL).float().mean()) if len(masks) else 0.0
     pairs = [(network, method) for network in over for method in network.methods]
     skills = tuple(skill for network in over for skill in _skills(network, drawn))
-    return Rates(count, random, tuple(rate(network, method, drawn) for network, method in pairs), skills)
+    beside = {network.title: network for network in taught}
+    rows = []
+    for network, method in pairs:
+        other = beside.get(network.title)
+        found = rate(network, method, drawn)
+        rows.append(found if other is None else replace(found, taught=rate(other, method, drawn).share))
+    return Rates(count, random, tuple(rows), skills)
 
 
 def _skills(network: Network, drawn: phantom.Phantoms) -> list[Skill]:
@@ -212,6 +224,6 @@ def rate(network: Network, method: str | Method, drawn: phantom.Phantoms) -> Rat
         found = network.explained(method, drawn.images[present], finding)
         positive = found.probabilities[:, finding] >= HALF
         masks = drawn.masks[present][:, finding]
-        hit = pointing_hits(found.heatmaps[:, 0], masks, half_a_cell(masks))
+        hit = pointing_hits(found.heatmaps[:, 0], masks, HALF_A_CELL)
         hits, count = hits + int((hit & positive).sum()), count + int(positive.sum())
     return Rate(network.title, method if isinstance(method, str) else method.name, hits, count)

@@ -7,8 +7,36 @@ The findings and their positions are known, so an explanation can be checked::
     explanation.heatmaps, phantoms.masks[:, FINDINGS.index("nodule")]   # do they overlap?
 """
 
-from pellucid.phantom.drawing import Phantoms, radiographs, volumes
+from pellucid.phantom.drawing import Phantoms, radiographs, redraw, volumes
 from pellucid.phantom.lesions import FINDINGS, SIZES
-from pellucid.phantom.models import cnn, swin, vit
+from pellucid.phantom.models import (
+    cnn,
+    exclusive_cnn,
+    exclusive_cnn_64,
+    exclusive_vit,
+    swin,
+    unguided_cnn,
+    unguided_swin,
+    unguided_vit,
+    vit,
+)
+from pellucid.phantom.scene import CLASSES
 
-__all__ = ["FINDINGS", "SIZES", "Phantoms", "cnn", "radiographs", "swin", "vit", "volumes"]
+__all__ = [
+    "CLASSES",
+    "FINDINGS",
+    "SIZES",
+    "Phantoms",
+    "cnn",
+    "exclusive_cnn",
+    "exclusive_cnn_64",
+    "exclusive_vit",
+    "radiographs",
+    "redraw",
+    "swin",
+    "unguided_cnn",
+    "unguided_swin",
+    "unguided_vit",
+    "vit",
+    "volumes",
+]
