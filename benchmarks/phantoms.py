@@ -3,8 +3,9 @@
 First the networks that learnt from labels alone, as most networks do; those that were also taught where findings are
 stand beside them. The images use seeds that no network was trained on. A hit is a peak inside the finding's mask, or
 inside the mask widened by half a cell of the network's last grid. Only findings that are present and that the network
-detects (probability at least 0.5) are counted. The best method of a network is selected on other images than those of
-the table. HiResCAM is also measured at every stage of each network, and on the networks for one class of four.
+detects (probability at least 0.5) are counted. The best method of a network is selected on other images than those
+that its hits are counted on. HiResCAM is also measured at every stage of each network, and on the networks for one
+class of four.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ class Split:
 
 SPLITS: Mapping[str, Split] = {
     "unguided": Split(150, 40_000_000, tuple(UNGUIDED)),
-    "guided": Split(150, 40_000_000, tuple(ARCHITECTURES)),
-    "choosing": Split(60, 50_000_000, tuple(UNGUIDED)),
+    "guided": Split(60, 40_000_000, tuple(ARCHITECTURES)),
 }
+CHOOSING = 50
+"""The best method of a network is selected on the first so many images, and its hits are those on the others."""
 EXCLUSIVE_SPLIT = Split(200, 60_000_000, tuple(EXCLUSIVE))
 Stored = dict[str, dict[str, str]]
 """By split, network and method (or layer): for each case "1" or "0", for a peak in the mask and in the widened one."""
@@ -148,7 +150,7 @@ def keep(stored: Stored) -> None:
 
 def page(stored: Stored, random: Mapping[str, float]) -> str:
     """A table with a row per method, with the best methods, selected on other images, and the layers."""
-    names = sorted({key.split("/")[2] for key in stored if key.startswith(("unguided", "guided"))})
+    names = sorted({key.split("/")[2] for key in stored if key.count("/") == 2 and "layers/" not in key})
     names.sort(key=lambda name: -max(_rate(stored, f"unguided/{one}/{name}") for one in UNGUIDED))
     half = _methods(stored, names, "half a cell", ("unguided", "guided"))
     exact = _methods(stored, names, "exact", ("unguided",))
@@ -161,7 +163,7 @@ def page(stored: Stored, random: Mapping[str, float]) -> str:
         f"The peak is in the finding itself; a random pixel in {100 * random['exact']:.1f} %:\n\n{exact}\n"
         f"{share} radiographs. Default settings, except {fewer}. *taught*: the same architecture, also taught where "
         "findings are.\n\nThe best method of each network that learnt from labels alone, selected on "
-        f"{SPLITS['choosing'].images} other radiographs, and its hits on these:\n\n{chosen}\n"
+        f"the first {CHOOSING} radiographs, and its hits on the others:\n\n{chosen}\n"
         "HiResCAM at each stage, the peak in the finding or half a cell beside it, and in the finding itself:\n\n"
         f"{_layers(stored)}"
     )
@@ -198,11 +200,15 @@ def _rate(stored: Stored, key: str, tolerance: str = "half a cell") -> float:
 
 
 def _chosen(stored: Stored, name: str) -> str:
-    rates = {key.split("/")[2]: _rate(stored, key) for key in stored if key.startswith(f"choosing/{name}/")}
-    if not rates:
-        return "not selected yet"
-    best = max(rates, key=lambda one: (rates[one], one))
-    return f"`{best}`, {_cell(stored, f'unguided/{name}/{best}', 'half a cell')}"
+    """The method that hits most on the first images, and its hits on the others."""
+    numbers = [int(number) for number in stored[f"unguided/{name}"]["images"].split()]
+    split = sum(number < CHOOSING for number in numbers)
+    flags = {
+        key.split("/")[2]: own["half a cell"] for key, own in stored.items() if key.startswith(f"unguided/{name}/")
+    }
+    best = max(flags, key=lambda one: (flags[one][:split].count("1"), one))
+    rest = flags[best][split:]
+    return f"`{best}`, {results.share(rest.count('1'), len(rest))}"
 
 
 def _layers(stored: Stored) -> str:
@@ -233,6 +239,7 @@ def main(
             continue
         if (name, split.seed) not in known:
             known[name, split.seed] = cases(network, drawn(split, network))
+            stored[key.rpartition("/")[0]] = {"images": " ".join(map(str, known[name, split.seed].number.tolist()))}
         found = known[name, split.seed]
         heatmaps = maps(Explainer(network.model, chosen, layers=None if layer is None else [layer]), found)
         if folder is not None:

@@ -55,7 +55,7 @@ def drawn() -> dict[tuple[str, str], Path]:
 
 
 def _networks() -> dict[str, nn.Module]:
-    return {"CNN": phantom.cnn(), "ViT": phantom.vit()}
+    return {"CNN": phantom.unguided_cnn(), "ViT": phantom.unguided_vit()}
 
 
 def _names() -> dict[tuple[str, str], str]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parents[1] / "results"
 NEEDED = 0.95
 """The share of hits on mosaics from which on a method counts as able to separate objects."""
 
 
+NETWORKS = {"cnn": "CNN", "vit": "ViT", "swin": "Swin"}
+TOLERANCE = "half a cell"
+
+
 def rows(name: str) -> list[str]:
-    """The rows with a method's hit rates, for the table on its page."""
-    found = [f"{_percent(*counts)} on the {network}" for network, counts in _phantoms(name)]
-    rows = [f"| hits on [drawn findings](../trust.md#on-drawn-radiographs) | {', '.join(found)} |"] if found else []
+    """The rows with a method's hit rates, for the table on its page: first those that learnt from labels alone."""
+    unguided, guided = _phantoms(name, "unguided", "unguided_"), _phantoms(name, "guided", "")
+    link = "hits on [drawn findings](../trust.md#on-drawn-radiographs)"
+    rows = [f"| {link} | {unguided}{f'; on networks taught where findings are: {guided}' if guided else ''} |"]
+    rows = rows if unguided else []
     mosaic = _read("mosaic").get(name)
     if mosaic:
         verdict = "" if mosaic[0] >= NEEDED * mosaic[1] else ": **not suited to separating objects**"
@@ -22,17 +29,19 @@ def rows(name: str) -> list[str]:
     return rows
 
 
-def _phantoms(name: str) -> list[tuple[str, list[int]]]:
-    """A method's counts on each network, without those that the best method was selected by, which have longer keys."""
-    keys = {key: key.split("/") for key in _read("phantoms")}
-    return [(parts[0], _read("phantoms")[key]) for key, parts in keys.items() if parts[1:] == [name]]
+def _phantoms(name: str, group: str, prefix: str) -> str:
+    """A method's hit rates on each network of a group."""
+    stored = _read("phantoms")
+    found = {title: stored.get(f"{group}/{prefix}{network}/{name}") for network, title in NETWORKS.items()}
+    return ", ".join(f"{_percent(flags[TOLERANCE])} ({title})" for title, flags in found.items() if flags)
 
 
-def _percent(hits: int, count: int) -> str:
-    return f"{100 * hits / count:.0f} %"
+def _percent(flags: str) -> str:
+    return f"{100 * flags.count('1') / len(flags):.0f} %"
 
 
 @cache
-def _read(name: str) -> dict[str, list[int]]:
+def _read(name: str) -> dict[str, Any]:
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
