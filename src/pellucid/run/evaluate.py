@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.masks import Masks, masks_of
 from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, NOT_FINITE, Comparison, Metric, Takes, Values
 from pellucid.core.runtime import Runtime
@@ -27,7 +28,6 @@ from pellucid.run.cases import Judged
 from pellucid.run.explain import Explainer, _as_tensor, _read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
-from pellucid.run.masks import Masks, masks_of
 from pellucid.run.pointing import check_model
 
 M = TypeVar("M", Metric, Comparison)
@@ -57,8 +57,10 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
             attributions the maps as they are.
         targets: the classes of the maps, as for ``explain``. None: those of the Explanation; of maps alone the
             predicted class, or all classes where there is a map for each.
-        masks: where the findings are, for metrics of localisation: (B, *space), (B, 1, *space) or (B, K, *space) of
-            bool or 0 and 1, a list with None for images without one, or COCO's run-length encoding.
+        masks: where the findings are, for metrics of localisation, at the size of the model's input: (B, *space),
+            (B, 1, *space) or (B, K, *space) of bool or 0 and 1; or a list with one entry an image, which is None for an
+            image without one, a tensor or array, COCO's run-length encoding ``{"size": …, "counts": …}``, or
+            ``{"boxes": [(x0, y0, x1, y1), …]}`` in pixels.
         metrics: names or metrics with their options, such as ``pellucid.metrics.PointingGame(tolerance=15)``.
         method: how maps of changed images are made, for the metrics that need them. None: as the Explanation was.
         head: as for ``explain``; an Explanation knows its own.
