@@ -76,8 +76,9 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
 class PointingGame(Metric):
     """The pointing game: 1 where the map's peak lies in the mask or at most ``tolerance`` pixels from it, else 0.
 
-    The paper's tolerance is 15 px. A peak alone flatters a map that is high everywhere: look at ``relevance_mass`` and
-    ``lesion_coverage``, too. An empty map is a miss.
+    The paper's tolerance is 15 px. Takes heatmaps (P, *space); a positive factor and every strictly increasing change
+    that keeps the peak above 0 leave it as it is. Higher is better. A peak alone flatters a map that is high
+    everywhere: look at ``relevance_mass`` and ``lesion_coverage``, too. An empty map is a miss.
 
     >>> import torch
     >>> heat, mask = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5, dtype=torch.bool)
