@@ -58,6 +58,20 @@ def masks_of(given: Masks | None, count: int, columns: int, space: Sequence[int]
     return masks, has_mask.reshape(count, columns)
 
 
+def any_finding(given: Masks, space: Sequence[int]) -> Tensor:
+    """Where an image has a finding of any class, (B, *space) bool, of masks in any of the forms of ``masks_of``."""
+    if isinstance(given, (Tensor, np.ndarray)):
+        return masks_of(given, len(given), _columns(given, space), space)[0].any(1)
+    entries = [given] if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Sequence) else given
+    found = [masks_of([one], 1, _columns(one, space, 1), space)[0].any(1) for one in entries]
+    return torch.cat(found) if found else torch.zeros(0, *space, dtype=torch.bool)
+
+
+def _columns(one: Any, space: Sequence[int], batch: int = 2) -> int:
+    """The number of classes of a tensor or array of masks, whose other axes are one less than ``batch``."""
+    return int(one.shape[batch - 1]) if getattr(one, "ndim", 0) == len(space) + batch else 1
+
+
 def flags_of(given: Tensor | npt.NDArray[Any]) -> Tensor:
     """A mask of bool, or of 0 and 1, as bool on the CPU.
 

@@ -103,3 +103,9 @@ class PointingGame(Metric):
         """1 or 0 for each case that has a mask."""
         hits = pointing_hits(cases.maps, cases.masks, self.tolerance)
         return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})
+
+    def expected(self, cases: Cases, peaks: Tensor) -> Values:
+        """The probability of a hit: the share of the positions of peaks (N, axes) that lie in the widened mask."""
+        places = tuple(peaks.to(cases.masks.device).T)
+        hits = widened(cases.masks, self.tolerance)[:, *places].double().mean(1)
+        return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})
