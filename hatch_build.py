@@ -35,12 +35,21 @@ def _registers(decorator: ast.expr) -> bool:
     return name in DECORATORS
 
 
+def exported(file: Path, package: str) -> list[str]:
+    """The lines of a package's file that export functions of its own files, as ``import name as name``."""
+    if not file.is_file():
+        return []
+    nodes = (node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom))
+    return [ast.unparse(node) for node in nodes if str(node.module).startswith(package)]
+
+
 def stub(folder: Path = METHODS) -> str:
     """The text of ``__init__.pyi``: one import for each class."""
     files = sorted(file for file in folder.glob("*.py") if file.stem != "__init__")
     found = [(file.stem, name) for file in files for name in method_classes(file)]
     package = folder.name if folder in PACKAGES else METHODS.name
     lines = [f"from pellucid.{package}.{module} import {name} as {name}" for module, name in found]
+    lines += exported(folder / "__init__.py", f"pellucid.{package}.")
     return "\n".join(("# Written by hatch_build.py: not kept under version control.", *lines, ""))
 
 

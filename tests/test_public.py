@@ -24,7 +24,7 @@ def test_the_namespace_is_sorted_and_complete() -> None:
     designed = {
         *("Explainer", "Explanation", "Image", "Runtime", "PellucidError", "explain", "overlay"),
         *("recommended_layers", "available_methods", "load_model", "read_image", "load_explanation"),
-        *("errors", "methods", "metrics", "phantom"),
+        *("errors", "methods", "metrics", "phantom", "priors"),
         # What a method or preprocessing of one's own is written with.
         *("Attribution", "Geometry", "Method", "Preprocessing", "Probe", "Region", "Targets", "register_method"),
     }

@@ -16,10 +16,10 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import errors, methods, metrics, phantom, report
+    from pellucid import errors, methods, metrics, phantom, priors, report
     from pellucid.core.archive import load_explanation
     from pellucid.core.attribution import Attribution
-    from pellucid.core.catalogue import register_method
+    from pellucid.core.catalogue import register_method, register_prior
     from pellucid.core.explanation import Explanation
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
@@ -78,11 +78,12 @@ _HOMES = {
     "recommended_layers": "run.layers",
     "register_method": "core.catalogue",
     "register_metric": "core.metric",
+    "register_prior": "core.catalogue",
     "show": "render",
     "viewer": "render",
     "write": "run.writing",
 }
-_MODULES = ("errors", "methods", "metrics", "phantom", "report")
+_MODULES = ("errors", "methods", "metrics", "phantom", "priors", "report")
 
 __all__ = [
     "Attribution",
@@ -117,11 +118,13 @@ __all__ = [
     "overlay",
     "phantom",
     "prepare",
+    "priors",
     "read_image",
     "read_series",
     "recommended_layers",
     "register_method",
     "register_metric",
+    "register_prior",
     "report",
     "show",
     "viewer",
@@ -142,8 +145,9 @@ def _missing(name: str, caller: FrameType) -> Exception:
     """The error for a name that is not public. Only for that of a class are the methods, and so torch, imported."""
     known = {} if name.startswith("_") else {one: one for one in __all__}
     if name[:1].isupper():
-        methods_ = import_module("pellucid.core.catalogue").registered().values()
-        known |= {cls.__name__: f"pellucid.methods.{cls.__name__}" for cls in methods_}
+        catalogue = import_module("pellucid.core.catalogue")
+        known |= {cls.__name__: f"pellucid.priors.{cls.__name__}" for cls in catalogue.PRIORS.registered().values()}
+        known |= {cls.__name__: f"pellucid.methods.{cls.__name__}" for cls in catalogue.registered().values()}
     return _habits.missing("pellucid", name, known, caller)
 
 

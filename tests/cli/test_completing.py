@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import pellucid as library
 from pellucid.cli.completing import DEVICES
 from pellucid.cli.main import app
+from pellucid.core.catalogue import PRIORS
 from pellucid.core.head import HEADS
 from pellucid.export import exporters
 from pellucid.io.window import PRESETS
@@ -39,7 +40,7 @@ def completed(words: str) -> list[str]:
     [
         ("pellucid ex", ["explain"]),
         ("pellucid explain --dev", ["--device"]),
-        ("pellucid explain --method ", library.available_methods()),
+        ("pellucid explain --method ", [*library.available_methods(), *PRIORS.names()]),
         ("pellucid tune --method gradcam-", ["gradcam-elementwise"]),
         ("pellucid explain --export ", exporters()),
         ("pellucid explain --export png,np", ["png,npz"]),

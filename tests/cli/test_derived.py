@@ -14,6 +14,7 @@ from typer.testing import Result
 import pellucid as library
 from pellucid.cli import derived
 from pellucid.cli.main import app
+from pellucid.core.catalogue import PRIORS
 from pellucid.core.head import HEADS
 from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
@@ -39,6 +40,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
         ("heads", list(HEADS)),
         ("methods", library.available_methods()),
         ("precisions", list(PRECISIONS)),
+        ("priors", PRIORS.names()),
         ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
         ("tables", list(TABLES)),
         ("weights", list(WEIGHTS)),

@@ -26,6 +26,7 @@ from typer.testing import CliRunner, Result
 
 import pellucid as library
 from pellucid.cli.main import app
+from pellucid.core.catalogue import PRIORS
 from tests.cli.conftest import command, one_line, process, save, settings, three, written
 
 Explain = Callable[..., Result]
@@ -235,6 +236,27 @@ def test_methods_can_be_repeated(explain: Explain, tmp_path: Path) -> None:
     assert written(tmp_path / "out") == three("a_gradcam", "a_hirescam")
     assert "hirescam at features" in result.stdout
     assert facts(tmp_path / "out", "a_hirescam")["method"] == "hirescam"
+
+
+@pytest.mark.parametrize("name", sorted({*PRIORS.names()} - {"mean_mask"}))
+def test_a_prior_writes_results_that_say_what_it_is(explain: Explain, tmp_path: Path, name: str) -> None:
+    result = explain(save(tmp_path / "a.png"), "--method", name, "--export", "png,npz")
+    assert result.exit_code == 0, result.output
+    found = facts(tmp_path / "out", "a")
+    assert found["method"] == name
+    assert "never asks the model" in found["provenance"]["prior"]
+    assert ("made from the image alone" in found["provenance"]["prior"]) == (name in ("edges", "darkest", "brightest"))
+    assert found["overlay"]
+
+
+def test_a_mean_mask_is_made_from_a_file_of_masks(explain: Explain, tmp_path: Path) -> None:
+    refused = explain(save(tmp_path / "a.png"), "--method", "mean_mask")
+    assert refused.exit_code == 2
+    assert "without masks" in refused.stderr
+    np.save(tmp_path / "masks.npy", np.eye(32, dtype=bool)[None])
+    result = explain(tmp_path / "a.png", "--method", "mean_mask", "--set", f"masks={tmp_path / 'masks.npy'}")
+    assert result.exit_code == 0, result.output
+    assert "SHA-256" in facts(tmp_path / "out", "a")["provenance"]["options"]["masks"]
 
 
 def test_options_of_methods(explain: Explain, pellucid: Explain, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typer.testing import Result
 
 import pellucid as library
+from pellucid.core.catalogue import PRIORS
 
 Run = Callable[..., Result]
 
@@ -23,7 +24,18 @@ def test_the_table_has_every_method(pellucid: Run) -> None:
 
 def test_json(pellucid: Run) -> None:
     found = json.loads(pellucid("methods", "--json").stdout)
+    priors = found.pop("priors")
+    assert sorted(priors) == PRIORS.names()
+    assert priors["random"]["options"] == {"cells": 7, "draws": 100, "draw": 0}
     assert sorted(found) == library.available_methods()
     assert found["rollout"]["options"] == {"head_fusion": "mean", "discard_ratio": 0.0}
     assert found["vargrad"]["options"] == {"method": "saliency", "samples": 16, "noise": 0.15}
-    assert all(about["summary"].endswith(".") for about in found.values())
+    assert all(about["summary"].endswith(".") for about in [*found.values(), *priors.values()])
+
+
+def test_priors_have_a_table_of_their_own(pellucid: Run) -> None:
+    methods, heading, priors = pellucid("methods").stdout.partition("prior (never asks")
+    assert heading
+    for name in PRIORS.names():
+        assert name in priors
+        assert f"│ {name} " not in methods

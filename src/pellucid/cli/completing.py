@@ -23,6 +23,15 @@ def among(name: str, *more: str) -> Completion:
     return complete
 
 
+def any_of(*names: str) -> Completion:
+    """The names of several of the lists, one list after the other."""
+
+    def complete() -> list[str]:
+        return [one for name in names for one in LISTS[name]()]
+
+    return complete
+
+
 def several_of(name: str) -> Completion:
     """The same for names that are separated by commas: the last of them is completed."""
 

@@ -85,22 +85,22 @@ _FILES = ("file", "onnx")
 """The sources whose models are named by a path instead of a prefix."""
 
 
-def method_names() -> list[str]:
-    """The names of the methods in ``pellucid.methods``, and those that other packages name in its entry point group."""
-    package = "pellucid.methods"
-    own = (name for path in _files(package) for name in _METHOD.findall(path.read_text(encoding="utf-8")))
+def registered_names(package: str) -> list[str]:
+    """The names that a package's files register, and those that other packages name in its entry point group."""
+    own = (name for path in _files(package) for name in _REGISTERED.findall(path.read_text(encoding="utf-8")))
     return sorted({*own, *(entry.name for entry in entry_points(group=package))})
 
 
-_METHOD = re.compile(r'^@register_method\("([^"]+)"\)', re.MULTILINE)
+_REGISTERED = re.compile(r'^@register_\w+\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
     "dimensions": partial(constant, "pellucid.io.selection", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
     "heads": partial(constant, "pellucid.core.head", "HEADS"),
-    "methods": method_names,
+    "methods": partial(registered_names, "pellucid.methods"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
+    "priors": partial(registered_names, "pellucid.priors"),
     "sources": sources,
     "tables": partial(constant, "pellucid.report.table", "TABLES"),
     "weights": partial(constant, "pellucid.models.sources.loading", "WEIGHTS"),

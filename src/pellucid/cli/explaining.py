@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.completing import among
+from pellucid.cli.completing import among, any_of
 
 METHOD_PANEL = "Method"
 Methods = Annotated[
     list[str] | None,
     typer.Option(
-        help="Method (default: gradcam); see `pellucid methods`. Repeat for several.",
+        help="Method (default: gradcam), see `pellucid methods`; or a prior to compare it with, which never asks the "
+        "model: {priors}. Repeat for several.",
         rich_help_panel=METHOD_PANEL,
-        autocompletion=among("methods"),
+        autocompletion=any_of("methods", "priors"),
     ),
 ]
 Options = Annotated[

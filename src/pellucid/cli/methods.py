@@ -3,42 +3,51 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pellucid.cli.console import guarded, print_json
 from pellucid.errors import warn
 
+if TYPE_CHECKING:
+    from pellucid.core.method import Method
+    from pellucid.core.registry import Registry
+
 EXAMPLES = ("pellucid methods --json",)
+Facts = dict[str, dict[str, Any]]
 
 
 def methods(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """List the explanation methods with their papers and options."""
+    """List the explanation methods with their papers and options, and the priors, which never ask the model."""
     with guarded():
-        from pellucid.core import catalogue
+        from pellucid.core.catalogue import METHODS, PRIORS
 
-        found = [cls for _, cls in sorted(catalogue.registered().items())]
-        facts: dict[str, dict[str, object]] = {
-            cls.name: {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)} for cls in found
-        }
+        known, priors = _facts(METHODS), _facts(PRIORS)
         if as_json:
-            print_json(json.dumps(facts, indent=2))
+            print_json(json.dumps({**known, "priors": priors}, indent=2))
         else:
-            _table(facts)
-        for failure in catalogue.failures():
+            _table("method", known)
+            _table("prior (never asks the model)", priors)
+        for failure in (*METHODS.failures(), *PRIORS.failures()):
             warn(failure)
 
 
-def _table(facts: dict[str, dict[str, object]]) -> None:
+def _facts(registry: Registry[Method]) -> Facts:
+    from pellucid.core import catalogue
+
+    found = [cls for _, cls in sorted(registry.registered().items())]
+    return {cls.name: {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)} for cls in found}
+
+
+def _table(heading: str, facts: Facts) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("method", "what it does", "options (--set name=value)")
+    table = Table(heading, "what it does", "options (--set name=value)")
     for name, about in facts.items():
-        options = about["options"]
-        text = "\n".join(f"{key}={value}" for key, value in options.items()) if isinstance(options, dict) else ""
+        text = "\n".join(f"{key}={value}" for key, value in about["options"].items())
         table.add_row(name, str(about["summary"]), text)
     Console().print(table)

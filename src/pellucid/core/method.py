@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pellucid.core import habits
 from pellucid.core.attribution import Attribution
@@ -12,6 +12,9 @@ from pellucid.core.images_probe import takes_images, without_images
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
+
+MadeFrom = Literal["model", "image", "masks", "nothing"]
+"""What a map is made from. All but "model" are priors, which never ask the model."""
 
 
 class Method(ABC):
@@ -23,6 +26,8 @@ class Method(ABC):
     network for its scores alone. ``class_specific`` says whether the map depends on the class (else every class gets
     the same one). ``signed`` says whether negative values speak against the class; else there are none, or their sign
     says nothing of the class. ``concept`` is what DICOM calls such maps; None where it has no code for them.
+    ``made_from`` is "model"; of a prior, with which methods are compared, it is "image" (alone), "masks" (of other
+    images) or "nothing".
     """
 
     name: ClassVar[str] = ""
@@ -32,6 +37,7 @@ class Method(ABC):
     class_specific: ClassVar[bool] = True
     signed: ClassVar[bool] = False
     concept: ClassVar[Concept | None] = None
+    made_from: ClassVar[MadeFrom] = "model"
 
     if not TYPE_CHECKING:  # type checkers read the options from the fields
 

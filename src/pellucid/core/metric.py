@@ -24,6 +24,7 @@ NO_MASK = "no mask"
 EMPTY_MASK = "the mask is empty"
 NOT_FINITE = "the map is not finite"
 CONSTANT_MAP = "the map is constant"
+EMPTY_MAP = "the map is empty"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +137,13 @@ class Metric(ABC):
     @abstractmethod
     def update(self, cases: Cases) -> Values:
         """The values of P cases. Maps that are not finite get none before they come here."""
+
+    def expected(self, cases: Cases, peaks: Tensor) -> Values:
+        """The mean values of P cases over random maps whose peaks are equally often at each of ``peaks`` (N, axes).
+
+        Only a metric that this determines defines it; of any other the mean is taken over draws.
+        """
+        raise NotImplementedError(f"{self.name}: {len(cases.maps)} cases, {len(peaks)} peaks")
 
     def compute(self, values: Tensor) -> float:
         """One figure of the values (N,) of all cases: the mean of those that there are; NaN if there are none."""

@@ -6,12 +6,15 @@ import hashlib
 import platform
 import re
 import sys
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def versions() -> dict[str, str]:
@@ -22,6 +25,36 @@ def versions() -> dict[str, str]:
 @cache
 def _own_version() -> str:
     return metadata.version("pellucid")
+
+
+def described(value: object) -> str:
+    """An option's value as text; of tensors, arrays and lists of them, their shape or number and a digest (SHA-256).
+
+    >>> described(torch.zeros(2, 3))
+    'tensor (2, 3), SHA-256 71c9ecb03680bccf'
+    """
+    if not isinstance(value, (Tensor, np.ndarray, list, tuple)):
+        return str(value)
+    whole = hashlib.sha256()
+    _feed(value, whole.update)
+    size = f"{len(value)} values" if isinstance(value, (list, tuple)) else f"{tuple(value.shape)}"
+    kind = "" if isinstance(value, (list, tuple)) else "tensor "
+    return f"{kind}{size}, SHA-256 {whole.hexdigest()[:16]}"
+
+
+def _feed(value: Any, update: Callable[[bytes], None]) -> None:
+    """Give the content of a value to a digest: of tensors and arrays alike, of lists and mappings one by one."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().float().numpy() if value.is_floating_point() else value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        update(f"{value.dtype.kind} {value.shape}".encode())
+        update(np.ascontiguousarray(value).tobytes())
+    elif isinstance(value, (list, tuple, Mapping)):
+        update(f"{type(value).__name__} {len(value)}".encode())
+        for one in value.items() if isinstance(value, Mapping) else value:
+            _feed(one, update)
+    else:
+        update(repr(value).encode())
 
 
 def digest(model: nn.Module) -> str:

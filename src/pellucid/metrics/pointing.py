@@ -76,8 +76,9 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
 class PointingGame(Metric):
     """The pointing game: 1 where the map's peak lies in the mask or at most ``tolerance`` pixels from it, else 0.
 
-    The paper's tolerance is 15 px. A peak alone flatters a map that is high everywhere: look at ``relevance_mass`` and
-    ``lesion_coverage``, too. An empty map is a miss.
+    The paper's tolerance is 15 px. Takes heatmaps (P, *space); a positive factor and every strictly increasing change
+    that keeps the peak above 0 leave it as it is. Higher is better. A peak alone flatters a map that is high
+    everywhere: look at ``relevance_mass`` and ``lesion_coverage``, too. An empty map is a miss.
 
     >>> import torch
     >>> heat, mask = torch.zeros(1, 5, 5), torch.zeros(1, 5, 5, dtype=torch.bool)
@@ -101,4 +102,10 @@ class PointingGame(Metric):
     def update(self, cases: Cases) -> Values:
         """1 or 0 for each case that has a mask."""
         hits = pointing_hits(cases.maps, cases.masks, self.tolerance)
+        return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})
+
+    def expected(self, cases: Cases, peaks: Tensor) -> Values:
+        """The probability of a hit: the share of the positions of peaks (N, axes) that lie in the widened mask."""
+        places = tuple(peaks.to(cases.masks.device).T)
+        hits = widened(cases.masks, self.tolerance)[:, *places].double().mean(1)
         return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})

@@ -14,6 +14,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.explanation import SEQUENCE, Explanation
 from pellucid.core.inputs import Form
 from pellucid.core.method import Method
+from pellucid.core.prior import STATEMENTS
 from pellucid.core.provenance import versions
 from pellucid.core.runtime import Runtime
 from pellucid.core.space import degenerate, heatmap, upsample
@@ -64,6 +65,7 @@ class Facts:
         return {
             "method": self.method.name,
             "options": catalogue.settings(self.method),
+            "prior": STATEMENTS[self.method.made_from],
             "signed": self.method.signed,
             "concept": None if self.method.concept is None else self.method.concept.code,
             "layers": list(self.layers),

@@ -177,8 +177,8 @@ class ImageCases:
     def _explainer(self) -> Explainer:
         if self.judged.explainer is None:
             raise OptionError(
-                "this metric makes maps of changed images, and only maps were given: give method=, such as "
-                "method='gradcam', or an Explanation"
+                "this metric makes maps of changed images, and how these maps were made is not known: give method=, "
+                "such as method='gradcam'"
             )
         return self.judged.explainer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.masks import Masks, masks_of
 from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, NOT_FINITE, Comparison, Metric, Takes, Values
 from pellucid.core.runtime import Runtime
@@ -24,10 +26,10 @@ from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.cases import Judged
-from pellucid.run.explain import Explainer, _as_tensor, _read_by
+from pellucid.run.chance import Chance
+from pellucid.run.explain import Explainer, _as_tensor, _read_by, explain
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
-from pellucid.run.masks import Masks, masks_of
 from pellucid.run.pointing import check_model
 
 M = TypeVar("M", Metric, Comparison)
@@ -36,7 +38,7 @@ M = TypeVar("M", Metric, Comparison)
 def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Given,
-    explanation: Explanation | Tensor,
+    explanation: Explanation | Tensor | str | Method,
     *,
     targets: Request | None = None,
     masks: Masks | None = None,
@@ -54,11 +56,15 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         images: as for ``explain``: the images that the maps explain.
         explanation: an ``Explanation``, or maps of any origin, (B, K, *space) or (B, *space), at the images' size.
             Metrics of heatmaps take the positive part of maps, scaled to [0, 1] where they are not, metrics of
-            attributions the maps as they are.
+            attributions the maps as they are. Or a method or prior, by name or as a ``Method``, to explain the images
+            by first. Of the prior "random" each value is the mean over its draws, or the exact expectation (of the
+            pointing game, the probability of a hit).
         targets: the classes of the maps, as for ``explain``. None: those of the Explanation; of maps alone the
             predicted class, or all classes where there is a map for each.
-        masks: where the findings are, for metrics of localisation: (B, *space), (B, 1, *space) or (B, K, *space) of
-            bool or 0 and 1, a list with None for images without one, or COCO's run-length encoding.
+        masks: where the findings are, for metrics of localisation, at the size of the model's input: (B, *space),
+            (B, 1, *space) or (B, K, *space) of bool or 0 and 1; or a list with one entry an image, which is None for an
+            image without one, a tensor or array, COCO's run-length encoding ``{"size": …, "counts": …}``, or
+            ``{"boxes": [(x0, y0, x1, y1), …]}`` in pixels.
         metrics: names or metrics with their options, such as ``pellucid.metrics.PointingGame(tolerance=15)``.
         method: how maps of changed images are made, for the metrics that need them. None: as the Explanation was.
         head: as for ``explain``; an Explanation knows its own.
@@ -84,11 +90,17 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     info = model_info(model)
     settings = replace(runtime or Runtime(), seed=seed)
     given = Inputs.of(batch.values)
+    if isinstance(explanation, (str, Method)):
+        method = explanation if method is None else method
+        asked: Request = "predicted" if targets is None else targets
+        explanation = explain(model, images, explanation, asked, head=head, output=output, runtime=settings)
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
     request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
         len(given), given.images.shape[2:]
     )
+
+    chance = Chance.of(explanation, seed)
 
     def work() -> Scores:
         session = Session.of(model, settings, head, info.head, info.output if output is None else output)
@@ -103,7 +115,8 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         found, has_mask = masks_of(masks, len(inputs), indices.shape[1], space)
         explainer = _explainer(session.model, explanation, method, settings, head, output)
         judged = Judged(session, inputs, resolved, logits, resolved.head, maps, found, has_mask, explainer, seed)
-        values = {label: _measured(judged, metric) for label, metric in chosen.items()}
+        measured = _measured if chance is None else partial(chance.values, measured=_measured)
+        values = {label: measured(judged, metric) for label, metric in chosen.items()}
         return _scores(values, chosen, indices.cpu())
 
     return kept(work)
@@ -197,9 +210,13 @@ def _explainer(
         return Explainer(model, method, head=head, output=output, runtime=runtime)
     if not isinstance(explanation, Explanation):
         return None
+    try:
+        same = _same_method(explanation)
+    except OptionError:  # its options cannot be read back: only metrics that make maps need the method
+        return None
     return Explainer(
         model,
-        _same_method(explanation),
+        same,
         layers=explanation.layers or None,
         fuse=explanation.provenance.get("fuse", "mean"),
         head=head,

@@ -31,14 +31,13 @@ def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, 
     """The maps that metrics take, (B, K, *space) each."""
     if isinstance(given, Explanation):
         found: dict[Takes, Tensor] = {
-            "heatmaps": given.heatmaps,
+            "heatmaps": _without_lost(given),
             "attributions": upsample(given.attributions, given.heatmaps.shape[2:]),
         }
     else:
         maps = with_columns(given)
         maps = maps[:, None] if maps.ndim == len(shape) - 1 else maps
-        within = bool(((maps >= 0) & (maps <= 1)).all())
-        found = {"heatmaps": maps if within else heatmap(maps, maps.shape[2:]), "attributions": maps}
+        found = {"heatmaps": _as_heatmaps(maps), "attributions": maps}
     for maps in found.values():
         if tuple(maps.shape) != shape:
             raise ShapeError(
@@ -46,3 +45,22 @@ def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, 
                 "give targets= that fit, and maps at the images' size"
             )
     return found
+
+
+def _as_heatmaps(maps: Tensor) -> Tensor:
+    """Each of the maps (B, K, *space) as a heatmap: as it is if it lies within [0, 1], and NaN if it is not finite."""
+    each = maps.flatten(2)
+    finite, within = each.isfinite().all(-1), ((each >= 0) & (each <= 1)).all(-1)
+    ones = (1,) * (maps.ndim - 2)
+    if bool(within.all()):
+        return maps
+    scaled = torch.where(within.reshape(*within.shape, *ones), maps, heatmap(maps, maps.shape[2:]))
+    return scaled.masked_fill(~finite.reshape(*finite.shape, *ones), torch.nan)
+
+
+def _without_lost(explanation: Explanation) -> Tensor:
+    """The heatmaps of an Explanation, NaN where the attributions are not finite, which it shows as zeros."""
+    finite = explanation.attributions.flatten(2).isfinite().all(-1)
+    ones = (1,) * (explanation.heatmaps.ndim - 2)
+    lost = ~finite.reshape(*finite.shape, *ones)
+    return explanation.heatmaps.masked_fill(lost, torch.nan) if bool(lost.any()) else explanation.heatmaps

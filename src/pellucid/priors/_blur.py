@@ -1,0 +1,41 @@
+"""The blur that priors share."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import OptionError
+
+_REACH = 4
+"""A Gaussian is cut off at so many standard deviations."""
+
+
+def check_sigma(sigma: float) -> None:
+    """Raise ``OptionError`` unless a standard deviation, in sides of the image, is above 0 and at most 1."""
+    if not 0 < sigma <= 1:
+        raise OptionError(f"sigma must be above 0 and at most 1, in sides of the image, got {sigma}")
+
+
+def grey(images: Tensor) -> Tensor:
+    """The mean over the channels of images (B, C, *space), (B, *space) float32 at least."""
+    return images.detach().float().mean(dim=1)
+
+
+def blurred(maps: Tensor, sigma: float) -> Tensor:
+    """Maps (B, *space), blurred by a Gaussian along each axis, whose σ is ``sigma`` times the side.
+
+    Values beyond the edges are those at the edges.
+    """
+    for axis in range(1, maps.ndim):
+        deviation = sigma * maps.shape[axis]
+        reach = max(1, math.floor(_REACH * deviation + 0.5))
+        steps = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
+        weights = torch.exp(-steps.square() / (2 * deviation**2))
+        rows = maps.movedim(axis, -1)
+        padded = F.pad(rows.flatten(0, -2)[:, None], (reach, reach), mode="replicate")
+        maps = F.conv1d(padded, (weights / weights.sum())[None, None]).view(rows.shape).movedim(-1, axis)
+    return maps

@@ -1,0 +1,142 @@
+"""Mean mask, a prior: where findings of other images lie."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pellucid.core.attribution import Attribution
+from pellucid.core.catalogue import register_prior
+from pellucid.core.masks import Masks, any_finding
+from pellucid.core.method import MadeFrom, Method
+from pellucid.core.probe import Probe
+from pellucid.core.space import scale
+from pellucid.core.target import Targets
+from pellucid.errors import OptionError, ShapeError
+from pellucid.priors._blur import blurred, check_sigma
+
+ENOUGH = 20
+"""So many masks of a validation split make a mean mask; with fewer, one patient of the test split is left out."""
+SIGMA = 0.02
+"""The standard deviation of the blur, in sides of the image."""
+
+
+@register_prior("mean_mask")
+@dataclass(frozen=True, eq=False)
+class MeanMask(Method):
+    """The prior that a finding is where findings usually are: the mean of the masks of other images.
+
+    With M_i the masks, and G a Gaussian of standard deviation σ times the side::
+
+        map = G * ( 1/N Σ_i M_i )
+
+    ``masks`` are those of images of **other patients**, such as a validation split's, at the size of the model's input:
+    all forms that ``evaluate`` takes, or the path of a .npy file with an array (N, *space). Masks of all classes count
+    alike, and left and right are not exchanged. The map is (B, 1, *space), the same for every image and class. It never
+    asks the model and never sees the image. ``sigma`` is σ, in sides of the image.
+
+    ``mean_mask_maps`` makes such maps of the images themselves, each from the masks of the other patients.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> masks = torch.zeros(20, 64, 64)
+    >>> masks[:, 40:50, 20:30] = 1
+    >>> found = pellucid.explain(resnet18(), torch.randn(1, 3, 64, 64), method=MeanMask(masks))
+    >>> found.heatmaps[0, 0].argmax() // 64, found.heatmaps[0, 0].argmax() % 64
+    (tensor(44), tensor(24))
+    """
+
+    masks: Masks | str | None = field(default=None, repr=False)
+    sigma: float = SIGMA
+
+    uses_layers: ClassVar[bool] = False
+    uses_gradients: ClassVar[bool] = False
+    class_specific: ClassVar[bool] = False
+    made_from: ClassVar[MadeFrom] = "masks"
+
+    def __post_init__(self) -> None:
+        """Read the masks' file, and refuse to be without masks."""
+        check_sigma(self.sigma)
+        if isinstance(self.masks, str):
+            object.__setattr__(self, "masks", _read(self.masks))  # frozen
+        if self.masks is None or not len(self.masks):
+            raise OptionError(
+                "prior 'mean_mask' was asked for without masks; it is made from those of other patients: give "
+                "method=pellucid.priors.MeanMask(masks), or masks=PATH.npy where options are text"
+            )
+
+    def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-blind
+        """The maps (B, 1, *space)."""
+        images = probe.inputs.images
+        found = any_finding(self.masks, images.shape[2:]).float().mean(0)  # type: ignore[arg-type]  # read if a path
+        found = blurred(found[None], self.sigma).to(images.device)
+        return Attribution(found.expand(len(images), 1, *found.shape[1:]))
+
+
+def mean_mask_maps(
+    masks: Masks,
+    patients: Sequence[Hashable] | npt.NDArray[Any] | Tensor,
+    space: Sequence[int],
+    *,
+    validation: Masks | None = None,
+    sigma: float = SIGMA,
+) -> Tensor:
+    """The mean mask for each of B images, as heatmaps (B, *space) in [0, 1] for ``evaluate``.
+
+    Args:
+        masks: the masks of the images that are judged, in the forms that ``evaluate`` takes.
+        patients: the patient of each image.
+        space: the size of the model's input.
+        validation: the masks of a validation split, of other patients. Where there are at least 20, all images get
+            their mean; else each gets the mean over the images of all patients but its own.
+        sigma: of the blur, in sides of the image.
+
+    Raises:
+        OptionError: there is one patient only.
+        ShapeError: there are more or fewer patients than masks, or the masks are of another size.
+
+    >>> masks = torch.zeros(3, 8, 8)
+    >>> masks[0, 2, 2] = masks[1, 2, 2] = masks[2, 6, 5] = 1
+    >>> [divmod(int(one.argmax()), 8) for one in mean_mask_maps(masks, ["a", "a", "b"], (8, 8))]
+    [(6, 5), (6, 5), (2, 2)]
+    """
+    check_sigma(sigma)
+    own = any_finding(masks, space)
+    names = list(patients.tolist() if isinstance(patients, (Tensor, np.ndarray)) else patients)
+    if len(names) != len(own):
+        raise ShapeError(f"{len(names)} patients and masks of {len(own)} images were given; name one for each image")
+    others = None if validation is None else any_finding(validation, space)
+    if others is not None and len(others) >= ENOUGH:
+        return _heatmaps(others.float().mean(0)[None], sigma).expand(own.shape)
+    if len(set(names)) < 2:
+        raise OptionError(
+            f"masks of {len(set(names))} patients were given; the mean mask is made from those of other patients: give "
+            f"at least 2 patients, or validation= with at least {ENOUGH} masks"
+        )
+    each = {}
+    for name in dict.fromkeys(names):
+        kept = torch.tensor([other != name for other in names])
+        each[name] = _heatmaps(own[kept].float().mean(0)[None], sigma)[0]
+    return torch.stack([each[name] for name in names])
+
+
+def _heatmaps(means: Tensor, sigma: float) -> Tensor:
+    """Means (B, *space), blurred and scaled to [0, 1]."""
+    return scale(blurred(means, sigma)[:, None])[:, 0]
+
+
+def _read(path: str) -> npt.NDArray[Any]:
+    """The array of a .npy file."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        found = None
+    if not isinstance(found, np.ndarray):
+        raise OptionError(f"masks={path} was given; it is no .npy file of an array (N, *space) of 0 and 1")
+    return found

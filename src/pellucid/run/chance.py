@@ -1,0 +1,84 @@
+"""Metrics of a prior whose maps are drawn at random: their expectation, or the mean over draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pellucid.core import catalogue
+from pellucid.core.explanation import Explanation
+from pellucid.core.metric import Cases, Metric, Takes, Values
+from pellucid.core.prior import Drawn
+from pellucid.core.space import heatmap
+from pellucid.run.cases import Judged
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A prior whose maps are drawn at random, and the seed of its draws."""
+
+    prior: Drawn
+    seed: int
+
+    @classmethod
+    def of(cls, explanation: object, seed: int) -> Chance | None:
+        """That of an Explanation, with the seed that it was made with; None of anything else."""
+        if not isinstance(explanation, Explanation):
+            return None
+        kind = catalogue.PRIORS.registered().get(explanation.method)
+        if kind is None or not issubclass(kind, Drawn):
+            return None
+        options = explanation.provenance.get("options", {})
+        prior = catalogue.build(explanation.method, {key: str(value) for key, value in options.items()})
+        seed = explanation.provenance.get("runtime", {}).get("seed", seed)
+        return cls(prior, seed) if isinstance(prior, Drawn) else None
+
+    def values(self, judged: Judged, metric: Metric, measured: Callable[[Judged, Metric], Values]) -> Values:
+        """A metric's expectation, or its mean over the draws. ``measured`` gives the values of one set of maps."""
+        if type(metric).expected is not Metric.expected:
+            return measured(judged, _Expected(metric, self.prior.peaks(judged.inputs.images.shape[2:])))
+        return _mean([measured(self._of_draw(judged, number), metric) for number in range(self.prior.many())])
+
+    def _of_draw(self, judged: Judged, number: int) -> Judged:
+        """What is judged, with the map of one draw for every image and class; where one was lost, it stays so."""
+        drawn = self.prior.map_on(judged.inputs.images.shape[2:], self.seed, number)
+        shown = heatmap(drawn[None, None], drawn.shape)
+        maps: dict[Takes, Tensor] = {
+            "heatmaps": _where_finite(judged.maps["heatmaps"], shown),
+            "attributions": _where_finite(judged.maps["attributions"], drawn),
+        }
+        explainer = None if judged.explainer is None else replace(judged.explainer, method=self.prior.drawn(number))
+        return replace(judged, maps=maps, explainer=explainer)
+
+
+@dataclass(frozen=True)
+class _Expected(Metric):
+    """A metric of which the expectation is taken."""
+
+    metric: Metric
+    peaks: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "takes", self.metric.takes)  # frozen
+
+    def update(self, cases: Cases) -> Values:
+        return self.metric.expected(cases, self.peaks)
+
+
+def _where_finite(maps: Tensor, drawn: Tensor) -> Tensor:
+    """One map in place of each of (B, K, *space) that is finite."""
+    finite = maps.flatten(2).isfinite().all(-1)
+    found = drawn.to(maps.device).expand(maps.shape)
+    return found if bool(finite.all()) else found.where(finite.reshape(*finite.shape, *(1,) * drawn.ndim), torch.nan)
+
+
+def _mean(each: Sequence[Values]) -> Values:
+    """The mean over draws; a case that has no value in one draw has none."""
+    missing: dict[str, Tensor] = {}
+    for one in each:
+        for name, flags in one.missing.items():
+            missing[name] = missing[name] | flags if name in missing else flags
+    return Values(torch.stack([one.values for one in each]).mean(0), missing)

@@ -1,0 +1,126 @@
+"""The random prior: its maps, where their peaks are, and the mean of metrics over draws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pellucid
+from pellucid.errors import OptionError
+from pellucid.metrics import PointingGame
+from pellucid.metrics.pointing import peaks, pointing_hits
+from pellucid.priors import Random
+from tests.metrics.judging import random_masks
+from tests.networks import TinyCNN, images, seeded
+from tests.priors import naive
+
+SPACES = [(7, 7), (8, 13), (24, 31), (224, 224), (5, 40), (9, 12, 20), (1, 14)]
+
+TARGETS = torch.tensor([[0, 1], [1, 2]])
+
+
+def grid_of(prior: Random, space, seed=0) -> np.ndarray:
+    """The values of the cells, read at their central pixels."""
+    sides = [min(prior.cells, side) for side in space]
+    centres = [[math.floor((cell + 0.5) * side / n) for cell in range(n)] for side, n in zip(space, sides, strict=True)]
+    return prior.map_on(space, seed, prior.draw).numpy()[np.ix_(*centres)]
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_map_is_linear_between_random_cells(space):
+    prior = Random(draw=3)
+    grid = grid_of(prior, space)
+    assert np.allclose(np.sort(grid.ravel()) * grid.size, range(1, grid.size + 1))  # each value once
+    assert np.allclose(prior.map_on(space, 0, 3).numpy(), naive.random(grid, space), atol=1e-6)
+
+
+def test_draws_and_seeds_differ_and_stay():
+    prior = Random()
+    maps = [prior.map_on((20, 20), seed, draw) for seed in (0, 1) for draw in (0, 1, 2)]
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(maps, 2))
+    assert torch.equal(prior.map_on((20, 20), 1, 2), maps[-1])
+    runtime = pellucid.Runtime(seed=1)
+    found = pellucid.explain(seeded(TinyCNN), images(3), method=Random(draw=2), runtime=runtime).attributions
+    expected = prior.map_on(tuple(images(3).shape[2:]), 1, 2)
+    assert torch.equal(found, expected.expand(3, 1, *expected.shape))
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_peaks_are_those_that_the_pointing_game_finds(space):
+    """Of a map in which one cell is highest, whatever the others are."""
+    prior, source = Random(), np.random.default_rng(0)
+    sides = [min(prior.cells, side) for side in space]
+    expected = prior.peaks(space).tolist()
+    assert len(expected) == math.prod(sides)
+    for number in range(0, math.prod(sides), max(1, math.prod(sides) // 60)):
+        grid = source.permutation(math.prod(sides) - 1) + 1.0
+        grid = np.insert(grid, number, math.prod(sides) + 1).reshape(sides)
+        (found,) = peaks(torch.from_numpy(naive.random(grid, space))[None]).tolist()
+        assert found == expected[number]
+
+
+@pytest.mark.parametrize(("space", "tolerance"), [((23, 31), 0), ((23, 31), 3), ((40, 56), 5), ((9, 12, 20), 1)])
+def test_the_probability_of_a_hit_is_the_share_of_simulated_ones(space, tolerance):
+    count = 1000
+    source = torch.Generator().manual_seed(0)
+    mask = torch.zeros(1, *space, dtype=torch.bool)
+    mask[0, : space[0] // 3, space[1] // 2 :] = True  # up to the border
+    mask[0, -1:] = True
+    grid = [7] * len(space)
+    drawn = Random()
+    maps = torch.stack([drawn.map_on(space, int(seed), 0) for seed in torch.randint(2**40, (count,), generator=source)])
+    assert len({tuple(one) for one in peaks(maps).tolist()}) > math.prod(grid) / 3
+    hits = pointing_hits(maps, mask.expand(count, *space), tolerance).double().mean().item()
+    scores = evaluated(space, mask, [PointingGame(tolerance=tolerance)])
+    expected = scores.figure(next(iter(scores)))
+    assert 0.1 < expected < 0.9
+    assert hits == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / count))
+
+
+def evaluated(space, masks, metrics, prior="random", seed=0):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(2))
+    given = torch.rand(len(masks), 1, *space)
+    network(given)
+    return pellucid.evaluate(network, given, prior, masks=masks, metrics=metrics, seed=seed)
+
+
+def test_a_metric_is_the_mean_over_draws():
+    space, masks = (24, 31), random_masks(2, (24, 31))
+    found = evaluated(space, masks, ["relevance_mass", "iou", "auprc", "sparseness"], Random(draws=5), seed=3)
+    maps = torch.stack([Random().map_on(space, 3, draw) for draw in range(5)])
+    for name in found:
+        each = [evaluated(space, masks, [name], one.expand(2, *space))[name] for one in maps]
+        heat = [(one - one.min()) / (one.max() - one.min()) for one in maps]  # as explanations are scaled
+        each = [evaluated(space, masks, [name], one.expand(2, *space))[name] for one in heat]
+        assert torch.allclose(found[name], torch.stack(each).mean(0), atol=1e-6)
+        assert not torch.allclose(found[name], each[0], atol=1e-4)
+
+
+def test_an_explanation_by_the_random_prior_is_judged_over_its_draws():
+    given, masks = images(2), random_masks(2, tuple(images(2).shape[2:]))
+    metrics = ["pointing_game", "relevance_mass"]
+    explanation = pellucid.explain(seeded(TinyCNN), given, method=Random(draws=4, draw=1), targets=TARGETS)
+    found = pellucid.evaluate(seeded(TinyCNN), given, explanation, masks=masks, metrics=metrics)
+    again = pellucid.evaluate(seeded(TinyCNN), given, Random(draws=4), targets=TARGETS, masks=masks, metrics=metrics)
+    one = pellucid.evaluate(seeded(TinyCNN), given, explanation.heatmaps, targets=TARGETS, masks=masks, metrics=metrics)
+    for name in metrics:
+        assert found[name].shape == (2, 2)
+        assert torch.equal(found[name], again[name])
+        assert not torch.allclose(found[name], one[name])
+
+
+def test_cases_without_a_mask_stay_without_a_value():
+    scores = evaluated((24, 31), [None, {"boxes": [(0, 0, 31, 24)]}], ["pointing_game", "iou"], Random(draws=2))
+    for name in scores:
+        assert scores.reasons[name] == (("no mask",), (None,))
+    assert scores["pointing_game"][1].item() == 1
+
+
+@pytest.mark.parametrize("options", [{"cells": 1}, {"draws": 0}, {"draw": -1}])
+def test_options_outside_their_range_are_refused(options):
+    with pytest.raises(OptionError, match="cells must be at least 2"):
+        Random(**options)
