@@ -31,10 +31,12 @@ class Values:
     """A metric's value of each case, (P,) float64: NaN where there is none, and the reason why.
 
     ``missing`` maps a reason to the cases (P,) bool that it leaves without a value; the first that applies counts.
+    ``notes`` maps a statement to the cases (P,) bool that it holds for: what a reader of a value has to know.
     """
 
     values: Tensor
     missing: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put NaN where a value is missing."""
@@ -74,6 +76,10 @@ class Cases(Protocol):
     @property
     def has_mask(self) -> Tensor:
         """Which cases have a mask, (P,) bool; a mask may be empty."""
+
+    @property
+    def targets(self) -> Tensor:
+        """The class of each pair, (P,) int64; −1 of a callable."""
 
     @property
     def probabilities(self) -> Tensor:

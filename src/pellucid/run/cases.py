@@ -97,6 +97,12 @@ class ImageCases:
         return self.judged.has_mask[self.start : self.stop].flatten().to(self._device)
 
     @lazy
+    def targets(self) -> Tensor:
+        """The class of each case, (P,) int64; −1 of a callable."""
+        logits = self.judged.logits[self.start : self.stop].to(self._device)
+        return self.judged.targets.images(self.start, self.stop).indices(logits).flatten()
+
+    @lazy
     def probabilities(self) -> Tensor:
         """The probability of each case's class, (P,)."""
         return self._scored(self._clean, self._owners, self._classes, logits=False)

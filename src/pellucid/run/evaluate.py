@@ -164,7 +164,14 @@ def _metric(asked: str | M, kind: Any, call: str) -> M:
 def _by_label(chosen: Sequence[M]) -> dict[str, M]:
     if not chosen:
         raise OptionError(f"metrics=[] was given; name at least one of {', '.join(METRICS.names())}")
-    return {labelled(metric): metric for metric in chosen}
+    found: dict[str, M] = {}
+    for metric in chosen:
+        label = labelled(metric)
+        if found.setdefault(label, metric) != metric:
+            raise OptionError(
+                f"two metrics {label!r} were given, with other options; measure them in calls of their own"
+            )
+    return found
 
 
 def _check_masks(chosen: Mapping[str, Metric], masks: object) -> None:
@@ -236,19 +243,23 @@ def _measured(judged: Judged, metric: Metric) -> Values:
     for start, stop in chunks(len(judged.inputs), step):
         cases = judged.cases(start, stop, metric.takes)
         parts.append(without_infinite(metric.update(cases), cases.maps))
-    names = dict.fromkeys(reason for part in parts for reason in part.missing)
-    none = [torch.zeros(len(part.values), dtype=torch.bool) for part in parts]
-    missing = {
-        name: torch.cat([part.missing.get(name, no).cpu() for part, no in zip(parts, none, strict=True)])
-        for name in names
-    }
-    return Values(torch.cat([part.values for part in parts]), missing)
+    sizes = [len(part.values) for part in parts]
+    missing = _joined([part.missing for part in parts], sizes)
+    return Values(torch.cat([part.values for part in parts]), missing, _joined([part.notes for part in parts], sizes))
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """The cases of each statement in all parts; a part without the statement has none."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    none = [torch.zeros(size, dtype=torch.bool) for size in sizes]
+    return {name: torch.cat([part.get(name, no).cpu() for part, no in zip(parts, none, strict=True)]) for name in names}
 
 
 def without_infinite(found: Values, *maps: Tensor) -> Values:
     """The values, but none of cases whose maps (P, *space) are not finite."""
     broken = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]).any(0)
-    return Values(found.values, {NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+    missing = {NOT_FINITE: broken, **found.missing}
+    return Values(found.values, missing, found.notes) if bool(broken.any()) else found
 
 
 def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
@@ -258,7 +269,14 @@ def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tens
         {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
         dict(chosen),
         targets,
+        {label: _noted(one, shape) for label, one in values.items()},
     )
+
+
+def _noted(found: Values, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Where a value has a note, (B, K) bool."""
+    known = ~found.values.isnan()
+    return {note: (cases.cpu() & known).reshape(shape) for note, cases in found.notes.items()}
 
 
 def _in_rows(reasons: Sequence[str | None], columns: int) -> Reasons:
