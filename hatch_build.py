@@ -27,6 +27,14 @@ def method_classes(file: Path) -> Iterator[str]:
             yield node.name
 
 
+def passed_on(file: Path) -> Iterator[str]:
+    """The lines for the names that a package's own file imports for others: ``from a import B as B``."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            names = [one.name for one in node.names if one.asname == one.name]
+            yield from (f"from {node.module} import {name} as {name}" for name in names)
+
+
 def _registers(decorator: ast.expr) -> bool:
     if not isinstance(decorator, ast.Call):
         return False
@@ -41,6 +49,8 @@ def stub(folder: Path = METHODS) -> str:
     found = [(file.stem, name) for file in files for name in method_classes(file)]
     package = folder.name if folder in PACKAGES else METHODS.name
     lines = [f"from pellucid.{package}.{module} import {name} as {name}" for module, name in found]
+    own = folder / "__init__.py"
+    lines += passed_on(own) if own.is_file() else ()
     return "\n".join(("# Written by hatch_build.py: not kept under version control.", *lines, ""))
 
 
