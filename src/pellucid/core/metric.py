@@ -78,8 +78,8 @@ class Cases(Protocol):
         """Which cases have a mask, (P,) bool; a mask may be empty."""
 
     @property
-    def targets(self) -> Tensor:
-        """The class of each pair, (P,) int64; −1 of a callable."""
+    def classes(self) -> Tensor:
+        """Each pair's class (P,) int64; −1 where a callable was explained."""
 
     @property
     def probabilities(self) -> Tensor:

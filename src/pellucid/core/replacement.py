@@ -139,7 +139,7 @@ def _of_others(references: References, cases: Cases) -> StandIns:
             f"References {tuple(others.shape)} were given; images of {tuple(images.shape[1:])} are explained, and both "
             "must have the same size"
         )
-    usable = references.without(cases.targets.cpu())
+    usable = references.without(cases.classes.cpu())
     others = others.to(images.device, images.dtype)
     same = torch.stack([(others == image).flatten(1).all(1) for image in images])
     usable &= ~same.cpu()

@@ -1,4 +1,4 @@
-"""Increase in confidence (Chattopadhay et al. 2018, doi:10.1109/WACV.2018.00097): whether a map's part scores higher."""
+"""Increase in confidence (Chattopadhay et al. 2018, doi:10.1109/WACV.2018.00097): does what a map shows score more."""
 
 from __future__ import annotations
 
