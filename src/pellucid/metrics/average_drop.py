@@ -20,7 +20,7 @@ class AverageDrop(Metric):
     AD = max(0, f(x) − f(h · x + (1 − h) · b)) / f(x), in [0, 1], where x is the image (C, *space), h the heatmap
     (*space) in [0, 1], b the baseline and f the probability of the explained class. The paper gives it in percent. A
     score that is not above 0, as another quantity than a probability may have, leaves no value. A map that is 1
-    everywhere has the best value: look at a metric of localisation, too.
+    everywhere has the best value: look at a metric of localisation, too. It takes heatmaps.
 
     ``baseline``: 0 in the model's input as in the paper; "mean", "blur", or ``References``.
 

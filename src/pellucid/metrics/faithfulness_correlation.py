@@ -25,8 +25,8 @@ class FaithfulnessCorrelation(Metric):
 
     r = corr_S(φ(S), f(x) − f(x_S)), in [−1, 1], over random sets S of pixels of one size. φ(S) is the sum of the
     attributions (*space) in S, x_S the image (C, *space) with S replaced in all channels, and f the probability of the
-    explained class. A constant map, and a score that no set changes, have no correlation. Random single pixels change
-    most scores little: expect values near 0.
+    explained class. It takes signed attributions. A constant map, and a score that no set changes, have no correlation.
+    Random single pixels change most scores little: expect values near 0.
 
     ``samples``: the number of sets; they are the same for all images. ``share``: their size as a share of the pixels.
     ``baseline``: what replaces them, 0 in the model's input, "mean", "blur" or ``References``. ``score``: probability,

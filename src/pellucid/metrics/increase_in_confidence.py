@@ -16,7 +16,8 @@ class IncreaseInConfidence(Metric):
     """1 where the image scores higher when it is multiplied by its heatmap, else 0; higher is better.
 
     IC = 1[f(x) < f(h · x + (1 − h) · b)], where x is the image (C, *space), h the heatmap (*space) in [0, 1], b the
-    baseline and f the probability of the explained class. The paper gives the percentage of the images.
+    baseline and f the probability of the explained class. The paper gives the percentage of the images. It takes
+    heatmaps.
 
     ``baseline``: 0 in the model's input as in the paper; "mean", "blur", or ``References``.
 

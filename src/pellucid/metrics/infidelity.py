@@ -17,11 +17,11 @@ from pellucid.metrics._subsets import Score, boxes, check_samples, check_score, 
 class Infidelity(Metric):
     """The mean squared error of the score's fall without a part, predicted by its attributions; lower is better.
 
-    INFD = Σ_S (β φ(S) − f(x) + f(x_S))² / N over N random boxes S, in [0, 1] for probabilities, with the scale
-    β = Σ φ(S) (f(x) − f(x_S)) / Σ φ(S)² that minimises it. φ(S) is the sum of the attributions (*space) within S, as
-    they are: contributions to the score, such as gradient × input. x_S is the image (C, *space) with S replaced in all
-    channels (the paper's square removal), and f the probability of the explained class. As β may have either sign, a
-    map and its negative have the same value; an empty one has β = 0, the mean squared fall.
+    INFD = Σ_S (β φ(S) − f(x) + f(x_S))² / N over N random boxes S, in [0, 1] for probabilities, with the scale β = Σ
+    φ(S) (f(x) − f(x_S)) / Σ φ(S)² that minimises it. φ(S) is the sum of the attributions (*space) within S, which it
+    takes as they are: contributions to the score, such as gradient × input. x_S is the image (C, *space) with S
+    replaced in all channels (the paper's square removal), and f the probability of the explained class. As β may have
+    either sign, a map and its negative have the same value; an empty one has β = 0, the mean squared fall.
 
     ``samples``: N; the boxes are the same for all images. ``side``: the box's share of each side. ``baseline``: what
     replaces it, 0 in the model's input, "mean", "blur" or ``References``. ``score``: probability, or the logit.

@@ -1,4 +1,4 @@
-"""Replacement drop: how far the score falls where a map is highest and other tissue is put there."""
+"""Replacement drop, after Fong & Vedaldi 2017 (arXiv:1704.03296): how far the score falls without the top of a map."""
 
 from __future__ import annotations
 

@@ -24,8 +24,8 @@ class SensitivityN(Metric):
 
     S = mean_n corr_S(φ(S), f(x) − f(x_S)), in [−1, 1], over random sets S of n pixels for each of several n from 1 % to
     80 % of the pixels, at equal ratios. φ(S) is the sum of the attributions (*space) in S, x_S the image (C, *space)
-    with S replaced in all channels, and f the probability of the explained class. The paper plots it against n. A
-    constant map, and a score that the sets of one size do not change, have no correlation.
+    with S replaced in all channels, and f the probability of the explained class. The paper plots it against n. It
+    takes signed attributions. A constant map, and a score that the sets of one size do not change, have no correlation.
 
     ``sizes``: the number of different n. ``samples``: the number of sets for each; they are the same for all images.
     ``baseline``: what replaces them, 0 in the model's input as in the paper, "mean", "blur" or ``References``.
