@@ -24,6 +24,7 @@ NO_MASK = "no mask"
 EMPTY_MASK = "the mask is empty"
 NOT_FINITE = "the map is not finite"
 CONSTANT_MAP = "the map is constant"
+NO_SCORE = "the model's score is not finite"
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,4 +48,4 @@ class AverageDrop(Metric):
         after, found = masked_scores(cases, self.baseline)
         before = cases.probabilities.double()
         drop = (before - after.double()).clamp(min=0) / before
-        return Values(drop, {**found.reasons(), NOT_POSITIVE: ~(before > 0)})
+        return Values(drop, {**found.reasons(), NOT_POSITIVE: before <= 0})

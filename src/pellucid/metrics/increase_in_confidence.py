@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pellucid.core.metric import Cases, Metric, Values, register_metric
+from pellucid.core.metric import NO_SCORE, Cases, Metric, Values, register_metric
 from pellucid.core.replacement import Replacement, check_replacement
 from pellucid.metrics._masked import masked_scores
 
@@ -44,4 +44,5 @@ class IncreaseInConfidence(Metric):
     def update(self, cases: Cases) -> Values:
         """1 or 0 for each case."""
         after, found = masked_scores(cases, self.baseline)
-        return Values(cases.probabilities < after, found.reasons())
+        lost = ~(cases.probabilities.isfinite() & after.isfinite())
+        return Values(cases.probabilities < after, {**found.reasons(), NO_SCORE: lost})

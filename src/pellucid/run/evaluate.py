@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
+from pellucid.core.head import check_head
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.method import Method
-from pellucid.core.metric import METRICS, NOT_FINITE, Comparison, Metric, Takes, Values
+from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Comparison, Metric, Takes, Values
 from pellucid.core.runtime import Runtime
 from pellucid.core.scores import Reasons, Scores, labelled
 from pellucid.core.target import Request, Targets
@@ -23,7 +24,7 @@ from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
-from pellucid.run.cases import Judged
+from pellucid.run.cases import ImageCases, Judged
 from pellucid.run.explain import Explainer, _as_tensor, _read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
@@ -78,7 +79,8 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     torch.Size([2, 1])
     """
     check_model(model)
-    chosen = _by_label([_metric(one, Metric, "pellucid.evaluate") for one in metrics])
+    chosen: dict[str, Metric] = _chosen(metrics, Metric, "pellucid.evaluate")
+    check_head(head)
     _check_masks(chosen, masks)
     batch = batch_of(model, images)
     info = model_info(model)
@@ -132,7 +134,7 @@ def compare(
     tensor([[1., 1., 1.],
             [1., 1., 1.]], dtype=torch.float64)
     """
-    chosen = _by_label([_metric(one, Comparison, "pellucid.compare") for one in metrics])
+    chosen: dict[str, Comparison] = _chosen(metrics, Comparison, "pellucid.compare")
     first, second = maps_alone(a), maps_alone(b)
     if first["heatmaps"].shape != second["heatmaps"].shape:
         shapes = f"{tuple(first['heatmaps'].shape)} and {tuple(second['heatmaps'].shape)}"
@@ -159,6 +161,14 @@ def _metric(asked: str | M, kind: Any, call: str) -> M:
         raise OptionError(f"metric {found.name if known else found!r} was given to {call}; {hint}")
     metric: M = found
     return metric
+
+
+def _chosen(metrics: Sequence[str | M], kind: Any, call: str) -> dict[str, M]:
+    """The metrics by their labels."""
+    if isinstance(metrics, (str, Metric, Comparison)) or not isinstance(metrics, Iterable):
+        given = metrics.name if isinstance(metrics, (Metric, Comparison)) else metrics
+        raise OptionError(f"metrics={given!r} was given; it must be a list of names or metrics: metrics=[…]")
+    return _by_label([_metric(one, kind, call) for one in metrics])
 
 
 def _by_label(chosen: Sequence[M]) -> dict[str, M]:
@@ -242,13 +252,21 @@ def _measured(judged: Judged, metric: Metric) -> Values:
     parts = []
     for start, stop in chunks(len(judged.inputs), step):
         cases = judged.cases(start, stop, metric.takes)
-        parts.append(without_infinite(metric.update(cases), cases.maps))
+        parts.append(_without_lost(without_infinite(metric.update(cases), cases.maps), cases))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    """The values of all cases from those of a few at a time."""
     sizes = [len(part.values) for part in parts]
-    missing = _joined([part.missing for part in parts], sizes)
-    return Values(torch.cat([part.values for part in parts]), missing, _joined([part.notes for part in parts], sizes))
+    return Values(
+        torch.cat([part.values for part in parts]),
+        _flags([part.missing for part in parts], sizes),
+        notes=_flags([part.notes for part in parts], sizes),
+    )
 
 
-def _joined(parts: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
+def _flags(parts: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
     """The cases of each statement in all parts; a part without the statement has none."""
     names = dict.fromkeys(name for part in parts for name in part)
     none = [torch.zeros(size, dtype=torch.bool) for size in sizes]
@@ -258,8 +276,15 @@ def _joined(parts: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict
 def without_infinite(found: Values, *maps: Tensor) -> Values:
     """The values, but none of cases whose maps (P, *space) are not finite."""
     broken = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]).any(0)
-    missing = {NOT_FINITE: broken, **found.missing}
-    return Values(found.values, missing, found.notes) if bool(broken.any()) else found
+    return replace(found, missing={NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+
+
+def _without_lost(found: Values, cases: ImageCases) -> Values:
+    """The values, with the reason of those that there are not because the model gives the image no number."""
+    if not bool(found.values.isnan().any()):
+        return found
+    lost = found.values.isnan() & ~cases.logits.isfinite().cpu()
+    return replace(found, missing={**found.missing, NO_SCORE: lost})
 
 
 def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
@@ -269,7 +294,7 @@ def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tens
         {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
         dict(chosen),
         targets,
-        {label: _noted(one, shape) for label, one in values.items()},
+        notes={label: _noted(one, shape) for label, one in values.items()},
     )
 
 
