@@ -208,7 +208,7 @@ def plain_deletion() -> Tensor:
 
 @pytest.mark.parametrize("where", ["mask", "one mask", "predicted"])
 def test_the_score_of_a_region_is_the_mean_probability_there(where: str) -> None:
-    network, batch = seeded(TinySegmenter).eval(), images()
+    network, batch = seeded(TinySegmenter).eval(), 30 * images()
     mask = torch.zeros(3, 16, 16, dtype=torch.bool)
     mask[:, 3:9, 2:11] = True
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_the_score_of_a_region_is_the_mean_probability_there(where: str) -> None
     assert not seen.all()
     mask = {"mask": mask, "one mask": mask, "predicted": seen}[where]
     given = {"mask": mask, "one mask": mask[0], "predicted": None}[where]
-    found = evaluated(model=network, targets=pellucid.Region(class_, given), metrics=[m.Deletion(4)])
+    found = evaluated(model=network, images=batch, targets=pellucid.Region(class_, given), metrics=[m.Deletion(4)])
 
     def score(out: Tensor) -> Tensor:
         inside = torch.where(mask, out.softmax(1)[:, class_], 0).flatten(1).sum(1)
