@@ -62,17 +62,21 @@ class _Grid:
     """The equations at one resolution.
 
     ``unknown`` (N, 1, *space): 1 where a value is sought, else 0. ``whole`` (*space): the sum of [1, 2, 1] ⊗ … within
-    the image, and ``degree`` the same without the centre.
+    the image. ``share``: ``unknown`` / ``whole``. ``step``: of a pixel's own equation, in damped Jacobi.
     """
 
     unknown: Tensor
     whole: Tensor
-    degree: Tensor
+    share: Tensor
+    step: Tensor
 
-    @property
-    def damping(self) -> float:
-        """The damping of Jacobi's method that is best for what coarser grids do not see."""
-        return 4 / 3 * (1 - 0.5**self.whole.ndim)
+    @classmethod
+    def of(cls, unknown: Tensor) -> _Grid:
+        """The equations where values are sought."""
+        whole = _smoothed(torch.ones_like(unknown[:1, :1]))[0, 0]
+        rank = whole.ndim
+        damping = 4 / 3 * (1 - 0.5**rank)  # best for what coarser grids do not see
+        return cls(unknown, whole, unknown / whole, damping / (whole - 2.0**rank).clamp(min=1))
 
     def product(self, values: Tensor) -> Tensor:
         """The equations' matrix times values (N, C, *space), which are 0 where nothing is sought."""
@@ -80,28 +84,27 @@ class _Grid:
 
     def relaxed(self, residual: Tensor) -> Tensor:
         """The change of one step of damped Jacobi."""
-        return residual * (self.damping / self.degree)
+        return residual * self.step
 
     def coarser(self, residual: Tensor) -> Tensor:
         """The sums of residuals at the next grid: the transpose of ``finer``."""
-        return _block_sums(_smoothed(residual * self.unknown / self.whole))
+        return _block_sums(_smoothed(residual * self.share))
 
     def finer(self, coarse: Tensor) -> Tensor:
         """Linear interpolation of values of the next grid."""
         large = coarse
         for axis, side in enumerate(self.whole.shape, start=2):
             large = large.repeat_interleave(2, dim=axis).narrow(axis, 0, side)
-        return _smoothed(large).mul_(self.unknown / self.whole)
+        return _smoothed(large).mul_(self.share)
 
 
 def _grids(unknown: Tensor) -> list[_Grid]:
     """The equations, and those of ever coarser grids, where a pixel is sought if all of its fine ones are."""
-    ones = torch.ones_like(unknown[:1, :1])
-    whole = _smoothed(ones)[0, 0]
-    found = [_Grid(unknown, whole, (whole - 2.0**whole.ndim).clamp(min=1))]
-    if max(whole.shape) <= 2 or not bool(unknown.any()):
+    found = [_Grid.of(unknown)]
+    if max(unknown.shape[2:]) <= 2 or not bool(unknown.any()):
         return found
-    return found + _grids((_block_sums(unknown) == _block_sums(ones)).to(unknown.dtype))
+    whole = _block_sums(torch.ones_like(unknown[:1, :1]))
+    return found + _grids((_block_sums(unknown) == whole).to(unknown.dtype))
 
 
 def _solved(grids: Sequence[_Grid], residual: Tensor) -> Tensor:
