@@ -27,6 +27,14 @@ def method_classes(file: Path) -> Iterator[str]:
             yield node.name
 
 
+def passed_on(file: Path) -> Iterator[str]:
+    """The lines for the names that a package's own file imports for others: ``from a import B as B``."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            names = [one.name for one in node.names if one.asname == one.name]
+            yield from (f"from {node.module} import {name} as {name}" for name in names)
+
+
 def _registers(decorator: ast.expr) -> bool:
     if not isinstance(decorator, ast.Call):
         return False
@@ -35,21 +43,14 @@ def _registers(decorator: ast.expr) -> bool:
     return name in DECORATORS
 
 
-def exported(file: Path, package: str) -> list[str]:
-    """The lines of a package's file that export functions of its own files, as ``import name as name``."""
-    if not file.is_file():
-        return []
-    nodes = (node for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom))
-    return [ast.unparse(node) for node in nodes if str(node.module).startswith(package)]
-
-
 def stub(folder: Path = METHODS) -> str:
     """The text of ``__init__.pyi``: one import for each class."""
     files = sorted(file for file in folder.glob("*.py") if file.stem != "__init__")
     found = [(file.stem, name) for file in files for name in method_classes(file)]
     package = folder.name if folder in PACKAGES else METHODS.name
     lines = [f"from pellucid.{package}.{module} import {name} as {name}" for module, name in found]
-    lines += exported(folder / "__init__.py", f"pellucid.{package}.")
+    own = folder / "__init__.py"
+    lines += passed_on(own) if own.is_file() else ()
     return "\n".join(("# Written by hatch_build.py: not kept under version control.", *lines, ""))
 
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.core.ranking import highest
+from pellucid.core.replacement import blurred
 from pellucid.errors import OptionError
-from pellucid.run.checks import blurred, highest
+from pellucid.run.checks import TOP
 from tests.networks import TinyCNN, images, seeded
 
 AREAS = (1, 2, 3, 4, 6, 8)
@@ -99,7 +101,7 @@ def test_the_highest_pixels() -> None:
     heat = torch.rand(2, 40, 40, generator=torch.Generator().manual_seed(0))
     heat[1] = 0.0
     heat[1, 5, 7] = 0.3  # fewer pixels above 0 than 2 % of them
-    found = highest(heat)
+    found = highest(heat, TOP, torch.Generator())
     assert found[0].sum() == 32
     assert heat[0][found[0]].min() > heat[0][~found[0]].max()
     assert found[1].nonzero().tolist() == [[5, 7]]
@@ -123,7 +125,7 @@ def test_the_fall_is_that_of_the_explained_score() -> None:
     )
     for image in range(2):
         for column, target in enumerate(found.targets[image].tolist()):
-            chosen = highest(found.heatmaps[image, column][None])[0].nonzero().tolist()
+            chosen = highest(found.heatmaps[image, column][None], TOP, torch.Generator())[0].nonzero().tolist()
             fall = sum(
                 float(weights[y, x]) * (float(batch[image, 0, y, x]) - naive_blur(batch[image, 0], y, x))
                 for y, x in chosen

@@ -25,6 +25,7 @@ EMPTY_MASK = "the mask is empty"
 NOT_FINITE = "the map is not finite"
 CONSTANT_MAP = "the map is constant"
 EMPTY_MAP = "the map is empty"
+NO_SCORE = "the model's score is not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +33,12 @@ class Values:
     """A metric's value of each case, (P,) float64: NaN where there is none, and the reason why.
 
     ``missing`` maps a reason to the cases (P,) bool that it leaves without a value; the first that applies counts.
+    ``notes`` maps a statement to the cases (P,) bool that it holds for: what a reader of a value has to know.
     """
 
     values: Tensor
     missing: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put NaN where a value is missing."""
@@ -75,6 +78,10 @@ class Cases(Protocol):
     @property
     def has_mask(self) -> Tensor:
         """Which cases have a mask, (P,) bool; a mask may be empty."""
+
+    @property
+    def classes(self) -> Tensor:
+        """Each pair's class (P,) int64; −1 where a callable was explained."""
 
     @property
     def probabilities(self) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ class Scores:
 
     ``values`` maps a metric's name to (B, K) float64: NaN where there is no value, and ``reasons`` says why, (B, K) of
     text or None. ``metrics`` are the metrics themselves, by the same names. ``targets`` (B, K) int64: the classes.
+    ``notes`` maps a metric's name to what has to be known of some values: a statement, and where it holds, (B, K) bool.
 
     ``scores["iou"]`` is a metric's values; ``table()`` has a row for each metric.
     """
@@ -29,6 +30,7 @@ class Scores:
     reasons: Mapping[str, Reasons]
     metrics: Mapping[str, Metric | Comparison]
     targets: Tensor
+    notes: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         """A metric's values, (B, K)."""
@@ -51,14 +53,19 @@ class Scores:
         return Counter(reason for row in self.reasons[name] for reason in row if reason is not None)
 
     def table(self) -> str:
-        """A row for each metric: its figure, the number of values, and how many there are not and why."""
-        rows = [("metric", "mean", "cases", "without a value")]
+        """A row for each metric: its figure, the number of values, how many there are not and why, and its notes."""
+        rows = [("metric", "mean", "cases", "without a value", "noted")]
         for name, values in self.values.items():
             count = int((~values.isnan()).sum())
             missing = "; ".join(f"{number}: {reason}" for reason, number in self.missing(name).items())
-            rows.append((name, f"{self.figure(name):.4g}" if count else "–", str(count), missing))
+            rows.append((name, f"{self.figure(name):.4g}" if count else "–", str(count), missing, self._noted(name)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+    def _noted(self, name: str) -> str:
+        """How many values a metric's notes are about."""
+        counts = {note: int(cases.sum()) for note, cases in self.notes.get(name, {}).items()}
+        return "; ".join(f"{count}: {note}" for note, count in counts.items() if count)
 
     def __repr__(self) -> str:
         """One line, without the numbers."""

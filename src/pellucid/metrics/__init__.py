@@ -12,6 +12,7 @@ from typing import Any
 from pellucid.core import habits
 from pellucid.core.metric import METRICS
 from pellucid.core.registry import import_files
+from pellucid.core.replacement import References as References
 
 import_files(__name__, __path__)
 

@@ -38,6 +38,11 @@ class Judged:
     explainer: Explainer | None
     seed: int
 
+    @lazy
+    def indices(self) -> Tensor:
+        """The classes of the maps, (B, K); −1 for a callable."""
+        return self.targets.indices(self.logits)
+
     def cases(self, start: int, stop: int, takes: Takes) -> ImageCases:
         """The cases of images ``start`` to ``stop``, for a metric that takes such maps."""
         return ImageCases(self, start, stop, takes)
@@ -97,6 +102,11 @@ class ImageCases:
         return self.judged.has_mask[self.start : self.stop].flatten().to(self._device)
 
     @lazy
+    def classes(self) -> Tensor:
+        """Each case's class, (P,); −1 for a callable."""
+        return self.judged.indices[self.start : self.stop].flatten().to(self._device)
+
+    @lazy
     def probabilities(self) -> Tensor:
         """The probability of each case's class, (P,)."""
         return self._scored(self._clean, self._owners, self._classes, logits=False)
@@ -148,12 +158,15 @@ class ImageCases:
         return replace(inputs, tensors={**inputs.tensors, inputs.name: images.to(self._inputs.images.dtype)})
 
     def _scored(self, raw: Tensor, owners: Tensor, columns: Tensor, logits: bool) -> Tensor:
-        """The score (N,) of each row of raw outputs: its case's class, as a probability or before the head."""
+        """The score (N,) of each row of raw outputs: its case's class, as a probability or before the head.
+
+        Of a Region, the mean of the probabilities at its positions. A callable's score is no probability.
+        """
         targets = self.judged.targets.rows(owners + self.start)
         probabilities = HEADS[self.judged.head].probabilities
         scores = raw
-        if not logits and probabilities is not None and _are_classes(targets):
-            scores = probabilities(over_places(raw).float())
+        if not logits and probabilities is not None and not callable(targets.request):
+            scores = probabilities(over_places(raw).float() if targets.within is None else raw.float())
         return targets.scores(scores).float().gather(1, columns[:, None])[:, 0]
 
     def maps_of(self, count: int, variant: Variant) -> Iterator[Tensor]:
@@ -184,8 +197,3 @@ class ImageCases:
 
     def _map_of(self, explainer: Explainer, images: Tensor, targets: Targets, columns: Tensor) -> Tensor:
         raise NotImplementedError
-
-
-def _are_classes(targets: Targets) -> bool:
-    """Whether the scores are those of classes of the whole image."""
-    return targets.within is None and not callable(targets.request)

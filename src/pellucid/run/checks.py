@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
+from pellucid.core.ranking import highest
+from pellucid.core.replacement import blurred
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.models.discovery.passage import share_of_image
@@ -24,8 +25,6 @@ from pellucid.models.session.session import Session
 
 TOP = 0.02
 """The fraction of the pixels that are blurred."""
-_CELLS = 8
-"""The blur's standard deviation is a side divided by this."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ def blur_fall(one: Checked) -> Tensor:
     standard deviation.
     """
     images = one.image.images
-    where = highest(one.explanation.heatmaps[0].to(images.device))
+    ties = torch.Generator().manual_seed(one.session.runtime.seed)
+    where = highest(one.explanation.heatmaps[0].to(images.device), TOP, ties)
     changed = torch.where(where[:, None], blurred(images), images)  # (K, C, *space)
     with torch.no_grad():
         after = [one.scores(one.session.call(one.image.with_images(each))) for each in torch.split(changed, 1)]
@@ -106,23 +106,3 @@ def measured(
         for name in names:
             rows[name].append(CHECKS[name](one).detach().float())
     return {name: torch.stack(each) for name, each in rows.items()}
-
-
-def highest(heatmaps: Tensor) -> Tensor:
-    """Where maps (B, *space) are above 0 and among their highest 2 %."""
-    values = heatmaps.flatten(1)
-    top = values.topk(max(1, round(TOP * values.shape[1])))
-    return torch.zeros_like(values, dtype=torch.bool).scatter(1, top.indices, top.values > 0).view_as(heatmaps)
-
-
-def blurred(images: Tensor) -> Tensor:
-    """Images (B, C, *space), blurred by a Gaussian along each axis; it reflects at the edges."""
-    smooth = images.float()
-    for axis in range(2, images.ndim):
-        sigma = images.shape[axis] / _CELLS
-        reach = round(2 * sigma)
-        weights = torch.exp(-torch.arange(-reach, reach + 1, device=images.device).square() / (2 * sigma**2))
-        rows = smooth.movedim(axis, -1)
-        padded = F.pad(rows.flatten(0, -2)[:, None], (reach, reach), mode="reflect")
-        smooth = F.conv1d(padded, (weights / weights.sum())[None, None]).view(rows.shape).movedim(-1, axis)
-    return smooth.to(images.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
+from pellucid.core.head import check_head
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.masks import Masks, masks_of
 from pellucid.core.method import Method
-from pellucid.core.metric import METRICS, NOT_FINITE, Comparison, Metric, Takes, Values
+from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Comparison, Metric, Takes, Values
 from pellucid.core.runtime import Runtime
 from pellucid.core.scores import Reasons, Scores, labelled
 from pellucid.core.target import Request, Targets
@@ -25,7 +26,7 @@ from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
-from pellucid.run.cases import Judged
+from pellucid.run.cases import ImageCases, Judged
 from pellucid.run.chance import Chance
 from pellucid.run.explain import Explainer, _as_tensor, _read_by, explain
 from pellucid.run.given import Given, batch_of
@@ -84,7 +85,8 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     torch.Size([2, 1])
     """
     check_model(model)
-    chosen = _by_label([_metric(one, Metric, "pellucid.evaluate") for one in metrics])
+    chosen: dict[str, Metric] = _chosen(metrics, Metric, "pellucid.evaluate")
+    check_head(head)
     _check_masks(chosen, masks)
     batch = batch_of(model, images)
     info = model_info(model)
@@ -145,7 +147,7 @@ def compare(
     tensor([[1., 1., 1.],
             [1., 1., 1.]], dtype=torch.float64)
     """
-    chosen = _by_label([_metric(one, Comparison, "pellucid.compare") for one in metrics])
+    chosen: dict[str, Comparison] = _chosen(metrics, Comparison, "pellucid.compare")
     first, second = maps_alone(a), maps_alone(b)
     if first["heatmaps"].shape != second["heatmaps"].shape:
         shapes = f"{tuple(first['heatmaps'].shape)} and {tuple(second['heatmaps'].shape)}"
@@ -174,10 +176,25 @@ def _metric(asked: str | M, kind: Any, call: str) -> M:
     return metric
 
 
+def _chosen(metrics: Sequence[str | M], kind: Any, call: str) -> dict[str, M]:
+    """The metrics by their labels."""
+    if isinstance(metrics, (str, Metric, Comparison)) or not isinstance(metrics, Iterable):
+        given = metrics.name if isinstance(metrics, (Metric, Comparison)) else metrics
+        raise OptionError(f"metrics={given!r} was given; it must be a list of names or metrics: metrics=[…]")
+    return _by_label([_metric(one, kind, call) for one in metrics])
+
+
 def _by_label(chosen: Sequence[M]) -> dict[str, M]:
     if not chosen:
         raise OptionError(f"metrics=[] was given; name at least one of {', '.join(METRICS.names())}")
-    return {labelled(metric): metric for metric in chosen}
+    found: dict[str, M] = {}
+    for metric in chosen:
+        label = labelled(metric)
+        if found.setdefault(label, metric) != metric:
+            raise OptionError(
+                f"two metrics {label!r} were given, with other options; measure them in calls of their own"
+            )
+    return found
 
 
 def _check_masks(chosen: Mapping[str, Metric], masks: object) -> None:
@@ -252,20 +269,39 @@ def _measured(judged: Judged, metric: Metric) -> Values:
     parts = []
     for start, stop in chunks(len(judged.inputs), step):
         cases = judged.cases(start, stop, metric.takes)
-        parts.append(without_infinite(metric.update(cases), cases.maps))
-    names = dict.fromkeys(reason for part in parts for reason in part.missing)
-    none = [torch.zeros(len(part.values), dtype=torch.bool) for part in parts]
-    missing = {
-        name: torch.cat([part.missing.get(name, no).cpu() for part, no in zip(parts, none, strict=True)])
-        for name in names
-    }
-    return Values(torch.cat([part.values for part in parts]), missing)
+        parts.append(_without_lost(without_infinite(metric.update(cases), cases.maps), cases))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    """The values of all cases from those of a few at a time."""
+    sizes = [len(part.values) for part in parts]
+    return Values(
+        torch.cat([part.values for part in parts]),
+        _flags([part.missing for part in parts], sizes),
+        notes=_flags([part.notes for part in parts], sizes),
+    )
+
+
+def _flags(parts: Sequence[Mapping[str, Tensor]], sizes: Sequence[int]) -> dict[str, Tensor]:
+    """The cases of each statement in all parts; a part without the statement has none."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    none = [torch.zeros(size, dtype=torch.bool) for size in sizes]
+    return {name: torch.cat([part.get(name, no).cpu() for part, no in zip(parts, none, strict=True)]) for name in names}
 
 
 def without_infinite(found: Values, *maps: Tensor) -> Values:
     """The values, but none of cases whose maps (P, *space) are not finite."""
     broken = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]).any(0)
-    return Values(found.values, {NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+    return replace(found, missing={NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+
+
+def _without_lost(found: Values, cases: ImageCases) -> Values:
+    """The values, with the reason of those that there are not because the model gives the image no number."""
+    if not bool(found.values.isnan().any()):
+        return found
+    lost = found.values.isnan() & ~cases.logits.isfinite().cpu()
+    return replace(found, missing={**found.missing, NO_SCORE: lost})
 
 
 def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
@@ -275,7 +311,14 @@ def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tens
         {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
         dict(chosen),
         targets,
+        notes={label: _noted(one, shape) for label, one in values.items()},
     )
+
+
+def _noted(found: Values, shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """Where a value has a note, (B, K) bool."""
+    known = ~found.values.isnan()
+    return {note: (cases.cpu() & known).reshape(shape) for note, cases in found.notes.items()}
 
 
 def _in_rows(reasons: Sequence[str | None], columns: int) -> Reasons:

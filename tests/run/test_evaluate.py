@@ -1,0 +1,382 @@
+"""``evaluate``: bad input, every kind of target, input and head, and that nothing of the caller's is changed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid import metrics as m
+from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Metric, Values
+from pellucid.core.replacement import NOT_LOWERED
+from pellucid.errors import OptionError, OutputError, PellucidError, ShapeError, TargetError
+from tests.networks import TinyCNN, images, seeded
+from tests.run.test_mapping_inputs import Patient, inputs
+from tests.run.test_regions import TinySegmenter
+
+QUICK = (
+    m.Deletion(3),
+    m.Insertion(3, "mean"),
+    m.AOPC(3, "blur"),
+    m.AverageDrop(),
+    m.IncreaseInConfidence(),
+    m.ROADMoRF(2),
+    m.ROADLeRF(2),
+    m.Infidelity(4),
+    m.FaithfulnessCorrelation(4, 0.3),
+    m.SensitivityN(2, 4),
+    m.ReplacementDrop(0.1),
+)
+"""One of each metric of faithfulness, with few steps."""
+
+
+def model() -> nn.Module:
+    return seeded(TinyCNN).eval()
+
+
+def maps(count: int = 3, columns: int = 1, rank: int = 2, side: int = 32) -> Tensor:
+    return torch.rand(count, columns, *(side,) * rank, generator=torch.Generator().manual_seed(6))
+
+
+def evaluated(**changed: Any) -> pellucid.Scores:
+    call: dict[str, Any] = {"model": model(), "images": images(), "explanation": maps(), "metrics": [m.Deletion(2)]}
+    call |= changed
+    return pellucid.evaluate(call.pop("model"), call.pop("images"), call.pop("explanation"), **call)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "changed"),
+    [
+        (OptionError, r"metrics='iou' was given; it must be a list of names or metrics", {"metrics": "iou"}),
+        (OptionError, r"metrics=None was given", {"metrics": None}),
+        (OptionError, r"metrics='deletion_auc' was given", {"metrics": m.Deletion()}),
+        (OptionError, r"metrics=\[\] was given; name at least one of", {"metrics": []}),
+        (OptionError, r"metric None was given to pellucid.evaluate; give a name or a metric", {"metrics": [None]}),
+        (OptionError, r"metric Deletion was given as a class; write Deletion\(\)", {"metrics": [m.Deletion]}),
+        (OptionError, r"metric 'deletion' was asked for; no metric has that name; did you", {"metrics": ["deletion"]}),
+        (OptionError, r"metric 'pointing_game' was asked for; .*: give masks=", {"metrics": ["pointing_game"]}),
+        (OptionError, r"two metrics 'deletion_auc.*' were given, with other options", "two references"),
+        (ShapeError, r"maps \(3, 1, 16, 16\) were given; \(3, 1, 32, 32\)", {"explanation": maps(side=16)}),
+        (ShapeError, r"maps \(2, 1, 32, 32\) were given; \(3, 1, 32, 32\)", {"explanation": maps(2)}),
+        (ShapeError, r"maps \(3, 2, 32, 32\) were given; \(3, 4, 32, 32\)", {"explanation": maps(3, 2)}),
+        (
+            ShapeError,
+            r"maps: an Explanation or a tensor .* got \(3, 1, 32, 32\) torch.bool",
+            {"explanation": maps() > 0},
+        ),
+        (ShapeError, r"maps: an Explanation or a tensor .* got \(32, 32\)", {"explanation": maps()[0, 0]}),
+        (ShapeError, r"maps: an Explanation or a tensor .* got list", {"explanation": [1]}),
+        (ShapeError, r"maps: an Explanation or a tensor .* got NoneType", {"explanation": None}),
+        (ShapeError, r"maps: an Explanation or a tensor .* got str", {"explanation": "gradcam"}),
+        (TargetError, r"class 9 was asked for; the model has 4 classes", {"targets": 9}),
+        (TargetError, r"targets for 2 images were given; there are 3", {"targets": [0, 1]}),
+        (TargetError, r"class 'edema' was asked for by name", {"targets": "edema"}),
+        (TargetError, r"a target must be 'predicted'", {"targets": 1.5}),
+        (TargetError, r"a callable target must return a tensor", {"targets": lambda out: 3}),
+        (TargetError, r"the callable target failed on the model's output", {"targets": lambda out: out[:, 99]}),
+        (TargetError, r"a Region was asked for; the model gives one score a class", {"targets": pellucid.Region(0)}),
+        (ShapeError, r"maps \(3, 1, 32, 32\) were given; \(3, 2, 32, 32\)", {"targets": torch.zeros(3, 2).long()}),
+        (ShapeError, r"maps \(3, 1, 32, 32\) were given; \(3, 2, 32, 32\)", {"targets": lambda out: out[:, :2]}),
+        (OptionError, r"head 'margin' was asked for; there are softmax", {"head": "margin"}),
+        (OptionError, r"head 'binary' was asked for; it takes one logit, the model gives 4", {"head": "binary"}),
+        (OutputError, r"output 'x' was asked for", {"output": "x"}),
+        (OptionError, r"seed must be a whole number", {"seed": -1}),
+        (OptionError, r"seed must be a whole number", {"seed": 0.5}),
+        (ShapeError, r"images: a tensor \(B, C, \*space\) was expected, got NoneType", {"images": None}),
+        (ShapeError, r"images: at least one image", {"images": images()[:0], "explanation": maps()[:0]}),
+        (OptionError, r"model must be a torch.nn.Module, got int", {"model": 3}),
+        (OptionError, r"method 'nope' was asked for", {"method": "nope"}),
+    ],
+)
+def test_bad_input_is_told_in_one_line(error: type[PellucidError], message: str, changed: Any) -> None:
+    if changed == "two references":
+        some = [m.Deletion(2, m.References(images(4) + shift)) for shift in (0, 1)]
+        changed = {"metrics": some}
+    with pytest.raises(error, match=f"^{message}") as raised:
+        evaluated(**changed)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_explanation_of_other_images_is_refused() -> None:
+    found = pellucid.explain(model(), images())
+    with pytest.raises(TargetError, match="targets for 3 images were given; there are 2 images"):
+        evaluated(explanation=found, images=images(2))
+    with pytest.raises(ShapeError, match=r"maps \(3, 1, 32, 32\) were given; \(3, 1, 64, 64\)"):
+        evaluated(explanation=found, images=images(3, side=64))
+    of_callable = pellucid.explain(model(), images(), targets=lambda out: out[:, 0])
+    with pytest.raises(TargetError, match="callable target, which it does not keep: give targets= again"):
+        evaluated(explanation=of_callable)
+    assert not evaluated(explanation=of_callable, targets=lambda out: out[:, 0])["deletion_auc(steps=2)"].isnan().any()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_maps_that_are_not_finite_are_counted_and_touch_no_other(value: float) -> None:
+    broken = maps()
+    broken[1, 0, 3, 4] = value
+    clean, found = evaluated(metrics=QUICK), evaluated(explanation=broken, metrics=QUICK)
+    for name in clean:
+        if found.metrics[name].takes == "attributions":
+            assert found.reasons[name] == ((None,), (NOT_FINITE,), (None,))
+            assert found.missing(name) == {NOT_FINITE: 1}
+            assert torch.equal(found[name][::2], clean[name][::2])
+    assert f"1: {NOT_FINITE}" in found.table()
+
+
+def test_images_whose_score_is_not_finite_are_counted() -> None:
+    batch = images()
+    batch[2, 0, 1, 1] = math.nan
+    found = evaluated(images=batch, metrics=QUICK, targets=0)
+    for name in found:
+        assert found.reasons[name] == ((None,), (None,), (NO_SCORE,)), name
+
+
+class OneLogit(TinyCNN):
+    def __init__(self) -> None:
+        super().__init__(classes=1)
+
+
+def by_hand(network: nn.Module, batch: Tensor, given: Tensor, score: Callable[[Tensor], Tensor], steps: int) -> Tensor:
+    """Deletion to zeros with ``steps`` steps, of maps (B, *space) without ties."""
+    total = given[0].numel()
+    order = given.flatten(1).argsort(1, descending=True)
+    curve = []
+    for step in range(steps + 1):
+        gone = torch.zeros(len(given), total, dtype=torch.bool)
+        gone.scatter_(1, order[:, : round(step * total / steps)], True)
+        with torch.no_grad():
+            curve.append(score(network(batch.masked_fill(gone.view_as(given)[:, None], 0))))
+    heights = torch.stack(curve, 1).double()
+    return ((heights[:, 1:] + heights[:, :-1]) / 2).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "targets", "score"),
+    [
+        (TinyCNN, "softmax", 2, lambda out: out.softmax(1)[:, 2]),
+        (TinyCNN, "sigmoid", 2, lambda out: out[:, 2].sigmoid()),
+        (TinyCNN, "regression", 5, lambda out: out[:, 2]),
+        (TinyCNN, "regression", 4, lambda out: -out[:, 2]),
+        (OneLogit, "binary", 1, lambda out: out[:, 0].sigmoid()),
+        (OneLogit, "binary", 0, lambda out: (-out[:, 0]).sigmoid()),
+        (OneLogit, "auto", "predicted", lambda out: out[:, 0].abs().sigmoid()),
+        (TinyCNN, "softmax", lambda out: out[:, 0] - out[:, 1], lambda out: out[:, 0] - out[:, 1]),
+        (TinyCNN, "sigmoid", lambda out: out[:, [3]] ** 2, lambda out: out[:, 3] ** 2),
+    ],
+)
+def test_the_score_is_the_heads_probability_or_the_callables(kind, head, targets, score) -> None:
+    network = seeded(kind).eval()
+    found = evaluated(model=network, head=head, targets=targets, metrics=[m.Deletion(5)])["deletion_auc(steps=5)"]
+    if targets == "predicted":  # of the image as it is, whatever changed images show
+        with torch.no_grad():
+            sign = network(images())[:, 0].sign()
+        score = lambda out: (sign * out[:, 0]).sigmoid()  # noqa: E731
+    expected = by_hand(network, images(), maps()[:, 0], score, 5)
+    torch.testing.assert_close(found[:, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_the_class_is_that_of_the_image_as_it_is() -> None:
+    network, batch = model(), 30 * images()
+    with torch.no_grad():
+        predicted = network(batch).argmax(1)
+        assert (network(0 * batch).argmax(1) != predicted).any(), "the changed images show another class"
+    found = evaluated(model=network, images=batch)
+    named = evaluated(model=network, images=batch, targets=predicted)
+    assert torch.equal(found["deletion_auc(steps=2)"], named["deletion_auc(steps=2)"])
+    assert torch.equal(found.targets[:, 0], predicted)
+
+
+def test_a_network_that_ends_in_a_softmax_has_the_same_scores() -> None:
+    ending = nn.Sequential(model(), nn.Softmax(1)).eval()
+    plain, ended = evaluated(metrics=QUICK), evaluated(model=ending, metrics=QUICK)
+    for name in plain:
+        torch.testing.assert_close(ended[name], plain[name], rtol=0, atol=1e-5)
+    as_returned = evaluated(model=ending, head="probability")
+    torch.testing.assert_close(as_returned["deletion_auc(steps=2)"], plain_deletion(), rtol=0, atol=1e-6)
+
+
+def plain_deletion() -> Tensor:
+    return evaluated()["deletion_auc(steps=2)"]
+
+
+@pytest.mark.parametrize("where", ["mask", "one mask", "predicted"])
+def test_the_score_of_a_region_is_the_mean_probability_there(where: str) -> None:
+    network, batch = seeded(TinySegmenter).eval(), 30 * images()
+    mask = torch.zeros(3, 16, 16, dtype=torch.bool)
+    mask[:, 3:9, 2:11] = True
+    with torch.no_grad():
+        shown = network(batch).argmax(1)
+        class_ = int(shown.flatten().mode().values)
+        seen = shown == class_
+    assert seen.flatten(1).any(1).all()
+    assert not seen.all()
+    mask = {"mask": mask, "one mask": mask, "predicted": seen}[where]
+    given = {"mask": mask, "one mask": mask[0], "predicted": None}[where]
+    found = evaluated(model=network, images=batch, targets=pellucid.Region(class_, given), metrics=[m.Deletion(4)])
+
+    def score(out: Tensor) -> Tensor:
+        inside = torch.where(mask, out.softmax(1)[:, class_], 0).flatten(1).sum(1)
+        return inside / mask.flatten(1).sum(1)
+
+    expected = by_hand(network, batch, maps()[:, 0], score, 4)
+    torch.testing.assert_close(found["deletion_auc(steps=4)"][:, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_a_map_of_logits_has_the_probability_of_its_mean() -> None:
+    network = seeded(TinySegmenter).eval()
+    found = evaluated(model=network, targets=1, metrics=[m.Deletion(4)])
+    expected = by_hand(network, images(), maps()[:, 0], lambda out: out.flatten(2).mean(2).softmax(1)[:, 1], 4)
+    torch.testing.assert_close(found["deletion_auc(steps=4)"][:, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_further_inputs_stay_with_their_image() -> None:
+    network, given = seeded(Patient).eval(), inputs()
+    whole = evaluated(
+        model=network,
+        images=given,
+        targets="all",
+        explanation=maps(3, 4),
+        metrics=QUICK,
+        runtime=pellucid.Runtime(batch_size=5),
+    )
+    for row in range(3):
+        alone = evaluated(
+            model=network,
+            images={name: one[row : row + 1] for name, one in given.items()},
+            targets="all",
+            explanation=maps(3, 4)[row : row + 1],
+            metrics=QUICK,
+        )
+        for name in whole:
+            torch.testing.assert_close(alone[name][0], whole[name][row], rtol=1e-4, atol=2e-6, equal_nan=True)
+
+    def score(out: Tensor) -> Tensor:
+        return out.softmax(1)[:, 1]
+
+    class Fixed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return network(x, given["age"], given["flags"], given["view"])
+
+    expected = by_hand(Fixed(), given["image"], maps(3, 4)[:, 1], score, 3)
+    torch.testing.assert_close(whole["deletion_auc(steps=3)"][:, 1], expected, rtol=0, atol=1e-6)
+
+
+def test_volumes() -> None:
+    network, batch = seeded(TinyCNN, 3).eval(), images(2, rank=3, side=8)
+    found = evaluated(model=network, images=batch, explanation=maps(2, 4, 3, 8), targets="all", metrics=QUICK)
+    for name in found:
+        assert found[name].shape == (2, 4)
+        assert found[name].isfinite().all()
+    expected = by_hand(network, batch, maps(2, 4, 3, 8)[:, 2], lambda out: out.softmax(1)[:, 2], 3)
+    torch.testing.assert_close(found["deletion_auc(steps=3)"][:, 2], expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 13])
+def test_values_do_not_depend_on_the_batch_size(size: int) -> None:
+    def values(batch_size: int) -> pellucid.Scores:
+        return evaluated(
+            explanation=maps(3, 2),
+            targets=torch.tensor([[0, 1], [2, 0], [3, 1]]),
+            metrics=(*QUICK, m.ReplacementDrop(0.1, m.References(images(6)[3:], draws=2))),
+            runtime=pellucid.Runtime(batch_size=batch_size),
+        )
+
+    whole, split = values(64), values(size)
+    for name in whole:
+        scale = 1e-6 if "correlation" not in name and "sensitivity" not in name else 2e-4  # of tiny falls
+        torch.testing.assert_close(split[name], whole[name], rtol=0, atol=scale)
+        assert split.reasons[name] == whole.reasons[name]
+    some = whole.notes["deletion_auc(steps=3)"]
+    assert all(torch.equal(split.notes["deletion_auc(steps=3)"][note], cases) for note, cases in some.items())
+    assert tuple(some[NOT_LOWERED].shape) == (3, 2)
+
+
+def test_values_of_one_image_do_not_depend_on_the_others() -> None:
+    whole = evaluated(metrics=QUICK)
+    alone = evaluated(images=images()[1:2], explanation=maps()[1:2], metrics=QUICK)
+    for name in whole:
+        torch.testing.assert_close(alone[name][0], whole[name][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_nothing_of_the_callers_is_changed(training: bool) -> None:
+    network, batch, given = model().train(training), images(), maps()
+    batch.requires_grad_(True)
+    others, labels = images(5)[3:], torch.tensor([0, 1])
+    before = copy.deepcopy(network.state_dict())
+    kept = [one.detach().clone() for one in (batch, given, others, labels)]
+    random, mode = torch.get_rng_state(), torch.is_grad_enabled()
+    evaluated(
+        model=network,
+        images=batch,
+        explanation=given,
+        targets=0,
+        metrics=(*QUICK, m.Deletion(2, m.References(others, labels + 1))),
+    )
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.is_grad_enabled() == mode
+    assert network.training == training
+    assert all(module.training == training for module in network.modules())
+    assert all(torch.equal(one, before[name]) for name, one in network.state_dict().items())
+    assert all(not module._forward_hooks and not module._forward_pre_hooks for module in network.modules())
+    assert all(one.grad is None for one in network.parameters())
+    assert batch.grad is None
+    assert all(torch.equal(one.detach(), then) for one, then in zip((batch, given, others, labels), kept, strict=True))
+
+
+def test_the_seed_decides_and_the_process_does_not() -> None:
+    def at(seed: int) -> list[Tensor]:
+        torch.rand(3)
+        scores = evaluated(explanation=maps().round(), metrics=QUICK, seed=seed)
+        return [scores[name] for name in scores]
+
+    assert all(torch.equal(one, other) for one, other in zip(at(3), at(3), strict=True))
+    assert any(not torch.equal(one, other) for one, other in zip(at(3), at(4), strict=True))
+
+
+def test_an_explanation_and_its_maps_have_the_same_values() -> None:
+    found = pellucid.explain(model(), images(), "hirescam", targets=torch.tensor([[0, 1], [2, 0], [3, 1]]))
+    one = evaluated(explanation=found, metrics=["average_drop"])
+    other = evaluated(explanation=found.heatmaps, targets=found.targets, metrics=["average_drop"])
+    assert torch.equal(one["average_drop"], other["average_drop"])
+    assert torch.equal(one.targets, found.targets)
+    signed = F.interpolate(found.attributions, (32, 32), mode="bilinear", align_corners=False)
+    one = evaluated(explanation=found)
+    other = evaluated(explanation=signed, targets=found.targets)
+    assert torch.equal(one["deletion_auc(steps=2)"], other["deletion_auc(steps=2)"])
+
+
+def test_notes_are_counted_in_the_table() -> None:
+    @dataclass(frozen=True)
+    class Noted(Metric):
+        name = "noted"
+
+        def update(self, cases: Any) -> Values:
+            values = torch.arange(float(len(cases.maps)))
+            return Values(values, {"odd": values % 2 == 1}, notes={"small": values < 2, "huge": values > 9})
+
+    found = evaluated(metrics=[Noted()])
+    assert found.notes["noted"]["small"].tolist() == [[True], [False], [False]], "not of a case without a value"
+    header, row = found.table().splitlines()
+    assert header.split() == ["metric", "mean", "cases", "without", "a", "value", "noted"]
+    assert row.split() == ["noted", "1", "2", "1:", "odd", "1:", "small"]
+    assert evaluated().table().splitlines()[1].split()[:3] == ["deletion_auc(steps=2)", *row_of(evaluated())]
+
+
+def row_of(scores: pellucid.Scores) -> list[str]:
+    return [f"{scores.figure('deletion_auc(steps=2)'):.4g}", "3"]
+
+
+def test_names_and_metrics_may_be_mixed() -> None:
+    found = evaluated(metrics=("deletion_auc", m.Deletion(2), m.Deletion(2), "insertion_auc"))
+    assert list(found) == ["deletion_auc", "deletion_auc(steps=2)", "insertion_auc"]
+    assert METRICS.build("deletion_auc", {"steps": "2", "baseline": "blur"}) == m.Deletion(2, "blur")
+    with pytest.raises(OptionError, match="baseline='noise' was set"):
+        METRICS.build("deletion_auc", {"baseline": "noise"})
