@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -21,6 +21,7 @@ class Scores:
 
     ``values`` maps a metric's name to (B, K) float64: NaN where there is no value, and ``reasons`` says why, (B, K) of
     text or None. ``metrics`` are the metrics themselves, by the same names. ``targets`` (B, K) int64: the classes.
+    ``steps``: of metrics whose values are means over steps, such as layers, the values (B, K) of each by its name.
 
     ``scores["iou"]`` is a metric's values; ``table()`` has a row for each metric.
     """
@@ -29,6 +30,7 @@ class Scores:
     reasons: Mapping[str, Reasons]
     metrics: Mapping[str, Metric | Comparison]
     targets: Tensor
+    steps: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         """A metric's values, (B, K)."""

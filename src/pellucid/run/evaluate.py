@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -86,6 +86,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     given = Inputs.of(batch.values)
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
+    explainer = _explainer(model, explanation, method, runtime or Runtime(), head, output)
     request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
         len(given), given.images.shape[2:]
     )
@@ -101,7 +102,6 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         space = tuple(inputs.images.shape[2:])
         maps = maps_of(explanation, (len(inputs), indices.shape[1], *space))
         found, has_mask = masks_of(masks, len(inputs), indices.shape[1], space)
-        explainer = _explainer(session.model, explanation, method, settings, head, output)
         judged = Judged(session, inputs, resolved, logits, resolved.head, maps, found, has_mask, explainer, seed)
         values = {label: _measured(judged, metric) for label, metric in chosen.items()}
         return _scores(values, chosen, indices.cpu())
@@ -191,20 +191,25 @@ def _explainer(
     runtime: Runtime,
     head: str,
     output: str | int | None,
-) -> Explainer | None:
-    """How maps of changed images are made; None where only maps are known."""
+) -> Callable[[], Explainer] | None:
+    """How maps of changed images are made; None where only maps are known.
+
+    A method draws the numbers that it drew for the maps: with the seed of the Explanation, or of the runtime.
+    """
     if method is not None:
-        return Explainer(model, method, head=head, output=output, runtime=runtime)
+        given = Explainer(model, method, head=head, output=output, runtime=runtime)
+        return lambda: given
     if not isinstance(explanation, Explanation):
         return None
-    return Explainer(
+    seed = explanation.provenance.get("runtime", {}).get("seed", runtime.seed)
+    return lambda: Explainer(  # where it is needed: the method may be one that cannot be read back
         model,
         _same_method(explanation),
         layers=explanation.layers or None,
         fuse=explanation.provenance.get("fuse", "mean"),
         head=head,
         output=output,
-        runtime=runtime,
+        runtime=replace(runtime, seed=seed),
     )
 
 
@@ -236,28 +241,36 @@ def _measured(judged: Judged, metric: Metric) -> Values:
     for start, stop in chunks(len(judged.inputs), step):
         cases = judged.cases(start, stop, metric.takes)
         parts.append(without_infinite(metric.update(cases), cases.maps))
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Values]) -> Values:
+    """The values of all cases from those of a few at a time."""
     names = dict.fromkeys(reason for part in parts for reason in part.missing)
     none = [torch.zeros(len(part.values), dtype=torch.bool) for part in parts]
     missing = {
         name: torch.cat([part.missing.get(name, no).cpu() for part, no in zip(parts, none, strict=True)])
         for name in names
     }
-    return Values(torch.cat([part.values for part in parts]), missing)
+    steps = {step: torch.cat([part.steps[step] for part in parts]) for step in parts[0].steps}
+    return Values(torch.cat([part.values for part in parts]), missing, steps)
 
 
 def without_infinite(found: Values, *maps: Tensor) -> Values:
     """The values, but none of cases whose maps (P, *space) are not finite."""
     broken = torch.stack([~one.flatten(1).isfinite().all(1) for one in maps]).any(0)
-    return Values(found.values, {NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
+    return replace(found, missing={NOT_FINITE: broken, **found.missing}) if bool(broken.any()) else found
 
 
 def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
     shape = tuple(targets.shape)
+    steps = {label: one.steps for label, one in values.items() if one.steps}
     return Scores(
         {label: one.values.reshape(shape) for label, one in values.items()},
         {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
         dict(chosen),
         targets,
+        {label: {step: one.reshape(shape) for step, one in each.items()} for label, each in steps.items()},
     )
 
 
