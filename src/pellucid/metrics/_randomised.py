@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.metric import METRICS, Comparison, LayerOrder, Metric, Values
+from pellucid.core.space import heatmap
 from pellucid.errors import OptionError
 
 MADE_NOT_FINITE = "the other map is not finite"
@@ -28,9 +29,13 @@ def comparison(similarity: Similarity) -> Comparison:
 
 def adopt(metric: Metric, similarity: Similarity) -> None:
     """Settle a metric that compares maps: it takes what the comparison does, and the same leaves it unchanged."""
-    found = comparison(similarity)
-    for fact in ("takes", "unchanged_by"):
-        object.__setattr__(metric, fact, getattr(found, fact))  # frozen
+    object.__setattr__(metric, "takes", comparison(similarity).takes)  # frozen
+    adopt_changes(metric, similarity)
+
+
+def adopt_changes(metric: Metric, similarity: Similarity) -> None:
+    """Settle a metric that compares maps of its own making: what leaves the comparison unchanged leaves it, too."""
+    object.__setattr__(metric, "unchanged_by", comparison(similarity).unchanged_by)  # frozen
 
 
 def check_order(order: str) -> None:
@@ -49,6 +54,12 @@ def against(similarity: Similarity, maps: Tensor) -> Callable[[Tensor], Values]:
         return replace(found, missing={MADE_NOT_FINITE: broken, **found.missing})
 
     return alike
+
+
+def formed(similarity: Similarity, attributions: Tensor) -> Tensor:
+    """Attributions (P, *space) at the image's size as what a similarity takes: their heatmaps, or themselves."""
+    takes = comparison(similarity).takes
+    return attributions if takes == "attributions" else heatmap(attributions[:, None], attributions.shape[1:])[:, 0]
 
 
 def mean_over_layers(similarity: Similarity, maps: Tensor, made: Iterator[tuple[str, Tensor]]) -> Values:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from pellucid.core.metric import Cases, LayerOrder, Metric, Values, register_metric
+from pellucid.core.metric import Cases, LayerOrder, Metric, Takes, Values, register_metric
 from pellucid.core.space import mean_of
 from pellucid.metrics._nearby import check_noise, noisy, normal
-from pellucid.metrics._randomised import Similarity, adopt, check_order, mean_over_layers
+from pellucid.metrics._randomised import Similarity, adopt_changes, check_order, formed, mean_over_layers
 
 
 @register_metric("smprt")
@@ -20,6 +20,7 @@ class SmoothMPRT(Metric):
 
         m̄ = 1/n Σ_{i=1…n} m(x_i)          1/L Σ_{l=1…L} s(m̄, m̄_l),   n = ``samples``
 
+    It takes attributions; a similarity of heatmaps gets those of the means.
     The noise of gradients makes any two maps differ, so that plain ``mprt`` finds noisy methods sensitive to weights.
     The noise is seeded, and the same for every image, layer and network. It is a gate and no grade, as ``mprt`` is.
     Costs ``samples`` times ``mprt``: with 50, the paper's, some thousands of maps for each image.
@@ -40,11 +41,12 @@ class SmoothMPRT(Metric):
     samples: int = 50
     noise: float = 0.1
 
+    takes: ClassVar[Takes] = "attributions"
     better: ClassVar[Literal["higher", "lower"] | None] = None
 
     def __post_init__(self) -> None:
-        """Take what the similarity does; refuse options outside their range."""
-        adopt(self, self.similarity)
+        """Refuse what compares no maps, and options outside their range."""
+        adopt_changes(self, self.similarity)
         check_order(self.order)
         check_noise(self.samples, "noise", self.noise)
 
@@ -52,4 +54,6 @@ class SmoothMPRT(Metric):
         """The mean similarity of each case, and that of each layer."""
         variant = noisy(cases, normal, self.noise, self.samples)
         maps = mean_of(cases.maps_of(self.samples, variant))
-        return mean_over_layers(self.similarity, maps, cases.maps_randomised(self.order, self.samples, variant))
+        made = cases.maps_randomised(self.order, self.samples, variant)
+        each = ((name, formed(self.similarity, one)) for name, one in made)
+        return mean_over_layers(self.similarity, formed(self.similarity, maps), each)
