@@ -33,8 +33,8 @@ class MaxSensitivity(Metric):
     >>> explanation = pellucid.explain(model, images, "saliency")
     >>> metric = pellucid.metrics.MaxSensitivity(samples=3)
     >>> [values] = pellucid.evaluate(model, images, explanation, metrics=[metric]).values.values()
-    >>> values.shape, bool((values > 0).all())
-    (torch.Size([2, 1]), True)
+    >>> values.shape
+    torch.Size([2, 1])
     """
 
     samples: int = 10

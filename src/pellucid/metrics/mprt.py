@@ -22,8 +22,8 @@ class MPRT(Metric):
     ``order``: top_down from the output to the input, and the layers before stay random; bottom_up the other way;
     independent, one layer at a time; all at once. The untouched network is not averaged in. ``Scores.steps`` holds the
     similarity of each layer, by its name. Layers at which a map is constant have none, and are left out of the mean; a
-    case without any has no value. The class and the explained layers are those of the image as it is. The range is that
-    of the similarity, and so is what it takes.
+    case without any has no value. The class and the explained layers are those of the image as it is. It has the range
+    of the similarity, and takes what that does, heatmaps or attributions.
 
     It is a gate and no grade: a map whose similarity stays near 1 does not depend on what the network has learned, as
     that of an edge detector; of two maps that pass, the lower is not the better one (Binder et al. 2023,

@@ -24,9 +24,9 @@ class RandomLogit(Metric):
 
         s(m_k, m_j),   j ≠ k
 
-    The range is that of the similarity, and so is what it takes. It is a gate and no grade: at 1, as for methods that
-    are not class-specific, the map says nothing of its class. Where one logit stands for a finding, the other class is
-    its absence. Costs one map for each image and class.
+    It has the range of the similarity, and takes what that does, heatmaps or attributions. It is a gate and no grade:
+    at 1, as for methods that are not class-specific, the map says nothing of its class. Where one logit stands for a
+    finding, the other class is its absence. Costs one map for each image and class.
 
     >>> import torch, pellucid
     >>> from torch import nn

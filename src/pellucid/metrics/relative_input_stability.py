@@ -32,8 +32,8 @@ class RelativeInputStability(Metric):
     >>> explanation = pellucid.explain(model, images, "saliency")
     >>> metric = pellucid.metrics.RelativeInputStability(samples=3, radius=0.001)
     >>> [values] = pellucid.evaluate(model, images, explanation, metrics=[metric]).values.values()
-    >>> values.shape, bool((values > 0).all())
-    (torch.Size([2, 1]), True)
+    >>> values.shape
+    torch.Size([2, 1])
     """
 
     samples: int = 10
