@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Literal, Protocol, TypeVar
 
 import torch
@@ -20,6 +21,10 @@ Change = Literal["scale", "shift", "monotone"]
 Variant = Callable[[Tensor, Tensor], Tensor]
 """(numbers of cases (N,), numbers of steps (N,)) → images (N, C, *space): changed copies, made when they are needed."""
 
+LayerOrder = Literal["top_down", "bottom_up", "independent", "all"]
+"""How layers get random weights: one after the other from the output to the input, or the other way, and those before
+stay random; one layer at a time, the others as trained; all at once, in one step."""
+
 NO_MASK = "no mask"
 EMPTY_MASK = "the mask is empty"
 NOT_FINITE = "the map is not finite"
@@ -34,18 +39,24 @@ class Values:
 
     ``missing`` maps a reason to the cases (P,) bool that it leaves without a value; the first that applies counts.
     ``notes`` maps a statement to the cases (P,) bool that it holds for: what a reader of a value has to know.
+    ``steps``: where the values are means over steps, such as layers, the values (P,) of each by the step's name.
     """
 
     values: Tensor
     missing: Mapping[str, Tensor] = field(default_factory=dict)
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    steps: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Put NaN where a value is missing."""
-        values = self.values.detach().double().cpu()
+        object.__setattr__(self, "values", self._masked(self.values))  # frozen
+        object.__setattr__(self, "steps", {name: self._masked(one) for name, one in self.steps.items()})
+
+    def _masked(self, values: Tensor) -> Tensor:
+        values = values.detach().double().cpu()
         for cases in self.missing.values():
             values = values.masked_fill(cases.cpu(), torch.nan)
-        object.__setattr__(self, "values", values)  # frozen
+        return values
 
     def reasons(self) -> tuple[str | None, ...]:
         """Why each case has no value; None for a case that has one."""
@@ -54,6 +65,15 @@ class Values:
             next((reason for reason, cases in flags.items() if cases[case]), "undefined") if value != value else None
             for case, value in enumerate(self.values.tolist())
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Remade:
+    """A changed copy of each pair's image (P, C, *space), its map (P, *space), and all its logits (P, classes)."""
+
+    images: Tensor
+    maps: Tensor
+    outputs: Tensor
 
 
 class Cases(Protocol):
@@ -78,6 +98,13 @@ class Cases(Protocol):
     @property
     def has_mask(self) -> Tensor:
         """Which cases have a mask, (P,) bool; a mask may be empty."""
+
+    @property
+    def numbers(self) -> Tensor:
+        """Each pair's number (P,) int64 of all that are evaluated, from 0.
+
+        Random numbers for each pair that are picked by it do not depend on how many pairs a metric gets at a time.
+        """
 
     @property
     def classes(self) -> Tensor:
@@ -107,21 +134,29 @@ class Cases(Protocol):
     def all_logits(self, count: int, variant: Variant) -> Tensor:
         """All logits (P, count, classes) of ``count`` changed copies of each image."""
 
-    def maps_of(self, count: int, variant: Variant) -> Iterator[Tensor]:
-        """The maps (P, *space) of changed copies of the images, by the method that made ``maps``, one step at a time.
+    def remade(self, count: int, variant: Variant) -> Iterator[Remade]:
+        """``count`` changed copies of each image, explained by the method that made ``maps``, one step at a time.
+
+        Their further inputs, layers and classes are those of the image as it is.
 
         Raises:
             OptionError: the method is not known, as only maps were given.
         """
 
+    def maps_of(self, count: int, variant: Variant) -> Iterator[Tensor]:
+        """The maps (P, *space) alone of changed copies of the images, one step at a time; as ``remade``."""
+
     def maps_of_class(self, classes: Tensor) -> Tensor:
         """The maps (P, *space) of other classes (P,) of the same images, by the method that made ``maps``."""
 
-    def maps_randomised(self, order: Literal["top_down", "bottom_up", "independent"]) -> Iterator[tuple[str, Tensor]]:
+    def maps_randomised(
+        self, order: LayerOrder, count: int = 1, variant: Variant | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         """The maps (P, *space) after the weights of layer after layer were replaced by random ones, with their names.
 
-        In a private copy of the model. "top_down": from the output to the input, cascading; "bottom_up": the other way;
-        "independent": one layer at a time, the others as trained.
+        With a ``variant``, the mean of the maps of ``count`` changed copies of each image. The weights are drawn as
+        each layer's type initialises them, in networks that share all other tensors with the model; the model's own
+        are left alone. Those of a layer are the same in every order.
         """
 
 
@@ -171,6 +206,10 @@ class Comparison(ABC):
     @abstractmethod
     def update(self, a: Tensor, b: Tensor) -> Values:
         """The values of P pairs of maps (P, *space)."""
+
+    def against(self, a: Tensor) -> Callable[[Tensor], Values]:
+        """The comparison of maps with one other map each after the other: ``update`` with ``a`` prepared once."""
+        return partial(self.update, a)
 
     def compute(self, values: Tensor) -> float:
         """One figure of the values (N,) of all pairs: the mean of those that there are; NaN if there are none."""

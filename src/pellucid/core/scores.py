@@ -22,6 +22,7 @@ class Scores:
     ``values`` maps a metric's name to (B, K) float64: NaN where there is no value, and ``reasons`` says why, (B, K) of
     text or None. ``metrics`` are the metrics themselves, by the same names. ``targets`` (B, K) int64: the classes.
     ``notes`` maps a metric's name to what has to be known of some values: a statement, and where it holds, (B, K) bool.
+    ``steps``: of metrics whose values are means over steps, such as layers, the values (B, K) of each by its name.
 
     ``scores["iou"]`` is a metric's values; ``table()`` has a row for each metric.
     """
@@ -31,6 +32,7 @@ class Scores:
     metrics: Mapping[str, Metric | Comparison]
     targets: Tensor
     notes: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    steps: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Tensor:
         """A metric's values, (B, K)."""

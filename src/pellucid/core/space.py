@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -145,3 +145,12 @@ def _has_wrong_sign(projection: Tensor, matrix: Tensor) -> Tensor:
 def magnitude(values: Tensor) -> Tensor:
     """The largest magnitude over the channels of (B, K, C, *space): (B, K, *space)."""
     return values.abs().amax(dim=2)
+
+
+def mean_of(maps: Iterable[Tensor]) -> Tensor:
+    """The mean of maps that come one after the other."""
+    total: Tensor | float = 0.0
+    count = 0
+    for values in maps:
+        total, count = total + values, count + 1
+    return torch.as_tensor(total) / count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method, keep_sign, wrap
 from pellucid.core.probe import Probe
+from pellucid.core.space import mean_of
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.methods.saliency import Saliency
@@ -73,12 +74,3 @@ def noisy_maps(inner: Method, samples: int, noise: float, probe: Probe, targets:
     for _ in range(samples):
         grain = torch.randn((1, *images.shape[1:]), generator=generator).to(images)
         yield inner.attribute(probe.on(images + noise * spread * grain), resolved).values
-
-
-def mean_of(maps: Iterable[Tensor]) -> Tensor:
-    """The mean of maps that come one after the other."""
-    total: Tensor | float = 0.0
-    count = 0
-    for values in maps:
-        total, count = total + values, count + 1
-    return torch.as_tensor(total) / count

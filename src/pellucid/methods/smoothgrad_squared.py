@@ -8,9 +8,10 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_method
 from pellucid.core.method import Method
 from pellucid.core.probe import Probe
+from pellucid.core.space import mean_of
 from pellucid.core.target import Targets
 from pellucid.methods.saliency import Saliency
-from pellucid.methods.smoothgrad import check_noise, mean_of, noisy_maps
+from pellucid.methods.smoothgrad import check_noise, noisy_maps
 
 
 @register_method("smoothgrad_squared")

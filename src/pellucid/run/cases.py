@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.core.head import HEADS, over_places
 from pellucid.core.inputs import Inputs, chunks
-from pellucid.core.metric import Takes, Variant
+from pellucid.core.metric import LayerOrder, Remade, Takes, Variant
+from pellucid.core.space import mean_of
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.session import Session
 from pellucid.run.explain import Explainer
+from pellucid.run.remade import Again, Remaker, rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,18 @@ class Judged:
     maps: dict[Takes, Tensor]
     masks: Tensor
     has_mask: Tensor
-    explainer: Explainer | None
+    explainer: Callable[[], Explainer] | None
     seed: int
+
+    @lazy
+    def remaker(self) -> Remaker:
+        """What makes such maps of other images, prepared once."""
+        if self.explainer is None:
+            raise OptionError(
+                "this metric makes maps of changed images, and only maps were given: give method=, such as "
+                "method='gradcam', or an Explanation"
+            )
+        return Remaker.of(self.explainer(), self.session, self.session.prepared(self.inputs[:1]))
 
     @lazy
     def indices(self) -> Tensor:
@@ -102,6 +113,11 @@ class ImageCases:
         return self.judged.has_mask[self.start : self.stop].flatten().to(self._device)
 
     @lazy
+    def numbers(self) -> Tensor:
+        """Each case's number of all that are evaluated, (P,)."""
+        return self.start * self._columns + torch.arange(len(self._owners), device=self._device)
+
+    @lazy
     def classes(self) -> Tensor:
         """Each case's class, (P,); −1 for a callable."""
         return self.judged.indices[self.start : self.stop].flatten().to(self._device)
@@ -149,51 +165,47 @@ class ImageCases:
             numbers = torch.arange(start, stop, device=self._device)
             cases, steps = numbers % total, numbers // total
             with torch.no_grad():
-                yield cases, self.judged.session.call(self._rows(cases, variant(cases, steps)))
-
-    def _rows(self, cases: Tensor, images: Tensor) -> Inputs:
-        """Other images for some cases, with the further inputs of their own images."""
-        owners = self._owners[cases]
-        inputs = self._inputs if len(self._inputs.tensors) == 1 else self._inputs.map_each(lambda one: one[owners])
-        return replace(inputs, tensors={**inputs.tensors, inputs.name: images.to(self._inputs.images.dtype)})
+                yield cases, self.judged.session.call(rows(self._inputs, self._owners[cases], variant(cases, steps)))
 
     def _scored(self, raw: Tensor, owners: Tensor, columns: Tensor, logits: bool) -> Tensor:
         """The score (N,) of each row of raw outputs: its case's class, as a probability or before the head.
 
         Of a Region, the mean of the probabilities at its positions. A callable's score is no probability.
         """
-        targets = self.judged.targets.rows(owners + self.start)
+        targets = self._rows_of(owners)
         probabilities = HEADS[self.judged.head].probabilities
         scores = raw
         if not logits and probabilities is not None and not callable(targets.request):
             scores = probabilities(over_places(raw).float() if targets.within is None else raw.float())
         return targets.scores(scores).float().gather(1, columns[:, None])[:, 0]
 
+    def remade(self, count: int, variant: Variant) -> Iterator[Remade]:
+        """Changed copies of the images, explained again, one step after the other."""
+        return self._again.copies(count, variant)
+
     def maps_of(self, count: int, variant: Variant) -> Iterator[Tensor]:
         """The maps (P, *space) of changed copies of the images, one step after the other."""
-        explainer = self._explainer
-        cases = torch.arange(len(self._owners), device=self._device)
-        for step in range(count):
-            images = variant(cases, torch.full_like(cases, step))
-            yield self._map_of(explainer, images, self.judged.targets.rows(self._owners + self.start), self._classes)
+        return (one.maps for one in self.remade(count, variant))
 
     def maps_of_class(self, classes: Tensor) -> Tensor:
         """The maps (P, *space) of other classes of the same images."""
-        targets = Targets(classes[:, None], size=self.judged.targets.size, head=self.judged.head)
-        return self._map_of(self._explainer, self.images, targets, torch.zeros_like(self._classes))
+        return self._again.of_classes(classes)
 
-    def maps_randomised(self, order: Literal["top_down", "bottom_up", "independent"]) -> Iterator[tuple[str, Tensor]]:
+    def maps_randomised(
+        self, order: LayerOrder, count: int = 1, variant: Variant | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
         """The maps (P, *space) after the weights of layer after layer were replaced by random ones."""
-        raise NotImplementedError(order)
+        for name, again in self._again.randomised(order, self.judged.seed):
+            yield name, mean_of(one.maps for one in again.copies(count, variant or self._unchanged))
 
-    @property
-    def _explainer(self) -> Explainer:
-        if self.judged.explainer is None:
-            raise OptionError(
-                "this metric makes maps of changed images, and how these maps were made is not known: give method=, "
-                "such as method='gradcam'"
-            )
-        return self.judged.explainer
+    def _unchanged(self, cases: Tensor, _steps: Tensor) -> Tensor:
+        return self._inputs.images[self._owners[cases]]
 
-    def _map_of(self, explainer: Explainer, images: Tensor, targets: Targets, columns: Tensor) -> Tensor:
-        raise NotImplementedError
+    @lazy
+    def _again(self) -> Again:
+        targets = self.judged.targets.images(self.start, self.stop)
+        return Again(self.judged.remaker, self._inputs, targets, self._columns, self.takes)
+
+    def _rows_of(self, owners: Tensor) -> Targets:
+        """The targets of some images, which are numbered from ``start``."""
+        return self.judged.targets.rows(owners + self.start)

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
+from pellucid.core.method import Method
 from pellucid.core.metric import Cases, Metric, Takes, Values
 from pellucid.core.prior import Drawn
 from pellucid.core.space import heatmap
 from pellucid.run.cases import Judged
+from pellucid.run.explain import Explainer
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,7 @@ class Chance:
             "heatmaps": _where_finite(judged.maps["heatmaps"], shown),
             "attributions": _where_finite(judged.maps["attributions"], drawn),
         }
-        explainer = None if judged.explainer is None else replace(judged.explainer, method=self.prior.drawn(number))
-        return replace(judged, maps=maps, explainer=explainer)
+        return replace(judged, maps=maps, explainer=_by(judged.explainer, self.prior.drawn(number)))
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class _Expected(Metric):
 
     def update(self, cases: Cases) -> Values:
         return self.metric.expected(cases, self.peaks)
+
+
+def _by(explainer: Callable[[], Explainer] | None, method: Method) -> Callable[[], Explainer] | None:
+    """What makes maps, by another method."""
+    return None if explainer is None else lambda: replace(explainer(), method=method)
 
 
 def _where_finite(maps: Tensor, drawn: Tensor) -> Tensor:

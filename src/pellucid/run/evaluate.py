@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -98,6 +98,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         explanation = explain(model, images, explanation, asked, head=head, output=output, runtime=settings)
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
+    explainer = _explainer(model, explanation, method, runtime or Runtime(), head, output)
     request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
         len(given), given.images.shape[2:]
     )
@@ -115,7 +116,6 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         space = tuple(inputs.images.shape[2:])
         maps = maps_of(explanation, (len(inputs), indices.shape[1], *space))
         found, has_mask = masks_of(masks, len(inputs), indices.shape[1], space)
-        explainer = _explainer(session.model, explanation, method, settings, head, output)
         judged = Judged(session, inputs, resolved, logits, resolved.head, maps, found, has_mask, explainer, seed)
         measured = _measured if chance is None else partial(chance.values, measured=_measured)
         values = {label: measured(judged, metric) for label, metric in chosen.items()}
@@ -221,34 +221,39 @@ def _explainer(
     runtime: Runtime,
     head: str,
     output: str | int | None,
-) -> Explainer | None:
-    """How maps of changed images are made; None where only maps are known."""
+) -> Callable[[], Explainer] | None:
+    """How maps of changed images are made; None where only maps are known.
+
+    A method draws the numbers that it drew for the maps: with the seed of the Explanation, or of the runtime.
+    """
     if method is not None:
-        return Explainer(model, method, head=head, output=output, runtime=runtime)
+        given = Explainer(model, method, head=head, output=output, runtime=runtime)
+        return lambda: given
     if not isinstance(explanation, Explanation):
         return None
-    try:
-        same = _same_method(explanation)
-    except OptionError:  # its options cannot be read back: only metrics that make maps need the method
-        return None
-    return Explainer(
+    seed = explanation.provenance.get("runtime", {}).get("seed", runtime.seed)
+    return lambda: Explainer(  # where it is needed: the method may be one that cannot be read back
         model,
-        same,
+        _same_method(explanation),
         layers=explanation.layers or None,
         fuse=explanation.provenance.get("fuse", "mean"),
         head=head,
         output=output,
-        runtime=runtime,
+        runtime=replace(runtime, seed=seed),
     )
 
 
 def _same_method(explanation: Explanation) -> Method:
     """The method that an Explanation was made by."""
     options = explanation.provenance.get("options", {})
-    found = catalogue.build(explanation.method, {key: str(value) for key, value in options.items()})
-    if catalogue.settings(found) != dict(options):
+    try:
+        found = catalogue.build(explanation.method, {key: str(value) for key, value in options.items()})
+    except OptionError:  # another package's, which is not installed, or a wrapper around a method with options
+        found = None
+    if found is None or catalogue.settings(found) != dict(options):
         raise OptionError(
-            f"the Explanation's method {explanation.method!r} has options that cannot be read back: give method="
+            f"maps are to be made again; the Explanation's method {explanation.method!r} cannot be built from what the "
+            "Explanation says of its options: give method="
         )
     return found
 
@@ -280,6 +285,7 @@ def _joined(parts: Sequence[Values]) -> Values:
         torch.cat([part.values for part in parts]),
         _flags([part.missing for part in parts], sizes),
         notes=_flags([part.notes for part in parts], sizes),
+        steps={step: torch.cat([part.steps[step] for part in parts]) for step in parts[0].steps},
     )
 
 
@@ -306,12 +312,14 @@ def _without_lost(found: Values, cases: ImageCases) -> Values:
 
 def _scores(values: Mapping[str, Values], chosen: Mapping[str, M], targets: Tensor) -> Scores:
     shape = tuple(targets.shape)
+    steps = {label: one.steps for label, one in values.items() if one.steps}
     return Scores(
         {label: one.values.reshape(shape) for label, one in values.items()},
         {label: _in_rows(one.reasons(), shape[1]) for label, one in values.items()},
         dict(chosen),
         targets,
         notes={label: _noted(one, shape) for label, one in values.items()},
+        steps={label: {step: one.reshape(shape) for step, one in each.items()} for label, each in steps.items()},
     )
 
 

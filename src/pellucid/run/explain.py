@@ -36,7 +36,7 @@ from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.checks import check_names, measured
 from pellucid.run.given import Given, batch_of
 from pellucid.run.pointing import check_model
-from pellucid.run.tuned import resolved
+from pellucid.run.tuned import Trial, resolved
 
 _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
@@ -192,26 +192,31 @@ class Explainer:
             given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
             given = given.in_form(form_of(session, session.prepared(given[:1])))
             image = session.prepared(given[:1])
-            layers = self._layers(session, image)
-            share = share_of(session, image, layers) if layers else None
+            facts = self._facts(session, image, trial)
+            share = share_of(session, image, facts.layers) if facts.layers else None
             if self.layers is None:
-                cautions.found_layers(layers, share)
+                cautions.found_layers(facts.layers, share)
             else:
-                cautions.named_layers(session, image, layers, share)
-            places = {layer: places_of(session, image, layer) for layer in layers}
-            _check_distinct(places)
-            # Layers that were found because each has a part of the score are added.
-            fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
+                cautions.named_layers(session, image, facts.layers, share)
             targets = _read_by(session, image, request)
-            facts = Facts(self._chosen, places, fuse, targets.classes, runtime, trial, share, given.form)
+            facts = replace(facts, classes=targets.classes, share=share)
             found = Explanation.cat(_parts(session, facts, given, targets))
             cautions.head(session, image, info, found)
-            each = [place for own in places.values() for place in own]
+            each = [place for own in facts.places.values() for place in own]
             figures = measured(self.checks, session, given, targets, each, found)
             shown = () if found.is_sequence else batch.images
             return replace(found, checks={**found.checks, **figures}).with_images(shown)
 
         return kept(work)
+
+    def _facts(self, session: Session, image: Inputs, trial: Trial | None = None) -> Facts:
+        """What is the same for all batches: the layers, and where they lie. It costs passes the first time only."""
+        layers = self._layers(session, image)
+        places = {layer: places_of(session, image, layer) for layer in layers}
+        _check_distinct(places)
+        # Layers that were found because each has a part of the score are added.
+        fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
+        return Facts(self._chosen, places, fuse, None, session.runtime, trial, None, image.form)
 
     def _layers(self, session: Session, image: Inputs) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""

@@ -229,12 +229,14 @@ class Session:
 
     def with_parameters(self, change: Callable[[Tensor], Tensor | None]) -> Session:
         """The same session with new values for the parameters for which ``change`` returns one."""
+        values = {id(parameter): change(parameter) for parameter in self.network.parameters()}
+        changed = {number: value for number, value in values.items() if value is not None}
+        return self.with_tensors({number: nn.Parameter(one, requires_grad=False) for number, one in changed.items()})
+
+    def with_tensors(self, changed: Mapping[int, Tensor]) -> Session:
+        """The same session with a network whose parameters and buffers of these ids are others. All else is shared."""
         own = {id(tensor): tensor for tensor in own_tensors(self.network)}
-        for parameter in self.network.parameters():
-            value = change(parameter)
-            if value is not None:
-                own[id(parameter)] = nn.Parameter(value, requires_grad=False)
-        return replace(self, network=twin(self.network, own))
+        return replace(self, network=twin(self.network, own | dict(changed)))
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
