@@ -36,8 +36,9 @@ def equivalence(hits: Array, prior: Array, patient: Cases, rng: Generator) -> Ar
     """The p-values (K,) of "as good as": the tests that ``equivalent`` uses, with shared signs."""
     if len(np.unique(patient)) < len(patient):
         differences = hits - prior[:, None]
-        below = sign_flips(_totals(differences + MARGIN, patient), rng)[0]
-        return np.maximum(below, sign_flips(_totals(differences - MARGIN, patient), rng)[1])
+        both = _totals(np.hstack([differences + MARGIN, differences - MARGIN]), patient)
+        above, below = sign_flips(both, rng)
+        return np.maximum(above[: hits.shape[1]], below[hits.shape[1] :])
     return np.array([_tost(one, prior) for one in hits.T])
 
 

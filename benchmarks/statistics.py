@@ -79,7 +79,7 @@ def proportions(found: Tables) -> str:
     return (
         f"**Proportions.** The least coverage of {len(rows)} cells is {least:.3f}; the share of intervals that are "
         f"withheld is {withheld:g}. *Below* and *above* count the intervals that lie wholly below, or above, the true "
-        "rate. *Binomial* and *wilson* are the mean widths of the exact binomial and the Wilson interval, which take all "
+        "rate. *Binomial* and *wilson* are mean widths of the exact binomial and the Wilson interval, which take "
         "cases to be independent. A patient's hit rate is of a beta distribution, or its hits are partly copies.\n\n"
         f"{table(rows, columns)}\n"
         f"Beyond these cells ({len(beyond)} more: 5 to 200 patients, up to 3, 10 or 30 cases each, correlation 0.5 or "
