@@ -1,0 +1,181 @@
+"""How often ``pellucid.statistics`` claims what is not true, and how often it finds what is, in simulated studies."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.random import Generator
+from scipy.stats import binom
+
+from benchmarks.coverage import STUDIES, Cases, Row, about
+from benchmarks.studies import Array, Design, joint_hits
+from pellucid.statistics import cases_needed, holm
+from pellucid.statistics.distributions import midp_binomial, normal_tail
+from pellucid.statistics.equivalence import MARGIN
+from pellucid.statistics.paired import expected_hits, mcnemar, sign_flips
+from pellucid.statistics.tango import tango
+
+LEVEL = 0.05
+METHODS = 15
+BETWEEN = (0.0, 0.4, 0.7)
+RATES = (0.6, 0.9, 0.98)
+PATIENTS = (25, 50, 100, 200)
+
+
+def compared(hits: Array, prior: Array, patient: Cases, rng: Generator) -> tuple[Array, Array]:
+    """The p-values (K,) of "better" and "worse" of hits (N, K): the tests that ``compare`` uses, with shared signs."""
+    if len(np.unique(patient)) == len(patient):
+        better = np.array([mcnemar(one, prior) for one in hits.T])
+        return better, 1 - better
+    return sign_flips(_totals(hits - prior[:, None], patient), rng)
+
+
+def equivalence(hits: Array, prior: Array, patient: Cases, rng: Generator) -> Array:
+    """The p-values (K,) of "as good as": the tests that ``equivalent`` uses, with shared signs."""
+    if len(np.unique(patient)) < len(patient):
+        differences = hits - prior[:, None]
+        both = _totals(np.hstack([differences + MARGIN, differences - MARGIN]), patient)
+        above, below = sign_flips(both, rng)
+        return np.maximum(above[: hits.shape[1]], below[hits.shape[1] :])
+    return np.array([_tost(one, prior) for one in hits.T])
+
+
+def _tost(hits: Array, prior: Array) -> float:
+    wins, losses = int((hits > prior).sum()), int((hits < prior).sum())
+    scores = [tango(wins, losses, len(hits), shift) for shift in (-MARGIN, MARGIN)]
+    return max(normal_tail(scores[0]), normal_tail(-scores[1]))
+
+
+def _totals(differences: Array, patient: Cases) -> Array:
+    return np.stack([np.bincount(patient, weights=one) for one in differences.T], axis=1)
+
+
+def rejected(values: Array) -> bool:
+    """Whether any method of a family is claimed, after Holm."""
+    return bool(holm(values).min() <= LEVEL)
+
+
+def equal_rates(seed: int) -> list[Row]:
+    """The studies that claim "better" or "worse" of any method, where all methods and the prior hit equally often."""
+    grid: list[tuple[int, float, Design]] = []
+    for methods, between in itertools.product((1, METHODS), BETWEEN):
+        grid += [(methods, rate, Design(n, between=between)) for rate in RATES for n in PATIENTS]
+        grid += [(methods, 0.6, Design(n, 3, 0.5, between)) for n in (25, 50)]
+    return [_equal(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
+
+
+def _equal(methods: int, rate: float, design: Design, rng: Generator) -> Row:
+    better = worse = 0
+    for _ in range(STUDIES):
+        patient = design.cases(rng)
+        hits = joint_hits([rate] * (methods + 1), patient, design, rng)
+        above, below = compared(hits[:, 1:], hits[:, 0], patient, rng)
+        better, worse = better + rejected(above), worse + rejected(below)
+    found: Row = {"methods": methods, "rate": rate, "between": design.between, **about(design)}
+    found |= {"better": better / STUDIES, "worse": worse / STUDIES}
+    if methods == 1 and design.most == 1:
+        found["exact"] = exact_size(rate, design)
+    return found
+
+
+def exact_size(rate: float, design: Design) -> float:
+    """The false alarms of one mid-p McNemar test, summed over all numbers of cases on which the two differ."""
+    discordance = 2 * rate * (1 - rate) * (1 - design.between)
+    total = 0.0
+    for differing in range(design.patients + 1):
+        alarms = [wins for wins in range(differing + 1) if midp_binomial(wins, differing) <= LEVEL]
+        total += binom.pmf(differing, design.patients, discordance) * binom.pmf(alarms, differing, 0.5).sum()
+    return float(total)
+
+
+def at_the_margin(seed: int) -> list[Row]:
+    """The studies that claim "as good as" of any method, where the true difference is the margin, on either side."""
+    grid: list[tuple[int, float, float, Design]] = []
+    for methods, between, sign in itertools.product((1, METHODS), BETWEEN, (-1, 1)):
+        rates = [rate for rate in RATES if rate + sign * MARGIN < 1]
+        grid += [(methods, rate, sign, Design(n, between=between)) for rate in rates for n in (50, 100, 200, 400)]
+        grid += [(methods, 0.6, sign, Design(100, 3, 0.5, between))] * (methods == METHODS)
+    return [_margin(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
+
+
+def _margin(methods: int, rate: float, sign: float, design: Design, rng: Generator) -> Row:
+    rates = [rate, *[rate + sign * MARGIN] * methods]
+    share = _share_as_good(rates, design, rng, STUDIES)
+    found: Row = {"methods": methods, "rate": rate, "difference": sign * MARGIN, "between": design.between}
+    return {**found, **about(design), "as good": share}
+
+
+def _share_as_good(rates: Sequence[float], design: Design, rng: Generator, studies: int) -> float:
+    claimed = 0
+    for _ in range(studies):
+        patient = design.cases(rng)
+        hits = joint_hits(rates, patient, design, rng)
+        claimed += rejected(equivalence(hits[:, 1:], hits[:, 0], patient, rng))
+    return claimed / studies
+
+
+def against_random(seed: int) -> list[Row]:
+    """The random prior, whose hit is a probability (beta distribution of mean 0.1 or 0.3): the mid-p tail.
+
+    The method hits by the same probabilities, or equally often on all cases.
+    """
+    found: list[Row] = []
+    for rate, cases, alike in itertools.product((0.1, 0.3), (25, 50, 200), (True, False)):
+        rng, better, worse = np.random.default_rng([seed, len(found)]), 0, 0
+        for _ in range(STUDIES):
+            chances = rng.beta(4 * rate, 4 * (1 - rate), size=cases)
+            hits = (rng.random(cases) < (chances if alike else rate)).astype(np.float64)
+            value = expected_hits(hits, chances)
+            better, worse = better + (value <= LEVEL), worse + (1 - value <= LEVEL)
+        hitting = "as the prior" if alike else "equally on all cases"
+        row: Row = {"rate": rate, "patients": cases, "method hits": hitting}
+        found.append({**row, "better": better / STUDIES, "worse": worse / STUDIES})
+    return found
+
+
+def power(seed: int) -> list[Row]:
+    """How often true differences are found, and equal rates found to be as good."""
+    found: list[Row] = []
+    grid = itertools.product((0.0, 0.1, 0.2, 0.3), (0.0, 0.4, 0.7), (50, 100, 200))
+    for gain, between, cases in grid:
+        rng = np.random.default_rng([seed, len(found)])
+        design, rates = Design(cases, between=between), [0.6, 0.6 + gain]
+        row: Row = {"difference": gain, "between": between, "patients": cases}
+        row |= {"better": _share_better(rates, design, rng), "better of 15": _share_better(rates, design, rng, METHODS)}
+        found.append({**row, "as good": _share_as_good(rates, design, rng, STUDIES)})
+    return found
+
+
+def _share_better(rates: Sequence[float], design: Design, rng: Generator, family: int = 1) -> float:
+    """The power of one comparison at Holm's strictest step in a family."""
+    claimed = 0
+    for _ in range(STUDIES):
+        patient = design.cases(rng)
+        hits = joint_hits(rates, patient, design, rng)
+        claimed += mcnemar(hits[:, 1], hits[:, 0]) <= LEVEL / family
+    return claimed / STUDIES
+
+
+def planned(seed: int) -> list[Row]:
+    """The power that is reached with as many cases as ``cases_needed`` states; it was asked to be 0.8."""
+    found: list[Row] = []
+    for rate, gain, between in itertools.product((0.3, 0.6), (0.1, 0.2), BETWEEN):
+        higher = rate + gain
+        # A copy of both is equal, so that they differ only where it lies between the rates.
+        discordance = between * gain + (1 - between) * (rate * (1 - higher) + higher * (1 - rate))
+        for level in (LEVEL, LEVEL / METHODS):
+            rng, cases = (
+                np.random.default_rng([seed, len(found)]),
+                cases_needed(discordance, difference=gain, level=level),
+            )
+            reached = _share_better([rate, higher], Design(cases, between=between), rng, round(LEVEL / level))
+            row: Row = {
+                "rate": rate,
+                "difference": gain,
+                "discordance": round(discordance, 3),
+                "level": round(level, 4),
+            }
+            found.append({**row, "cases": cases, "power": reached})
+    return found

@@ -1,0 +1,64 @@
+"""The same estimate in each subgroup of the cases, where the subgroup is large enough."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from pellucid.errors import ShapeError
+from pellucid.statistics.distributions import Array
+from pellucid.statistics.intervals import Interval
+from pellucid.statistics.samples import Patients, numbers, sample
+
+FEWEST = 20
+"""The patients of a subgroup whose estimate is shown."""
+
+
+class Estimate(Protocol):
+    """A function such as ``proportion``, or ``functools.partial(mean, generator=generator)``."""
+
+    def __call__(self, values: Array, patients: Patients, /) -> Interval:
+        """The estimate of values (N,) of these patients (N,)."""
+
+
+def subgroups(
+    values: ArrayLike, groups: Iterable[Hashable], estimate: Estimate, patients: Patients = None
+) -> dict[Hashable, Interval]:
+    """An estimate of the values (N,) in each group, in the order in which the groups first appear.
+
+    ``groups`` (N,) names each case's group; None and NaN are one group, of unknown members. A group with fewer than 20
+    patients has its count only: the estimate and the interval are NaN.
+
+    >>> from pellucid.statistics import proportion
+    >>> found = subgroups([1, 1, 0] * 10, ["large"] * 25 + ["small"] * 5, proportion)
+    >>> for name, interval in found.items():
+    ...     print(name, interval)
+    large 0.680 (0.465 to 0.851)
+    small 5 cases of 5 patients; interval withheld: fewer than 20 patients
+
+    Raises:
+        ShapeError: the arrays are not (N,), or differ in length.
+        OptionError: what ``estimate`` does not allow.
+    """
+    given = [entry.tolist() if hasattr(entry, "tolist") else entry for entry in groups]
+    names = [None if name is None or name != name else name for name in given]
+    column = numbers("values", values)
+    whose = list(range(len(column))) if patients is None else list(patients)
+    if not len(column) == len(names) == len(whose):
+        lengths = f"values: {len(column)}, groups: {len(names)}, patients: {len(whose)}"
+        raise ShapeError(f"one entry a case is needed in each array, got lengths that differ ({lengths})")
+    members: dict[Hashable, list[int]] = {}
+    for index, name in enumerate(names):
+        members.setdefault(name, []).append(index)
+    return {
+        name: _estimated(column[cases], [whose[case] for case in cases], estimate) for name, cases in members.items()
+    }
+
+
+def _estimated(values: Array, patients: Sequence[Hashable], estimate: Estimate) -> Interval:
+    found = sample({"values": values}, patients)
+    if found.patients >= FEWEST:
+        return estimate(values, patients)
+    return found.without(f"fewer than {FEWEST} patients")

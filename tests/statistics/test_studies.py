@@ -1,0 +1,78 @@
+"""The simulated studies have the rates and correlations that they state, and the page shows the stored results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from benchmarks import alarms, results, statistics
+from benchmarks.studies import Design, beta_hits, half_zero, joint_hits, scores, skewed
+from pellucid.statistics.paired import mcnemar
+from tests.statistics.test_paired import pair
+
+MANY = Design(40_000, 2, 0.5, 0.4)
+
+
+def of_two(patient):
+    """The first and the second case of each patient that has two."""
+    second = np.flatnonzero(patient[1:] == patient[:-1]) + 1
+    return second - 1, second
+
+
+def correlation(one, other):
+    return np.corrcoef(one, other)[0, 1]
+
+
+@pytest.mark.parametrize("within", [0.0, 0.5])
+def test_hits_of_a_patient_correlate(within):
+    rng = np.random.default_rng(1)
+    patient = MANY.cases(rng)
+    first, second = of_two(patient)
+    for hits in (
+        beta_hits(0.9, patient, within, rng),
+        joint_hits([0.9], patient, Design(1, within=within), rng)[:, 0],
+        scores(patient, within, rng) > -1.2816,
+    ):
+        assert hits.mean() == pytest.approx(0.9, abs=0.01)
+        if hits.dtype == float:
+            assert correlation(hits[first], hits[second]) == pytest.approx(within, abs=0.04)
+
+
+def test_hits_of_methods_correlate():
+    rng = np.random.default_rng(2)
+    patient = MANY.cases(rng)
+    hits = joint_hits([0.6, 0.6, 0.7], patient, MANY, rng)
+    assert hits.mean(axis=0) == pytest.approx([0.6, 0.6, 0.7], abs=0.01)
+    assert correlation(hits[:, 0], hits[:, 1]) == pytest.approx(0.4, abs=0.02)
+    first, second = of_two(patient)
+    assert correlation(hits[first, 0], hits[second, 0]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_scores_have_the_stated_means():
+    normal = np.random.default_rng(3).normal(size=100_000)
+    assert skewed(normal, 4).mean() == pytest.approx(0.2, abs=0.005)
+    assert half_zero(normal).mean() == pytest.approx(0.25, abs=0.005)
+    assert (half_zero(normal) == 0).mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_exact_false_alarms_sum_over_all_tables():
+    total = 0.0
+    for wins in range(13):
+        for losses in range(13 - wins):
+            if mcnemar(*pair(wins, losses)) <= 0.05:
+                differing = wins + losses
+                total += binom.pmf(differing, 12, 0.48) * binom.pmf(wins, differing, 0.5)
+    assert alarms.exact_size(0.6, Design(12)) == pytest.approx(total)
+
+
+def test_the_page_shows_the_stored_results():
+    found = statistics.read()
+    assert list(found) == list(statistics.TABLES)
+    assert (results.FOLDER / "statistics.md").read_text() == statistics.page(found)
+
+
+def test_what_falls_short_is_listed():
+    rows = [{"coverage": 0.929, "withheld": 0.0}, {"coverage": 0.94, "withheld": 0.0}, {"coverage": 1.0, "withheld": 1.0}]
+    assert statistics.short(rows) == rows[:1]
+    assert statistics.listed([], ["coverage"]) == " none.\n"
