@@ -17,7 +17,7 @@ from pellucid.cli.main import app
 from pellucid.core.head import HEADS
 from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
-from pellucid.io.selection import DIMENSIONS
+from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.window import PRESETS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
@@ -74,6 +74,13 @@ def test_explain_help_lists_formats_and_sources(pellucid: Command) -> None:
         assert name in text
     for form in derived.sources():
         assert form in text
+    for name in DIMENSIONS:
+        assert name in text
+
+
+def test_the_help_of_targets_says_where_numbers_begin(pellucid: Command) -> None:
+    text = " ".join(pellucid("explain", "--help").output.replace("│", " ").split())
+    assert "a class's name or number, counted from 0" in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)

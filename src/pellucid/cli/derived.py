@@ -94,7 +94,7 @@ def method_names() -> list[str]:
 
 _METHOD = re.compile(r'^@register_method\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
-    "dimensions": partial(constant, "pellucid.io.selection", "DIMENSIONS"),
+    "dimensions": partial(constant, "pellucid.io.dimensions", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
