@@ -16,8 +16,8 @@ from typing import Any
 from pellucid.export.drafts import is_name
 
 ENDING = "_metadata.json"
-_MAX_BYTES = 2**24
-"""The most bytes of a metadata file that are read; one of 1000 classes has 100 KB."""
+MAX_BYTES = 2**24
+"""The most bytes of a metadata file that are read; one of 21,000 classes has 2 MB."""
 WHOLE_FOLDER = ("index.html", "failed.csv", "results.csv", "results.parquet")
 """The names of files about all results in a folder and below it (``pellucid.report``)."""
 RECORD = "set"
@@ -121,7 +121,7 @@ def results_among(paths: Sequence[Path]) -> set[Path]:
 def facts_of(path: Path) -> dict[str, Any]:
     """What a metadata file holds; nothing if it is none, or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return {}
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
