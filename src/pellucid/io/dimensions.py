@@ -1,4 +1,4 @@
-"""The dimensions besides the spatial ones, which tell images at the same position apart, and DICOM's attributes of each."""
+"""The dimensions besides the spatial ones, which tell images at the same position apart, and their DICOM attributes."""
 
 from __future__ import annotations
 
