@@ -234,6 +234,7 @@ def test_the_summary_counts_everything(explain: Explain, tmp_path: Path) -> None
         "explained": 0,
         "passed_over": 2,
         "failed": 1,
+        "incomplete": 0,
         "links": 2,
         "output": str(tmp_path / "out"),
     }
