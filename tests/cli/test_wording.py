@@ -18,6 +18,7 @@ from typer.testing import Result
 from pellucid.cli.main import app
 from pellucid.cli.wording import as_options, spoken
 from tests.cli.conftest import one_line, save
+from tests.networks import trained
 
 Run = Callable[..., Result]
 COMMANDS = typer.main.get_command(app).commands
@@ -99,7 +100,7 @@ def test_names_of_classes(explain: Run, model: Callable[..., str], tmp_path: Pat
 
 
 def test_the_head_of_a_checkpoint(pellucid: Run, tmp_path: Path) -> None:
-    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "best.pt")
+    torch.save(trained(resnet18(num_classes=3)).state_dict(), tmp_path / "best.pt")
     words = ["explain", save(tmp_path / "a.png"), "--checkpoint", tmp_path / "best.pt", "--size", "32", "--json"]
     words += ["--mean", "0.5", "--std", "0.5", "--output"]
     result = pellucid(*words, tmp_path / "one")

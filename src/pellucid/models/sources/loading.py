@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -27,6 +27,7 @@ from pellucid.models.checkpoints import (
 from pellucid.models.checkpoints.fitting import unprefixed, unwrapped
 from pellucid.models.checkpoints.recognition import but_for_the_head
 from pellucid.models.checkpoints.reference import AUXILIARY
+from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
@@ -97,8 +98,17 @@ def _from_source(spec: str, weights: str, num_classes: int | None) -> nn.Module:
     request = ModelRequest(name, weights == "default", num_classes)
     with seeded():
         model = source.build(request)
+    if (source.brings_weights or request.pretrained) and known_of(model).weights is None:
+        _warn_of_untrained(spec, model.state_dict(), "check that the trained network's weights are loaded")
     drawn = None if source.brings_weights else "random"  # what a model brings along is not known
     return _remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
+
+
+def _warn_of_untrained(what: str, state: Mapping[str, Tensor], cure: str) -> None:
+    """Warn of weights that came from somewhere, and are those of a new network. Drawn ones are known to be random."""
+    seen = untrained(state)
+    if seen is not None:
+        warn(f"{what}: {seen}, so that it was hardly trained, and its maps mean nothing: {cure}")
 
 
 def model_info(model: nn.Module) -> ModelInfo:
@@ -184,6 +194,7 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
     load_into(model, match.state, checkpoint.path)
     for note in match.notes:
         warn(f"{checkpoint.path}: {note}")
+    _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
     info = _KNOWN[model]
