@@ -29,6 +29,7 @@ class Several(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv, self.fc, self.aux = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), nn.Linear(4, 5)
+        self.head = "softmax"
         self.preprocessing = {"size": (16, 16), "mean": [0.5] * 3, "std": [0.5] * 3}
 
     def forward(self, x):
@@ -49,6 +50,17 @@ class Large(Several):
 
 def large():
     return Large().eval()
+"""
+
+
+CONFIDENT = """
+def confident():
+    model = make()
+    del model.head
+    with torch.no_grad():
+        model.fc.bias.fill_(3.0)
+        model.fc.weight.abs_()
+    return model
 """
 
 
@@ -100,13 +112,30 @@ def test_names_of_classes(explain: Run, model: Callable[..., str], tmp_path: Pat
 
 
 def test_the_head_of_a_checkpoint(pellucid: Run, tmp_path: Path) -> None:
-    torch.save(trained(resnet18(num_classes=3)).state_dict(), tmp_path / "best.pt")
+    network = trained(resnet18(num_classes=3))
+    network.fc.weight.data.abs_()  # so that no map is empty
+    torch.save(network.state_dict(), tmp_path / "best.pt")
     words = ["explain", save(tmp_path / "a.png"), "--checkpoint", tmp_path / "best.pt", "--size", "32", "--json"]
     words += ["--mean", "0.5", "--std", "0.5", "--output"]
     result = pellucid(*words, tmp_path / "one")
     assert "give --head sigmoid if they can" in result.stderr
     more = remedy(result, "give ", " if they can")
     assert pellucid(*words, tmp_path / "two", *more).stderr == ""
+
+
+def test_the_head_of_a_users_own_network(explain: Run, model: Callable[..., str], tmp_path: Path) -> None:
+    for index in range(5):
+        save(tmp_path / "in" / f"{index}.png", seed=index)
+    text = Path(model("confident").rpartition(":")[0])
+    text.write_text(text.read_text() + CONFIDENT)
+    words = ("-q", "--size", "16", "--batch-size", "2")
+    result = explain(tmp_path / "in", *words, spec=model("confident"))
+    (line,) = result.stderr.splitlines()  # once, and not for each batch
+    assert line.startswith("warning: the model does not say whether several classes can be present at once")
+    for more in (remedy(result, "give ", " if they can"), remedy(result, "if they can, and ", " if not")):
+        done = explain(tmp_path / "in", *words, *more, "--overwrite", spec=model("confident"))
+        assert (done.exit_code, done.stderr) == (0, "")
+    assert more == ["--head", "softmax"]
 
 
 def test_several_outputs(explain: Run, tmp_path: Path) -> None:
