@@ -19,6 +19,7 @@ from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
 from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.window import PRESETS
+from pellucid.models.checkpoints.heads import ACTIVATIONS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
 from pellucid.report.table import TABLES
@@ -32,6 +33,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 @pytest.mark.parametrize(
     ("name", "names"),
     [
+        ("activations", list(ACTIVATIONS)),
         ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
         ("checks", list(CHECKS)),

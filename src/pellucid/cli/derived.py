@@ -94,6 +94,7 @@ def method_names() -> list[str]:
 
 _METHOD = re.compile(r'^@register_method\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
+    "activations": partial(constant, "pellucid.models.checkpoints.heads", "ACTIVATIONS"),
     "dimensions": partial(constant, "pellucid.io.dimensions", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),

@@ -27,7 +27,7 @@ from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, p
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
-from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
+from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.piped import DASH, is_piped, kept
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import (
@@ -80,6 +80,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     model: Model = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
+    activation: Activation = None,
     weights: Weights = "none",
     method: Methods = None,
     option: Options = None,
@@ -157,6 +158,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             model=model,
             checkpoint=checkpoint,
             weights_key=weights_key,
+            activation=activation,
             weights=weights,
             methods=method or ["gradcam"],
             options=option or [],
