@@ -529,7 +529,7 @@ def test_a_long_list_of_classes_is_cut(explain: Explain, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("factory", "reason", "remedy"),
-    [("zeros", "constant", "try another --layer"), ("negative", "all evidence negative", "hirescam")],
+    [("zeros", "constant", "try another layer"), ("negative", "all evidence negative", "hirescam")],
 )
 def test_an_empty_map_is_warned_of(
     explain: Explain, model: Model, tmp_path: Path, factory: str, reason: str, remedy: str

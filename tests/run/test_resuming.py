@@ -197,7 +197,9 @@ def test_another_request_is_another_set(finished: Path, change: str) -> None:
     job = CHANGES[change](made(finished / "out"))
     if isinstance(job.model, Counting):
         job.model.seen.clear()
-    with pytest.raises(OutputExistsError, match=r"there are results of another .*--overwrite, or choose") as caught:
+    with pytest.raises(
+        OutputExistsError, match=r"there are results of another .*overwrite=True, or write to another folder"
+    ) as caught:
         ran(job, finished / "in")
     assert "\n" not in str(caught.value)
     # Of results without identity all digests are made with a key, so that nothing is known of what differs.

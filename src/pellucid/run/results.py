@@ -158,9 +158,9 @@ class Results:
 
     def _exists(self, stem: PurePath, other: Sequence[str], options: Sequence[str]) -> OutputExistsError:
         """The error for a set of another key; ``other`` are the parts that differ, ``options`` the single ones."""
-        cure = "replace them with --overwrite, or choose another --output"
+        cure = "replace them with overwrite=True, or write to another folder"
         if self.deidentifier is not None:
-            cure += "; runs with the same --deidentify-key go on from one another"
+            cure += "; runs with the same deidentify_key= go on from one another"
         parts = {**_PARTS, "options": _listed(options)} if options else _PARTS
         what = " and ".join(f"another {parts[part]}" for part in other)
         return OutputExistsError(f"{self.output / stem}: there are results of {what}: {cure}")
@@ -307,7 +307,7 @@ def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> 
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
-                    f"{REMEDIES[reason]}"
+                    f"{REMEDIES[reason]}{_BY.get(reason, '')}"
                 )
 
 
@@ -318,10 +318,12 @@ def _burned_in(images: Sequence[Image]) -> Iterator[str]:
 
 
 REMEDIES = {
-    "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
-    "--method hirescam --signed shows the evidence against it",
-    "constant": "the layer gives every position the same value; try another --layer, and check the weights",
+    "all evidence negative": "no pixel is evidence for this class; explain another class, or show the evidence "
+    "against it",
+    "constant": "the layer gives every position the same value; try another layer, and check the weights",
     "evidence cancels out": "at this layer the gradient times the activation is 0 in every position, as before a layer "
-    "norm; take another --layer",
+    "norm; take another layer",
     "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }
+_BY = {"all evidence negative": ": targets='predicted', or method='hirescam' with signed=True"}
+"""How to do what a remedy says."""

@@ -297,7 +297,7 @@ def _specs(found: Sequence[Match], place: str) -> str:
 def _several_architectures(found: Sequence[Match]) -> CheckpointError:
     specs = [match.spec for match in found]
     return CheckpointError(
-        f"the weights fit {len(specs)} architectures that compute differently, {few(specs, 8)}; choose with --model",
+        f"the weights fit {len(specs)} architectures that compute differently, {few(specs, 8)}; choose with spec=",
         specs,
     )
 

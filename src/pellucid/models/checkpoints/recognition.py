@@ -114,12 +114,12 @@ def _unknown(tried: Sequence[Reference], headless: Sequence[Match], names: Names
     found = names.closest(closest)
     if not closest.shapes.keys() & found.keys():
         return CheckpointError(
-            f"no known architecture has weights named {few(sorted(names.state))}; name it with --model if a library "
+            f"no known architecture has weights named {few(sorted(names.state))}; name it with spec= if a library "
             f"has it, else {OWN}"
         )
     return CheckpointError(
         f"the weights fit no known architecture; {differences(closest, found)} for the closest, {closest.spec}; "
-        f"name it with --model if a library has it, else {OWN}"
+        f"name it with spec= if a library has it, else {OWN}"
     )
 
 
@@ -157,6 +157,6 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | os.Path
     problem = differences(describe("", model), state, strict=True)
     if problem:
         raise CheckpointError(
-            f"{os.fspath(path)}: the weights do not fit the model: {problem}; check --model and the classes"
+            f"{os.fspath(path)}: the weights do not fit the model: {problem}; check spec= and the classes"
         )
     model.load_state_dict(dict(state), strict=False)
