@@ -125,6 +125,18 @@ def seeded(build: type[nn.Module], *args: object) -> nn.Module:
     return model
 
 
+def trained(model: nn.Module) -> nn.Module:
+    """A network with norm statistics as after training: those of a new one are warned of where a file holds them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        for module in model.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+                module.num_batches_tracked.fill_(1)
+    return model
+
+
 def images(count: int = 3, rank: int = 2, side: int | tuple[int, ...] = 32, channels: int = 3) -> Tensor:
     """Fixed noise images."""
     sides = (side,) * rank if isinstance(side, int) else side

@@ -525,6 +525,10 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18", "--target", "1"),
     lambda: Path("results/chelsea_metadata.json").unlink(),
     lambda: on_the_command_line("chelsea.png", "--model", "torchvision:resnet18"),
+    lambda: on_the_command_line(
+        *(shutil.copy("chelsea.png", name) for name in ("a.png", "b.png")),
+        *("--model", "torchvision:resnet18", "--export", "sc"),
+    ),
     lambda: full(),
     lambda: pellucid.prepare(
         pellucid.load_model(checkpoint=saved(resnet18().state_dict(), "c.pt")), pellucid.read_image("chelsea.png")

@@ -17,7 +17,7 @@ from torchvision.models import resnet18
 
 import pellucid
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
-from tests.networks import TinyCNN, images, seeded
+from tests.networks import TinyCNN, images, seeded, trained
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("scan.png", "images/scan.png"):
         shutil.copy(tmp_path / "chelsea.png", tmp_path / name)
     torch.manual_seed(0)
-    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "best.pt")
+    torch.save(trained(resnet18(num_classes=3)).state_dict(), tmp_path / "best.pt")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -31,7 +31,7 @@ class Tiny(nn.Module):
             nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.ReLU(inplace=True),
         )
         self.fc = nn.Linear(12, 4)
-        self.classes = ["normal", "effusion", "nodule", "no finding"]
+        self.classes, self.head = ["normal", "effusion", "nodule", "no finding"], "softmax"
         self.preprocessing = {"size": (32, 32), "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
 
     def forward(self, x):
@@ -97,7 +97,7 @@ class Deep(nn.Module):
             nn.Conv3d(1, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv3d(8, 12, 3, stride=2, padding=1), nn.ReLU()
         )
         self.fc = nn.Linear(12, 3)
-        self.classes = ["normal", "effusion", "nodule"]
+        self.classes, self.head = ["normal", "effusion", "nodule"], "softmax"
         self.preprocessing = {"size": (8, 24, 24), "mean": [0.5], "std": [0.25], "orientation": None}
 
     def forward(self, x):

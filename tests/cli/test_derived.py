@@ -18,8 +18,9 @@ from pellucid.core.catalogue import PRIORS
 from pellucid.core.head import HEADS
 from pellucid.core.runtime import PRECISIONS
 from pellucid.export import exporters
-from pellucid.io.selection import DIMENSIONS
+from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.window import PRESETS
+from pellucid.models.checkpoints.heads import ACTIVATIONS
 from pellucid.models.sources.base import sources
 from pellucid.models.sources.loading import WEIGHTS
 from pellucid.report.table import TABLES
@@ -33,6 +34,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 @pytest.mark.parametrize(
     ("name", "names"),
     [
+        ("activations", list(ACTIVATIONS)),
         ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
         ("checks", list(CHECKS)),
@@ -76,6 +78,13 @@ def test_explain_help_lists_formats_and_sources(pellucid: Command) -> None:
         assert name in text
     for form in derived.sources():
         assert form in text
+    for name in DIMENSIONS:
+        assert name in text
+
+
+def test_the_help_of_targets_says_where_numbers_begin(pellucid: Command) -> None:
+    text = " ".join(pellucid("explain", "--help").output.replace("│", " ").split())
+    assert "a class's name or number, counted from 0" in text
 
 
 @pytest.mark.parametrize("command", COMMANDS)

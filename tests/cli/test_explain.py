@@ -474,8 +474,8 @@ def test_json_is_all_there_is(explain: Explain, tmp_path: Path) -> None:
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     one, other, last = found["images"]
-    summary = {"explained": 2, "passed_over": 0, "failed": 1, "links": 0, "output": str(tmp_path / "out")}
-    assert found["summary"] == summary
+    counts = {"explained": 2, "passed_over": 0, "failed": 1, "incomplete": 0, "links": 0}
+    assert found["summary"] == {**counts, "output": str(tmp_path / "out")}
     assert set(one) == {
         "image",
         "predicted_class",
@@ -551,7 +551,7 @@ def test_a_long_list_of_classes_is_cut(explain: Explain, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize(
     ("factory", "reason", "remedy"),
-    [("zeros", "constant", "try another --layer"), ("negative", "all evidence negative", "hirescam")],
+    [("zeros", "constant", "try another layer"), ("negative", "all evidence negative", "hirescam")],
 )
 def test_an_empty_map_is_warned_of(
     explain: Explain, model: Model, tmp_path: Path, factory: str, reason: str, remedy: str

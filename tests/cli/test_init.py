@@ -23,6 +23,7 @@ from typer.testing import Result
 
 from pellucid.run.factory_file import Facts, comment, factory_file, literal
 from tests.cli.conftest import one_line, save
+from tests.networks import trained
 
 Run = Callable[..., Result]
 HOSTILE = [
@@ -40,7 +41,7 @@ HOSTILE = [
 def resnet(classes: int = 3) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return torchvision.models.resnet18(num_classes=classes).eval()
+        return trained(torchvision.models.resnet18(num_classes=classes)).eval()
 
 
 def vit() -> nn.Module:

@@ -91,6 +91,41 @@ def test_what_a_source_does_not_allow_is_an_error_of_that_object(explain: Explai
     assert written(tmp_path / "more") == ["a_metadata.json"]
 
 
+def test_a_folder_with_photographs_has_one_line_for_each_reason(explain: Explain, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    ct(folder)
+    shutil.copy(shipped("examples_rgb_color.dcm"), folder / "us.dcm")
+    for index in range(12):
+        save(folder / f"{index:02d}.png", seed=index)
+    result = explain(folder, "--export", "png,sc,seg")
+    assert result.exit_code == 1
+    sc, seg, unplaced = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    start = f"error: {folder / '00.png'} and 11 more images: "
+    assert sc.startswith(f"{start}a Secondary Capture was asked for; the image is not from a DICOM file")
+    assert seg.startswith(f"{start}a Segmentation was asked for; the image is not from a DICOM file")
+    assert unplaced.startswith(f"error: {folder / 'us.dcm'}: a Segmentation was asked for; the source does not state")
+    end = " ".join(result.stdout.split()).partition("14 explained")[2]
+    assert end.startswith(", 13 without a format that was asked for; results are in")
+    found = written(tmp_path / "out")
+    assert {"scan_sc.dcm", "us_sc.dcm", "scan_seg.dcm", "00_overlay.png", "11_overlay.png"} <= set(found)
+    again = explain(folder, "--export", "png,sc,seg", "--json")
+    each = {Path(one["image"]).name: len(one["refused"]) for one in json.loads(again.stdout)["images"]}
+    assert each == {"scan.dcm": 0, "us.dcm": 1, **{f"{index:02d}.png": 2 for index in range(12)}}
+    assert json.loads(again.stdout)["summary"]["incomplete"] == 13
+    assert again.stderr == result.stderr
+
+
+def test_a_format_that_no_image_allows_ends_in_one_line(explain: Explain, tmp_path: Path) -> None:
+    for index in range(3):
+        save(tmp_path / "in" / f"{index}.png", seed=index)
+    result = explain(tmp_path / "in", "--export", "sc")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    one_line(result, "0.png and 2 more images: a Secondary Capture", "take png or npz")
+    result = explain(tmp_path / "in" / "1.png", "--export", "sc")
+    one_line(result, f"error: {tmp_path / 'in' / '1.png'}: a Secondary Capture")
+
+
 def test_windows_and_frames(explain: Explain, tmp_path: Path) -> None:
     assert explain(ct(tmp_path / "in"), "--window", "lung").exit_code == 0
     facts = json.loads((tmp_path / "out" / "scan_metadata.json").read_text())

@@ -23,6 +23,7 @@ from pellucid.errors import OptionError, PellucidWarning
 from pellucid.models.preprocessing import Preprocessing
 from tests.cli.conftest import one_line, save, three, written
 from tests.io.test_dicom import shipped
+from tests.networks import trained
 from tests.run.test_channels import picture, volume
 
 Run = Callable[..., Result]
@@ -40,6 +41,7 @@ class Noting(nn.Module):
         conv, pool = kinds[rank]
         self.first = conv(channels, 4, 3, padding=1)
         self.rest = nn.Sequential(pool(1), nn.Flatten(), nn.Linear(4, 2))
+        self.head = "softmax"
 
     def forward(self, x):
         SEEN.append(x.detach().clone())
@@ -203,7 +205,7 @@ def test_volumes_are_channels_too(explain: Run, spec: Callable[[str], str], tmp_
 
 def test_a_checkpoint_that_states_no_input_size_is_warned_of(pellucid: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    content = {"state_dict": resnet18(num_classes=2).state_dict(), "loss": "CrossEntropyLoss"}
+    content = {"state_dict": trained(resnet18(num_classes=2)).state_dict(), "loss": "CrossEntropyLoss"}
     torch.save(content, tmp_path / "best.pt")
     path = save(tmp_path / "a.png", (40, 40))
     command = ("explain", path, "--checkpoint", tmp_path / "best.pt", "-o", tmp_path / "out", "-q", "--overwrite")

@@ -234,6 +234,7 @@ def test_the_summary_counts_everything(explain: Explain, tmp_path: Path) -> None
         "explained": 0,
         "passed_over": 2,
         "failed": 1,
+        "incomplete": 0,
         "links": 2,
         "output": str(tmp_path / "out"),
     }
@@ -262,11 +263,26 @@ def test_a_changed_request_is_refused_in_one_line_and_both_remedies_work(explain
     changed = ("--target", "0", "--target", "1")
     result = explain(folder, *changed)
     assert result.exit_code == 3
-    one_line(result, "another method or of other options", "--overwrite, or choose another --output")
+    one_line(result, "there are results of another --target: replace", "--overwrite, or choose another --output")
     assert explain(folder, *changed, output=tmp_path / "other").exit_code == 0
     assert explain(folder, *changed, "--overwrite").exit_code == 0
     assert written(tmp_path / "out") == written(tmp_path / "other")
     assert not set(three("0", "1", "2")) & set(written(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        (("--export", "png,npz"), "--export"),
+        (("--method", "smoothgrad"), "--method"),
+        (("--size", "24", "--alpha", "0.2"), "preprocessing and --alpha"),
+    ],
+)
+def test_what_differs_is_said_truly(explain: Explain, tmp_path: Path, changed: tuple[str, ...], named: str) -> None:
+    image = save(tmp_path / "a.png")
+    assert explain(image).exit_code == 0
+    result = explain(image, *changed)
+    one_line(result, f"there are results of another {named}: replace them with --overwrite")
 
 
 def test_what_a_format_refused_is_told_again(explain: Explain, tmp_path: Path) -> None:

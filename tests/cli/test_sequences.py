@@ -27,7 +27,7 @@ class Views(nn.Module):
         torch.manual_seed(0)
         self.cnn = nn.Sequential(nn.Conv2d(channels, 6, 3, 2, 1), nn.Tanh())
         self.fc = nn.Linear(6, 2)
-        self.classes = ["normal", "mass"]
+        self.classes, self.head = ["normal", "mass"], "softmax"
         self.preprocessing = {"size": (16, 24), "mean": [0.5] * channels, "std": [0.25] * channels}
 
     def forward(self, x):

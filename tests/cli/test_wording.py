@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nibabel
@@ -15,9 +17,11 @@ import typer.main
 from torchvision.models import resnet18
 from typer.testing import Result
 
+import pellucid as library
 from pellucid.cli.main import app
 from pellucid.cli.wording import as_options, spoken
 from tests.cli.conftest import one_line, save
+from tests.networks import trained
 
 Run = Callable[..., Result]
 COMMANDS = typer.main.get_command(app).commands
@@ -28,6 +32,7 @@ class Several(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv, self.fc, self.aux = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), nn.Linear(4, 5)
+        self.head = "softmax"
         self.preprocessing = {"size": (16, 16), "mean": [0.5] * 3, "std": [0.5] * 3}
 
     def forward(self, x):
@@ -51,6 +56,17 @@ def large():
 """
 
 
+CONFIDENT = """
+def confident():
+    model = make()
+    del model.head
+    with torch.no_grad():
+        model.fc.bias.fill_(3.0)
+        model.fc.weight.abs_()
+    return model
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -66,6 +82,14 @@ def large():
         ("give input_size=(C, H, W), or", "give --size H,W, or"),
         ("targets='all'", "--target all"),
         ("give overwrite=True", "give --overwrite"),
+        ("give spec='path/to/file.py:factory', a", "give --model path/to/file.py:factory, a"),
+        ("name it with spec= if a library", "name it with --model if a library"),
+        ("give spec='hf:a b', checkpoint='a b/c'", "give --model 'hf:a b', --checkpoint 'a b/c'"),
+        ("choose with weights_key='ema'", "choose with --weights-key ema"),
+        ("explain one, with frame=", "explain one, with --frame"),
+        ("or write to another folder", "or choose another --output"),
+        ("explain its slices one by one", "explain its slices one by one (--as files)"),
+        ("give an image of that many channels", "give a file for each: --channels a.png,b.png,…"),
         ("a.head=3, --set layers=4, other=5", "a.head=3, --set --layer 4, other=5"),
     ],
 )
@@ -78,6 +102,40 @@ def test_arguments_are_options(text: str, expected: str) -> None:
 def test_each_command_has_its_own_options() -> None:
     with spoken(COMMANDS["layers"].params):
         assert as_options("input_size=(C, H, W), layers=['a']") == "--input-size C,H,W, layers=['a']"
+        assert as_options("name it with spec='monai:unet'") == "name it with MODEL monai:unet"
+    with spoken(COMMANDS["init"].params):
+        assert as_options("spec='a', checkpoint='b.pt'") == "--model a, CHECKPOINT b.pt"
+    with spoken(COMMANDS["convert"].params):  # its message is about `pellucid explain`
+        assert as_options("give checkpoint= a file, or spec='a'") == "give --checkpoint a file, or --model a"
+
+
+SPOKEN_TO_PYTHON = ("core", "export", "io", "methods", "metrics", "models", "phantom", "render", "run")
+OF_THE_COMMAND_LINE = {
+    "phantom/training.py",
+    *(
+        f"run/{name}.py"
+        for name in ("channels", "factory_file", "inputs", "job", "labels", "machine", "request", "resuming")
+    ),
+}
+"""Modules that commands alone use."""
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """The strings of a module, but its docstrings."""
+    stated = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in stated:
+            yield node.value
+
+
+def test_the_librarys_messages_do_not_speak_of_options() -> None:
+    root, found = Path(library.__file__).parent, {}
+    for path in sorted(path for package in SPOKEN_TO_PYTHON for path in (root / package).rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        spoken_of = [text for text in texts(ast.parse(path.read_text())) if re.search(r"(?<![\w-])--[a-z]", text)]
+        if spoken_of and name not in OF_THE_COMMAND_LINE:
+            found[name] = spoken_of
+    assert found == {}
 
 
 def remedy(result: Result, before: str, after: str) -> list[str]:
@@ -99,13 +157,30 @@ def test_names_of_classes(explain: Run, model: Callable[..., str], tmp_path: Pat
 
 
 def test_the_head_of_a_checkpoint(pellucid: Run, tmp_path: Path) -> None:
-    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "best.pt")
+    network = trained(resnet18(num_classes=3))
+    network.fc.weight.data.abs_()  # so that no map is empty
+    torch.save(network.state_dict(), tmp_path / "best.pt")
     words = ["explain", save(tmp_path / "a.png"), "--checkpoint", tmp_path / "best.pt", "--size", "32", "--json"]
     words += ["--mean", "0.5", "--std", "0.5", "--output"]
     result = pellucid(*words, tmp_path / "one")
     assert "give --head sigmoid if they can" in result.stderr
     more = remedy(result, "give ", " if they can")
     assert pellucid(*words, tmp_path / "two", *more).stderr == ""
+
+
+def test_the_head_of_a_users_own_network(explain: Run, model: Callable[..., str], tmp_path: Path) -> None:
+    for index in range(5):
+        save(tmp_path / "in" / f"{index}.png", seed=index)
+    text = Path(model("confident").rpartition(":")[0])
+    text.write_text(text.read_text() + CONFIDENT)
+    words = ("-q", "--size", "16", "--batch-size", "2")
+    result = explain(tmp_path / "in", *words, spec=model("confident"))
+    (line,) = result.stderr.splitlines()  # once, and not for each batch
+    assert line.startswith("warning: the model does not say whether several classes can be present at once")
+    for more in (remedy(result, "give ", " if they can"), remedy(result, "if they can, and ", " if not")):
+        done = explain(tmp_path / "in", *words, *more, "--overwrite", spec=model("confident"))
+        assert (done.exit_code, done.stderr) == (0, "")
+    assert more == ["--head", "softmax"]
 
 
 def test_several_outputs(explain: Run, tmp_path: Path) -> None:

@@ -372,7 +372,7 @@ def test_several_frames_without_positions_give_no_segmentation() -> None:
         cine = pellucid.read_image(SHIPPED["examples_ybr_color.dcm"])
     prepared = Preprocessing(resize=(3, 8, 8), channels=1)(cine)
     found = pellucid.explain(seeded(Deep).eval(), prepared.values[None], "hirescam")
-    with pytest.raises(ExportError, match="--frame"):
+    with pytest.raises(ExportError, match="with frame="):
         find("seg")(Case("scan", prepared, found, allow_seg_without_geometry=True))
     with pytest.raises(ExportError, match="take sc or sr"):
         find("seg")(Case("scan", prepared, found))

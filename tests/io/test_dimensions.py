@@ -11,11 +11,14 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.uid import EnhancedMRImageStorage, generate_uid
 
 from pellucid.errors import OptionError
 from pellucid.io import read_image, read_series
+from pellucid.io.dimensions import DIMENSIONS
+from pellucid.io.nifti_axes import AXES
 from pellucid.io.selection import parsed_options, parsed_select
 from tests.io.refusals import refusal, remedies
 from tests.io.test_dicom import dataset, write
@@ -295,3 +298,14 @@ def test_one_series_of_a_mixed_folder(tmp_path: Path) -> None:
         made.SeriesNumber = 12
         made.save_as(path)
     assert "several series have this number: give the UID" in refusal(lambda: read_series(folder, series=12))
+
+
+def test_every_dimension_that_is_read_can_be_chosen() -> None:
+    assert set(AXES) <= set(DIMENSIONS)
+    assert parsed_select(dict.fromkeys(DIMENSIONS, 1)) == dict.fromkeys(DIMENSIONS, "1")
+
+
+def test_attributes_of_dimensions_are_dicoms() -> None:
+    keywords = [keyword for each in DIMENSIONS.values() for keyword in each]
+    assert [keyword for keyword in keywords if tag_for_keyword(keyword) is None] == []
+    assert len(set(keywords)) == len(keywords)

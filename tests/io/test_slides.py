@@ -123,7 +123,7 @@ def test_a_slide_is_bounded_by_its_header(tmp_path: Path, monkeypatch: pytest.Mo
     assert (
         "its slide has 40000 × 50000 pixels; at most 134,217,728 are read: give the file of a smaller level" in message
     )
-    assert "--frame for one tile" in message
+    assert "frame= for one tile" in message
     assert read_image(path, frame=1).size == TILE
 
 
@@ -137,7 +137,7 @@ def test_a_tile_outside_is_refused(tmp_path: Path, where: tuple[int, int]) -> No
 def test_a_slide_of_too_few_tiles_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, slide(list(tiles(SLIDE).values())[:-1], "TILED_FULL"))
     message = refusal(lambda: read_image(path))
-    assert re.search(r"needs 3 × 4 tiles .* holds 11: give --frame", message)
+    assert re.search(r"needs 3 × 4 tiles .* holds 11: give frame=", message)
     assert read_image(path, frame=11).size == TILE
 
 

@@ -101,7 +101,7 @@ def test_a_zip_archive(tmp_path: Path) -> None:
 def test_a_checkpoint_is_no_archive_to_unpack(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(2)}, tmp_path / "best.pt")
     assert refusal(tmp_path / "best.pt").endswith(
-        "it is a PyTorch checkpoint, which is not read: give it with --checkpoint"
+        "it is a PyTorch checkpoint, which is not read: give it with checkpoint="
     )
 
 

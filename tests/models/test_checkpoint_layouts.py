@@ -352,7 +352,7 @@ def test_what_several_architectures_fit_is_asked_for(tmp_path: Path) -> None:
         load_model(checkpoint=path)
     assert str(error.value) == (
         "the weights fit 3 architectures that compute differently, timm:efficientnet_b0, timm:efficientnet_blur_b0, "
-        "timm:tf_efficientnet_b0; choose with --model"
+        "timm:tf_efficientnet_b0; choose with spec="
     )
     chosen, other = (load_model(f"timm:{name}efficientnet_b0", path) for name in ("", "tf_"))
     assert torch.equal(logits(chosen), logits(own))

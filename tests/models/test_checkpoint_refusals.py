@@ -235,7 +235,7 @@ def test_missing_and_unexpected_weights(tmp_path: Path) -> None:
     wrong = {"0.weight": state["0.weight"], "new.weight": torch.ones(1), "3.weight": torch.ones(2, 5)}
     assert refused(saved(tmp_path / "best.pt", wrong), own(tmp_path)) == (
         "PATH: the weights do not fit the model: 2 missing (0.bias, 3.bias); 1 unexpected (new.weight); "
-        "1 of another shape (3.weight (2, 5) instead of (2, 4)); check --model and the classes"
+        "1 of another shape (3.weight (2, 5) instead of (2, 4)); check spec= and the classes"
     )
 
 
@@ -243,7 +243,7 @@ def test_classes_that_the_users_own_factory_does_not_take(tmp_path: Path) -> Non
     path = saved(tmp_path / "best.pt", small(classes=7).state_dict())
     assert refused(path, own(tmp_path, "fixed")) == (
         "PATH: the weights do not fit the model: 2 of another shape (3.weight (7, 4) instead of (2, 4), "
-        "3.bias (7,) instead of (2,)); check --model and the classes"
+        "3.bias (7,) instead of (2,)); check spec= and the classes"
     )
 
 
@@ -258,8 +258,8 @@ def test_names_of_no_known_architecture(tmp_path: Path) -> None:
     path = saved(tmp_path / "best.pt", {f"own.{letter}.weight": torch.ones(1) for letter in "fedcba"})
     assert refused(path) == (
         "no known architecture has weights named own.a.weight, own.b.weight, own.c.weight, own.d.weight, "
-        "own.e.weight, …; name it with --model if a library has it, else give the network as --model "
-        "path/to/file.py:factory, a function that returns it"
+        "own.e.weight, …; name it with spec= if a library has it, else give the network as spec="
+        "'path/to/file.py:factory', a function that returns it"
     )
 
 
@@ -267,4 +267,4 @@ def test_another_architecture_is_never_loaded_in_part(tmp_path: Path) -> None:
     path = saved(tmp_path / "best.pt", small().state_dict())
     text = refused(path, SPEC)
     assert text.startswith("PATH: the weights do not fit the model: 52 missing (")
-    assert "; 4 unexpected (0.bias, 0.weight, 3.bias, 3.weight); check --model and the classes" in text
+    assert "; 4 unexpected (0.bias, 0.weight, 3.bias, 3.weight); check spec= and the classes" in text

@@ -187,7 +187,7 @@ REFUSED = {
     "gzip": Case(body, gzipped, "a compressed file"),
     "DeepSpeed's folder": Case(body, deepspeed, "got a folder"),
     "FSDP's folder": Case(body, distributed, "a distributed checkpoint"),
-    "transformers' folder": Case(transformers_model, transformers_folder, "--model hf:"),
+    "transformers' folder": Case(transformers_model, transformers_folder, "spec='hf:"),
     "ONNX": Case(body, graph, "an ONNX graph"),
     "a pickle of something else": Case(body, plain_pickle, "torch.save did not write"),
     "an optimiser alone": Case(
@@ -204,8 +204,8 @@ REFUSED = {
     "another architecture": Case(
         unet, saved(lambda own: {"network_weights": own.state_dict()}), "no known arch|fit no known"
     ),
-    "MONAI": Case(monai_model, saved(state), "name it with --model", "monai:resnet10"),
-    "two architectures": Case(several, saved(state), "choose with --model", "timm:efficientnet_b0"),
+    "MONAI": Case(monai_model, saved(state), "name it with spec=", "monai:resnet10"),
+    "two architectures": Case(several, saved(state), "choose with spec=", "timm:efficientnet_b0"),
     "quantised": Case(body, quantised, "but for the head"),
     "a layer beside": Case(Beside, saved(state), "may be layers of the same network"),
 }
@@ -287,8 +287,11 @@ def model_of(name: str, own: nn.Module, path: Path, spec: str | None) -> nn.Modu
 
 def given(arguments: str, own: nn.Module, path: Path, spec: str | None) -> nn.Module:
     """Give the file, and the model, that a message about a folder names."""
-    words = shlex.split(arguments)
-    return load_model(words[words.index("--model") + 1] if "--model" in words else None, words[-1])
+    return load_model(**dict(re.findall(r"(\w+)='([^']+)'", arguments)))
+
+
+def activated(name: str, own: nn.Module, path: Path, spec: str | None) -> nn.Module:
+    return load_model(checkpoint=path, activation=name)
 
 
 def unpacked(_: str, own: nn.Module, path: Path, spec: str | None) -> nn.Module:
@@ -309,13 +312,14 @@ def again(code: str, own: nn.Module, path: Path, spec: str | None) -> nn.Module:
 REMEDIES: dict[str, Callable[[str, nn.Module, Path, str | None], nn.Module]] = {
     r"(python -c .*)$": python,
     r"(python -m .*)$": module,
-    r"--model path/to/file\.py:(factory)": factory,
-    r"\(--weights-key ([^)]*)\)": keyed,
-    r"(choose with --model|name it with --model)": named,
-    r"give --model (\S+\.onnx)$": model_of,
-    r"; give ((?:--model \S+ )?--checkpoint [^ ,]+)": given,
+    r"spec='path/to/file\.py:(factory)'": factory,
+    r"weights_key='([^']*)'": keyed,
+    r"(choose with spec=|name it with spec=)": named,
+    r"give spec='(\S+\.onnx)'$": model_of,
+    r"; give ((?:spec='\S+', )?checkpoint='[^']+')": given,
     r"(unpack it)": unpacked,
     r"save the network's own: (.*)$": again,
+    r"taken for (?:(?!Norm).)*: .*give activation=…, as in activation='(gelu)'": activated,
 }
 
 

@@ -404,7 +404,7 @@ def test_timm_is_recognised_where_only_one_fits():
 def test_several_that_fit_are_listed():
     with weightless():
         state = timm.create_model("vit_tiny_patch16_224").state_dict()
-    with pytest.raises(CheckpointError, match=r"timm:deit_tiny_patch16_224, timm:vit_tiny_patch16_224.*--model") as e:
+    with pytest.raises(CheckpointError, match=r"timm:deit_tiny_patch16_224, timm:vit_tiny_patch16_224.*spec=") as e:
         recognise(state)
     one_line(e)
 
@@ -413,11 +413,11 @@ def test_the_closest_is_named():
     state = blank("resnet18", 2)
     del state["fc.bias"]
     with pytest.raises(
-        CheckpointError, match=r"resnet18 but for the head: 1 missing \(fc.bias\); 1 unexpected \(new\).*--model"
+        CheckpointError, match=r"resnet18 but for the head: 1 missing \(fc.bias\); 1 unexpected \(new\).*spec="
     ) as error:
         recognise(state | {"new": torch.ones(1)})
     one_line(error)
-    with pytest.raises(CheckpointError, match=r"named own.weight.*--model"):
+    with pytest.raises(CheckpointError, match=r"named own.weight.*spec="):
         recognise({"own.weight": torch.ones(1)})
 
 
@@ -559,7 +559,7 @@ def test_more_networks_than_can_be_listed_are_not_chosen_from():
     state = {f"fold{number}.{key}": value for number in range(40) for key, value in small().state_dict().items()}
     for number in range(40):
         state[f"fold{number}.3.bias"] = torch.full((2,), float(number))
-    with pytest.raises(CheckpointError, match=r"several networks, under fold0 .*, …;.*--weights-key fold0"):
+    with pytest.raises(CheckpointError, match=r"several networks, under fold0 .*, …;.*weights_key='fold0'"):
         chosen(matches(describe("", small()), Names(state)))
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.export.earlier import MAX_BYTES
 from pellucid.report import write_index
 from pellucid.report.maps import Map
 from pellucid.report.reading import read_maps
@@ -135,7 +136,7 @@ def test_other_texts_are_unchanged(tmp_path: Path) -> None:
         b"\xff\xfe\x00",
         b'{"image": "a.png", "method": "gradcam", "x": ' + b"[" * 100_000,
         b'{"image": "a.png", "method": "gradcam", "target_class": ' + b"9" * 10_000 + b"}",
-        b'{"image": "a.png", "method": "' + b"x" * (4 * 2**20) + b'"}',
+        b'{"image": "a.png", "method": "' + b"x" * MAX_BYTES + b'"}',
     ],
     ids=range(11),
 )

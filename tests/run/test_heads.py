@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +271,76 @@ def test_head_and_output_on_the_command_line(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, [*common, "--output", str(tmp_path / "no"), "--head", "relu"])
     assert wrong.exit_code == OptionError.exit_code
     assert "there are softmax" in wrong.stderr
+
+
+# What nothing states.
+
+
+class Logits(nn.Module):
+    """A network with these logits for every image, and a gradient at its first layer."""
+
+    def __init__(self, *logits: float) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, len(logits))
+        nn.init.constant_(self.fc.weight, 1e-6)
+        self.fc.bias = nn.Parameter(torch.tensor(logits))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.fc(self.features(batch).relu().mean((2, 3)))
+
+
+def said_of(model: nn.Module, **options: Any) -> list[str]:
+    """What is warned of the head."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pellucid.explain(model, images(2), **options)
+    return [str(one.message) for one in caught if "several classes can be present" in str(one.message)]
+
+
+def test_the_head_of_a_network_of_ones_own_is_said_to_be_assumed_and_both_remedies_end_it() -> None:
+    model = Logits(2.0, 2.5, -3.0)
+    (text,) = said_of(model)
+    assert text == (
+        "the model does not say whether several classes can be present at once; one of many is assumed "
+        "(head='softmax'): give head='sigmoid' if they can, and head='softmax' if not"
+    )
+    assert said_of(model, head="sigmoid") == []
+    assert said_of(model, head="softmax") == []
+    assert len(said_of(nn.DataParallel(model))) == 1
+    assert len(said_of(model, runtime=Runtime(batch_size=1))) == 1  # once a call, not once a batch
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "is_said"),
+    [
+        ((9.0, -4.0, -5.0), "predicted", False),  # either way p > 0.99
+        ((1.0, -1.0), "predicted", True),  # 0.88 of two classes, 0.73 alone
+        ((3.0, -3.0), "predicted", False),
+        ((9.0, 4.0, -5.0), "predicted", False),
+        ((9.0, 4.0, -5.0), 1, True),  # 0.007 of many, 0.98 as a finding
+        ((9.0, 4.0, -5.0), "all", True),
+        ((9.0, 4.0, -5.0), lambda scores: scores[:, 2], False),
+        ((0.4,), "predicted", False),  # binary
+        ((2.0,) * 999, "predicted", True),
+        ((2.0,) * 1000, "predicted", False),
+    ],
+)
+def test_the_assumption_is_said_where_it_matters(logits: tuple[float, ...], targets: Any, is_said: bool) -> None:
+    assert bool(said_of(Logits(*logits), targets=targets)) is is_said
+
+
+def test_where_the_head_is_known_nothing_is_said(tmp_path: Path) -> None:
+    model = Logits(2.0, 2.5, -3.0)
+    assert said_of(nn.Sequential(model, nn.Sigmoid())) == []
+    assert said_of(nn.Sequential(model, nn.Softmax(1))) == []
+    (tmp_path / "own.py").write_text(
+        "import torchvision\n\ndef silent():\n    model = torchvision.models.resnet18(num_classes=3)\n"
+        "    model.fc.bias.data.fill_(3.)\n    return model\n\ndef states():\n    model = silent()\n"
+        "    model.head = 'sigmoid'\n    return model\n"
+    )
+    assert len(said_of(pellucid.load_model(f"{tmp_path / 'own.py'}:silent"))) == 1
+    assert said_of(pellucid.load_model(f"{tmp_path / 'own.py'}:states")) == []
+    drawn = pellucid.load_model("torchvision:resnet18", num_classes=3)
+    drawn.fc.bias.data.fill_(3.0)
+    assert said_of(drawn) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -153,6 +154,34 @@ CHANGES: dict[str, Callable[[Job], Job]] = {
 }
 
 
+NAMED = {
+    "weights": "model",
+    "architecture": "model",
+    "method": "--method",
+    "options of the method": "--set",
+    "methods": "--method",
+    "targets": "--target",
+    "several targets": "--target",
+    "tensor": "--target",
+    "callable": "--target",
+    "checks": "--check",
+    "classes": "--classes",
+    "head": "--head",
+    "preprocessing": "preprocessing",
+    "window": "--window",
+    "frame": "--frame",
+    "select": "--select",
+    "fuse": "--fuse",
+    "layers": "--layer",
+    "precision": "--precision",
+    "seed": "seed",
+    "formats": "--export",
+    "style": "--alpha",
+    "identity": "--keep-identity",
+}
+"""What the message says of each change: exactly what was changed, and nothing that follows from it."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an image and its results."""
@@ -168,11 +197,35 @@ def test_another_request_is_another_set(finished: Path, change: str) -> None:
     job = CHANGES[change](made(finished / "out"))
     if isinstance(job.model, Counting):
         job.model.seen.clear()
-    with pytest.raises(OutputExistsError, match=r"there are results of another .*--overwrite, or choose") as caught:
+    with pytest.raises(
+        OutputExistsError, match=r"there are results of another .*overwrite=True, or write to another folder"
+    ) as caught:
         ran(job, finished / "in")
     assert "\n" not in str(caught.value)
+    # Of results without identity all digests are made with a key, so that nothing is known of what differs.
+    expected = NAMED[change] if change != "no identity" else ".*"
+    assert re.search(f"results of another {expected}: replace", str(caught.value))
     assert job.model.seen == [], "refused before anything is computed"
     assert content(finished / "out") == before
+
+
+def test_several_changes_are_named_together(finished: Path) -> None:
+    job = made(finished / "out", fuse="max", head="sigmoid")
+    job = replace(job, results=replace(job.results, formats=["png"]))
+    with pytest.raises(OutputExistsError, match="results of another --fuse, --head and --export: replace"):
+        ran(job, finished / "in")
+
+
+def test_results_without_the_options_digests_are_of_other_options(finished: Path, tmp_path: Path) -> None:
+    """As an earlier version wrote them."""
+    shutil.copytree(finished, tmp_path / "old")
+    (metadata,) = (tmp_path / "old" / "out").glob("*_metadata.json")
+    facts = json.loads(metadata.read_text())
+    del facts["set"]["options"]
+    metadata.write_text(json.dumps(facts))
+    assert ran(made(tmp_path / "old" / "out"), tmp_path / "old" / "in")[0].passed_over
+    with pytest.raises(OutputExistsError, match="results of another method or of other options: replace"):
+        ran(made(tmp_path / "old" / "out", fuse="max"), tmp_path / "old" / "in")
 
 
 def test_the_batch_size_is_no_part_of_the_request(finished: Path) -> None:

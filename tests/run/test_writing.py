@@ -42,7 +42,7 @@ def test_what_a_source_does_not_allow_is_raised_when_the_others_are_written(tmp_
     with pytest.raises(ExportError, match="Parametric Map"):
         pellucid.write(one.explanation, one.image, tmp_path, ["pm", "sc"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image_effusion_sc.dcm", "image_nodule_sc.dcm"]
-    with pytest.raises(ExportError, match="--allow-seg-without-geometry"):
+    with pytest.raises(ExportError, match="allow_seg_without_geometry=True"):
         pellucid.write(one.explanation, one.image, tmp_path, "seg")
     (path,) = pellucid.write(one.explanation, one.image, tmp_path, "seg", allow_seg_without_geometry=True)
     assert path.name == "image_seg.dcm"

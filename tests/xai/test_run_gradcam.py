@@ -193,7 +193,7 @@ def test_nothing_is_overwritten_silently(folder, first_run, monkeypatch, capsys)
     assert contents(folder / "out") == before
     code, _, errors = run_script(folder, monkeypatch, capsys, *given, "--alpha", "0.8")
     assert code == 3
-    assert "there are results of another method or of other options" in errors
+    assert "there are results of another --alpha" in errors
     assert contents(folder / "out") == before
 
 

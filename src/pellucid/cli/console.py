@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TextIO
 
 import typer
@@ -41,7 +42,7 @@ def guarded() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("always", PellucidWarning)
-            warnings.showwarning = _show
+            warnings.showwarning = partial(_show, set())
             # It logs on every machine without a GPU that there is none.
             logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             for name in ("highdicom", "nibabel.global", "PIL", "pydicom", "pynetdicom", "requests", "urllib3"):
@@ -57,6 +58,7 @@ def guarded() -> Iterator[None]:
 
 
 def _show(
+    seen: set[str],
     message: Warning | str,
     category: type[Warning],  # noqa: ARG001  # Python defines the signature
     filename: str,  # noqa: ARG001
@@ -64,7 +66,11 @@ def _show(
     file: TextIO | None = None,  # noqa: ARG001
     line: str | None = None,  # noqa: ARG001
 ) -> None:
-    complain(f"warning: {message}")
+    """Print a warning, once: what is true of a model is found again with each batch."""
+    text = str(message)
+    if text not in seen:
+        seen.add(text)
+        complain(f"warning: {text}")
 
 
 def print_json(text: str) -> None:

@@ -93,7 +93,8 @@ def registered_names(package: str) -> list[str]:
 
 _REGISTERED = re.compile(r'^@register_\w+\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
-    "dimensions": partial(constant, "pellucid.io.selection", "DIMENSIONS"),
+    "activations": partial(constant, "pellucid.models.checkpoints.heads", "ACTIVATIONS"),
+    "dimensions": partial(constant, "pellucid.io.dimensions", "DIMENSIONS"),
     "formats": exporters,
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
     "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),

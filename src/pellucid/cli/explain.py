@@ -27,7 +27,7 @@ from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, p
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
-from pellucid.cli.modelling import Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
+from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.piped import DASH, is_piped, kept
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import (
@@ -80,6 +80,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     model: Model = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
+    activation: Activation = None,
     weights: Weights = "none",
     method: Methods = None,
     option: Options = None,
@@ -157,6 +158,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             model=model,
             checkpoint=checkpoint,
             weights_key=weights_key,
+            activation=activation,
             weights=weights,
             methods=method or ["gradcam"],
             options=option or [],
@@ -217,14 +219,17 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
 
 
 def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -> list[Outcome]:
-    """Run the job with a progress bar; errors and warnings are reported as they occur."""
+    """Run the job with a progress bar; errors and warnings are reported as they occur, refused formats at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("explaining"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    outcomes = []
-    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
+    outcomes: list[Outcome] = []
+    bar = Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal)
+    with ExitStack() as ended:
+        ended.callback(_complain_of_refusals, outcomes)  # also of a run that is interrupted
+        ended.enter_context(bar)
         task = bar.add_task("", total=len(files))
         for found in job.outcomes(files):
             outcome = found if hidden is None else relative_outcome(found, hidden)
@@ -232,11 +237,16 @@ def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -
             bar.advance(task)
             if outcome.error is not None:
                 complain(f"error: {_error_text(outcome)}")
-            for reason in outcome.refused:
-                complain(f"error: {outcome.path}: {reason}")
             for warning in outcome.warnings:
                 complain(f"warning: {outcome.path}: {warning}")
     return outcomes
+
+
+def _complain_of_refusals(outcomes: list[Outcome]) -> None:
+    from pellucid.cli.report import refusals
+
+    for text in refusals(outcomes):
+        complain(f"error: {text}")
 
 
 def _check_page(asked: bool, output: Path, table: str) -> None:

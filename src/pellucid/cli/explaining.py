@@ -30,7 +30,8 @@ Options = Annotated[
 Targets = Annotated[
     list[str] | None,
     typer.Option(
-        help="Class to explain: predicted (default), all, or a class's index or name. Several by commas, or repeated.",
+        help="Class to explain: predicted (default), all, or a class's name or number, counted from 0. Several by "
+        "commas, or repeated.",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

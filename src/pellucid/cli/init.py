@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.console import SOME_FAILED, complain, guarded, printable
-from pellucid.cli.modelling import WeightsKey
+from pellucid.cli.modelling import Activation, WeightsKey
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,7 @@ def init(
         str | None, typer.Option(metavar="SPEC", help="Architecture, where none is recognised, or several are.")
     ] = None,
     weights_key: WeightsKey = None,
+    activation: Activation = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists already.")] = False,
 ) -> None:
     """Write a Python file whose function returns a checkpoint's network, for --model FILE.py:build.
@@ -45,7 +46,7 @@ def init(
         if output.suffix != ".py":
             raise OptionError(f"--output {output} was given; the file is one of Python: name it ….py")
         check_writable(output.parent)
-        facts = _facts(checkpoint, model, weights_key)
+        facts = _facts(checkpoint, model, weights_key, activation)
         text = factory_file(facts, output).encode()
         if not (output.is_file() and output.read_bytes() == text):
             write(output.parent, {output.name: text}, overwrite)
@@ -54,7 +55,7 @@ def init(
         raise typer.Exit(SOME_FAILED)
 
 
-def _facts(path: Path, spec: str | None, key: str | None) -> Facts:
+def _facts(path: Path, spec: str | None, key: str | None, activation: str | None) -> Facts:
     """What is known of the network; without an architecture where none is recognised."""
     from pellucid.cli.preparing import Preparation
     from pellucid.cli.request import preprocessing
@@ -67,17 +68,18 @@ def _facts(path: Path, spec: str | None, key: str | None) -> Facts:
         warnings.simplefilter("always")
         read = read_checkpoint(path, key)
         try:
-            model = load_model(spec, path, weights_key=key)
+            model = load_model(spec, path, weights_key=key, activation=activation)
         except CheckpointError as error:
             if spec is not None:
                 raise
-            return Facts(path, key, problem=str(error), candidates=error.candidates)
+            return Facts(path, key, activation, problem=str(error), candidates=error.candidates)
         notes = [str(each.message) for each in caught if issubclass(each.category, PellucidWarning)]
         info = model_info(model)
         prepared = preprocessing(model, Preparation())
     return Facts(
         path,
         key,
+        activation,
         spec=info.spec,
         spec_stated=_is_stated(read, info.spec),
         count=_count(model, prepared.channels, prepared.input_size),

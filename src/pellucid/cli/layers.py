@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.console import guarded, print_json
-from pellucid.cli.modelling import Checkpoint, ModelOutput, OptionalSpec, WeightsKey
+from pellucid.cli.modelling import Activation, Checkpoint, ModelOutput, OptionalSpec, WeightsKey
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -26,6 +26,7 @@ def layers(
     spec: OptionalSpec = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
+    activation: Activation = None,
     input_size: Annotated[
         str | None, typer.Option(metavar="C,H,W", help="Input size (default: what the model states, or a common size).")
     ] = None,
@@ -40,7 +41,8 @@ def layers(
         from pellucid.models.sources import load_model
         from pellucid.run.layers import layer_tree
 
-        tree = layer_tree(load_model(spec, checkpoint, weights_key=weights_key), _size(input_size), model_output, share)
+        model = load_model(spec, checkpoint, weights_key=weights_key, activation=activation)
+        tree = layer_tree(model, _size(input_size), model_output, share)
         if as_json:
             shapes = {name: list(shape[1:]) for name, shape in tree.profile.shapes.items() if name}
             facts = {"recommended": list(tree.recommended), "shares": dict(tree.shares), "shapes": shapes}

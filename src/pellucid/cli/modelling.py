@@ -37,6 +37,16 @@ WeightsKey = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+Activation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What is between the linear layers of the checkpoint's head, which weights do not show: {activations} "
+        "(default: relu, with a warning).",
+        rich_help_panel=MODEL_PANEL,
+        autocompletion=among("activations"),
+    ),
+]
 Weights = Annotated[
     str,
     typer.Option(

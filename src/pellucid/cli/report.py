@@ -31,13 +31,15 @@ _MAX_PATH = 30
 class Summary:
     """What became of all inputs, in numbers.
 
-    ``passed_over``: their results were already there; ``links``: further paths to a file that is an input;
+    ``passed_over``: their results were already there; ``incomplete``: of both, those without one of the formats that
+    were asked for, which the image does not allow; ``links``: further paths to a file that is an input;
     ``output`` is the folder of the results, None where there are none.
     """
 
     explained: int
     passed_over: int
     failed: int
+    incomplete: int
     links: int
     output: str | None
 
@@ -46,9 +48,10 @@ class Summary:
         """The summary of a run."""
         failed = sum(outcome.error is not None for outcome in outcomes)
         passed_over = sum(outcome.passed_over for outcome in outcomes)
+        incomplete = sum(bool(outcome.refused) for outcome in outcomes)
         links = sum(len(file.links) for file in files)
         where = str(output) if failed < len(outcomes) else None
-        return cls(len(outcomes) - failed - passed_over, passed_over, failed, links, where)
+        return cls(len(outcomes) - failed - passed_over, passed_over, failed, incomplete, links, where)
 
     @property
     def text(self) -> str:
@@ -56,6 +59,7 @@ class Summary:
         parts = [f"{self.explained} explained"]
         parts += [f"{self.passed_over} passed over (already done)"] if self.passed_over else []
         parts += [f"{self.failed} failed"] if self.failed else []
+        parts += [f"{self.incomplete} without a format that was asked for"] if self.incomplete else []
         parts += [f"{self.links} {'link' if self.links == 1 else 'links'} to the same file"] if self.links else []
         where = "" if self.output is None else f"; results are in {printable(self.output)}"
         return ", ".join(parts) + where
@@ -99,6 +103,17 @@ def _explained(reading: Reading) -> dict[str, object]:
     figures = {"probability": reading.probability, "value": reading.value}
     known = {name: finite(figure) for name, figure in figures.items() if figure is not None}
     return {"class": reading.index, "name": reading.name, **known}
+
+
+def refusals(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Why formats are missing, in one line for each reason: a folder of photographs has the same one for each."""
+    without: dict[str, list[Path]] = {}
+    for outcome in outcomes:
+        for reason in outcome.refused:
+            without.setdefault(reason, []).append(outcome.path)
+    for reason, (first, *others) in without.items():
+        more = f" and {len(others)} more {'image' if len(others) == 1 else 'images'}" if others else ""
+        yield f"{first}{more}: {reason}"
 
 
 def show(outcomes: Sequence[Outcome], summary: Summary) -> None:

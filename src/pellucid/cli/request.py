@@ -44,6 +44,7 @@ class Request:
     model: str | None
     checkpoint: Path | None
     weights_key: str | None
+    activation: str | None
     weights: str
     methods: Sequence[str]
     options: Sequence[str]
@@ -94,7 +95,9 @@ def prepared_job(request: Request) -> Job:
     device = chosen_device(request.device)
     runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
     classes = None if request.classes is None else _class_names(request.classes)
-    model = prepared_model(request.model, request.checkpoint, request.weights_key, request.weights, device)
+    model = prepared_model(
+        request.model, request.checkpoint, request.weights_key, request.activation, request.weights, device
+    )
     restate(model, request.head, request.model_output)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
@@ -129,9 +132,11 @@ def prepared_job(request: Request) -> Job:
     )
 
 
-def prepared_model(spec: str | None, checkpoint: Path | None, key: str | None, weights: str, device: str) -> nn.Module:
+def prepared_model(
+    spec: str | None, checkpoint: Path | None, key: str | None, activation: str | None, weights: str, device: str
+) -> nn.Module:
     """Load the model onto the device; warn of random weights."""
-    model = load_model(spec, checkpoint, weights, weights_key=key)
+    model = load_model(spec, checkpoint, weights, weights_key=key, activation=activation)
     # The command owns the model, so it may move it; a caller's model is never moved.
     model.to(device)
     if model_info(model).weights == "random":

@@ -13,7 +13,7 @@ import typer
 from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
 from pellucid.cli.console import guarded, print_json
-from pellucid.cli.modelling import Checkpoint, Head, ModelOutput, Spec, Weights, WeightsKey
+from pellucid.cli.modelling import Activation, Checkpoint, Head, ModelOutput, Spec, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import Select, Series, check_series, of_series
 
@@ -35,6 +35,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     ] = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
+    activation: Activation = None,
     weights: Weights = "none",
     head: Head = "auto",
     model_output: ModelOutput = None,
@@ -80,7 +81,8 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         runtime = Runtime(resolved, batch_size=count)
         chosen = catalogue.find(method)()
         check_head(head)
-        model = restate(prepared_model(spec, checkpoint, weights_key, weights, resolved), head, model_output)
+        loaded = prepared_model(spec, checkpoint, weights_key, activation, weights, resolved)
+        model = restate(loaded, head, model_output)
         files = _files(model, paths, given, series) if paths else []
         images = _images(model, [open_input(file, select=selected) for file in files[:count]], count, given)
         with explained_refusals(images):

@@ -10,8 +10,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-_OTHER = {"output": ("model_output",), "input_size": ("input_size", "size")}
+_OTHER = {"output": ("model_output",), "input_size": ("input_size", "size"), "spec": ("model",)}
 """The parameters of commands for arguments of other names: ``--output`` is the folder of the results."""
+_PHRASES = {
+    "write to another folder": ("output", "choose another --output"),
+    "slices one by one": ("slice_mode", "slices one by one (--as files)"),
+    "read it by itself": ("slice_mode", "read it by itself (--as files)"),
+    "an image of that many channels": ("channels", "a file for each: --channels a.png,b.png,…"),
+}
+"""What the library says in words, as it has no argument for it: the parameter of commands that have one, and theirs."""
+_ELSEWHERE = {"spec": ("--model", "SPEC"), "checkpoint": ("--checkpoint", "FILE")}
+"""Options of other commands, which messages of a command without them point to."""
 _OPTIONS: ContextVar[Mapping[str, tuple[str, str]]] = ContextVar("options")
 """The options of the command that runs, each with what stands for its value, by the library's names of arguments."""
 _ARGUMENT = re.compile(
@@ -31,14 +40,18 @@ def spoken(parameters: Iterable[Any]) -> Iterator[None]:
 
 def as_options(text: str) -> str:
     """A message with the arguments that it names, such as ``layers=['layer4']``, as options of the command."""
+    known = _OPTIONS.get({})
+    for phrase, (parameter, words) in _PHRASES.items():
+        if parameter in known:
+            text = text.replace(phrase, words)
     return _ARGUMENT.sub(_option, text)
 
 
 def _named(parameters: Iterable[Any]) -> dict[str, tuple[str, str]]:
     """The options by the names of arguments: a list of them has the plural, as ``layers`` of ``--layer``."""
-    known: dict[str, tuple[str, str]] = {}
+    known = dict(_ELSEWHERE)
     for parameter in parameters:
-        option = next((spelled for spelled in parameter.opts if spelled.startswith("--")), None)
+        option = next((spelled for spelled in parameter.opts if spelled.startswith("--")), parameter.metavar)
         if option is not None:
             known[parameter.name] = option, parameter.metavar or ""
             if getattr(parameter, "multiple", False):

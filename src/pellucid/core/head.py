@@ -144,6 +144,6 @@ def _counted(names: tuple[str, ...] | None, what: str, count: int) -> tuple[str,
     if names is not None and len(names) != count:
         raise OptionError(
             f"{len(names)} names were given or are stated by the model's source; the model has {count} {what}: give "
-            "one for each with classes=[…] (--classes on the command line)"
+            "one for each with classes=[…]"
         )
     return names

@@ -9,38 +9,55 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pellucid.export.drafts import is_name
 
 ENDING = "_metadata.json"
-_MAX_BYTES = 2**24
-"""The most bytes of a metadata file that are read; one of 1000 classes has 100 KB."""
+MAX_BYTES = 2**24
+"""The most bytes of a metadata file that are read; one of 21,000 classes has 2 MB."""
 WHOLE_FOLDER = ("index.html", "failed.csv", "results.csv", "results.parquet")
 """The names of files about all results in a folder and below it (``pellucid.report``)."""
 RECORD = "set"
 """The record's name in the metadata."""
 
+PARTS = ("input", "model", "options", "version")
+"""The parts of a key that make it another."""
+
 
 @dataclass(frozen=True)
 class Key:
-    """What a set was made of: digests of its input, the model and the options, and the versions of what computed it."""
+    """What a set was made of: digests of its input, the model and the options, and the versions of what computed it.
+
+    ``each`` are digests of the single options by their names, so that a message can name those that differ; keys are
+    equal by the four parts.
+    """
 
     input: str
     model: str
     options: str
     version: str
+    each: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """The four parts by their names."""
+        return {name: getattr(self, name) for name in PARTS}
 
     @property
     def digest(self) -> str:
         """One SHA-256 of all parts."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.parts).encode()).hexdigest()
 
     def other(self, key: Key) -> list[str]:
         """The names of the parts in which another key differs."""
-        return [part.name for part in fields(Key) if getattr(self, part.name) != getattr(key, part.name)]
+        return [name for name, part in key.parts.items() if self.parts[name] != part]
+
+    def other_options(self, key: Key) -> list[str]:
+        """The names of the options in which another key differs; none where it does not hold them."""
+        return [name for name, one in self.each.items() if key.each.get(name) != one] if key.each else []
 
 
 @dataclass(frozen=True)
@@ -62,7 +79,8 @@ class Record:
 
     def facts(self) -> dict[str, Any]:
         """The record as plain values."""
-        return {**asdict(self), "shape": list(self.shape), "refused": list(self.refused)}
+        own = {"key": self.key.parts, "options": dict(self.key.each)}
+        return {**asdict(self), **own, "shape": list(self.shape), "refused": list(self.refused)}
 
 
 @dataclass(frozen=True)
@@ -121,7 +139,7 @@ def results_among(paths: Sequence[Path]) -> set[Path]:
 def facts_of(path: Path) -> dict[str, Any]:
     """What a metadata file holds; nothing if it is none, or cannot be read."""
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return {}
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -135,14 +153,19 @@ def files_of(facts: Mapping[str, Any], prefix: str) -> list[str]:
     return [name for name in named if is_name(name) and name.startswith(prefix)] if isinstance(named, list) else []
 
 
+def _each(record: Mapping[str, Any]) -> dict[str, str]:
+    """The options' digests in a record; earlier versions wrote none."""
+    return {str(name): str(one) for name, one in dict(record.get("options", {})).items()}
+
+
 def _record(facts: Mapping[str, Any]) -> Record | None:
     """The record in metadata; None where it has none, or one of another form."""
     try:
         given = facts[RECORD]
-        key = Key(**{part.name: str(given["key"][part.name]) for part in fields(Key)})
+        key = Key(**{name: str(given["key"][name]) for name in PARTS}, each=_each(given))
         shape, refused = (tuple(given[name]) for name in ("shape", "refused"))
         numbers = int(given["maps"]), str(given["batch"]), tuple(map(int, shape)), int(given["weight"])
         record = Record(str(given["name"]), key, *numbers, tuple(map(str, refused)))
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return record if is_name(record.name) else None

@@ -42,12 +42,12 @@ def _check_geometry(result: Result) -> None:
         raise ExportError(
             f"{what} was asked for; the source does not state where its pixels are in the patient (frame of reference, "
             "position, orientation and spacing), and viewers fail on one without: take sc or sr, or insist with "
-            "--allow-seg-without-geometry"
+            "allow_seg_without_geometry=True"
         )
     if not source.has_planes and len(source.headers) > 1:
         raise ExportError(
             f"{what} was asked for; the source holds several frames and does not state where they are in the patient: "
-            "explain one, with --frame"
+            "explain one, with frame="
         )
     if source.has_planes and not all(header.get("SliceThickness") for header in source.headers):
         raise ExportError(

@@ -21,9 +21,9 @@ def check_writable(folder: Path) -> None:
     """
     existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
-        raise WriteError(f"{folder}: cannot be a folder, {existing} is a file: choose another --output")
+        raise WriteError(f"{folder}: cannot be a folder, {existing} is a file: write to another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise WriteError(f"{folder}: cannot be written to, {existing} does not allow it: choose another --output")
+        raise WriteError(f"{folder}: cannot be written to, {existing} does not allow it: write to another folder")
 
 
 def write(
@@ -52,7 +52,7 @@ def write(
                 existing = [name for name in files if name not in replaced and os.path.lexists(folder / name)]
                 if existing and not overwrite:
                     raise OutputExistsError(
-                        f"{folder / existing[0]} is already there: remove it, or replace it with --overwrite"
+                        f"{folder / existing[0]} is already there: remove it, or replace it with overwrite=True"
                     )
                 publish(drafts, list(files), sorted(replaced | set(existing)))
     except OSError as error:
@@ -64,7 +64,7 @@ def _write_error(folder: Path, error: OSError) -> WriteError:
     if error.errno in _FULL:
         return DiskFullError(
             f"{folder}: cannot be written to ({reason}): make room and run the same command again, which goes on from "
-            "here, or choose another --output"
+            "here, or write to another folder"
         )
-    cure = "give the file a shorter name" if error.errno == errno.ENAMETOOLONG else "choose another --output"
+    cure = "give the file a shorter name" if error.errno == errno.ENAMETOOLONG else "write to another folder"
     return WriteError(f"{folder}: cannot be written to ({reason}): {cure}")

@@ -9,32 +9,10 @@ from typing import Any
 
 from pydicom import Dataset
 
+from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.selection import NONE, Select, ordered, shown
 from pellucid.io.window import first
 
-_ATTRIBUTES = {
-    "bvalue": ("DiffusionBValue",),
-    "direction": ("DiffusionGradientOrientation",),
-    "echo": ("EchoNumbers", "EffectiveEchoTime", "EchoTime"),
-    "phase": ("NominalPercentageOfCardiacPhase", "NominalCardiacTriggerDelayTime", "TriggerTime"),
-    "inversion": ("InversionTimes", "InversionTime"),
-    "flip": ("FlipAngle",),
-    "energy": ("KVP",),
-    "type": ("FrameType", "ImageType", "ComplexImageComponent"),
-    "time": (
-        "TemporalPositionIdentifier",
-        "TemporalPositionIndex",
-        "TemporalPositionTimeOffset",
-        "FrameReferenceTime",
-        "AcquisitionDateTime",
-        "FrameAcquisitionDateTime",
-        "AcquisitionTime",
-        "ContentTime",
-    ),
-    "acquisition": ("AcquisitionNumber",),
-    "stack": ("StackID",),
-}
-"""Attributes of each dimension, the most telling first."""
 _PRIVATE_B_VALUES = (
     (0x0019, "SIEMENS MR HEADER", 0x0C),
     (0x0043, "GEMS_PARM_01", 0x39),
@@ -47,7 +25,7 @@ _GE_OFFSET = 10**9
 
 def dimension_values(headers: Sequence[Dataset], name: str) -> list[list[str]]:
     """The values of a dimension for each header, as text: a list for each attribute that any header has."""
-    candidates: list[Callable[[Dataset], Any]] = [_by_name(keyword) for keyword in _ATTRIBUTES.get(name, ())]
+    candidates: list[Callable[[Dataset], Any]] = [_by_name(keyword) for keyword in DIMENSIONS.get(name, ())]
     if name == "bvalue":
         candidates.append(_private_b_value)
     if name == "direction":
@@ -102,7 +80,7 @@ def telling(headers: Sequence[Dataset], positions: Sequence[Hashable]) -> Mappin
     """
     where = list(dict.fromkeys(positions))
     found: dict[str, list[str]] = {}
-    for name in _ATTRIBUTES:
+    for name in DIMENSIONS:
         for values in dimension_values(headers, name):
             at = defaultdict(set)
             for value, position in zip(values, positions, strict=True):

@@ -69,7 +69,7 @@ def _check_size(path: Path, rows: int, columns: int) -> None:
         raise refused(
             path,
             f"its slide has {rows} × {columns} pixels; at most {MAX_PIXELS:,} are read: give the file of a smaller "
-            f"level of its pyramid, or --frame for one tile",
+            f"level of its pyramid, or frame= for one tile",
         )
 
 
@@ -114,7 +114,7 @@ def _in_full_order(path: Path, dataset: Dataset, frames: Sequence[Slice], column
         raise refused(
             path,
             f"its slide needs {down} × {across} tiles for each of {planes} planes and {len(paths)} optical paths, and "
-            f"it holds {len(frames)}: give --frame for one tile",
+            f"it holds {len(frames)}: give frame= for one tile",
         )
     for index, one in enumerate(frames):
         matrix, at = divmod(index, across * down)

@@ -95,9 +95,7 @@ def _as_film(where: Path, frames: Sequence[Slice], planes: Sequence[Plane]) -> l
 def _plane(where: Path, one: Slice) -> Plane:
     found = plane(one.header)
     if found is None:
-        raise refused(
-            where, f"{one.name} does not state its position, orientation and spacing: read it by itself (--as files)"
-        )
+        raise refused(where, f"{one.name} does not state its position, orientation and spacing: read it by itself")
     return found
 
 
@@ -144,7 +142,7 @@ def _check_single(where: Path, slices: Sequence[Slice], planes: Sequence[Plane])
     for one, position in zip(slices, positions, strict=True):
         at[position].append(one)
     first, second, *_ = next(each for each in at.values() if len(each) > 1)
-    cure = "remove one of them" if first.path != second.path else f"give --frame, or frame={first.number}"
+    cure = "remove one of them" if first.path != second.path else f"give frame={first.number}"
     raise refused(where, f"{first.name} and {second.name} have the same position: {cure}")
 
 
@@ -163,5 +161,5 @@ def _check_even(where: Path, slices: Sequence[Slice], heights: Sequence[float], 
             raise refused(
                 where,
                 f"{between} are {step:.2f} mm apart, others {usual:.2f}: a slice is missing or surplus; "
-                f"complete the series, or explain its slices one by one (--as files)",
+                f"complete the series, or explain its slices one by one",
             )

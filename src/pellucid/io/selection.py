@@ -7,31 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import ImageError, OptionError, did_you_mean
+from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.refusal import refused
 
 Select = Mapping[str, str]
 """The value that is chosen of each dimension, by the dimension's name."""
 SelectLike = str | Mapping[str, Any] | None
 """What a user writes: "time=2", {"bvalue": 1000}, or None."""
-DIMENSIONS = (
-    "time",
-    "bvalue",
-    "direction",
-    "echo",
-    "phase",
-    "inversion",
-    "flip",
-    "energy",
-    "type",
-    "acquisition",
-    "stack",
-    "path",
-    "focus",
-    "axis5",
-    "axis6",
-    "axis7",
-)
-"""The names of dimensions besides the spatial ones."""
 NONE = "none"
 """The value where a dimension does not apply, such as the direction of an image without diffusion weighting."""
 _SHOWN = 6

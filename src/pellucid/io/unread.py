@@ -47,7 +47,7 @@ def _is_checkpoint(_path: Path, head: bytes) -> bool:
 
 _KINDS = (
     _Kind("a DICOMDIR, the table of contents of a folder of DICOM files", "give the folder instead", _is_dicomdir),
-    _Kind("a PyTorch checkpoint", "give it with --checkpoint", _is_checkpoint),
+    _Kind("a PyTorch checkpoint", "give it with checkpoint=", _is_checkpoint),
     _Kind("a zip archive", "unpack it, and give the folder", _begins(b"PK\3\4", b"PK\5\6")),
     _Kind("a GIF", _TO_PNG, _begins(b"GIF87a", b"GIF89a")),
     _Kind("a JPEG 2000 file", _TO_PNG, _begins(b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),

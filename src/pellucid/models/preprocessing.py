@@ -169,7 +169,7 @@ class Preprocessing:
             return pixels.expand(self.channels, *pixels.shape[1:]), "grey repeated"
         if have == RGB and self.channels == 1:
             return torch.einsum("c...,c->...", pixels, pixels.new_tensor(LUMINANCE))[None], "luminance"
-        cure = "a grey or an RGB image" if self.channels in (1, RGB) else "a file for each: --channels a.png,b.png,…"
+        cure = "a grey or an RGB image" if self.channels in (1, RGB) else "an image of that many channels"
         raise ShapeError(f"{self.channels} channels were expected, got {have}; give {cure}")
 
     def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:

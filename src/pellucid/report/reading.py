@@ -16,12 +16,10 @@ from typing import Any
 
 from pellucid.core.caption import class_text
 from pellucid.core.ordering import by_number
-from pellucid.export.earlier import ENDING
+from pellucid.export.earlier import ENDING, MAX_BYTES
 from pellucid.report.maps import AXES, Map, Prediction, split_labels
 from pellucid.report.values import MAX_PATH, MAX_TEXT, listed, mapping, number, text, texts, whole
 
-_MAX_BYTES = 4 * 2**20
-"""The most bytes of a metadata file; one of 21,000 classes has 2 MB."""
 _MAX_FILES = 100_000
 _MAX_NAMES = 64
 """The most layers, checks, warnings or files of a map."""
@@ -63,8 +61,8 @@ def _read(root: Path, folder: Path, name: str) -> Map | None:
         if not is_regular(path):
             return None
         with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        facts = mapping(json.loads(content, parse_constant=str)) if len(content) <= _MAX_BYTES else {}
+            content = file.read(MAX_BYTES + 1)
+        facts = mapping(json.loads(content, parse_constant=str)) if len(content) <= MAX_BYTES else {}
         return _map(root, folder, facts) if text(facts.get("image")) and text(facts.get("method")) else None
     except (OSError, ValueError, RecursionError, MemoryError):
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs
@@ -11,10 +13,23 @@ from pellucid.models.discovery.passage import ENOUGH, Group
 from pellucid.models.session.session import Session
 from pellucid.models.sources import ModelInfo
 
+_EITHER = "does not say whether several classes can be present at once; one of many is assumed (head='softmax')"
+_LARGE = 1000
+"""So many classes are hardly findings: data sets of that many state one class an image."""
+_MATTERS = 0.1
+"""So much another probability of a class is more than a matter of rounding or taste."""
 _NEAR = 1e-3
 """How far from 1 the sum of outputs may be that look like probabilities."""
 _MANY_OUTPUTS = 6
 """So many outputs are hardly all from 0 to 1 by chance."""
+
+
+def _matters(found: Explanation) -> bool:
+    """Whether a sigmoid would give an explained or predicted class a probability that is not the softmax's."""
+    scores = found.logits
+    gap = (scores.softmax(dim=1) - scores.sigmoid()).abs()
+    shown = torch.cat([scores.argmax(dim=1, keepdim=True), found.targets.clamp(min=0)], dim=1)  # -1: a callable's
+    return bool((gap.gather(1, shown) > _MATTERS).any())
 
 
 def range_of(info: ModelInfo, inputs: Inputs) -> None:
@@ -47,15 +62,20 @@ def _without_layers() -> str:
 
 
 def head(session: Session, image: Inputs, info: ModelInfo, found: Explanation) -> None:
-    """Warn where the head is a guess: of a checkpoint that does not say it, and of outputs like probabilities."""
+    """Warn where the head is a guess that nothing proves, and where outputs look like probabilities.
+
+    A checkpoint that does not state its head is always warned of. A network that the caller made is where the guess
+    matters: it has several classes, but fewer than the 1,000 of ImageNet, whose images are of one class, and the
+    probability of an explained or predicted class would differ by more than 0.1 if the classes were findings of their
+    own. Drawn weights mean nothing by any head, and a source's own weights are those of its own classes.
+    """
     known = session.known(image)
     if session.head != "auto" or session.stated_head is not None or known.ending is not None:
         return
     if info.weights == "checkpoint" and known.classes > 1:
-        warn(
-            "the checkpoint does not say whether several classes can be present at once; one of many is assumed "
-            "(head='softmax'): give head='sigmoid' if they can"
-        )
+        warn(f"the checkpoint {_EITHER}: give head='sigmoid' if they can")
+    if info.weights is None and 1 < known.classes < _LARGE and _matters(found):
+        warn(f"the model {_EITHER}: give head='sigmoid' if they can, and head='softmax' if not")
     values = found.values
     within = bool(((values >= 0) & (values <= 1)).all())
     sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < _NEAR).all())

@@ -79,7 +79,9 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
         classes: the names of the classes; of a regression head, of the values, with their unit.
         head: how the model's outputs are read: as logits of one class of many (softmax), of several findings (sigmoid)
             or of one finding (binary), as probabilities (probability), as values (regression), or auto: what the
-            network's last function, its number of outputs and its source say.
+            network's last function, its number of outputs and its source say. Where these say nothing it is softmax,
+            and a warning says so if a sigmoid would change the probability of a predicted or explained class by more
+            than 0.1, unless there are 1,000 classes or more.
         output: which tensor that the model returns holds the class scores, by name ("disease", "heads.disease", "1") or
             position; None finds the only one that can.
         checks: figures to measure beside the maps, kept in ``explanation.checks``, (B, K) each: "share", how much of

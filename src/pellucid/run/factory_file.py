@@ -37,6 +37,7 @@ class Facts:
 
     checkpoint: Path
     key: str | None = None
+    activation: str | None = None
     spec: str | None = None
     spec_stated: bool = False
     count: int | None = None
@@ -94,6 +95,8 @@ def _beginning(facts: Facts, target: Path) -> Iterator[str]:
     yield f"CHECKPOINT = {_path(facts.checkpoint, target)}"
     if facts.key is not None:
         yield f"WEIGHTS_KEY = {literal(facts.key)}"
+    if facts.activation is not None:
+        yield f"ACTIVATION = {literal(facts.activation)}  # between the layers of the head"
 
 
 def _path(checkpoint: Path, target: Path) -> str:
@@ -184,6 +187,8 @@ def _build(facts: Facts) -> Iterator[str]:
     yield "        preprocessing=PREPROCESSING,"
     if facts.key is not None:
         yield "        weights_key=WEIGHTS_KEY,"
+    if facts.activation is not None:
+        yield "        activation=ACTIVATION,"
     yield "    )"
     for name in ("CLASSES",) if facts.head_is_a_layer else ("CLASSES", "HEAD"):
         yield f"    if {name} is not None:"

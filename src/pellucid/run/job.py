@@ -160,7 +160,7 @@ class Job:
         image = open_input(file, self.window, self.frame, self.select)
         slices = image.pixels.shape[1] if image.pixels.ndim == 4 else 0
         if slices and not takes_a_volume:
-            cure = "give --as files" if file.slices else "give --frame"
+            cure = "give --as files" if file.slices else "give frame="
             raise refused(file.path, f"it is a volume of {slices} slices, and the model takes 2-D images: {cure}")
         if not slices and takes_a_volume:
             raise refused(

@@ -19,6 +19,6 @@ def explained_refusals(batch: Tensor) -> Iterator[None]:
         raise
     except Exception as error:  # a network is anyone's code
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        cure = "take a smaller --batch-size" if is_out_of_memory(error) else "check its preprocessing"
+        cure = "take a smaller batch_size=" if is_out_of_memory(error) else "check its preprocessing"
         shape = tuple(batch.shape[1:])
         raise OutputError(f"the model failed on images of shape {shape} ({reason}): {cure}") from error

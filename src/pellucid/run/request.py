@@ -32,7 +32,9 @@ def request_key(job: Job) -> Key:
     """
     known = versions()
     version = f"{known['pellucid']}, torch {known['torch']}"
-    return Key("", _sha256(_model(job.model, job.results.facts)), _sha256(_options(job)), version)
+    options = _options(job)
+    each = {name: _sha256(option) for name, option in options.items()}
+    return Key("", _sha256(_model(job.model, job.results.facts)), _sha256(options), version, each)
 
 
 def _model(model: nn.Module, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,29 +59,33 @@ def _parts(spec: str) -> Sequence[str]:
 
 
 def _options(job: Job) -> dict[str, Any]:
+    """What the user chooses, by the words for it in a message."""
     results, device = job.results, job.runtime.device
     runtimes = [resolved(job.model, method, job.runtime) for method in job.methods]
+    plain = [replace(runtime, batch_size=1, seed=0, device="auto", keep_memory=False) for runtime, _ in runtimes]
     return {
-        "methods": [[method.name, catalogue.settings(method)] for method in job.methods],
-        "targets": job.targets,
-        "layers": job.layers,
-        "fuse": job.fuse,
-        "checks": job.checks,
-        "classes": job.classes,
-        "head": job.head,
+        "--method": [method.name for method in job.methods],
+        "--set": [[method.name, catalogue.settings(method)] for method in job.methods],
+        "--target": job.targets,
+        "--layer": job.layers,
+        "--fuse": job.fuse,
+        "--check": job.checks,
+        "--classes": job.classes,
+        "--head": job.head,
         "preprocessing": job.preprocessing,
-        "window": job.window,
-        "frame": job.frame,
-        "select": job.select,
-        "device": str(reference(job.model).device if device == "auto" else device),
-        "runtimes": [
-            [replace(runtime, batch_size=1, device="auto", keep_memory=False), trial] for runtime, trial in runtimes
-        ],
-        "formats": results.formats,
-        "style": results.style,
-        "keep_identity": results.keep_identity,
-        "deidentify": results.deidentifier is not None,
-        "allow_seg_without_geometry": results.allow_seg_without_geometry,
+        "--window": job.window,
+        "--frame": job.frame,
+        "--select": job.select,
+        "--device": str(reference(job.model).device if device == "auto" else device),
+        "--precision": [[runtime, trial] for runtime, (_, trial) in zip(plain, runtimes, strict=True)],
+        "seed": job.runtime.seed,
+        "--export": results.formats,
+        "--alpha": results.style.alpha,
+        "--colormap": results.style.colormap,
+        "--signed": results.style.signed,
+        "--keep-identity": results.keep_identity,
+        "--deidentify": results.deidentifier is not None,
+        "--allow-seg-without-geometry": results.allow_seg_without_geometry,
     }
 
 

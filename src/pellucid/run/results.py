@@ -115,7 +115,8 @@ class Results:
         if self.deidentifier is None:
             return key
         secret = self.deidentifier.digest
-        return Key(secret(key.input), secret(key.model), secret(key.options), key.version)
+        each = {name: secret(one) for name, one in key.each.items()}
+        return Key(secret(key.input), secret(key.model), secret(key.options), key.version, each)
 
     def earlier(self, files: Sequence[Input], request: Key) -> dict[PurePath, EarlierSet]:
         """The sets in the output folder that belong to these inputs, by the inputs' stems.
@@ -129,7 +130,7 @@ class Results:
         expected = self.key("", request)
         for stem, one in sets.items() if not self.overwrite else ():
             if other := [part for part in expected.other(one.record.key) if part != "input"]:
-                raise self._exists(stem, other)
+                raise self._exists(stem, other, expected.other_options(one.record.key))
         return sets
 
     def passed_over(
@@ -145,7 +146,7 @@ class Results:
         if self.overwrite:
             return None
         if other := key.other(earlier.record.key):
-            raise self._exists(file.stem, other)
+            raise self._exists(file.stem, other, key.other_options(earlier.record.key))
         if not earlier.is_whole:
             return None
         if labels is not None:
@@ -155,12 +156,13 @@ class Results:
         record = earlier.record
         return PassedOver(Outcome(file.path, files=files, refused=record.refused, passed_over=True), record)
 
-    def _exists(self, stem: PurePath, other: Sequence[str]) -> OutputExistsError:
-        """The error for a set of another key; ``other`` are the parts that differ."""
-        cure = "replace them with --overwrite, or choose another --output"
+    def _exists(self, stem: PurePath, other: Sequence[str], options: Sequence[str]) -> OutputExistsError:
+        """The error for a set of another key; ``other`` are the parts that differ, ``options`` the single ones."""
+        cure = "replace them with overwrite=True, or write to another folder"
         if self.deidentifier is not None:
-            cure += "; runs with the same --deidentify-key go on from one another"
-        what = " and ".join(f"another {_PARTS[part]}" for part in other)
+            cure += "; runs with the same deidentify_key= go on from one another"
+        parts = {**_PARTS, "options": _listed(options)} if options else _PARTS
+        what = " and ".join(f"another {parts[part]}" for part in other)
         return OutputExistsError(f"{self.output / stem}: there are results of {what}: {cure}")
 
     def _relabel(self, file: Input, earlier: EarlierSet, labels: Mapping[str, str]) -> None:
@@ -259,7 +261,7 @@ class Results:
         if found is None or self.overwrite:
             return () if found is None else found.files
         if other := read.key.other(found.record.key):
-            raise self._exists(stem, other)
+            raise self._exists(stem, other, read.key.other_options(found.record.key))
         if found.is_whole:
             raise _MadeMeanwhileError
         return found.files
@@ -278,10 +280,18 @@ _PARTS = {
     "version": "version of pellucid or torch",
 }
 """What the parts of a key are called."""
+_FOLLOWS = {"--set": {"--method"}, "--precision": {"--method", "--device"}}
+"""Options that differ where another one does: a method has its own options, and its own fastest precision."""
 
 
 class _MadeMeanwhileError(Exception):
     """Another run wrote the same set."""
+
+
+def _listed(options: Sequence[str]) -> str:
+    """The options that the user has changed, in a row."""
+    *first, last = (name for name in options if _FOLLOWS.get(name, set()).isdisjoint(options))
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def model_facts(model: nn.Module) -> dict[str, Any]:
@@ -297,7 +307,7 @@ def _warnings(explanations: Sequence[Explanation], image: int, signed: bool) -> 
             if reason is not None:
                 yield (
                     f"{explanation.method}: the map of class {explanation.label(image, column)} is empty ({reason}): "
-                    f"{REMEDIES[reason]}"
+                    f"{REMEDIES[reason]}{_BY.get(reason, '')}"
                 )
 
 
@@ -308,10 +318,12 @@ def _burned_in(images: Sequence[Image]) -> Iterator[str]:
 
 
 REMEDIES = {
-    "all evidence negative": "no pixel is evidence for this class; try --target predicted; "
-    "--method hirescam --signed shows the evidence against it",
-    "constant": "the layer gives every position the same value; try another --layer, and check the weights",
+    "all evidence negative": "no pixel is evidence for this class; explain another class, or show the evidence "
+    "against it",
+    "constant": "the layer gives every position the same value; try another layer, and check the weights",
     "evidence cancels out": "at this layer the gradient times the activation is 0 in every position, as before a layer "
-    "norm; take another --layer",
+    "norm; take another layer",
     "not finite": "the image or the weights hold NaN or infinite values; check both, and the precision",
 }
+_BY = {"all evidence negative": ": targets='predicted', or method='hirescam' with signed=True"}
+"""How to do what a remedy says."""

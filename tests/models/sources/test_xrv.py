@@ -16,6 +16,7 @@ from pellucid.errors import CheckpointError, SourceError
 from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources import xrv as xrv_source
 from tests.models.sources.helpers import holds, noise, one_line
+from tests.networks import trained
 
 
 def saved_module(path, name, legacy=False):
@@ -109,7 +110,7 @@ def test_xrv_checkpoint(xrv, published, tmp_path, name):
     """As torchxrayvision's own models give their state: with operating points, the ResNet's within a wrapper."""
     published(name)
     weights = {"densenet121": "densenet121-res224-all", "resnet50": "resnet50-res512-all"}[name]
-    original = xrv.models.get_model(weights)
+    original = trained(xrv.models.get_model(weights))
     file = tmp_path / "state.safetensors"
     safetensors.torch.save_file({key: value.contiguous() for key, value in original.state_dict().items()}, file)
     with warnings.catch_warnings():

@@ -69,7 +69,7 @@ def as_safetensors(state: Mapping[str, Tensor], path: Path) -> bytes:
         return bytes(save({name: _own(value, seen) for name, value in state.items()}, metadata={"format": "pt"}))
     except Exception as error:
         raise CheckpointError(
-            f"{path}: the format safetensors cannot hold these weights ({message_of(error)}); give --checkpoint a file "
+            f"{path}: the format safetensors cannot hold these weights ({message_of(error)}); give checkpoint= a file "
             "that torch.save(model.state_dict(), …) wrote"
         ) from error
 

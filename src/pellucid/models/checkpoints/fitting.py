@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
-from pellucid.errors import CheckpointError
+from pellucid.errors import CheckpointError, OptionError
 from pellucid.models.checkpoints.heads import Head, read_head
 from pellucid.models.checkpoints.layouts import equal, is_layer, plain, rank, same, taken, with_key
+from pellucid.models.checkpoints.pooling import follows_pooling
 from pellucid.models.checkpoints.reference import AUXILIARY, Reference, Slot, needed
 from pellucid.models.checkpoints.refusals import OWN, few, words
 
@@ -69,8 +70,9 @@ class Names:
 class Match:
     """Weights by an architecture's names, and where in a state they were.
 
-    ``head`` stands in place of the architecture's, at the module ``target``. ``beside`` are the weights that belong to
-    none of it. ``problem``: why the weights but for the head's make no network. ``notes``: what the user must know.
+    ``head`` stands in place of the architecture's, at the module ``target``, and fastai's pooling in that of the module
+    ``pool``. ``beside`` are the weights that belong to none of it. ``problem``: why the weights but for the head's make
+    no network. ``notes``: what the user must know.
     """
 
     reference: Reference
@@ -79,8 +81,22 @@ class Match:
     beside: dict[str, Tensor] = field(default_factory=dict)
     head: Head | None = None
     target: str = ""
+    pool: str = ""
     problem: str = ""
     notes: tuple[str, ...] = ()
+
+    def activated(self, name: str | None) -> Match:
+        """Return the match with the activation of its head that the user knows. ``OptionError``: it has none."""
+        if name is None:
+            return self
+        if self.head is None:
+            raise OptionError(f"activation={name!r} was given; the head is {self.spec}'s own: leave it out")
+        return replace(self, head=self.head.activated(name))
+
+    @property
+    def warnings(self) -> list[str]:
+        """All that the user must know, also of the head."""
+        return [*self.notes, *([self.head.note] if self.head is not None and self.head.assumed else [])]
 
     @property
     def spec(self) -> str:
@@ -153,8 +169,30 @@ def _headed(body: Match, rest: dict[str, Tensor], form: Mapping[str, str], slot:
         own = {name for name in body.reference.shapes if _within(name, Slot(slot.target, 0, ""))}
         if len(head.layers) == 1 and slot.target in body.reference.heads and named.keys() == own:
             return replace(body, state=body.state | named, beside=beside)
-        placed = {f"{slot.target}.{key}": value for key, value in head.state.items()}
-        return replace(body, state=body.state | placed, beside=beside, head=head, target=slot.target)
+        return _placed(body, head, beside, slot.target)
+    return _pooled(body, rest, form, slot)
+
+
+def _placed(body: Match, head: Head, beside: dict[str, Tensor], target: str) -> Match:
+    placed = {f"{target}.{key}": value for key, value in head.state.items()}
+    return replace(body, state=body.state | placed, beside=beside, head=head, target=target)
+
+
+def _pooled(body: Match, rest: dict[str, Tensor], form: Mapping[str, str], slot: Slot) -> Match:
+    """Add a head that follows fastai's pooling, which makes two features of each channel; else say what is wrong."""
+    channels = slot.width if slot.pool is None else slot.pool.channels
+    twice = replace(slot, width=2 * channels)
+    for weights, beside in _candidates(body, rest, form, slot):
+        head = read_head(weights, twice) if follows_pooling(weights) else None
+        if head is not None and slot.pool is not None:
+            pooled = replace(head, pooled=True, assumed=True)
+            return replace(_placed(body, pooled, beside, slot.name), pool=slot.pool.name)
+        if head is not None:
+            return replace(
+                body,
+                problem=f"its head takes {2 * channels} features, two of each channel as after fastai's pooling by "
+                "maximum and mean, and the architecture has no module of pooling that could be replaced",
+            )
     found = list(rest or body.beside)
     what = f"its head ({few(found)}) is no row of linear layers and norms" if found else "there is no head"
     return replace(body, problem=f"{what} that takes {slot.width} features")
@@ -235,11 +273,6 @@ def _noted(match: Match, others: Sequence[str]) -> Match:
             f"{len(kept)} weights beside {words(match.prefix)!r} are left out ({few(sorted(kept))}); the others are "
             "complete"
         )
-    if match.head is not None and match.head.assumed:
-        notes.append(
-            f"the head is taken for {match.head}: what is between its layers is not in a weights file; if it was "
-            f"something else, the maps are wrong: {OWN}"
-        )
     return replace(match, notes=tuple(notes))
 
 
@@ -264,7 +297,7 @@ def _specs(found: Sequence[Match], place: str) -> str:
 def _several_architectures(found: Sequence[Match]) -> CheckpointError:
     specs = [match.spec for match in found]
     return CheckpointError(
-        f"the weights fit {len(specs)} architectures that compute differently, {few(specs, 8)}; choose with --model",
+        f"the weights fit {len(specs)} architectures that compute differently, {few(specs, 8)}; choose with spec=",
         specs,
     )
 

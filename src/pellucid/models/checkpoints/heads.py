@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from torch import Tensor, nn
 
+from pellucid.errors import OptionError, did_you_mean
 from pellucid.models.checkpoints.reference import Slot
+from pellucid.models.checkpoints.refusals import OWN
 
 LONGEST = 32  # layers
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "mish": nn.Mish,
+    "hardswish": nn.Hardswish,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "none": nn.Identity,
+}
+"""What may be between two linear layers of a head, by the names that the user gives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +35,34 @@ class Head:
     """Layers that stand in place of an architecture's head, and their weights by their positions.
 
     ``assumed``: whether something of it does not show in weights, as the activation between two layers.
+    ``activations`` are the positions of those that are assumed. ``pooled``: it follows fastai's pooling, which does not
+    show either.
     """
 
     layers: tuple[nn.Module, ...]
     state: Mapping[str, Tensor]
     assumed: bool
+    activations: tuple[int, ...] = ()
+    pooled: bool = False
+
+    def activated(self, name: str) -> Head:
+        """Return the head with the activations that its user knows. ``OptionError``: it has no place for any."""
+        if not self.activations:
+            raise OptionError(f"activation={name!r} was given; the head, {self}, has no place for one: leave it out")
+        layers = [ACTIVATIONS[name]() if at in self.activations else one for at, one in enumerate(self.layers)]
+        others = (one for at, one in enumerate(self.layers) if at not in self.activations)
+        assumed = self.pooled or not all(isinstance(one, nn.Linear) for one in others)
+        return replace(self, layers=tuple(layers), assumed=assumed, activations=())
+
+    @property
+    def note(self) -> str:
+        """What the user must know of what is assumed."""
+        activation = "give activation=…, as in activation='gelu' or 'none', or "
+        cure = f"{activation}{OWN.removeprefix('give ')}" if self.activations else OWN
+        return (
+            f"the head is taken for {self}: what is between its layers is not in a weights file; if it was something "
+            f"else, the maps are wrong: {cure}"
+        )
 
     def built(self) -> nn.Sequential:
         """Return the layers with memory for their weights, which are still to be loaded."""
@@ -35,7 +74,16 @@ class Head:
 
     def __str__(self) -> str:
         """As ``Linear(512, 64), ReLU, Linear(64, 2)``."""
-        return ", ".join(map(_described, self.layers))
+        before = ["AdaptiveConcatPool2d (maximum and mean)"] if self.pooled else []
+        return ", ".join([*before, *map(_described, self.layers)])
+
+
+def check_activation(name: object) -> None:
+    """Raise for an activation that there is not."""
+    if name is not None and not (isinstance(name, str) and name in ACTIVATIONS):
+        raise OptionError(
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got {name!r}{did_you_mean(str(name), ACTIVATIONS)}"
+        )
 
 
 def read_head(weights: Mapping[str, Tensor], slot: Slot) -> Head | None:
@@ -106,13 +154,18 @@ def _with_activations(order: Sequence[str], owners: Mapping[str, Mapping[str, Te
     between = _activations(order, owners)
     layers: list[nn.Module] = []
     state: dict[str, Tensor] = {}
+    activations: list[int] = []
     width = slot.width
     for owner in order:
         layer = _layer(owners[owner], width)
         state |= {f"{len(layers)}.{kind}": value for kind, value in owners[owner].items()}
-        layers += [layer, *([nn.ReLU()] if owner in between else [])] if layer is not None else []
+        layers += [] if layer is None else [layer]
+        if owner in between:
+            activations.append(len(layers))
+            layers.append(nn.ReLU())
         width = layer.out_features if isinstance(layer, nn.Linear) else width
-    return Head(tuple(layers), state, assumed=not all(isinstance(layer, nn.Linear) for layer in layers))
+    assumed = not all(isinstance(layer, nn.Linear) for layer in layers)
+    return Head(tuple(layers), state, assumed, tuple(activations))
 
 
 def _activations(order: Sequence[str], owners: Mapping[str, Mapping[str, Tensor]]) -> set[str]:

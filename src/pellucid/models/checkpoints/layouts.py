@@ -125,7 +125,7 @@ def taken(place: str, others: Sequence[str]) -> str:
 
 def with_key(key: str) -> str:
     """How to take the weights under a key."""
-    return f"weights_key={words(key)!r} (--weights-key {words(key)})"
+    return f"weights_key={words(key)!r}"
 
 
 def _joined(found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:

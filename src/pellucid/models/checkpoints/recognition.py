@@ -109,24 +109,26 @@ def _unknown(tried: Sequence[Reference], headless: Sequence[Match], names: Names
     """The error for weights that fit nothing: what differs from the closest architecture, and what to do."""
     bodies = {match.reference: match for match in headless}
     closest = max(bodies or tried, key=lambda each: _likeness(each, names))
+    if closest in bodies:
+        return but_for_the_head(bodies[closest], names)
     found = names.closest(closest)
     if not closest.shapes.keys() & found.keys():
         return CheckpointError(
-            f"no known architecture has weights named {few(sorted(names.state))}; name it with --model if a library "
+            f"no known architecture has weights named {few(sorted(names.state))}; name it with spec= if a library "
             f"has it, else {OWN}"
         )
-    if closest in bodies:
-        return but_for_the_head(bodies[closest], names)
     return CheckpointError(
         f"the weights fit no known architecture; {differences(closest, found)} for the closest, {closest.spec}; "
-        f"name it with --model if a library has it, else {OWN}"
+        f"name it with spec= if a library has it, else {OWN}"
     )
 
 
 def but_for_the_head(match: Match, names: Names) -> CheckpointError:
     """The error for weights that are an architecture's but for a head that cannot be read from them."""
     expected = match.reference
-    problems = [text for text in (differences(expected, names.closest(expected)), match.problem) if text]
+    is_named = all(match.prefix + name in names.state for name in match.state)
+    found = names.closest(expected) if is_named else match.state  # else its children are numbered
+    problems = [text for text in (differences(expected, found), match.problem) if text]
     return CheckpointError(
         f"the weights fit {match.spec} but for the head: {'; '.join(problems)}; "
         f"a network that was trained without labels has no classes to explain; if there are classes, {OWN}"
@@ -155,6 +157,6 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: str | os.Path
     problem = differences(describe("", model), state, strict=True)
     if problem:
         raise CheckpointError(
-            f"{os.fspath(path)}: the weights do not fit the model: {problem}; check --model and the classes"
+            f"{os.fspath(path)}: the weights do not fit the model: {problem}; check spec= and the classes"
         )
     model.load_state_dict(dict(state), strict=False)

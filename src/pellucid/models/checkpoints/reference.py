@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pellucid.core.torch_private import CONVOLUTION
+from pellucid.models.checkpoints.pooling import Pool, pool_before
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
@@ -79,11 +80,15 @@ def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for a head: the module whose weights are replaced, the features that it takes, where new layers go."""
+    """A place for a head: the module whose weights are replaced, the features that it takes, where new layers go.
+
+    ``pool`` is the pooling right before it, if it is a module.
+    """
 
     name: str
     width: int
     target: str
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,13 +152,15 @@ def _slots(model: nn.Module, head: str) -> Iterator[Slot]:
     """Yield the linear head, and each ``nn.Sequential`` that ends in it and has no weights but of linear layers."""
     last = model.get_submodule(head)
     if head and isinstance(last, nn.Linear):
-        yield Slot(head, last.in_features, head)
+        yield Slot(head, last.in_features, head, None if "." in head else pool_before(model, head, last.in_features))
     outer = head.rpartition(".")[0]
     while outer and isinstance(row := model.get_submodule(outer), nn.Sequential):
         inner = [module for module in row.modules() if next(module.parameters(recurse=False), None) is not None]
         if inner[-1] is not last or not all(isinstance(module, nn.Linear) for module in inner):
             return
-        yield Slot(outer, inner[0].in_features, head if len(inner) == 1 else outer)  # type: ignore[arg-type]
+        width: int = inner[0].in_features  # type: ignore[assignment]
+        pool = None if "." in outer else pool_before(model, outer, width)
+        yield Slot(outer, width, head if len(inner) == 1 else outer, pool)
         outer = outer.rpartition(".")[0]
 
 

@@ -21,7 +21,7 @@ WEIGHTS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 SEARCHED = 10_000  # files of a folder
 SHARDS = ".index.json"
 LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that files of torch.save before 1.6 begin with
-_ONNX = "convert the network to ONNX, and give --model path/to/model.onnx"
+_ONNX = "convert the network to ONNX, and give spec='path/to/model.onnx'"
 _UNPACK = "unpack it, and give the weights file in it"
 _SAVE = "save the network's own: torch.save(model.state_dict(), 'weights.pt')"
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"\x28\xb5\x2f\xfd")
@@ -32,7 +32,7 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     *((magic, "a compressed file", _UNPACK) for magic in _COMPRESSED),
 )
 """How files begin that are no weights files, what they are, and what to do."""
-OWN = "give the network as --model path/to/file.py:factory, a function that returns it"
+OWN = "give the network as spec='path/to/file.py:factory', a function that returns it"
 """What always works."""
 
 
@@ -111,10 +111,10 @@ def folder(path: Path) -> CheckpointError:
     found = [file for file in files if file.name.endswith(SHARDS)] or [f for f in files if f.suffix in WEIGHTS]
     if not found:
         return CheckpointError(f"{start}a folder without one; give the path of a file")
-    model = f"--model hf:{path} " if _is_transformers(found[0].parent / "config.json") else ""
+    model = f"spec={f'hf:{path}'!r}, " if _is_transformers(found[0].parent / "config.json") else ""
     others = few([str(file.relative_to(path)) for file in found[1:]])
     more = f", or another of the {len(found)} in it ({others})" if others else ""
-    return CheckpointError(f"{start}a folder; give {model}--checkpoint {found[0]}{more}")
+    return CheckpointError(f"{start}a folder; give {model}checkpoint={str(found[0])!r}{more}")
 
 
 def _is_transformers(config: Path) -> bool:
@@ -129,7 +129,8 @@ def foreign(path: Path, start: bytes) -> CheckpointError | None:
     """Return the error for a file that is no weights file by its name or its first bytes; None for any other."""
     if path.suffix.lower() == ".onnx":
         return CheckpointError(
-            f"{path}: a weights file was expected, got an ONNX graph, which holds the network too; give --model {path}"
+            f"{path}: a weights file was expected, got an ONNX graph, which holds the network too; give "
+            f"spec={str(path)!r}"
         )
     known = [(what, remedy) for magic, what, remedy in _STARTS if start.startswith(magic)]
     if start[:1] == b"\x80" and LEGACY not in start:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -25,8 +25,11 @@ from pellucid.models.checkpoints import (
     recognise,
 )
 from pellucid.models.checkpoints.fitting import unprefixed, unwrapped
+from pellucid.models.checkpoints.heads import check_activation
+from pellucid.models.checkpoints.pooling import ConcatPool
 from pellucid.models.checkpoints.recognition import but_for_the_head
 from pellucid.models.checkpoints.reference import AUXILIARY
+from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
@@ -53,6 +56,7 @@ def load_model(
     num_classes: int | None = None,
     preprocessing: Preprocessing | None = None,
     weights_key: str | None = None,
+    activation: str | None = None,
 ) -> nn.Module:
     """Make a model, in eval mode.
 
@@ -66,6 +70,8 @@ def load_model(
         num_classes: the number of classes; None keeps the architecture's own.
         weights_key: which of several networks in the checkpoint: the key or prefix that its weights are under, as
             ``model_ema``; None takes the only one, or the plain one, with a warning that names the others.
+        activation: what is between the linear layers of a head of several, as "gelu" or "none": weights do not show it,
+            and None takes ReLU, with a warning.
         preprocessing: how images are prepared for it; None takes what the model, its source or the checkpoint states.
 
     Raises:
@@ -74,11 +80,14 @@ def load_model(
         OptionError: another argument has a value that is not possible.
     """
     _check(spec, checkpoint, weights, num_classes)
+    check_activation(activation)
+    if activation is not None and checkpoint is None:
+        raise OptionError(f"activation={activation!r} was given without a checkpoint, whose head it is for: give both")
     if not isinstance(preprocessing, Preprocessing | None):
         raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
     spec = None if spec is None else os.fspath(spec)
     if checkpoint is not None:
-        model = _from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes)
+        model = _from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
     else:
         model = _from_source(spec or "", weights, num_classes)
     if preprocessing is not None:
@@ -97,8 +106,17 @@ def _from_source(spec: str, weights: str, num_classes: int | None) -> nn.Module:
     request = ModelRequest(name, weights == "default", num_classes)
     with seeded():
         model = source.build(request)
+    if (source.brings_weights or request.pretrained) and known_of(model).weights is None:
+        _warn_of_untrained(spec, model.state_dict(), "check that the trained network's weights are loaded")
     drawn = None if source.brings_weights else "random"  # what a model brings along is not known
     return _remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
+
+
+def _warn_of_untrained(what: str, state: Mapping[str, Tensor], cure: str) -> None:
+    """Warn of weights that came from somewhere, and are those of a new network. Drawn ones are known to be random."""
+    seen = untrained(state)
+    if seen is not None:
+        warn(f"{what}: {seen}, so that it was hardly trained, and its maps mean nothing: {cure}")
 
 
 def model_info(model: nn.Module) -> ModelInfo:
@@ -167,10 +185,12 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
         raise OptionError(f"num_classes must be a whole number and at least 1, got {num_classes!r}")
 
 
-def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int | None) -> nn.Module:
+def _from_checkpoint(
+    spec: str | None, checkpoint: Checkpoint, num_classes: int | None, activation: str | None
+) -> nn.Module:
     spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
     source, name = find(spec)
-    match = _fitted(source, name, spec, checkpoint.state)
+    match = _fitted(source, name, spec, checkpoint.state).activated(activation)
     if num_classes not in (None, match.num_classes):
         raise OptionError(
             f"num_classes={num_classes} was asked for, {checkpoint.path} has {match.num_classes}; leave it out"
@@ -181,9 +201,12 @@ def _from_checkpoint(spec: str | None, checkpoint: Checkpoint, num_classes: int 
         model = source.build(request)
     if match.head is not None:
         model.set_submodule(match.target, match.head.built())
+    if match.pool:
+        model.set_submodule(match.pool, ConcatPool())
     load_into(model, match.state, checkpoint.path)
-    for note in match.notes:
+    for note in match.warnings:
         warn(f"{checkpoint.path}: {note}")
+    _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
     info = _KNOWN[model]
