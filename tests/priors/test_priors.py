@@ -65,7 +65,7 @@ def test_the_priors() -> None:
         (Centre(), naive.centre, {}),
         (Centre(sigma=0.1), naive.centre, {"sigma": 0.1}),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_maps_equal_a_replica_s(prior, replica, options, space):
     given = drawn(space)

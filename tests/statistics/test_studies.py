@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binom
-
 from benchmarks import alarms, results, statistics
 from benchmarks.studies import Design, beta_hits, half_zero, joint_hits, scores, skewed
+from scipy.stats import binom
+
 from pellucid.statistics.paired import mcnemar
 from tests.statistics.test_paired import pair
 
@@ -73,6 +73,10 @@ def test_the_page_shows_the_stored_results():
 
 
 def test_what_falls_short_is_listed():
-    rows = [{"coverage": 0.929, "withheld": 0.0}, {"coverage": 0.94, "withheld": 0.0}, {"coverage": 1.0, "withheld": 1.0}]
+    rows = [
+        {"coverage": 0.929, "withheld": 0.0},
+        {"coverage": 0.94, "withheld": 0.0},
+        {"coverage": 1.0, "withheld": 1.0},
+    ]
     assert statistics.short(rows) == rows[:1]
     assert statistics.listed([], ["coverage"]) == " none.\n"
