@@ -66,14 +66,14 @@ def test_ms_ssim_equals_a_replica_s():
     assert found == pytest.approx(naive.ms_ssim(a[0].numpy(), b[0].numpy()), abs=1e-6)
 
 
-@pytest.mark.parametrize("metric", ALL, ids=str)
+@pytest.mark.parametrize("metric", ALL, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_a_map_and_itself(metric):
     maps = random_maps(2, (176, 180))
     expected = 0 if metric.better == "lower" else 1
     assert metric.update(maps, maps).values.tolist() == pytest.approx([expected] * 2, abs=1e-9)
 
 
-@pytest.mark.parametrize("metric", ALL, ids=str)
+@pytest.mark.parametrize("metric", ALL, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_a_comparison_is_symmetric(metric):
     a, b = related((176, 176), count=1)
     assert metric.update(a, b).values.tolist() == pytest.approx(metric.update(b, a).values.tolist(), abs=1e-12)
@@ -90,7 +90,9 @@ def test_maps_that_are_too_small_are_counted(metric, side):
     assert not metric.update(*related((side, side), count=1)).values.isnan().any()
 
 
-@pytest.mark.parametrize("metric", [Spearman(), Pearson(), TopKOverlap()], ids=str)
+@pytest.mark.parametrize(
+    "metric", [Spearman(), Pearson(), TopKOverlap()], ids=lambda value: getattr(value, "__name__", str(value))
+)
 def test_a_constant_map_has_no_correlation(metric):
     maps, constant = random_maps(3, (9, 9)), torch.full((3, 9, 9), 0.3)
     constant[2] = maps[2]
@@ -117,7 +119,7 @@ def test_the_overlap_of_unrelated_maps_is_chance():
             TopKOverlap(share=share)
 
 
-@pytest.mark.parametrize("metric", ALL, ids=str)
+@pytest.mark.parametrize("metric", ALL, ids=lambda value: getattr(value, "__name__", str(value)))
 def test_a_map_that_is_not_finite_is_counted_by_compare(metric):
     a, b = related((176, 176), count=2)
     broken = a.clone()

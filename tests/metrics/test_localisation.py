@@ -202,7 +202,11 @@ def test_options_below_0_are_refused(made):
         made()
 
 
-@pytest.mark.parametrize("metric", [*LOCALISATION, Sparseness(), Entropy(), EffectiveComplexity()], ids=str)
+@pytest.mark.parametrize(
+    "metric",
+    [*LOCALISATION, Sparseness(), Entropy(), EffectiveComplexity()],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
 def test_a_map_that_is_not_finite_breaks_nothing(metric):
     maps = random_maps(2, (12, 12))
     maps[0, 3, 3] = torch.nan
