@@ -14,6 +14,9 @@ import typer.main
 import pellucid
 from pellucid import errors, phantom
 from pellucid.cli.main import app
+from pellucid.core.catalogue import PRIORS
+from pellucid.core.metric import METRICS, Comparison
+from pellucid.core.registry import summary
 
 PROBLEMS = (ValueError, IndexError, TypeError, RuntimeError)
 """The built-in errors that pellucid's own errors also are."""
@@ -110,6 +113,28 @@ def _built_in(kind: type[Exception]) -> str:
     return next((problem.__name__ for problem in PROBLEMS if issubclass(kind, problem)), "Exception")
 
 
+def metric_table() -> str:
+    """The metrics of maps and of two maps, with what each takes, what leaves it unchanged, and its paper."""
+    known = sorted(METRICS.registered().items(), key=lambda item: (issubclass(item[1], Comparison), item[0]))
+    own = [(name, cls) for name, cls in known if cls.__module__.startswith(f"{METRICS.package}.")]
+    rows = (
+        (f"`{name}`", f"`{cls.__name__}`", _about(cls), cls.takes, ", ".join(sorted(cls.unchanged_by)), cls.better or "")
+        for name, cls in own
+    )
+    return _table(("name", "class", "what it is", "takes", "unchanged by", "better"), rows)
+
+
+def prior_table() -> str:
+    """The priors, with what each is."""
+    rows = ((f"`{name}`", f"`{cls.__name__}`", _about(cls)) for name, cls in sorted(PRIORS.registered().items()))
+    return _table(("name", "class", "what it is"), rows)
+
+
+def _about(cls: type[Any]) -> str:
+    """The first line of the module of a class, without its full stop."""
+    return method_pages.prose(summary(cls).removesuffix("."))
+
+
 def _sentence(text: str) -> str:
     """The first paragraph up to its first full stop, as Markdown."""
     paragraph = " ".join(text.split("\n\n")[0].split())
@@ -128,5 +153,7 @@ TABLES = {
     "<!-- the commands -->": commands,
     "<!-- the options of all commands -->": options,
     "<!-- the errors -->": error_table,
+    "<!-- the metrics -->": metric_table,
+    "<!-- the priors -->": prior_table,
 }
 """What replaces a comment on a page."""
