@@ -30,6 +30,7 @@ from pellucid.methods.rise import RISE
 from pellucid.metrics.pointing import pointing_hits, widened
 from pellucid.phantom.models import ARCHITECTURES, EXCLUSIVE, SIDE, UNGUIDED
 from pellucid.run.explain import Explainer
+from pellucid.statistics import proportion
 
 NAME = "phantoms"
 BATCH = 32
@@ -191,8 +192,15 @@ def _title(group: str, name: str) -> str:
 def _cell(stored: Stored, key: str, tolerance: str) -> str:
     if key not in stored:
         return "not measured" if key.startswith("guided/") and key.split("/")[2] in SLOW else "does not apply"
-    flags = stored[key][tolerance]
-    return results.share(flags.count("1"), len(flags))
+    images = stored.get(key.rpartition("/")[0], {}).get("images")
+    return share(stored[key][tolerance], images.split() if images else None)
+
+
+def share(flags: str, images: Sequence[str] | None) -> str:
+    """A proportion of hits with its 95 % interval in percent, where an image with two findings is one patient."""
+    found = proportion([int(flag) for flag in flags], images)
+    interval = f" ({100 * found.low:.0f}–{100 * found.high:.0f})" if found.withheld is None else ""
+    return f"{100 * found.estimate:.1f} %{interval}"
 
 
 def _rate(stored: Stored, key: str, tolerance: str = "half a cell") -> float:
@@ -202,14 +210,13 @@ def _rate(stored: Stored, key: str, tolerance: str = "half a cell") -> float:
 
 def _chosen(stored: Stored, name: str) -> str:
     """The method that hits most on the first images, and its hits on the others."""
-    numbers = [int(number) for number in stored[f"unguided/{name}"]["images"].split()]
-    split = sum(number < CHOOSING for number in numbers)
+    split = sum(int(number) < CHOOSING for number in stored[f"unguided/{name}"]["images"].split())
     flags = {
         key.split("/")[2]: own["half a cell"] for key, own in stored.items() if key.startswith(f"unguided/{name}/")
     }
     best = max(flags, key=lambda one: (flags[one][:split].count("1"), one))
-    rest = flags[best][split:]
-    return f"`{best}`, {results.share(rest.count('1'), len(rest))}"
+    numbers = stored[f"unguided/{name}"]["images"].split()
+    return f"`{best}`, {share(flags[best][split:], numbers[split:])}"
 
 
 def _layers(stored: Stored) -> str:

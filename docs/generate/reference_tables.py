@@ -118,7 +118,14 @@ def metric_table() -> str:
     known = sorted(METRICS.registered().items(), key=lambda item: (issubclass(item[1], Comparison), item[0]))
     own = [(name, cls) for name, cls in known if cls.__module__.startswith(f"{METRICS.package}.")]
     rows = (
-        (f"`{name}`", f"`{cls.__name__}`", _about(cls), cls.takes, ", ".join(sorted(cls.unchanged_by)), cls.better or "")
+        (
+            f"`{name}`",
+            f"`{cls.__name__}`",
+            _about(cls),
+            cls.takes,
+            ", ".join(sorted(cls.unchanged_by)),
+            cls.better or "",
+        )
         for name, cls in own
     )
     return _table(("name", "class", "what it is", "takes", "unchanged by", "better"), rows)
