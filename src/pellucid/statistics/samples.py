@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from pellucid.errors import OptionError, ShapeError, message_of
@@ -140,3 +141,14 @@ def checked_share(name: str, value: float) -> float:
     if not 0 < value < 1:
         raise OptionError(f"{name} must be above 0 and below 1, got {value:g}")
     return float(value)
+
+
+def checked_generator(generator: Generator) -> Generator:
+    """The generator, if it is one of NumPy's.
+
+    Raises:
+        OptionError: it is a seed, or another library's.
+    """
+    if not isinstance(generator, Generator):
+        raise OptionError(f"generator must be NumPy's, such as numpy.random.default_rng(0), got {generator!r}")
+    return generator
