@@ -39,12 +39,12 @@ def equivalence(hits: Array, prior: Array, patient: Cases, rng: Generator) -> Ar
         both = _totals(np.hstack([differences + MARGIN, differences - MARGIN]), patient)
         above, below = sign_flips(both, rng)
         return np.maximum(above[: hits.shape[1]], below[hits.shape[1] :])
-    return np.array([_tost(one, prior) for one in hits.T])
+    wins, losses = (one.sum(axis=0).tolist() for one in (hits > prior[:, None], hits < prior[:, None]))
+    return np.array([_tost(*counts, len(hits)) for counts in zip(wins, losses, strict=True)])
 
 
-def _tost(hits: Array, prior: Array) -> float:
-    wins, losses = int((hits > prior).sum()), int((hits < prior).sum())
-    scores = [tango(wins, losses, len(hits), shift) for shift in (-MARGIN, MARGIN)]
+def _tost(wins: int, losses: int, count: int) -> float:
+    scores = [tango(wins, losses, count, shift) for shift in (-MARGIN, MARGIN)]
     return max(normal_tail(scores[0]), normal_tail(-scores[1]))
 
 
@@ -96,7 +96,7 @@ def at_the_margin(seed: int) -> list[Row]:
     for methods, between, sign in itertools.product((1, METHODS), BETWEEN, (-1, 1)):
         rates = [rate for rate in RATES if rate + sign * MARGIN < 1]
         grid += [(methods, rate, sign, Design(n, between=between)) for rate in rates for n in (50, 100, 200, 400)]
-        grid += [(methods, 0.6, sign, Design(100, 3, 0.5, between))] * (methods == METHODS)
+    grid += [(METHODS, 0.6, sign, Design(100, 3, 0.5, 0.4)) for sign in (-1, 1)]
     return [_margin(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
 
 
