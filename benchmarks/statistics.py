@@ -125,7 +125,7 @@ def verdicts(found: Tables) -> str:
     rare = [row for row in equal if row["methods"] == 1 and min(float(row["better"]), float(row["worse"])) < FEWEST]
     rare_margin = [row for row in margin if row["methods"] == 1 and float(row["as good"]) < FEWEST]
     equal_columns = ("methods", "rate", "between", *_DESIGN, "better", "worse", "exact")
-    margin_columns = ("methods", "rate", "difference", "between", *_DESIGN, "as good")
+    margin_columns = ("methods", "rate", "difference", "between", *_DESIGN, "as good", "exact")
     return (
         f"**False alarms.** {len(claims)} shares of studies in which any method is claimed; at a level of 0.05, up to "
         f"{ALLOWED:.4f} (two standard errors above it) is allowed. Above it:{listed(over, columns)}\n"
