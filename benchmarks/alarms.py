@@ -39,12 +39,12 @@ def equivalence(hits: Array, prior: Array, patient: Cases, rng: Generator) -> Ar
         both = _totals(np.hstack([differences + MARGIN, differences - MARGIN]), patient)
         above, below = sign_flips(both, rng)
         return np.maximum(above[: hits.shape[1]], below[hits.shape[1] :])
-    return np.array([_tost(one, prior) for one in hits.T])
+    wins, losses = (one.sum(axis=0).tolist() for one in (hits > prior[:, None], hits < prior[:, None]))
+    return np.array([_tost(*counts, len(hits)) for counts in zip(wins, losses, strict=True)])
 
 
-def _tost(hits: Array, prior: Array) -> float:
-    wins, losses = int((hits > prior).sum()), int((hits < prior).sum())
-    scores = [tango(wins, losses, len(hits), shift) for shift in (-MARGIN, MARGIN)]
+def _tost(wins: int, losses: int, count: int) -> float:
+    scores = [tango(wins, losses, count, shift) for shift in (-MARGIN, MARGIN)]
     return max(normal_tail(scores[0]), normal_tail(-scores[1]))
 
 
@@ -82,11 +82,11 @@ def _equal(methods: int, rate: float, design: Design, rng: Generator) -> Row:
 
 def exact_size(rate: float, design: Design) -> float:
     """The false alarms of one mid-p McNemar test, summed over all numbers of cases on which the two differ."""
-    discordance = 2 * rate * (1 - rate) * (1 - design.between)
+    share, _ = discordance(rate, 0.0, design.between)
     total = 0.0
     for differing in range(design.patients + 1):
         alarms = [wins for wins in range(differing + 1) if midp_binomial(wins, differing) <= LEVEL]
-        total += binom.pmf(differing, design.patients, discordance) * binom.pmf(alarms, differing, 0.5).sum()
+        total += binom.pmf(differing, design.patients, share) * binom.pmf(alarms, differing, 0.5).sum()
     return float(total)
 
 
@@ -96,7 +96,7 @@ def at_the_margin(seed: int) -> list[Row]:
     for methods, between, sign in itertools.product((1, METHODS), BETWEEN, (-1, 1)):
         rates = [rate for rate in RATES if rate + sign * MARGIN < 1]
         grid += [(methods, rate, sign, Design(n, between=between)) for rate in rates for n in (50, 100, 200, 400)]
-        grid += [(methods, 0.6, sign, Design(100, 3, 0.5, between))] * (methods == METHODS)
+    grid += [(METHODS, 0.6, sign, Design(100, 3, 0.5, 0.4)) for sign in (-1, 1)]
     return [_margin(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
 
 
@@ -104,7 +104,31 @@ def _margin(methods: int, rate: float, sign: float, design: Design, rng: Generat
     rates = [rate, *[rate + sign * MARGIN] * methods]
     share = _share_as_good(rates, design, rng, STUDIES)
     found: Row = {"methods": methods, "rate": rate, "difference": sign * MARGIN, "between": design.between}
-    return {**found, **about(design), "as good": share}
+    found |= {**about(design), "as good": share}
+    if methods == 1:
+        found["exact"] = exact_margin(rate, sign * MARGIN, design)
+    return found
+
+
+def exact_margin(rate: float, difference: float, design: Design) -> float:
+    """The false alarms of one pair of Tango's tests, summed over all numbers of wins and losses."""
+    differing, gains = discordance(rate, difference, design.between)
+    total = 0.0
+    for count in range(design.patients + 1):
+        chance = binom.pmf(count, design.patients, differing)
+        if chance > 1e-12:
+            alarms = [wins for wins in range(count + 1) if _tost(wins, count - wins, design.patients) <= LEVEL]
+            total += chance * binom.pmf(alarms, count, gains / differing).sum()
+    return float(total)
+
+
+def discordance(rate: float, difference: float, between: float) -> tuple[float, float]:
+    """The shares of cases on which two methods differ, and which only the second, of rate + difference, hits."""
+    higher = rate + difference
+    # A copy of both is equal, so that they differ only where it lies between the rates.
+    gains = between * max(difference, 0) + (1 - between) * higher * (1 - rate)
+    losses = between * max(-difference, 0) + (1 - between) * rate * (1 - higher)
+    return gains + losses, gains
 
 
 def _share_as_good(rates: Sequence[float], design: Design, rng: Generator, studies: int) -> float:
@@ -162,19 +186,17 @@ def planned(seed: int) -> list[Row]:
     """The power that is reached with as many cases as ``cases_needed`` states; it was asked to be 0.8."""
     found: list[Row] = []
     for rate, gain, between in itertools.product((0.3, 0.6), (0.1, 0.2), BETWEEN):
-        higher = rate + gain
-        # A copy of both is equal, so that they differ only where it lies between the rates.
-        discordance = between * gain + (1 - between) * (rate * (1 - higher) + higher * (1 - rate))
+        differing = discordance(rate, gain, between)[0]
         for level in (LEVEL, LEVEL / METHODS):
             rng, cases = (
                 np.random.default_rng([seed, len(found)]),
-                cases_needed(discordance, difference=gain, level=level),
+                cases_needed(differing, difference=gain, level=level),
             )
-            reached = _share_better([rate, higher], Design(cases, between=between), rng, round(LEVEL / level))
+            reached = _share_better([rate, rate + gain], Design(cases, between=between), rng, round(LEVEL / level))
             row: Row = {
                 "rate": rate,
                 "difference": gain,
-                "discordance": round(discordance, 3),
+                "discordance": round(differing, 3),
                 "level": round(level, 4),
             }
             found.append({**row, "cases": cases, "power": reached})

@@ -118,19 +118,20 @@ def verdicts(found: Tables) -> str:
         (row, claim) for row in [*equal, *margin, *prior] for claim in ("better", "worse", "as good") if claim in row
     ]
     over = [{**row, "claim": claim, "share": row[claim]} for row, claim in claims if float(row[claim]) > ALLOWED]
-    columns = ("claim", "share", "methods", "rate", "difference", "between", "method hits", *_DESIGN)
-    single = [row for row in equal if row["methods"] == 1 and row["rate"] == 0.6 and _cases(row) >= 50]
+    columns = ("claim", "share", "methods", "rate", "difference", "between", "method hits", *_DESIGN, "exact")
+    single = [row for row in equal if row["methods"] == 1 and row["rate"] == 0.6]
+    least = _least(row for row in single if float(row["patients"]) >= 50)
+    of_few = _least(row for row in single if row["patients"] == 25 and row["cases"] != "1")
     rare = [row for row in equal if row["methods"] == 1 and min(float(row["better"]), float(row["worse"])) < FEWEST]
     rare_margin = [row for row in margin if row["methods"] == 1 and float(row["as good"]) < FEWEST]
-    least = min(min(float(row["better"]), float(row["worse"])) for row in single)
     equal_columns = ("methods", "rate", "between", *_DESIGN, "better", "worse", "exact")
-    margin_columns = ("methods", "rate", "difference", "between", *_DESIGN, "as good")
+    margin_columns = ("methods", "rate", "difference", "between", *_DESIGN, "as good", "exact")
     return (
         f"**False alarms.** {len(claims)} shares of studies in which any method is claimed; at a level of 0.05, up to "
         f"{ALLOWED:.4f} (two standard errors above it) is allowed. Above it:{listed(over, columns)}\n"
-        f'With one method, one prior, a rate of 0.6 and at least 50 cases, the least share of "better" or "worse" is '
-        f"{least:.3f}. Fewer than {FEWEST} of false alarms, one method, as few cases differ (*exact* sums over their "
-        f"number):{listed(rare, equal_columns)}\n"
+        "With one method, one prior, a rate of 0.6 and at least 50 patients, the least share of a false claim is "
+        f"{least:.3f}; with 50 cases, on average, of 25 patients it is {of_few:.3f}. Shares below {FEWEST}, "
+        f"where few cases differ (*exact* is the sum over all tables):{listed(rare, equal_columns)}\n"
         f'"As good as", one method, fewer than {FEWEST}, as the interval of the difference is wider than the margin on '
         f"both sides:{listed(rare_margin, margin_columns)}\n"
         + folded("All cells of equal rates", table(equal, equal_columns))
@@ -139,9 +140,8 @@ def verdicts(found: Tables) -> str:
     )
 
 
-def _cases(row: Row) -> float:
-    """The mean number of cases of a study: patients with 1 case, or with 1 to 3."""
-    return float(row["patients"]) * (1 if row["cases"] == "1" else 2)
+def _least(rows: Iterable[Row]) -> float:
+    return min(float(row[claim]) for row in rows for claim in ("better", "worse"))
 
 
 def powers(found: Tables) -> str:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, t
 
 from pellucid.errors import OptionError
 from pellucid.statistics import auroc
@@ -38,7 +38,8 @@ def test_the_interval_equals_a_loop(patients):
     scores, hits, whose = study(90, patients)
     found = auroc(scores, hits, whose, confidence=0.9)
     area, error = naive.area(scores, hits), naive.area_error(scores.tolist(), hits.tolist(), whose)
-    half = norm.ppf(0.95) * error / (area * (1 - area))
+    fewest = min(len({w for w, h in zip(whose, hits, strict=True) if h == outcome}) for outcome in (0, 1))
+    half = t.ppf(0.95, fewest - 1) * error / (area * (1 - area))
     expected = [1 / (1 + math.exp(-(math.log(area / (1 - area)) + sign * half))) for sign in (-1, 1)]
     assert (found.low, found.high) == pytest.approx(tuple(expected))
 
@@ -49,7 +50,7 @@ def test_with_one_case_a_patient_the_error_is_delongs():
     order = (positive[:, None] > negative) + (positive[:, None] == negative) / 2
     variance = order.mean(1).var(ddof=1) / len(positive) + order.mean(0).var(ddof=1) / len(negative)
     found, area = auroc(scores, hits), order.mean()
-    half = norm.ppf(0.975) * math.sqrt(variance) / (area * (1 - area))
+    half = t.ppf(0.975, min(len(positive), len(negative)) - 1) * math.sqrt(variance) / (area * (1 - area))
     assert found.high == pytest.approx(1 / (1 + math.exp(-(math.log(area / (1 - area)) + half))))
 
 

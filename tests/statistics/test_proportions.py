@@ -82,6 +82,16 @@ def test_few_patients_of_the_rarer_outcome_with_many_cases_each_are_taken_to_be_
     assert proportion(hits, whose).low < low - 0.1
 
 
+@pytest.mark.parametrize("misses", [9, 10])
+def test_ten_patients_of_the_rarer_outcome_suffice(misses):
+    whose = [k for k in range(20) for _ in range(6)]
+    hits = [int(index % 6 > 0 or index >= 6 * misses) for index in range(120)]  # one miss of each of some patients
+    loss = (naive.stats.t.ppf(0.975, 119) / naive.stats.t.ppf(0.975, 19)) ** 2
+    size = 20 if misses == 9 else 120 * loss  # cases of a patient differ more than chance would have it: no effect
+    x = size * sum(hits) / 120
+    assert proportion(hits, whose).low == pytest.approx(naive.stats.beta.ppf(0.025, x, size - x + 1))
+
+
 def test_missing_values_are_counted():
     found = proportion([1, math.nan, 0, 1, math.nan], ["a", "b", "c", "d", "d"])
     assert (found.count, found.patients, found.excluded) == (3, 3, 2)

@@ -126,3 +126,13 @@ def test_nothing_of_the_users_is_changed():
     auroc(values, values > 0.5, patients)
     assert np.array_equal(values, kept)
     assert np.array_equal(patients, names)
+
+
+@pytest.mark.parametrize("generator", [0, None, torch.Generator()])
+def test_a_generator_is_numpys(generator):
+    for call in (mean, lambda one, generator: compare(one, one, generator=generator)):
+        with pytest.raises(OptionError, match=r"such as numpy.random.default_rng\(0\)"):
+            call([1, 0], generator=generator)
+    for call in (difference, equivalent):
+        with pytest.raises(OptionError, match="generator must be NumPy's"):
+            call([1, 0], [1, 0], generator=generator)

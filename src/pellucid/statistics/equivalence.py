@@ -14,7 +14,7 @@ from pellucid.statistics.distributions import normal_tail
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import mean_of
 from pellucid.statistics.paired import sign_flips
-from pellucid.statistics.samples import Patients, Sample, checked_share, sample
+from pellucid.statistics.samples import Patients, Sample, checked_generator, checked_share, sample
 from pellucid.statistics.tango import discordant, independent_hits, tango, tango_interval
 
 MARGIN = 0.10
@@ -64,9 +64,11 @@ def equivalent(
     0.0004
 
     Raises:
-        OptionError: ``margin`` is not above 0, a value is infinite, or a patient is missing.
+        OptionError: ``margin`` is not above 0, a value is infinite, a patient is missing, or the generator is not
+            NumPy's.
         ShapeError: the arrays are not (N,), or differ in length.
     """
+    checked_generator(generator)
     if not 0 < margin < math.inf:
         raise OptionError(f"the margin must be above 0, in the units of the scores; got {margin:g}")
     found = sample({"first": first, "second": second}, patients)
@@ -107,9 +109,11 @@ def difference(
     0.250 (0.140 to 0.402)
 
     Raises:
-        OptionError: a value is infinite, a patient is missing, or ``confidence`` is not between 0 and 1.
+        OptionError: a value is infinite, a patient is missing, the generator is not NumPy's, or ``confidence`` is not
+            between 0 and 1.
         ShapeError: the arrays are not (N,), or differ in length.
     """
+    checked_generator(generator)
     checked_share("confidence", confidence)
     found = sample({"first": first, "second": second}, patients)
     if found.patients > 1 and independent_hits(found):

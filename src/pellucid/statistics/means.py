@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.intervals import Interval
-from pellucid.statistics.samples import Patients, Sample, checked_share, sample
+from pellucid.statistics.samples import Patients, Sample, checked_generator, checked_share, sample
 
 RESAMPLES = 1999
 """So that the quantiles 0.025 and 0.975 of the resamples and the data are whole ranks of 2000."""
 ROWS = 64
+"""Resamples that are counted at a time, so that they stay in the processor's cache."""
 FEWEST_PATIENTS = 20
 FEWEST_OTHERS = 10
 """The patients that must differ from the most frequent mean: with fewer the interval covers too rarely."""
@@ -39,9 +40,11 @@ def mean(values: ArrayLike, patients: Patients = None, *, generator: Generator, 
     0.265 (0.223 to 0.312)
 
     Raises:
-        OptionError: a value is infinite, a patient is missing, or ``confidence`` is not between 0 and 1.
+        OptionError: a value is infinite, a patient is missing, the generator is not NumPy's, or ``confidence`` is not
+            between 0 and 1.
         ShapeError: the arrays are not (N,), or differ in length.
     """
+    checked_generator(generator)
     checked_share("confidence", confidence)
     return mean_of(sample({"values": values}, patients), generator, confidence)
 
@@ -78,9 +81,8 @@ def _studentised(totals: Array, sizes: Array, generator: Generator, tail: float)
     centres, spreads = ratio(rest, sizes, resamples(len(totals), generator))
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of equal values has no spread
         scores = centres / spreads
-    lower, upper = np.quantile(
-        np.where(np.isnan(scores), 0.0, scores), [tail, 1 - tail], method="weibull"
-    )  # the ranks of 2000
+    scores = np.where(np.isnan(scores), 0.0, scores)
+    lower, upper = np.quantile(scores, [tail, 1 - tail], method="weibull")  # the ranks of 2000
     return centre - float(upper) * spread, centre - float(lower) * spread
 
 
@@ -88,7 +90,7 @@ def resamples(patients: int, generator: Generator, count: int = RESAMPLES) -> Ar
     """How often each patient is drawn, (count, patients): ``patients`` draws with replacement a row."""
     drawn = generator.integers(patients, size=(count, patients))
     found = np.empty((count, patients))
-    for start in range(0, count, ROWS):  # few rows at a time stay in the processor's cache
+    for start in range(0, count, ROWS):
         block = drawn[start : start + ROWS]
         block = block + patients * np.arange(len(block))[:, None]
         found[start : start + ROWS] = np.bincount(block.ravel(), minlength=block.size).reshape(block.shape)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
 from pellucid.statistics.distributions import Array, midp_binomial, poisson_binomial
-from pellucid.statistics.samples import Patients, Sample, is_binary, sample
+from pellucid.statistics.samples import Patients, Sample, checked_generator, is_binary, sample
 
 EXACT = 12
 """Up to so many patients with a difference, all 2^m signs are tried."""
@@ -59,9 +59,10 @@ def compare(first: ArrayLike, second: ArrayLike, patients: Patients = None, *, g
     ('mid-p McNemar', 0.625, 0.0156)
 
     Raises:
-        OptionError: a value is infinite, or a patient is missing.
+        OptionError: a value is infinite, a patient is missing, or the generator is not NumPy's.
         ShapeError: the arrays are not (N,), or differ in length.
     """
+    checked_generator(generator)
     found = sample({"first": first, "second": second}, patients)
     difference = float(np.subtract(*found.values.T).mean()) if found.count else math.nan
     name, better, worse = _tested(found, generator)

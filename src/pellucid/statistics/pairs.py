@@ -14,7 +14,7 @@ from pellucid.errors import OptionError
 from pellucid.statistics.distributions import t_quantile
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import ratio, withheld
-from pellucid.statistics.samples import Patients, Sample, checked_share, sample
+from pellucid.statistics.samples import Patients, Sample, checked, checked_share, complete
 from pellucid.statistics.tango import discordant, independent_hits, tango_interval
 
 
@@ -57,12 +57,12 @@ def all_pairs(
     checked_share("confidence", confidence)
     if len(methods) < 2:
         raise OptionError(f"pairs need at least two methods, got {', '.join(methods) or 'none'}")
-    whose = None if patients is None else list(patients)
-    pairs = list(itertools.combinations(methods, 2))
+    table, codes = checked(methods, patients)
+    pairs = list(itertools.combinations(enumerate(methods), 2))
     each = 1 - (1 - confidence) / len(pairs)
     return tuple(
-        Pair(first, second, _difference(sample({first: methods[first], second: methods[second]}, whose), each))
-        for first, second in pairs
+        Pair(first, second, _difference(complete(table[:, [one, other]], codes), each))
+        for (one, first), (other, second) in pairs
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
 from pellucid.errors import OptionError, ShapeError, message_of
@@ -61,13 +62,18 @@ class Sample:
         return replace(self.interval(estimate, math.nan, math.nan), withheld=reason)
 
 
-def sample(columns: dict[str, ArrayLike], patients: Patients = None) -> Sample:
+def sample(columns: Mapping[str, ArrayLike], patients: Patients = None) -> Sample:
     """The cases of one or more columns (N,), by the names that messages use. A case is excluded where any is NaN.
 
     Raises:
         ShapeError: a column is not (N,) numbers, or the columns or the patients differ in length.
         OptionError: a value is infinite, or a patient is None, NaN or not hashable.
     """
+    return complete(*checked(columns, patients))
+
+
+def checked(columns: Mapping[str, ArrayLike], patients: Patients = None) -> tuple[Array, NDArray[np.intp]]:
+    """The columns as (N, K) and the patients as numbers (N,); raises what ``sample`` raises."""
     found = {name: numbers(name, values) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in found.items()}
     codes = None if patients is None else _codes(patients)
@@ -76,14 +82,15 @@ def sample(columns: dict[str, ArrayLike], patients: Patients = None) -> Sample:
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise ShapeError(f"one entry a case is needed in each array, got lengths that differ ({given})")
-    return _complete(np.stack(list(found.values()), axis=1), codes)
+    table = np.stack(list(found.values()), axis=1)
+    return table, np.arange(len(table)) if codes is None else codes
 
 
-def _complete(table: Array, codes: NDArray[np.intp] | None) -> Sample:
-    complete = ~np.isnan(table).any(axis=1)
-    kept = (np.arange(len(table)) if codes is None else codes)[complete]
-    known, patient = np.unique(kept, return_inverse=True)
-    return Sample(table[complete], patient, len(known), int((~complete).sum()))
+def complete(table: Array, codes: NDArray[np.intp]) -> Sample:
+    """The rows of a table (N, K) without NaN, of patients (N,)."""
+    kept = ~np.isnan(table).any(axis=1)
+    known, patient = np.unique(codes[kept], return_inverse=True)
+    return Sample(table[kept], patient, len(known), int((~kept).sum()))
 
 
 def numbers(name: str, values: ArrayLike) -> Array:
@@ -140,3 +147,14 @@ def checked_share(name: str, value: float) -> float:
     if not 0 < value < 1:
         raise OptionError(f"{name} must be above 0 and below 1, got {value:g}")
     return float(value)
+
+
+def checked_generator(generator: Generator) -> Generator:
+    """The generator, if it is one of NumPy's.
+
+    Raises:
+        OptionError: it is a seed, or another library's.
+    """
+    if not isinstance(generator, Generator):
+        raise OptionError(f"generator must be NumPy's, such as numpy.random.default_rng(0), got {generator!r}")
+    return generator
