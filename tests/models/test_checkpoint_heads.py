@@ -18,6 +18,7 @@ from pellucid import load_model
 from pellucid.cli.main import app
 from pellucid.errors import CheckpointError, OptionError, PellucidError, PellucidWarning
 from pellucid.models.checkpoints.heads import ACTIVATIONS
+from pellucid.models.checkpoints.pooling import ConcatPool, Pool, pool_before
 from tests.cli.conftest import one_line, save
 from tests.models.test_checkpoint_zoo import CLASSES, IMAGE, SPEC, WIDTH, body, mlp, varied
 
@@ -202,11 +203,36 @@ def test_fastais_networks_give_the_same_logits(tmp_path: Path, name: str, cut: i
 
 
 def test_the_mean_before_the_maximum_would_be_another_network() -> None:
-    from pellucid.models.checkpoints.pooling import ConcatPool
-
     x = torch.randn(2, 3, 4, 5)
     torch.testing.assert_close(ConcatPool()(x), AdaptiveConcatPool2d()(x))
     torch.testing.assert_close(ConcatPool()(x)[:, :3, 0, 0], x.flatten(2).amax(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "width", "pool"),
+    [
+        ("resnet18", "fc", 512, Pool("avgpool", 512)),
+        ("vgg11_bn", "classifier", 512 * 7 * 7, Pool("avgpool", 512)),
+        ("alexnet", "classifier", 256 * 6 * 6, Pool("avgpool", 256)),
+        ("efficientnet_b0", "classifier", 1280, Pool("avgpool", 1280)),
+        ("densenet121", "classifier", 1024, None),
+        ("shufflenet_v2_x0_5", "fc", 1024, None),
+        ("googlenet", "fc", 1024, None),  # dropout between
+        ("resnet18", "conv1", 512, None),
+    ],
+)
+def test_the_pooling_before_a_head(name: str, head: str, width: int, pool: Pool | None) -> None:
+    options = {"init_weights": False} if name == "googlenet" else {}
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None, **options)
+    assert pool_before(model, head, width) == pool
+
+
+def test_a_head_that_something_follows_has_no_pooling_to_replace() -> None:
+    row = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 2))
+    assert pool_before(row, "2", 4) == Pool("1", 4)
+    assert pool_before(nn.Sequential(*row, nn.Linear(2, 2)), "2", 4) is None
+    assert pool_before(nn.Sequential(row[0], nn.AdaptiveAvgPool2d(3), row[2]), "2", 4) is None  # 9 cells in 4 features
 
 
 class Bare(nn.Sequential):

@@ -21,10 +21,12 @@ from torch import nn
 
 from pellucid.errors import CheckpointError
 from pellucid.models.checkpoints import load_into, read_checkpoint, recognise
-from pellucid.models.checkpoints.fitting import Names, chosen, matches
+from pellucid.models.checkpoints.fitting import chosen, matches
+from pellucid.models.checkpoints.names import Names
+from pellucid.models.checkpoints.rebuilding import Inert
 from pellucid.models.checkpoints.recognition import reference
 from pellucid.models.checkpoints.reference import describe, weightless
-from pellucid.models.checkpoints.unpickling import Inert, SafeUnpickler
+from pellucid.models.checkpoints.unpickling import SafeUnpickler
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 

@@ -62,6 +62,14 @@ def without_counts(state: State) -> State:
     return {key: value for key, value in state.items() if "num_batches" not in key}
 
 
+def one_changed(key: str, value: float) -> Callable[[State], State]:
+    def change(state: State) -> State:
+        state[key][-1] = value
+        return state
+
+    return change
+
+
 def changed(key: str, value: float) -> Callable[[State], State]:
     return lambda state: {**state, key: torch.full_like(state[key], value)}
 
@@ -76,6 +84,8 @@ def changed(key: str, value: float) -> Callable[[State], State]:
         (changed("layer4.1.bn2.running_mean", 0.01), False),
         (changed("layer4.1.bn2.running_var", 0.99), False),
         (changed("layer1.0.bn1.running_var", torch.nan), False),
+        (one_changed("layer1.0.bn1.running_var", 0.99), False),
+        (one_changed("bn1.running_mean", 0.01), False),
         (changed("bn1.weight", 0.5), True),  # a constructor may choose weights
     ],
 )

@@ -25,7 +25,9 @@ from pellucid.export.deidentify import Deidentifier
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run.inputs import as_sequences, inputs
 from pellucid.run.job import Job
-from pellucid.run.results import Outcome, Results
+from pellucid.run.outcome import Outcome
+from pellucid.run.results import Results
+from pellucid.run.resuming import Resuming
 from tests.networks import TinyCNN, seeded
 from tests.run.test_job import save_images
 
@@ -354,16 +356,16 @@ def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, same: bool) -> None
         found[number] = list(jobs[number].outcomes(files))
 
     looked = threading.Barrier(2)
-    earlier = Results.earlier
+    earlier = Resuming.sets
     try:
-        Results.earlier = lambda *arguments: (earlier(*arguments), looked.wait(60))[0]
+        Resuming.sets = lambda *arguments: (earlier(*arguments), looked.wait(60))[0]
         threads = [threading.Thread(target=run, args=[number]) for number in (0, 1)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(120)
     finally:
-        Results.earlier = earlier
+        Resuming.sets = earlier
     written = content(output)
     for stem in (f"{index:02}" for index in range(8)):
         own = {name: text for name, text in written.items() if name.startswith(f"{stem}_")}

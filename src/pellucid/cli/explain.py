@@ -63,7 +63,7 @@ from pellucid.errors import OptionError, PellucidError
 if TYPE_CHECKING:
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
-    from pellucid.run.results import Outcome
+    from pellucid.run.outcome import Outcome
 
 
 EXAMPLES = (

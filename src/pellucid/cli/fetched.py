@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
     from pellucid.pacs.access import ServerAccess
-    from pellucid.run.results import Outcome
+    from pellucid.run.outcome import Outcome
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pellucid.core.caption import class_text, explained_by
 from pellucid.core.reading import Reading
 from pellucid.export.metadata import finite
 from pellucid.run.inputs import Input
-from pellucid.run.results import Outcome
+from pellucid.run.outcome import Outcome
 
 _MAX_ROWS = 20
 """The most rows of the table."""

@@ -23,7 +23,7 @@ from pellucid.report.cases import Case, cases
 from pellucid.report.maps import Map
 from pellucid.report.templating import templates
 from pellucid.report.values import text
-from pellucid.run.results import REMEDIES
+from pellucid.run.remedies import REMEDIES
 
 GENERATOR = "pellucid"
 """What the page names as its generator, with the version."""

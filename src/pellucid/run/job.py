@@ -40,10 +40,11 @@ from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import model_info
 from pellucid.run.explain import Explainer
 from pellucid.run.inputs import Input, input_digest, open_input
+from pellucid.run.outcome import Outcome, PassedOver, ReadImage
 from pellucid.run.prefetch import Bounds, Prefetcher
 from pellucid.run.refusing import explained_refusals
 from pellucid.run.request import request_key
-from pellucid.run.results import Outcome, PassedOver, ReadImage, Results
+from pellucid.run.results import Results
 
 _Read = ReadImage | PassedOver | Outcome
 """An image, a file that is passed over, or the outcome of a file that could not be read."""
@@ -94,7 +95,7 @@ class Job:
             PellucidError: another error of the request, not of a file.
         """
         sweep(self.results.output)
-        earlier = self.results.earlier(files, self._request)
+        earlier = self.results.resuming.sets(files, self._request)
         pool = ThreadPoolExecutor(_WORKERS)
         try:
             bounds = Bounds(self.runtime.batch_size, _WORKERS, 2 * _MAX_VALUES)
@@ -137,8 +138,8 @@ class Job:
             found = earlier.get(file.stem)
             known = input_digest(file) if found is not None and not self.results.overwrite else None
             if found is not None and known is not None:
-                key = self.results.key(known, self._request)
-                done = self.results.passed_over(file, found, key, self.labels.get(file.stem))
+                key = self.results.resuming.key(known, self._request)
+                done = self.results.resuming.passed_over(file, found, key, self.labels.get(file.stem))
                 if done is not None:
                     return done
             takes = takes_volumes(self.model) and not file.members
@@ -147,7 +148,7 @@ class Job:
             known = known or (images[0].original.digest if file.is_single else input_digest(file))
             if known is None:
                 raise refused(file.path, "one of its files went away while they were read")
-            return ReadImage(file, tuple(images), self.results.key(known, self._request))
+            return ReadImage(file, tuple(images), self.results.resuming.key(known, self._request))
         except OptionError:
             raise
         except PellucidError as error:

@@ -1,6 +1,7 @@
 """Weights files: read without running code from them, recognise the architecture, load strictly."""
 
-from pellucid.models.checkpoints.fitting import Match, Names, chosen, matches
+from pellucid.models.checkpoints.fitting import Match, chosen, matches
+from pellucid.models.checkpoints.names import Names
 from pellucid.models.checkpoints.reading import Checkpoint, read_checkpoint
 from pellucid.models.checkpoints.recognition import load_into, recognise
 from pellucid.models.checkpoints.reference import describe

@@ -12,8 +12,8 @@ from pellucid.errors import CheckpointError, message_of
 from pellucid.models.checkpoints.layouts import USUAL, find_state
 from pellucid.models.checkpoints.modules import Found, weights_of
 from pellucid.models.checkpoints.reading import check_file, read_content
+from pellucid.models.checkpoints.rebuilding import Inert
 from pellucid.models.checkpoints.refusals import unconvertible
-from pellucid.models.checkpoints.unpickling import Inert
 
 
 def take_out(path: Path) -> Found:

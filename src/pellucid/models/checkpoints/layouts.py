@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import CheckpointError, did_you_mean, warn
+from pellucid.models.checkpoints.rebuilding import Inert
 from pellucid.models.checkpoints.refusals import PEFT, adapter, few, no_weights, whole_module, words
-from pellucid.models.checkpoints.unpickling import Inert
 
 USUAL = ("model_state_dict", "model_state", "state_dict", "model", "module", "_orig_mod", "backbone", "net")
 """Keys and prefixes of the plain weights, in this order, where a file holds other networks' too, as averaged ones."""

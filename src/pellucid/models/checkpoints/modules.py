@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from pellucid.errors import CheckpointError
-from pellucid.models.checkpoints.unpickling import Inert
+from pellucid.models.checkpoints.rebuilding import Inert
 
 PARTS = ("_parameters", "_buffers", "_modules")
 LISTS = "torch.jit._pickle."

@@ -11,7 +11,8 @@ from functools import cache
 from torch import Tensor, nn
 
 from pellucid.errors import CheckpointError
-from pellucid.models.checkpoints.fitting import Match, Names, chosen, matches, unwrapped
+from pellucid.models.checkpoints.fitting import Match, chosen, matches
+from pellucid.models.checkpoints.names import Names, unwrapped
 from pellucid.models.checkpoints.reference import LayerSizes, Reference, describe, needed, weightless
 from pellucid.models.checkpoints.refusals import OWN, few
 from pellucid.models.operators import imported

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import CheckpointError
-from pellucid.models.checkpoints.unpickling import Inert
+from pellucid.models.checkpoints.rebuilding import Inert
 
 ADAPTER = "adapter_config.json"
 """Peft writes this file beside an adapter's weights."""

@@ -18,8 +18,9 @@ from typing import IO, Any
 import torch
 
 from pellucid.errors import CheckpointError
+from pellucid.models.checkpoints.rebuilding import Stored, refuse
 from pellucid.models.checkpoints.refusals import foreign_zip, torchscript
-from pellucid.models.checkpoints.unpickling import SafeUnpickler, Stored, refuse
+from pellucid.models.checkpoints.unpickling import SafeUnpickler
 
 ZIP_MAGIC = b"PK\x03\x04"
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001

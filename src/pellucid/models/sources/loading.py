@@ -24,8 +24,8 @@ from pellucid.models.checkpoints import (
     read_checkpoint,
     recognise,
 )
-from pellucid.models.checkpoints.fitting import unprefixed, unwrapped
 from pellucid.models.checkpoints.heads import check_activation
+from pellucid.models.checkpoints.names import unprefixed, unwrapped
 from pellucid.models.checkpoints.pooling import ConcatPool
 from pellucid.models.checkpoints.recognition import but_for_the_head
 from pellucid.models.checkpoints.reference import AUXILIARY

@@ -13,9 +13,9 @@ from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints import load_into
 from pellucid.models.checkpoints.layouts import find_state
 from pellucid.models.checkpoints.modules import weights_of
+from pellucid.models.checkpoints.rebuilding import Inert
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.checkpoints.saved import read_saved
-from pellucid.models.checkpoints.unpickling import Inert
 from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes, package
