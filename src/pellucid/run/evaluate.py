@@ -92,7 +92,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     info = model_info(model)
     settings = replace(runtime or Runtime(), seed=seed)
     given = Inputs.of(batch.values)
-    if isinstance(explanation, (str, Method)):
+    if isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
         method = explanation if method is None else method
         asked: Request = "predicted" if targets is None else targets
         explanation = explain(model, images, explanation, asked, head=head, output=output, runtime=settings)
