@@ -72,6 +72,8 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
     rank, reach = masks.ndim - 1, int(tolerance)
     if rank not in _CONVOLUTIONS:
         raise ShapeError(f"masks (B, H, W) or (B, D, H, W) were expected, got {tuple(masks.shape)}")
+    if not reach:
+        return masks.bool()
     steps = torch.arange(-reach, reach + 1, device=masks.device)
     squares = torch.stack(torch.meshgrid(*[steps] * rank, indexing="ij")).square().sum(dim=0)
     ball = (squares <= tolerance**2).float()
