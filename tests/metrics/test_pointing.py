@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from pellucid.errors import ShapeError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.metrics.statistics import wilson
+from tests.metrics import naive
+from tests.metrics.judging import random_maps
 
 
 def nearest(heat, mask):
@@ -39,6 +41,17 @@ def test_the_peak_of_a_block_is_its_centre():
     heat[0, 2:7, 4:9] = 1
     heat[1, 3, 3] = heat[1, 3, 8] = 1  # two equal maxima: the first
     assert peaks(heat).tolist() == [[4, 6], [3, 3]]
+
+
+@pytest.mark.parametrize("space", [(9, 12), (5, 6, 4), (16, 16)])
+def test_peaks_equal_those_of_a_loop(space):
+    maps = random_maps(60, space, levels=2)
+    maps[::3] = random_maps(20, space, seed=5, levels=9)
+    maps[2] = 0.0
+    everything = set(itertools.product(*(range(side) for side in space)))
+    expected = [list(naive.peak_of(everything, heat)[0]) for heat in maps.numpy()]
+    maps[1], expected[1] = math.nan, [0] * len(space)
+    assert peaks(maps).tolist() == expected
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan])

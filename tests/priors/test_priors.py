@@ -309,3 +309,8 @@ def test_maps_of_a_prior_are_judged_as_those_of_a_method():
         of_maps = pellucid.evaluate(seeded(TinyCNN), given, explanation, masks=masks, metrics=["iou", "pointing_game"])
         for name in by_name:
             assert torch.equal(by_name[name], of_maps[name])
+
+
+def test_a_class_in_place_of_a_prior_is_refused():
+    with pytest.raises(OptionError, match=r"write Edges\(\)"):
+        pellucid.evaluate(seeded(TinyCNN), images(1), Edges, metrics=["entropy"])  # type: ignore[arg-type]

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 import pellucid
+from pellucid.core.metric import Values
 from pellucid.errors import OptionError
 from pellucid.metrics import PointingGame
 from pellucid.metrics.pointing import peaks, pointing_hits
 from pellucid.priors import Random
+from pellucid.run.chance import _mean
 from tests.metrics.judging import random_masks
 from tests.networks import TinyCNN, images, seeded
 from tests.priors import naive
@@ -124,3 +126,26 @@ def test_cases_without_a_mask_stay_without_a_value():
 def test_options_outside_their_range_are_refused(options):
     with pytest.raises(OptionError, match="cells must be at least 2"):
         Random(**options)
+
+
+def test_a_prior_that_never_sees_the_image_does_not_change_with_it():
+    for given in (Random(draws=2), "centre"):
+        scores = evaluated((24, 24), [None, None], ["max_sensitivity"], given, seed=3)
+        assert scores["max_sensitivity"].tolist() == [[0], [0]]
+    assert evaluated((24, 24), [None, None], ["max_sensitivity"], "edges", seed=3).figure("max_sensitivity") > 0
+    explanation = pellucid.explain(seeded(TinyCNN), images(2), method=Random(draws=2), runtime=pellucid.Runtime(seed=4))
+    scores = pellucid.evaluate(seeded(TinyCNN), images(2), explanation, metrics=["max_sensitivity"])
+    assert scores["max_sensitivity"].tolist() == [[0], [0]]
+
+
+def test_what_is_known_of_one_draw_is_known_of_the_mean():
+    yes, no = torch.tensor([True, False, False]), torch.zeros(3, dtype=torch.bool)
+    draws = [
+        Values(torch.tensor([1.0, 2.0, 3.0]), {"lost": yes}, {"odd": no}, {"layer": torch.tensor([0.0, 1.0, 2.0])}),
+        Values(torch.tensor([3.0, 4.0, 7.0]), {}, {"odd": yes.flip(0)}, {"layer": torch.tensor([0.0, 3.0, 4.0])}),
+    ]
+    found = _mean(draws)
+    assert found.values.tolist() == pytest.approx([math.nan, 3, 5], nan_ok=True)
+    assert found.reasons() == ("lost", None, None)
+    assert found.notes["odd"].tolist() == [False, False, True]
+    assert found.steps["layer"].tolist() == pytest.approx([math.nan, 2, 3], nan_ok=True)

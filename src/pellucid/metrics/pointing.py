@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -44,15 +45,22 @@ def peaks(heatmaps: Tensor) -> Tensor:
     If several positions have the maximum, as in a map of blocks, the one nearest to their mean is the peak, so the peak
     of a block is its centre. Ties are resolved in reading order.
     """
-    return torch.stack([_peak(heat) for heat in heatmaps])
+    space, values = heatmaps.shape[1:], heatmaps.flatten(1)
+    highest = values == values.amax(dim=1, keepdim=True)
+    count = highest.sum(dim=1, keepdim=True).clamp(min=1)  # NaN equals nothing
+    distances = torch.zeros_like(highest, dtype=torch.float64)
+    for axis in _positions(space, heatmaps.device):
+        centre = torch.where(highest, axis, 0.0).sum(dim=1, keepdim=True) / count
+        distances += (axis - centre).square()
+    nearest = distances.masked_fill_(~highest, torch.inf).argmin(dim=1)
+    return torch.stack(torch.unravel_index(nearest, space), dim=1)
 
 
-def _peak(heat: Tensor) -> Tensor:
-    positions = (heat == heat.amax()).nonzero()
-    if not len(positions):  # NaN equals nothing
-        return torch.zeros(heat.ndim, dtype=torch.int64, device=heat.device)
-    centre = positions.double().mean(dim=0)
-    return positions[(positions - centre).square().sum(dim=1).argmin()]
+def _positions(space: Sequence[int], device: torch.device) -> Iterator[Tensor]:
+    """The position of each pixel along each axis, (pixels,) float64."""
+    for along, side in enumerate(space):
+        steps = torch.arange(side, dtype=torch.float64, device=device)
+        yield steps.reshape([-1 if axis == along else 1 for axis in range(len(space))]).expand(*space).flatten()
 
 
 def widened(masks: Tensor, tolerance: float) -> Tensor:
@@ -64,6 +72,8 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
     rank, reach = masks.ndim - 1, int(tolerance)
     if rank not in _CONVOLUTIONS:
         raise ShapeError(f"masks (B, H, W) or (B, D, H, W) were expected, got {tuple(masks.shape)}")
+    if not reach:
+        return masks.bool()
     steps = torch.arange(-reach, reach + 1, device=masks.device)
     squares = torch.stack(torch.meshgrid(*[steps] * rank, indexing="ij")).square().sum(dim=0)
     ball = (squares <= tolerance**2).float()

@@ -67,8 +67,8 @@ class MeanMask(Method):
             object.__setattr__(self, "masks", _read(self.masks))  # frozen
         if self.masks is None or not len(self.masks):
             raise OptionError(
-                "prior 'mean_mask' was asked for without masks; it is made from those of other patients: give "
-                "method=pellucid.priors.MeanMask(masks), or masks=PATH.npy where options are text"
+                "prior 'mean_mask' was asked for without masks; it is made from those of other patients: write "
+                "pellucid.priors.MeanMask(masks), or set its option masks=PATH.npy"
             )
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-blind

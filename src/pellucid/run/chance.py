@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -82,9 +82,19 @@ def _where_finite(maps: Tensor, drawn: Tensor) -> Tensor:
 
 
 def _mean(each: Sequence[Values]) -> Values:
-    """The mean over draws; a case that has no value in one draw has none."""
-    missing: dict[str, Tensor] = {}
+    """The mean over draws; a case that has no value in one draw has none, and a note on one draw is one on the mean."""
+    return Values(
+        torch.stack([one.values for one in each]).mean(0),
+        _any([one.missing for one in each]),
+        notes=_any([one.notes for one in each]),
+        steps={step: torch.stack([one.steps[step] for one in each]).mean(0) for step in each[0].steps},
+    )
+
+
+def _any(each: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The cases of each statement in any of the draws."""
+    found: dict[str, Tensor] = {}
     for one in each:
-        for name, flags in one.missing.items():
-            missing[name] = missing[name] | flags if name in missing else flags
-    return Values(torch.stack([one.values for one in each]).mean(0), missing)
+        for name, flags in one.items():
+            found[name] = found[name] | flags if name in found else flags
+    return found

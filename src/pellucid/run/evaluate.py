@@ -92,13 +92,15 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     info = model_info(model)
     settings = replace(runtime or Runtime(), seed=seed)
     given = Inputs.of(batch.values)
-    if isinstance(explanation, (str, Method)):
+    making = runtime or Runtime()
+    if isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
+        making = settings
         method = explanation if method is None else method
         asked: Request = "predicted" if targets is None else targets
         explanation = explain(model, images, explanation, asked, head=head, output=output, runtime=settings)
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
-    explainer = _explainer(model, explanation, method, runtime or Runtime(), head, output)
+    explainer = _explainer(model, explanation, method, making, head, output)
     request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
         len(given), given.images.shape[2:]
     )

@@ -66,7 +66,8 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             ``prepare``, and so is an array of uint8, (H, W) or (H, W, C). An array of floats (C, H, W) is the model's
             input, and a tensor a batch of it, (B, C, *space), 2-D or 3-D. Of a mapping of names to tensors the first
             is explained; the others have an entry for each image, or are shared by all, as the prompts of CLIP are.
-        method: a name (``available_methods()``) or a ``Method`` with its options.
+        method: a name (``available_methods()``) or a ``Method`` with its options; or a prior (``pellucid.priors``),
+            which never asks the model, to compare methods with.
         targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
             (B,) or (B, K), or a callable from what the model returns, (B, C), to scores (B,) or (B, K). The explained
             score is the class's logit, also where the network itself ends in a sigmoid or softmax. A network that
