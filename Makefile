@@ -57,10 +57,11 @@ format: $(READY)  ## fix style and format the code (ruff)
 docs: $(READY)  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, for docs/performance (45 minutes)
+bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and torch-cam, for docs/performance (an hour)
 	$(BENCH)/bin/python -W ignore -m benchmarks.speed
 	$(BENCH)/bin/python -W ignore -m benchmarks.folder
 	$(BENCH)/bin/python -W ignore -m benchmarks.medical
+	$(BENCH)/bin/python -W ignore -m benchmarks.evaluation
 
 # An environment with the other libraries, in which the packages of .venv are importable, too.
 $(BENCH)/.ready: $(READY)

@@ -90,19 +90,22 @@ def passes(metric: Metric, count: int) -> Pair:
     )
 
 
+def _first(logits: Tensor) -> Tensor:
+    return logits[:, 0]
+
+
 def flipping() -> Pair:
-    """Pixel flipping in 224 steps, beside Quantus'."""
+    """Pixel flipping of a logit in 224 steps, beside Quantus', which flips a pixel's channels one after the other."""
     import quantus
 
-    model, images, given = nn.Sequential(network(), nn.Softmax(1)).eval(), torch.randn(FEW, 3, SIDE, SIDE), maps(FEW)
+    model, images = network(), torch.randn(FEW, 3, SIDE, SIDE)
+    given = torch.stack([torch.randperm(SIDE**2) / SIDE**2 for _ in images]).view(FEW, SIDE, SIDE)  # without ties
     metric = m.AOPC(FLIPS)
-    theirs: Any = quantus.PixelFlipping(
-        3 * SIDE**2 // FLIPS, perturb_baseline=0.0, normalise=False, disable_warnings=True
-    )
+    theirs: Any = quantus.PixelFlipping(SIDE**2 // FLIPS, perturb_baseline=0.0, normalise=False, disable_warnings=True)
     runtime = pellucid.Runtime(batch_size=FEW)
 
     def ours() -> list[float]:
-        scores = pellucid.evaluate(model, images, given, targets=0, metrics=[metric], runtime=runtime)
+        scores = pellucid.evaluate(model, images, given, targets=_first, metrics=[metric], runtime=runtime)
         values: list[float] = scores[next(iter(scores))][:, 0].tolist()
         return values
 
@@ -119,7 +122,8 @@ def flipping() -> Pair:
         )
         with torch.no_grad():
             clean = model(images)[:, :1].numpy()
-        found: list[float] = ((clean - curves).sum(1) / (FLIPS + 1)).tolist()
+        whole = curves[:, 2::3]  # where all channels of each pixel are flipped
+        found: list[float] = ((clean - whole).sum(1) / (FLIPS + 1)).tolist()
         return found
 
     return Pair(base, ours, largest(ours(), base()))

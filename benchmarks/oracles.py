@@ -35,9 +35,14 @@ class Compared:
 
 
 def largest(ours: Iterable[float], theirs: Iterable[float]) -> float:
-    """The largest difference; where both have no value there is none."""
-    pairs = zip(ours, theirs, strict=True)
-    return max(0.0 if math.isnan(one) and math.isnan(other) else abs(one - other) for one, other in pairs)
+    """The largest difference: none where both have no value, infinite where one has none."""
+    return max(_difference(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+def _difference(one: float, other: float) -> float:
+    if math.isnan(one) or math.isnan(other):
+        return 0.0 if math.isnan(one) and math.isnan(other) else math.inf
+    return abs(one - other)
 
 
 def families() -> Iterator[str]:

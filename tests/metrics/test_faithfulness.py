@@ -114,7 +114,7 @@ def test_what_a_heatmap_leaves_scores_as_by_loops(rank, baseline):
 
 @pytest.mark.parametrize("rank", [2, 3])
 def test_imputation_solves_the_equations(rank):
-    maps, steps = signed(rank), 4
+    maps, steps = signed(rank), 3
     source = torch.Generator().manual_seed(SEED)
     ties = torch.randperm(math.prod(SIDES[rank]), generator=source).tolist()
     noises = (0.2 * torch.randn(steps, 3, *SIDES[rank], generator=source)).numpy()
@@ -327,6 +327,29 @@ def test_a_replacement_that_does_not_lower_the_score_is_told():
         assert not scores[name].isnan().any()
         assert f"1: {NOT_LOWERED}" in scores.table()
     assert float(scores["replacement_drop(top=0.1, replacement=zero)"][0]) < 0
+
+
+class Contrast(nn.Module):
+    """How much brighter the box is than twice the whole image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, 4:10, 6:12].flatten(1).mean(1, keepdim=True) - 2 * x.flatten(1).mean(1, keepdim=True)
+
+
+def test_the_note_is_about_the_whole_image_and_not_about_the_part():
+    _, truth = lesions()
+    batch = torch.ones(3, 1, 20, 20)
+    metric = m.ReplacementDrop(0.09, "zero")
+    scores = pellucid.evaluate(Contrast(), batch, truth, targets=1, head="binary", metrics=[metric])
+    name = next(iter(scores))
+    assert bool((scores[name] > 0).all()), "without the box, the score is lower"
+    assert bool(scores.notes[name][NOT_LOWERED].all()), "without the image, it is 0 and not −1"
+    for row in range(3):  # the other way round: the part raises it, and the whole lowers it
+        elsewhere = pellucid.evaluate(
+            Contrast(), -batch[row : row + 1], truth[row : row + 1], targets=1, head="binary", metrics=[metric]
+        )
+        assert float(elsewhere[name]) < 0
+        assert not bool(elsewhere.notes[name][NOT_LOWERED].any())
 
 
 def references(healthy: int = 4) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ def evaluated(**changed: Any) -> pellucid.Scores:
         (ShapeError, r"maps: an Explanation or a tensor .* got \(32, 32\)", {"explanation": maps()[0, 0]}),
         (ShapeError, r"maps: an Explanation or a tensor .* got list", {"explanation": [1]}),
         (ShapeError, r"maps: an Explanation or a tensor .* got NoneType", {"explanation": None}),
-        (ShapeError, r"maps: an Explanation or a tensor .* got str", {"explanation": "gradcam"}),
+        (OptionError, r"method 'gradcan' was asked for; no method has that name", {"explanation": "gradcan"}),
         (TargetError, r"class 9 was asked for; the model has 4 classes", {"targets": 9}),
         (TargetError, r"targets for 2 images were given; there are 3", {"targets": [0, 1]}),
         (TargetError, r"class 'edema' was asked for by name", {"targets": "edema"}),
@@ -123,10 +123,9 @@ def test_maps_that_are_not_finite_are_counted_and_touch_no_other(value: float) -
     broken[1, 0, 3, 4] = value
     clean, found = evaluated(metrics=QUICK), evaluated(explanation=broken, metrics=QUICK)
     for name in clean:
-        if found.metrics[name].takes == "attributions":
-            assert found.reasons[name] == ((None,), (NOT_FINITE,), (None,))
-            assert found.missing(name) == {NOT_FINITE: 1}
-            assert torch.equal(found[name][::2], clean[name][::2])
+        assert found.reasons[name] == ((None,), (NOT_FINITE,), (None,))
+        assert found.missing(name) == {NOT_FINITE: 1}
+        assert torch.equal(found[name][::2], clean[name][::2])
     assert f"1: {NOT_FINITE}" in found.table()
 
 

@@ -52,7 +52,7 @@ def _imputed(images: Tensor, missing: Tensor) -> Tensor:
     least = known.flatten(2).sum(2) / (1 - unknown).flatten(2).sum(2).clamp(min=1)  # the mean: a first guess
     guess = least.reshape(*least.shape, *(1,) * (images.ndim - 2)) * unknown
     grids = _grids(unknown)
-    residual = grids[0].unknown * _neighbours(known) - grids[0].product(guess)
+    residual = grids[0].unknown * _smoothed(known) - grids[0].product(guess)
     found = guess + _solved(grids, residual)
     return torch.where(missing[:, None], found, images)
 
@@ -145,11 +145,6 @@ def _smoothed(values: Tensor) -> Tensor:
         total.narrow(axis, 1, inner).add_(values.narrow(axis, 0, inner))
         values = total
     return values
-
-
-def _neighbours(values: Tensor) -> Tensor:
-    """The weighted sum of the neighbours of each pixel."""
-    return _smoothed(values) - 2.0 ** (values.ndim - 2) * values
 
 
 def _block_sums(values: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def parts(pixels: int, steps: int, device: torch.device) -> Tensor:
     >>> parts(10, 4, torch.device("cpu"))
     tensor([ 0,  2,  5,  8, 10])
     """
-    return (torch.arange(steps + 1, device=device).double() * (pixels / steps)).round().long()
+    return (torch.arange(steps + 1).double() * (pixels / steps)).round().long().to(device)
 
 
 def area(values: Tensor) -> Tensor:
@@ -41,9 +41,8 @@ def area(values: Tensor) -> Tensor:
     >>> area(torch.tensor([[1.0, 0.5, 0.0], [0.3, 0.3, 0.3]]))
     tensor([0.5000, 0.3000], dtype=torch.float64)
     """
-    heights = values.double()
-    # Not a mean, which a GPU computes as a product with 1/n: the last bit of a constant would change.
-    return ((heights[:, 1:] + heights[:, :-1]) / 2).sum(dim=1) / (heights.shape[1] - 1)
+    heights = values.cpu().double()  # on a GPU, a mean is a product with 1/n: the last bit of a constant would change
+    return ((heights[:, 1:] + heights[:, :-1]) / 2).mean(dim=1)
 
 
 def highest(heatmaps: Tensor, share: float, generator: torch.Generator) -> Tensor:

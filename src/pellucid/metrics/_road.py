@@ -29,8 +29,8 @@ def changes(cases: Cases, maps: Tensor, steps: int, noise: float) -> Values:
         found = imputed(images[which].float(), gone).to(images.dtype)
         return torch.where(gone[:, None], found + noises[step], found)
 
-    after = cases.scores(steps, variant).double()
-    return Values((after - cases.probabilities.double()[:, None]).mean(dim=1), {}, constant(cases))
+    after = cases.scores(steps, variant).cpu().double()
+    return Values((after - cases.probabilities.cpu().double()[:, None]).mean(dim=1), {}, constant(cases))
 
 
 def check_road(steps: int, noise: float) -> None:

@@ -22,7 +22,7 @@ CONSTANT_SCORE = "the score does not change"
 
 def clean(cases: Cases, score: Score) -> Tensor:
     """The scores of the images as they are, (P,) float64."""
-    return (cases.logits if score == "logit" else cases.probabilities).double()
+    return (cases.logits if score == "logit" else cases.probabilities).cpu().double()
 
 
 def falls_and_sums(
@@ -37,15 +37,15 @@ def falls_and_sums(
     seeds = torch.randint(2**62, (samples,), generator=cases.generator()).tolist()
 
     def part(step: int) -> Tensor:
-        return draw(torch.Generator().manual_seed(seeds[step])).to(images.device)
+        return draw(torch.Generator().manual_seed(seeds[step]))
 
     def variant(which: Tensor, step: Tensor) -> Tensor:
         steps, index = torch.unique(step, return_inverse=True)
-        gone = torch.stack([part(one) for one in steps.tolist()])[index]
+        gone = torch.stack([part(one) for one in steps.tolist()]).to(images.device)[index]
         return torch.where(gone[:, None], others[which], images[which])
 
-    after = cases.scores(samples, variant, logits=score == "logit").double()
-    maps = cases.maps.double().flatten(1)
+    after = cases.scores(samples, variant, logits=score == "logit").cpu().double()
+    maps = cases.maps.flatten(1).cpu().double()  # not every device has float64
     sums = torch.stack([maps @ part(step).flatten().double() for step in range(samples)], dim=1)
     return clean(cases, score)[:, None] - after, sums, found.reasons()
 

@@ -51,5 +51,5 @@ class AOPC(Metric):
     def update(self, cases: Cases) -> Values:
         """Each case's mean fall."""
         curves = deleted(cases, self.steps, self.baseline)
-        scores = curves.scores.double()
+        scores = curves.scores.cpu().double()
         return Values((scores[:, :1] - scores).mean(dim=1), curves.missing, curves.notes)

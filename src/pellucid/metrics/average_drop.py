@@ -46,6 +46,6 @@ class AverageDrop(Metric):
     def update(self, cases: Cases) -> Values:
         """Each case's relative drop."""
         after, found = masked_scores(cases, self.baseline)
-        before = cases.probabilities.double()
-        drop = (before - after.double()).clamp(min=0) / before
+        before = cases.probabilities.cpu().double()
+        drop = (before - after.cpu().double()).clamp(min=0) / before
         return Values(drop, {**found.reasons(), NOT_POSITIVE: before <= 0})

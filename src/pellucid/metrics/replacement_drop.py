@@ -71,7 +71,7 @@ class ReplacementDrop(Metric):
             gone = places[which] | (step >= draws).reshape(-1, *(1,) * (places.ndim - 1))
             return torch.where(gone[:, None], others[step % draws, which], images[which])
 
-        after = cases.scores(2 * draws, variant, logits=self.score == "logit").double()
+        after = cases.scores(2 * draws, variant, logits=self.score == "logit").cpu().double()
         fall = clean(cases, self.score)[:, None] - after
         part, whole = fall[:, :draws].mean(dim=1), fall[:, draws:].mean(dim=1)
         return Values(part, found.reasons(), {NOT_LOWERED: ~(whole > 0)})
