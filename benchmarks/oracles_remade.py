@@ -90,9 +90,12 @@ class Given:
 
 
 def compared(metric: str, library: str, ours: Array, theirs: Array, remark: str) -> Compared:
-    """A row: the largest difference of the values that both have, and how many only one has."""
+    """A row: the largest difference of the values that both have, and how many only one has.
+
+    Of values above 1 it is the difference relative to them.
+    """
     known = np.isfinite(ours) & np.isfinite(theirs)
-    apart = float(np.abs(ours - theirs)[known].max()) if known.any() else math.nan
+    apart = float((np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1))[known].max()) if known.any() else math.nan
     alone = [int((np.isfinite(one) & ~np.isfinite(other)).sum()) for one, other in ((ours, theirs), (theirs, ours))]
     counts = f"; {alone[0]} have a value here only, {alone[1]} there only" if any(alone) else ""
     return Compared(metric, library, int(known.sum()), apart, remark + counts)
