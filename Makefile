@@ -62,6 +62,7 @@ bench: $(BENCH)/.ready  ## measure time and memory beside grad-cam, captum and t
 	$(BENCH)/bin/python -W ignore -m benchmarks.folder
 	$(BENCH)/bin/python -W ignore -m benchmarks.medical
 	$(BENCH)/bin/python -W ignore -m benchmarks.evaluation
+	$(BENCH)/bin/python -W ignore -m benchmarks.evaluation_remade
 
 # An environment with the other libraries, in which the packages of .venv are importable, too.
 $(BENCH)/.ready: $(READY)

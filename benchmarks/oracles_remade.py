@@ -1,12 +1,13 @@
-"""``python -m benchmarks.oracles_remade``: metrics that make maps again, beside captum's and Quantus's on random cases.
+"""Metrics that make maps again, beside captum's and Quantus's on random cases: a family of ``benchmarks.oracles``.
 
 100 random images, an untrained network and a Grad-CAM of its own, written without pellucid. The other libraries get the
-same changed images and the same random weights. Writes docs/results/oracles_remade.md.
+same changed images and the same random weights.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from benchmarks import results
+from benchmarks.oracles import CASES, Compared
 from pellucid.core.inputs import Inputs
 from pellucid.core.metric import Metric
 from pellucid.metrics import _nearby
@@ -33,7 +34,7 @@ from pellucid.metrics.relative_output_stability import RelativeOutputStability
 from pellucid.models.session.session import Session
 from pellucid.run.remade import Remaker
 
-COUNT, SIDE, SAMPLES, RADIUS, BINS = 100, 48, 5, 0.02, 100
+COUNT, SIDE, SAMPLES, RADIUS, BINS = CASES, 48, 5, 0.02, 100
 LAYER = "2"
 Array = npt.NDArray[Any]
 
@@ -88,24 +89,16 @@ class Given:
         return itertools.cycle(made)
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
-    """A metric's values by pellucid and by another library."""
+def compared(metric: str, library: str, ours: Array, theirs: Array, remark: str) -> Compared:
+    """A row: the largest difference of the values that both have, and how many only one has.
 
-    metric: str
-    library: str
-    ours: Array
-    theirs: Array
-    why: str
-
-    def cells(self) -> tuple[str, ...]:
-        """The row of the table."""
-        known = np.isfinite(self.ours) & np.isfinite(self.theirs)
-        apart = np.abs(self.ours - self.theirs)[known]
-        relative = apart / np.maximum(np.abs(self.theirs[known]), 1e-9)
-        most = [f"{each.max():.0e}" if known.any() else "–" for each in (apart, relative)]
-        without = f"{int((~np.isfinite(self.ours)).sum())} and {int((~np.isfinite(self.theirs)).sum())}"
-        return self.metric, self.library, str(int(known.sum())), *most, without, self.why
+    Of values above 1 it is the difference relative to them.
+    """
+    known = np.isfinite(ours) & np.isfinite(theirs)
+    apart = float((np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1))[known].max()) if known.any() else math.nan
+    alone = [int((np.isfinite(one) & ~np.isfinite(other)).sum()) for one, other in ((ours, theirs), (theirs, ours))]
+    counts = f"; {alone[0]} have a value here only, {alone[1]} there only" if any(alone) else ""
+    return Compared(metric, library, int(known.sum()), apart, remark + counts)
 
 
 class Bench:
@@ -150,7 +143,7 @@ class Bench:
         return [(name, one.session.network) for name, one in remaker.randomised(image, "top_down", 0)]
 
 
-def max_sensitivity_of_captum(bench: Bench) -> Row:
+def max_sensitivity_of_captum(bench: Bench) -> Compared:
     """captum.metrics.sensitivity_max."""
     metrics: Any = import_module("captum.metrics")
     copies = Given(bench.images).copies()
@@ -162,8 +155,8 @@ def max_sensitivity_of_captum(bench: Bench) -> Row:
         max_examples_per_batch=COUNT,
     )
     ours = bench.values(MaxSensitivity(SAMPLES, RADIUS))
-    why = "captum divides by 1 where a map is empty, and gives the bare difference; here it has no value"
-    return Row("max_sensitivity", "captum", ours, theirs.double().numpy(), why)
+    why = "equal; where a map is empty, captum gives the bare difference, and pellucid no value"
+    return compared("max_sensitivity", "captum", ours, theirs.double().numpy(), why)
 
 
 def _perturbing(bench: Bench) -> Callable[..., Array]:
@@ -176,7 +169,7 @@ def _perturbing(bench: Bench) -> Callable[..., Array]:
     return perturb
 
 
-def of_quantus(bench: Bench, ours: Metric, theirs: str, why: str) -> Row:
+def of_quantus(bench: Bench, ours: Metric, theirs: str, why: str) -> Compared:
     """A metric of changed images beside Quantus's."""
     quantus: Any = import_module("quantus")
     metric = getattr(quantus, theirs)(
@@ -188,10 +181,10 @@ def of_quantus(bench: Bench, ours: Metric, theirs: str, why: str) -> Row:
         display_progressbar=False,
     )
     values = np.asarray(bench.theirs(metric), dtype=float)
-    return Row(ours.name, f"Quantus, {theirs}", bench.values(ours), values, why)
+    return compared(ours.name, f"Quantus' {theirs}", bench.values(ours), values, why)
 
 
-def randomised(bench: Bench) -> Iterator[Row]:
+def randomised(bench: Bench) -> Iterator[Compared]:
     """MPRT and eMPRT beside Quantus's, in the same random networks."""
     quantus: Any = import_module("quantus")
     models: Any = import_module("quantus.helpers.model.pytorch_model")
@@ -202,33 +195,33 @@ def randomised(bench: Bench) -> Iterator[Row]:
     found = bench.theirs(quantus.MPRT(layer_order="top_down", **plain))
     scores = bench.ours(MPRT())
     for name, values in scores.steps["mprt"].items():
-        why = "NaN for a constant map by both"
-        yield Row(f"mprt, {name}", "Quantus, MPRT", values[:, 0].numpy(), np.asarray(found[name]), why)
+        why = "equal; a constant map has no value in both"
+        yield compared(f"mprt, {name}", "Quantus' MPRT", values[:, 0].numpy(), np.asarray(found[name]), why)
     mean = bench.theirs(quantus.MPRT(layer_order="top_down", return_average_correlation=True, **plain))
     why = (
         "Quantus averages in the untouched network's 1: its code leaves out a layer named 'orig', and the name is "
-        "'original'; a constant map at one layer makes its mean NaN"
+        "'original'. The paper's test is of the others"
     )
     ours = scores["mprt"][:, 0].numpy()
-    yield Row("mprt, mean", "Quantus, MPRT", ours, np.asarray(mean), why)
+    yield compared("mprt, mean", "Quantus' MPRT", ours, np.asarray(mean), why)
     with_1 = (ours * len(made) + 1) / (len(made) + 1)
-    yield Row("mprt, mean with that 1", "Quantus, MPRT", with_1, np.asarray(mean), "")
+    yield compared("mprt, mean with that 1", "Quantus' MPRT", with_1, np.asarray(mean), "equal")
     rise = bench.theirs(
         quantus.EfficientMPRT(layer_order="top_down", complexity_func_kwargs={"n_bins": BINS}, **plain), softmax=True
     )
-    why = "by default Quantus picks the number of bins by the batch, so that a value depends on the other images"
-    yield Row("emprt", "Quantus, EfficientMPRT", bench.values(EfficientMPRT(BINS)), np.asarray(rise), why)
+    why = "equal for as many bins; by default Quantus picks their number by the batch"
+    yield compared("emprt", "Quantus' EfficientMPRT", bench.values(EfficientMPRT(BINS)), np.asarray(rise), why)
 
 
-def random_logit(bench: Bench) -> Row:
+def random_logit(bench: Bench) -> Compared:
     """The random logit test, with pellucid's classes given to Quantus one image at a time."""
     quantus: Any = import_module("quantus")
-    compared: Any = import_module("quantus.functions.similarity_func")
+    similarities: Any = import_module("quantus.functions.similarity_func")
     scores = bench.ours(RandomLogit("spearman"))
     drawn = torch.randint(5, (COUNT,), generator=torch.Generator().manual_seed(0))
     others = drawn + (drawn >= bench.classes).long()
     metric = quantus.RandomLogit(
-        similarity_func=compared.correlation_spearman,
+        similarity_func=similarities.correlation_spearman,
         num_classes=6,
         abs=False,
         normalise=False,
@@ -237,18 +230,18 @@ def random_logit(bench: Bench) -> Row:
     )
     made = gradcam(bench.model, bench.images, others).flatten(1).numpy()
     values = metric.similarity_func(bench.maps.flatten(1).numpy(), made, batched=True)
-    why = "Quantus seeds NumPy's own generator; its similarity is compared on the same classes"
+    why = "equal for the same classes; Quantus seeds NumPy's own generator to draw them"
     name = next(iter(scores))
-    return Row("random_logit", "Quantus, RandomLogit", scores[name][:, 0].numpy(), np.asarray(values), why)
+    return compared("random_logit", "Quantus' RandomLogit", scores[name][:, 0].numpy(), np.asarray(values), why)
 
 
-def rows() -> list[Row]:
+def rows() -> list[Compared]:
     """All comparisons."""
     bench = Bench()
-    empty = "an empty map divides by 0 there, and has no value here"
+    empty = "equal; where a map is empty, Quantus divides by 0, and pellucid gives no value"
     zeros = (
-        "Quantus adds ε to a denominator of 0 only, the paper takes the larger of both; one copy that is predicted "
-        "otherwise makes its value NaN, here it is left out"
+        "equal where no copy is predicted otherwise: one makes Quantus' value NaN, and the paper's maximum is over "
+        "the others"
     )
     return [
         max_sensitivity_of_captum(bench),
@@ -259,13 +252,3 @@ def rows() -> list[Row]:
         *randomised(bench),
         random_logit(bench),
     ]
-
-
-def main() -> None:
-    """Compare, and write docs/results/oracles_remade.md."""
-    header = ("metric", "library", "cases", "largest difference", "relative", "without a value (here and there)", "why")
-    results.write("oracles_remade", results.table(header, [row.cells() for row in rows()]))
-
-
-if __name__ == "__main__":
-    main()

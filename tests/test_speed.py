@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torchvision
-from benchmarks import folder, growth, measuring, peers, speed
+from benchmarks import evaluation_remade, folder, growth, measuring, peers, speed
 from benchmarks.measuring import Ratio
 
 import pellucid
@@ -191,3 +191,14 @@ def test_a_worker_measures_its_calls(work: folder.Work, monkeypatch: pytest.Monk
 def test_every_step_of_an_image_is_measured(work: folder.Work) -> None:
     steps = folder.stages(work, repeats=1)
     assert all(time > 0 for name, time in steps.items() if "beyond" not in name and "as well" not in name)
+
+
+def test_the_table_of_metrics_that_make_maps_again_is_beside_quantus(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(evaluation_remade, "FOLDER", tmp_path)
+    few, many, theirs = evaluation_remade.CASES
+    rows = {few: Ratio(1.2, 1.1, 1.3), many: Ratio(1.25, 1.2, 1.3), theirs: Ratio(2.5, 2.4, 2.6)}
+    evaluation_remade.write(rows)
+    assert evaluation_remade._read() == rows
+    text = (tmp_path / "evaluation_remade.md").read_text()
+    assert "| max_sensitivity, 10 copies | 10 | 1.20 (1.10–1.30) **!** | 1.15 |" in text
+    assert "| mprt, 41 layers | over Quantus's | 0.50 | 0.6 |" in text

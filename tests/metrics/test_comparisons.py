@@ -139,3 +139,16 @@ def test_each_map_is_taken_as_it_is_or_scaled_on_its_own():
     expected = pellucid.compare(scaled, b, metrics=["ssim"])["ssim"]
     assert found[0].item() == alone[0].item()
     assert found.flatten().tolist() == pytest.approx(expected.flatten().tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
+def test_one_map_compared_with_several_is_compared_with_each(metric):
+    side = (176, 176)
+    first, *others = (random_maps(3, side, seed) for seed in range(3))
+    first[2] = 0.5
+    compared = metric.against(first)
+    for other in others:
+        torch.testing.assert_close(compared(other).values, metric.update(first, other).values, equal_nan=True)
+        assert compared(other).reasons() == metric.update(first, other).reasons()
+    with pytest.raises(ShapeError):
+        compared(others[0][:, :-1])

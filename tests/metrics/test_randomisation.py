@@ -101,6 +101,19 @@ def test_the_histogram_has_equal_bins_from_the_lowest_to_the_highest_value():
     assert histogram_entropy(maps, 7).tolist() == pytest.approx(expected, abs=1e-12)
 
 
+def test_emprt_is_unchanged_by_scale_and_shift_but_for_rounding():
+    given = cases((50, 40))
+    expected = EfficientMPRT().update(given).values
+
+    def changed(method, scale, shift):
+        return lambda images, numbers: scale * method(images, numbers) + shift
+
+    for scale, shift, apart in [(4.0, 0.0, 0.0), (1.3, 0.7, 2e-3)]:
+        layers = tuple((name, changed(method, scale, shift)) for name, method in given.layers)
+        other = replace(given, method=changed(given.method, scale, shift), layers=layers)
+        assert EfficientMPRT().update(other).values.tolist() == pytest.approx(expected.tolist(), abs=apart)
+
+
 def test_random_logit_compares_with_another_class():
     given = cases()
     found = RandomLogit(Cosine()).update(given).values

@@ -114,10 +114,18 @@ def test_the_copies_lie_within_the_radius_and_are_the_same_for_every_image():
     moved = (copies(given) - given.images).flatten(2)
     spread = RADIUS * (given.images.flatten(1).amax(1) - given.images.flatten(1).amin(1))
     assert bool((moved.abs().amax(2) <= spread * (1 + 1e-5)).all())
-    assert bool((moved.abs().amax(2) > 0.8 * spread).all())
+    assert bool((moved.amax(2) > 0.8 * spread).all())
+    assert bool((moved.amin(2) < -0.8 * spread).all())
     grain = moved / spread[:, None]
     torch.testing.assert_close(grain, grain[:, :1].expand_as(grain), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(grain[0], grain[1])
+
+
+def test_some_copies_are_those_of_their_cases_and_steps():
+    given = cases()
+    cases_, steps = torch.tensor([2, 0, 5, 1]), torch.tensor([0, 0, 3, 4])
+    found = noisy(given, uniform, RADIUS, SAMPLES)(cases_, steps)
+    torch.testing.assert_close(found, copies(given)[steps, cases_])
 
 
 @pytest.mark.parametrize("kind", [MaxSensitivity, AvgSensitivity, RelativeInputStability, RelativeOutputStability])

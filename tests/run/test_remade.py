@@ -185,6 +185,53 @@ def test_a_batch_that_is_explained_again_costs_one_pass():
     assert looked(model, given, explanation, look, runtime=few)[0] == [20]  # as many steps as a pass holds
 
 
+def test_scores_of_the_images_are_made_where_a_metric_wants_them_only():
+    model, given = seeded(Counting), images(4)
+    explanation = pellucid.explain(model, given)
+    masks = torch.ones(4, 32, 32)
+    pellucid.evaluate(model, given, explanation, metrics=["pointing_game"], masks=masks)
+    model.passes.clear()
+    pellucid.evaluate(model, given, explanation, metrics=["pointing_game"], masks=masks)
+    assert model.passes == [1]  # one image, for the number of classes
+    model.passes.clear()
+    runtime = pellucid.Runtime(batch_size=4)
+    metrics = [MaxSensitivity(3), "random_logit", "mprt"]
+    pellucid.evaluate(model, given, explanation, metrics=metrics, runtime=runtime)
+    # One for the number of classes; random_logit wants the scores and makes one map; one for the layers' order.
+    assert model.passes == [1, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("targets", [None, "all", lambda scores: scores[:, :2], pellucid.Region(1)])
+def test_scores_are_those_of_the_images(targets):
+    model, given = seeded(Mapped if isinstance(targets, pellucid.Region) else TinyCNN), images()
+    explanation = pellucid.explain(model, given, targets="predicted" if targets is None else targets)
+    options = {} if targets is None else {"targets": targets}
+    outputs = looked(model, given, explanation, lambda cases: cases.outputs, **options)
+    torch.testing.assert_close(outputs, explanation.logits.repeat_interleave(explanation.targets.shape[1], 0))
+
+
+def test_a_map_made_again_that_is_not_finite_is_no_empty_one():
+    model, given = seeded(TinyCNN), images()
+    explanation = pellucid.explain(model, given)
+
+    def look(cases):
+        return next(iter(cases.maps_of(1, lambda numbers, _: cases.images[numbers] * torch.nan)))
+
+    assert bool(looked(model, given, explanation, look).isnan().all())
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_a_method_that_draws_numbers_draws_those_of_the_maps(seed):
+    model, given = seeded(TinyCNN), images()
+    noisy = pellucid.methods.SmoothGrad(samples=2, noise=0.5)
+    for explanation in (noisy, pellucid.explain(model, given, noisy, runtime=pellucid.Runtime(seed=7))):
+        for method in (None, noisy):
+            pairs = looked(
+                model, given, explanation, lambda c: (c.maps, *c.maps_of(1, same(c))), seed=seed, method=method
+            )
+            torch.testing.assert_close(*pairs)
+
+
 def test_nothing_is_warned_of_again():
     model, given = seeded(TinyCNN), images()
     explanation = pellucid.explain(model, given, layers=["features.0"])

@@ -87,6 +87,11 @@ class Targets:
             object.__setattr__(self, "within", self.request)
             object.__setattr__(self, "request", self.request.class_)
 
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether classes of the whole image are given by number, which no output has to tell."""
+        return isinstance(self.request, Tensor) and self.within is None
+
     def fitted(self, images: int, size: Sequence[int]) -> Targets:
         """The same targets checked for a number of images and their size; raises where the counts differ.
 

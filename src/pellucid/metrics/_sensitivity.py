@@ -5,20 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pellucid.core.metric import Cases, Values
+from pellucid.core.metric import EMPTY_MAP, Cases, Values
 from pellucid.errors import OptionError
 from pellucid.metrics._nearby import noisy, uniform
 
-EMPTY_MAP = "the map is empty"
 COPY_NOT_FINITE = "the map of a changed image is not finite"
 ALL_CHANGED = "all changed images are predicted as other classes"
 
 
 def relative_changes(cases: Cases, samples: int, radius: float) -> Tensor:
     """‖m(y) − m(x)‖₂ / ‖m(x)‖₂ of each case and each of the images y near x, (P, samples) float64."""
-    clean = cases.maps.flatten(1).double()
+    clean = _numbers(cases.maps)
     made = cases.maps_of(samples, noisy(cases, uniform, radius, samples))
-    moved = [torch.linalg.vector_norm(one.flatten(1).double() - clean, dim=1) for one in made]
+    moved = [distance(one, clean) for one in made]
     found: Tensor = torch.stack(moved, dim=1) / torch.linalg.vector_norm(clean, dim=1, keepdim=True)
     return found
 
@@ -31,7 +30,7 @@ def sensitivity(cases: Cases, changes: Tensor, figure: Tensor) -> Values:
 
 def ratio(new: Tensor, old: Tensor, least: float) -> Tensor:
     """‖(old − new) / old‖₂ of each case (P, …), with ``least`` for an old value of 0: (P,) float64."""
-    old, new = old.flatten(1).double(), new.flatten(1).double()
+    old, new = _numbers(old), _numbers(new)
     found: Tensor = torch.linalg.vector_norm((old - new) / torch.where(old == 0, least, old), dim=1)
     return found
 
@@ -48,7 +47,18 @@ def stability(cases: Cases, numerators: list[Tensor], denominators: list[Tensor]
 
 def is_kept(cases: Cases, outputs: Tensor) -> Tensor:
     """Whether changed copies with these logits (P, classes) are predicted as the images are: their largest logit."""
-    return outputs.argmax(1) == cases.outputs.argmax(1)
+    return (outputs.argmax(1) == cases.outputs.argmax(1)).cpu()
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """‖a − b‖₂ of each case (P, …): (P,) float64."""
+    found: Tensor = torch.linalg.vector_norm(_numbers(a) - _numbers(b), dim=1)
+    return found
+
+
+def _numbers(values: Tensor) -> Tensor:
+    """Values (P, …) as rows (P, N) of float64, which not every device has."""
+    return values.flatten(1).cpu().double()
 
 
 def check_least(least: float) -> None:

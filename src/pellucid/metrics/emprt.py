@@ -24,9 +24,9 @@ class EfficientMPRT(Metric):
         (H(m_r) − H(m)) / H(m)
 
     From −1 up; above 0 where the random network's map is the more complex one. A constant m has no value; a constant
-    m_r has the entropy 0. It takes attributions, as they are; a scale or a shift of the maps leaves it unchanged. It is
-    a gate and no grade, as ``mprt`` is: near 0, the map may not depend on what the network has learned. It needs no
-    similarity, and costs one map for each image.
+    m_r has the entropy 0. It takes attributions, as they are; a scale or a shift of the maps changes it by rounding at
+    the bins' edges only. It is a gate and no grade, as ``mprt`` is: near 0, the map may not depend on what the network
+    has learned. It needs no similarity, and costs one map for each image.
 
     >>> import torch, pellucid
     >>> from torch import nn
@@ -40,7 +40,7 @@ class EfficientMPRT(Metric):
     bins: int = 100
 
     takes: ClassVar[Takes] = "attributions"
-    unchanged_by: ClassVar[frozenset[Change]] = frozenset({"scale", "shift"})
+    unchanged_by: ClassVar[frozenset[Change]] = frozenset()
     better: ClassVar[Literal["higher", "lower"] | None] = None
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ def histogram_entropy(maps: Tensor, bins: int) -> Tensor:
     >>> histogram_entropy(torch.tensor([[0.0, 0.1, 0.9, 1.0], [3.0, 3.0, 3.0, 3.0]]), 2)
     tensor([0.6931, 0.0000], dtype=torch.float64)
     """
-    values = torch.nan_to_num(maps.flatten(1).double())
+    values = torch.nan_to_num(maps.flatten(1).cpu().double())
     low = values.amin(1, keepdim=True)
     spread = values.amax(1, keepdim=True) - low
     number = ((values - low) / torch.where(spread > 0, spread, 1) * bins).long().clamp(max=bins - 1)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pellucid.core.metric import Cases, Change, Metric, Takes, Values, register_metric
 from pellucid.metrics._nearby import check_noise, noisy, uniform
-from pellucid.metrics._sensitivity import check_least, is_kept, ratio, stability
+from pellucid.metrics._sensitivity import check_least, distance, is_kept, ratio, stability
 
 
 @register_metric("relative_output_stability")
@@ -54,6 +54,6 @@ class RelativeOutputStability(Metric):
         maps, logits, kept = [], [], []
         for made in cases.remade(self.samples, noisy(cases, uniform, self.radius, self.samples)):
             maps.append(ratio(made.maps, cases.maps, self.least))
-            logits.append((cases.outputs - made.outputs).double().norm(dim=1).clamp(min=self.least))
+            logits.append(distance(cases.outputs, made.outputs).clamp(min=self.least))
             kept.append(is_kept(cases, made.outputs))
         return stability(cases, maps, logits, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -35,6 +36,15 @@ class Spearman(Comparison):
 
     def update(self, a: Tensor, b: Tensor) -> Values:
         """The values of P pairs of maps (P, *space)."""
-        check_same_shape(a, b)
-        a, b = a.flatten(1), b.flatten(1)
-        return Values(correlation(average_ranks(a), average_ranks(b)), {CONSTANT_MAP: is_constant(a) | is_constant(b)})
+        return self.against(a)(b)
+
+    def against(self, a: Tensor) -> Callable[[Tensor], Values]:
+        """The comparison with one other map each after the other: the ranks of ``a`` are found once."""
+        ranks, constant = average_ranks(a.flatten(1)), is_constant(a.flatten(1))
+
+        def compared(b: Tensor) -> Values:
+            check_same_shape(a, b)
+            found = correlation(ranks, average_ranks(b.flatten(1)))
+            return Values(found, {CONSTANT_MAP: constant | is_constant(b.flatten(1))})
+
+        return compared

@@ -25,13 +25,15 @@ class Judged:
     """What is evaluated: B images, their maps, masks and targets, and the model.
 
     ``maps`` holds the maps (B, K, *space) by what metrics take, ``masks`` (B, K, *space) bool and ``has_mask`` (B, K).
-    ``targets`` are resolved: of the clean images. ``explainer`` makes such maps of other images; None: not known.
+    ``targets`` are resolved, to those of the clean images, whose raw outputs ``clean`` gives; ``indices`` (B, K) are
+    their classes, −1 for a callable. ``explainer`` makes such maps of other images; None: not known.
     """
 
     session: Session
     inputs: Inputs
     targets: Targets
-    logits: Tensor
+    clean: Callable[[], Tensor]
+    indices: Tensor
     head: str
     maps: dict[Takes, Tensor]
     masks: Tensor
@@ -48,11 +50,6 @@ class Judged:
                 "method='gradcam', or an Explanation"
             )
         return Remaker.of(self.explainer(), self.session, self.session.prepared(self.inputs[:1]))
-
-    @lazy
-    def indices(self) -> Tensor:
-        """The classes of the maps, (B, K); −1 for a callable."""
-        return self.targets.indices(self.logits)
 
     def cases(self, start: int, stop: int, takes: Takes) -> ImageCases:
         """The cases of images ``start`` to ``stop``, for a metric that takes such maps."""
@@ -139,7 +136,7 @@ class ImageCases:
 
     @lazy
     def _clean(self) -> Tensor:
-        return self.judged.logits[self.start : self.stop].to(self._device)[self._owners]
+        return self.judged.clean()[self.start : self.stop].to(self._device)[self._owners]
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU: the same for every metric and every image."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -112,13 +112,16 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         inputs = with_shared(session, given) if len(given.tensors) > 1 else given
         inputs = inputs.in_form(form_of(session, session.prepared(inputs[:1])))
         image = session.prepared(inputs[:1])
-        logits = _logits(session, inputs)
-        resolved = _read_by(session, image, request).resolved(logits)
+        clean = cache(partial(_logits, session, inputs))
+        read = _read_by(session, image, request)
+        # Classes that are given by number need no passes: metrics that want no scores do without.
+        logits = _like(session, image, len(inputs)) if read.is_of_numbers else clean()
+        resolved = read.resolved(logits)
         indices = resolved.indices(logits)
         space = tuple(inputs.images.shape[2:])
         maps = maps_of(explanation, (len(inputs), indices.shape[1], *space))
-        found, has_mask = masks_of(masks, len(inputs), indices.shape[1], space)
-        judged = Judged(session, inputs, resolved, logits, resolved.head, maps, found, has_mask, explainer, seed)
+        marked = masks_of(masks, len(inputs), indices.shape[1], space)
+        judged = Judged(session, inputs, resolved, clean, indices, resolved.head, maps, *marked, explainer, seed)
         measured = _measured if chance is None else partial(chance.values, measured=_measured)
         values = {label: measured(judged, metric) for label, metric in chosen.items()}
         return _scores(values, chosen, indices.cpu())
@@ -228,12 +231,13 @@ def _explainer(
 
     A method draws the numbers that it drew for the maps: with the seed of the Explanation, or of the runtime.
     """
+    known = explanation.provenance if isinstance(explanation, Explanation) else {}
+    runtime = replace(runtime, seed=known.get("runtime", {}).get("seed", runtime.seed))
     if method is not None:
         given = Explainer(model, method, head=head, output=output, runtime=runtime)
         return lambda: given
     if not isinstance(explanation, Explanation):
         return None
-    seed = explanation.provenance.get("runtime", {}).get("seed", runtime.seed)
     return lambda: Explainer(  # where it is needed: the method may be one that cannot be read back
         model,
         _same_method(explanation),
@@ -241,7 +245,7 @@ def _explainer(
         fuse=explanation.provenance.get("fuse", "mean"),
         head=head,
         output=output,
-        runtime=replace(runtime, seed=seed),
+        runtime=runtime,
     )
 
 
@@ -267,6 +271,13 @@ def _logits(session: Session, inputs: Inputs) -> Tensor:
         for start, stop in chunks(len(inputs), session.runtime.batch_size):
             found.append(session.call(session.prepared(inputs[start:stop])))
     return torch.cat(found)
+
+
+def _like(session: Session, image: Inputs, count: int) -> Tensor:
+    """Raw outputs of the shape of those of several images: one image's again and again."""
+    with torch.no_grad():
+        one = session.call(image)
+    return one.expand(count, *one.shape[1:])
 
 
 def _measured(judged: Judged, metric: Metric) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -30,10 +31,7 @@ def with_columns(maps: object) -> Tensor:
 def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, Tensor]:
     """The maps that metrics take, (B, K, *space) each."""
     if isinstance(given, Explanation):
-        found: dict[Takes, Tensor] = {
-            "heatmaps": _without_lost(given),
-            "attributions": upsample(given.attributions, given.heatmaps.shape[2:]),
-        }
+        found: dict[Takes, Tensor] = {takes: form_of(given, takes) for takes in get_args(Takes)}
     else:
         maps = with_columns(given)
         maps = maps[:, None] if maps.ndim == len(shape) - 1 else maps
@@ -45,6 +43,13 @@ def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, 
                 "give targets= that fit, and maps at the images' size"
             )
     return found
+
+
+def form_of(explanation: Explanation, takes: Takes) -> Tensor:
+    """An Explanation's maps (B, K, *space) in one of the forms that metrics take."""
+    if takes == "heatmaps":
+        return _without_lost(explanation)
+    return upsample(explanation.attributions, explanation.heatmaps.shape[2:])
 
 
 def _as_heatmaps(maps: Tensor) -> Tensor:

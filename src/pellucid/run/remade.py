@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.metric import LayerOrder, Remade, Takes, Variant
-from pellucid.core.space import upsample
 from pellucid.core.target import Targets
 from pellucid.models.discovery.parameters import owners, weighted_layers
 from pellucid.models.session.randomised import learned, redrawn
 from pellucid.models.session.session import Session
 from pellucid.run.assembly import Facts
 from pellucid.run.explain import Explainer, _parts
+from pellucid.run.judged_maps import form_of
 
 ALL_LAYERS = "all layers"
 
@@ -118,9 +118,7 @@ class Again:
 
     def _maps(self, found: Explanation) -> Tensor:
         """An explanation's maps (N, K, *space), in the form that the metric takes."""
-        if self.takes == "heatmaps":
-            return found.heatmaps
-        return upsample(found.attributions, found.heatmaps.shape[2:])
+        return form_of(found, self.takes)
 
 
 def rows(inputs: Inputs, owners: Tensor, images: Tensor) -> Inputs:
