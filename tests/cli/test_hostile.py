@@ -26,6 +26,7 @@ from tests.networks import TinyCNN, seeded
 def build():
     {before}
     model = seeded(TinyCNN)
+    model.head = "softmax"
     model.preprocessing = {{"size": (32, 32), "mean": [0.5] * 3, "std": [0.5] * 3}}
     {after}
     return model
