@@ -99,7 +99,10 @@ def intervals(found: Tables) -> str:
             ("rates", "between", *_DESIGN, "coverage", "withheld", "width"),
         ),
     }
-    return "".join(_part(title, found[name], columns) for name, (title, columns) in parts.items())
+    return "".join(
+        _part(title, found[name], columns) if name in found else f"**{title}** are not simulated yet.\n\n"
+        for name, (title, columns) in parts.items()
+    )
 
 
 def _part(title: str, rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -193,8 +196,7 @@ def main(
             found[name] = simulate(SEED + index)
             keep(found)
             typer.echo(f"{name}: {len(found[name])} cells")
-    if len(found) == len(TABLES):
-        results.write(NAME, page(found))
+    results.write(NAME, page(found))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def test_the_exact_false_alarms_sum_over_all_tables():
 
 def test_the_page_shows_the_stored_results():
     found = statistics.read()
-    assert list(found) == list(statistics.TABLES)
+    assert set(found) <= set(statistics.TABLES)
     assert (results.FOLDER / "statistics.md").read_text() == statistics.page(found)
 
 
