@@ -379,3 +379,28 @@ def test_names_and_metrics_may_be_mixed() -> None:
     assert METRICS.build("deletion_auc", {"steps": "2", "baseline": "blur"}) == m.Deletion(2, "blur")
     with pytest.raises(OptionError, match="baseline='noise' was set"):
         METRICS.build("deletion_auc", {"baseline": "noise"})
+
+
+def test_the_region_of_an_explanation_is_to_be_given_again() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    images = torch.randn(2, 1, 16, 16)
+    region = pellucid.Region(1, torch.ones(16, 16) > 0)
+    explanation = pellucid.explain(network, images, "saliency", region)
+    with pytest.raises(TargetError, match="is of a Region, which it does not keep: give targets= again"):
+        pellucid.evaluate(network, images, explanation)
+    scores = pellucid.evaluate(network, images, explanation, targets=region)
+    assert scores["deletion_auc"].shape == (2, 1)
+
+
+def test_the_precision_auto_is_the_models_own() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).eval()
+    images = torch.randn(2, 1, 16, 16)
+    found = [
+        pellucid.evaluate(network, images, "gradcam", runtime=pellucid.Runtime(precision=precision))["deletion_auc"]
+        for precision in ("auto", None)
+    ]
+    assert torch.equal(*found)

@@ -17,7 +17,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.masks import Masks, masks_of
 from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Comparison, Metric, Takes, Values
-from pellucid.core.runtime import Runtime
+from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.scores import Reasons, Scores, labelled
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, TargetError
@@ -90,9 +90,11 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     _check_masks(chosen, masks)
     batch = batch_of(model, images)
     info = model_info(model)
-    settings = replace(runtime or Runtime(), seed=seed)
+    asked_for = runtime or Runtime()
+    # What was measured as fastest was so for a method's maps, not for scores: here "auto" is the model's own precision.
+    making = replace(asked_for, precision=None) if asked_for.precision == AUTO else asked_for
+    settings = replace(making, seed=seed)
     given = Inputs.of(batch.values)
-    making = runtime or Runtime()
     if isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
         making = settings
         method = explanation if method is None else method
@@ -215,6 +217,8 @@ def _request(explanation: Explanation | Tensor, targets: Request | None) -> Requ
     if isinstance(explanation, Explanation):
         if (explanation.targets < 0).any():
             raise TargetError("the Explanation is of a callable target, which it does not keep: give targets= again")
+        if explanation.provenance.get("region"):
+            raise TargetError("the Explanation is of a Region, which it does not keep: give targets= again")
         return explanation.targets
     return "predicted" if with_columns(explanation).shape[1] == 1 else "all"
 

@@ -207,6 +207,8 @@ class Explainer:
             cautions.head(session, image, info, found)
             each = [place for own in facts.places.values() for place in own]
             figures = measured(self.checks, session, given, targets, each, found)
+            if targets.within is not None:  # said, as targets holds its class alone
+                found = replace(found, provenance={**found.provenance, "region": True})
             shown = () if found.is_sequence else batch.images
             return replace(found, checks={**found.checks, **figures}).with_images(shown)
 
