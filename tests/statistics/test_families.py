@@ -51,7 +51,8 @@ def test_better_is_better_than_the_hardest_prior():
     hardest = {name: compare(hits(150), prior, generator=rng()).better for name, prior in PRIORS.items()}
     assert found.claim is Claim.BETTER
     assert found.better == max(hardest.values())
-    assert found.prior == max(hardest, key=hardest.get)
+    means = {name: np.mean(prior) for name, prior in PRIORS.items()}
+    assert found.prior == max(means, key=means.get)
     assert str(found).startswith(f"gradcam: better than every prior (closest: {found.prior}, by ")
 
 

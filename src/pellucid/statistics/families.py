@@ -54,7 +54,8 @@ class Verdict:
     """What is shown of one method, with the numbers that it rests on; ``str()`` says it in words.
 
     ``better``, ``worse`` and ``as_good`` are p-values, each adjusted over the methods (Holm). ``prior`` is the one that
-    the words are about: the named one for "worse" and "as good", else the one that was hardest to beat. ``difference``
+    the words are about: the named one for "worse" and "as good", the one with the nearest mean for "better", else the
+    one with the largest p-value. ``difference``
     is the method's mean minus that prior's, with a 95 % interval that is not adjusted. ``cases_needed`` is how many
     cases a true difference of ``plan.detectable`` to that prior needs; None with fewer than two patients.
     """
@@ -153,9 +154,10 @@ def verdicts(
 
 @dataclass(frozen=True)
 class _Found:
-    """The prior that was hardest to beat, and the p-values of better, worse and as good."""
+    """The prior with the largest p-value, the one with the nearest mean, and the p-values of better, worse, as good."""
 
     hardest: str
+    closest: str
     values: tuple[float, float, float]
 
 
@@ -176,12 +178,15 @@ class _Family:
         named = self.priors[self.plan.named]
         alike = equivalent(scores, named, self.patients, generator=self.generator, margin=self.plan.margin)
         hardest = max(found, key=lambda name: found[name].better)
-        return _Found(hardest, (found[hardest].better, found[self.plan.named].worse, alike.p))
+        # With many cases several p-values are as small as they can be: the words name the prior with the nearest mean.
+        closest = min(found, key=lambda name: found[name].difference)
+        return _Found(hardest, closest, (found[hardest].better, found[self.plan.named].worse, alike.p))
 
     def verdict(self, method: str, scores: ArrayLike, found: _Found, values: Sequence[float]) -> Verdict:
         shown = [claim for claim, value in zip(Claim, values, strict=False) if value <= self.plan.level]
         claim = shown[0] if shown else Claim.NOT_SHOWN
-        prior = self.plan.named if claim in (Claim.WORSE, Claim.AS_GOOD) else found.hardest
+        about = {Claim.BETTER: found.closest, Claim.NOT_SHOWN: found.hardest}
+        prior = about.get(claim, self.plan.named)
         pair, strictest = (scores, self.priors[prior], self.patients), self.plan.level / self.methods
         apart = difference(*pair, generator=self.generator)
         needed = cases_needed_by(*pair, difference=self.plan.detectable, level=strictest)
