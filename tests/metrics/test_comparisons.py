@@ -34,7 +34,7 @@ def related(space, count=4, seed=0):
 
 
 @pytest.mark.parametrize("space", [(12, 17), (11, 12, 13)])
-@pytest.mark.parametrize(("metric", "replica"), REPLICAS, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(("metric", "replica"), REPLICAS, ids=lambda one: getattr(one, "__name__", str(one))[:40])
 def test_values_equal_a_replica_s(metric, replica, space):
     a, b = related(space, count=3 if len(space) == 2 else 1)
     expected = [replica(x.numpy(), y.numpy()) for x, y in zip(a, b, strict=True)]

@@ -47,7 +47,9 @@ LOCALISATION = [PointingGame(), *(metric for metric, _, _ in WITH_MASK), Relevan
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize(("metric", "replica", "options"), WITH_MASK, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize(
+    ("metric", "replica", "options"), WITH_MASK, ids=lambda one: getattr(one, "__name__", str(one))[:40]
+)
 def test_values_equal_a_replica_s(metric, replica, options, space):
     maps, masks = random_maps(12, space), random_masks(12, space)
     if isinstance(metric, FROC):  # few marks and lesions, some of them together
@@ -73,7 +75,7 @@ def test_relevance_rank_without_ties_is_a_count():
     assert RelevanceRank().update(Alone(heat, mask)).values.item() == pytest.approx(mask.flatten()[top].double().mean())
 
 
-@pytest.mark.parametrize("metric", LOCALISATION, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize("metric", LOCALISATION, ids=lambda one: getattr(one, "__name__", str(one))[:40])
 @pytest.mark.parametrize("drawn", ["radiographs", "volumes"])
 def test_the_true_region_beats_its_complement_on_phantoms(metric, drawn):
     phantoms = getattr(pellucid.phantom, drawn)(6, size=32, seed=3)
@@ -86,7 +88,7 @@ def test_the_true_region_beats_its_complement_on_phantoms(metric, drawn):
     assert bool((wrong < right).all())
 
 
-@pytest.mark.parametrize("metric", LOCALISATION, ids=lambda one: str(one)[:40])
+@pytest.mark.parametrize("metric", LOCALISATION, ids=lambda one: getattr(one, "__name__", str(one))[:40])
 def test_cases_without_a_mask_or_with_an_empty_one_are_counted(metric):
     masks = random_masks(3, (12, 12))
     masks[1] = False
@@ -109,7 +111,7 @@ def test_cases_without_a_mask_or_with_an_empty_one_are_counted(metric):
         (Sparseness(), 0, 0),
         (EffectiveComplexity(), 0, 64),
     ],
-    ids=lambda one: str(one)[:40],
+    ids=lambda one: getattr(one, "__name__", str(one))[:40],
 )
 def test_empty_and_constant_maps(metric, empty, constant):
     mask = torch.zeros(2, 8, 8, dtype=torch.bool)
