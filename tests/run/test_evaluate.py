@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid import metrics as m
+from pellucid import statistics
 from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Metric, Values
 from pellucid.core.replacement import NOT_LOWERED
 from pellucid.errors import OptionError, OutputError, PellucidError, ShapeError, TargetError
@@ -364,9 +366,32 @@ def test_notes_are_counted_in_the_table() -> None:
     found = evaluated(metrics=[Noted()])
     assert found.notes["noted"]["small"].tolist() == [[True], [False], [False]], "not of a case without a value"
     header, row = found.table().splitlines()
-    assert header.split() == ["metric", "mean", "cases", "without", "a", "value", "noted"]
-    assert row.split() == ["noted", "1", "2", "1:", "odd", "1:", "small"]
-    assert evaluated().table().splitlines()[1].split()[:3] == ["deletion_auc(steps=2)", *row_of(evaluated())]
+    assert header.split("  ")[0] == "metric"
+    cells = [part.strip() for part in row.split("  ") if part.strip()]
+    assert cells == ["noted", "1", "fewer than 20 patients", "2", "1: odd", "1: small"]
+    assert evaluated().table().splitlines()[1].split()[:2] == ["deletion_auc(steps=2)", row_of(evaluated())[0]]
+
+
+def test_the_interval_is_that_of_the_statistics_by_patient() -> None:
+    values = torch.linspace(0, 1, 60, dtype=torch.float64).reshape(30, 2)
+    hits = (values > 0.3).double()
+    hits[0, 0] = torch.nan
+    metrics = {"l2": m.L2(), "pointing_game": m.PointingGame()}
+    none = tuple((None, None) for _ in range(30))
+    scores = pellucid.Scores(
+        {"l2": values, "pointing_game": hits}, dict.fromkeys(metrics, none), metrics, torch.zeros(30, 2)
+    )
+    patients = [f"p{number // 2}" for number in range(30)]
+    each = [patient for patient in patients for _ in range(2)]
+    assert scores.interval("pointing_game", patients) == statistics.proportion(hits.flatten().numpy(), each)
+    by_image = [number // 2 for number in range(60)]
+    expected = statistics.mean(values.flatten().numpy(), by_image, generator=np.random.default_rng(0))
+    assert scores.interval("l2") == expected
+    assert scores.interval("l2", patients).withheld == "fewer than 20 patients"
+    shown = scores.interval("pointing_game", patients)
+    assert f"{round(shown.low, 4):.4g} to {round(shown.high, 4):.4g}" in scores.table(patients)
+    with pytest.raises(ShapeError, match="3 patients were given; there are 30 images: name one for each"):
+        scores.table(["a", "b", "c"])
 
 
 def row_of(scores: pellucid.Scores) -> list[str]:

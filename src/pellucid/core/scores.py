@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 from pellucid.core.metric import Comparison, Metric
 from pellucid.core.registry import options
-from pellucid.errors import OptionError, did_you_mean
+from pellucid.errors import OptionError, ShapeError, did_you_mean
+from pellucid.statistics import Interval, mean, proportion
+from pellucid.statistics.samples import Patients
 
 Reasons = tuple[tuple[str | None, ...], ...]
 
@@ -54,15 +57,42 @@ class Scores:
         self[name]
         return Counter(reason for row in self.reasons[name] for reason in row if reason is not None)
 
-    def table(self) -> str:
-        """A row for each metric: its figure, the number of values, how many there are not and why, and its notes."""
-        rows = [("metric", "mean", "cases", "without a value", "noted")]
+    def interval(self, name: str, patients: Patients = None) -> Interval:
+        """The mean of a metric's values with its 95 % interval, where patients are the units.
+
+        ``patients``: whose each of the B images is; None: each is a patient's own. Of hits the exact interval on the
+        effective sample (``pellucid.statistics.proportion``), else the studentised bootstrap by patient
+        (``pellucid.statistics.mean``). It is withheld, with the reason, where its coverage was not shown.
+        """
+        values = self[name]
+        whose = list(range(len(values)) if patients is None else patients)
+        if len(whose) != len(values):
+            raise ShapeError(f"{len(whose)} patients were given; there are {len(values)} images: name one for each")
+        each = [patient for patient in whose for _ in range(values.shape[1])]
+        numbers = values.flatten().numpy()
+        known = values[~values.isnan()]
+        if getattr(self.metrics[name], "proportion", False) and bool(((known == 0) | (known == 1)).all()):
+            return proportion(numbers, each)
+        return mean(numbers, each, generator=np.random.default_rng(0))
+
+    def table(self, patients: Patients = None) -> str:
+        """A row for each metric: its mean and interval, the number of values, those that there are not, and its notes.
+
+        ``patients`` as for ``interval``.
+        """
+        rows = [("metric", "mean", "95 % interval", "cases", "without a value", "noted")]
         for name, values in self.values.items():
             count = int((~values.isnan()).sum())
             missing = "; ".join(f"{number}: {reason}" for reason, number in self.missing(name).items())
-            rows.append((name, f"{self.figure(name):.4g}" if count else "–", str(count), missing, self._noted(name)))
+            figure = f"{self.figure(name):.4g}" if count else "–"
+            rows.append((name, figure, self._bounds(name, patients), str(count), missing, self._noted(name)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+    def _bounds(self, name: str, patients: Patients) -> str:
+        """A metric's interval as text, or why there is none."""
+        found = self.interval(name, patients)
+        return found.withheld or f"{round(found.low, 4):.4g} to {round(found.high, 4):.4g}"
 
     def _noted(self, name: str) -> str:
         """How many values a metric's notes are about."""
