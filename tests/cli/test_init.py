@@ -181,7 +181,7 @@ def test_names_from_a_checkpoint_are_no_code(tmp_path: Path) -> None:
     for facts in (known, replace(known, spec=None, problem=text)):
         tree = ast.parse(factory_file(facts, tmp_path / "model.py"))
         kinds = [type(node).__name__ for node in tree.body]
-        assert kinds == ["Expr", *["ImportFrom"] * 2, "Import", *["Assign"] * 3, *["AnnAssign"] * 3, "FunctionDef"]
+        assert kinds == ["Expr", *["ImportFrom"] * 2, "Import", *["Assign"] * 4, *["AnnAssign"] * 3, "FunctionDef"]
         assigned = {ast.unparse(node.target): node.value for node in tree.body if isinstance(node, ast.AnnAssign)}
         value = assigned["CLASSES"]
         assert value is not None

@@ -222,9 +222,7 @@ def test_a_range_is_what_black_and_white_become():
 
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_a_grey_image_is_not_repeated_for_networks_of_other_channels_than_three(channels):
-    with pytest.raises(
-        ShapeError, match=rf"{channels} channels were expected, got 1; give a file for each: --channels"
-    ):
+    with pytest.raises(ShapeError, match=rf"{channels} channels were expected, got 1; give an image of that many"):
         Preprocessing(channels=channels)(picture(1, 4, 5))
     several = picture(channels, 4, 5)
     assert torch.equal(Preprocessing(channels=channels)(several).values, several.pixels)

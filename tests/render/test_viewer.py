@@ -121,8 +121,8 @@ def test_what_cannot_be_viewed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CELLS = [
     "import torch, pellucid\nfrom tests.networks import TinyCNN, images, seeded\nmodel = seeded(TinyCNN).eval()",
-    "batch = images(2).sigmoid()\npellucid.explain(model, batch)",
-    "found = pellucid.explain(model, batch, 'hirescam', 'all')\npellucid.show(found, batch)",
+    "batch = images(2).sigmoid()\npellucid.explain(model, batch, head='softmax')",
+    "found = pellucid.explain(model, batch, 'hirescam', 'all', head='softmax')\npellucid.show(found, batch)",
     "pellucid.overlay(found, batch)",
     "pellucid.viewer(found, batch)",
     "pellucid.Image(batch[0], batch[0], pellucid.Geometry.identity((32, 32)))",

@@ -202,7 +202,8 @@ def test_one_image_with_every_option(folder, tmp_path, monkeypatch, capsys):
     given += ["--target-layer", "layer3", "--class-idx", "2", "--alpha", "0.8", "--batch-size", "1", "--verbose"]
     code, table, errors = run_script(folder, monkeypatch, capsys, *given)
     assert code == 0
-    preparation, classes = errors.splitlines()
+    statistics, preparation, classes = errors.splitlines()
+    assert "has the statistics of a new network" in statistics
     assert preparation.startswith("warning: the checkpoint states no input size, mean and std")
     assert classes.startswith("warning: the checkpoint does not say whether several classes")
     assert "layer3" in table
