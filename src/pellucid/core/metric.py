@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -131,9 +131,6 @@ class Cases(Protocol):
         Probabilities, or the scores before the head's function.
         """
 
-    def all_logits(self, count: int, variant: Variant) -> Tensor:
-        """All logits (P, count, classes) of ``count`` changed copies of each image."""
-
     def remade(self, count: int, variant: Variant) -> Iterator[Remade]:
         """``count`` changed copies of each image, explained by the method that made ``maps``, one step at a time.
 
@@ -180,16 +177,17 @@ class Metric(ABC):
     def update(self, cases: Cases) -> Values:
         """The values of P cases. Maps that are not finite get none before they come here."""
 
-    def expected(self, cases: Cases, peaks: Tensor) -> Values:
-        """The mean values of P cases over random maps whose peaks are equally often at each of ``peaks`` (N, axes).
-
-        Only a metric that this determines defines it; of any other the mean is taken over draws.
-        """
-        raise NotImplementedError(f"{self.name}: {len(cases.maps)} cases, {len(peaks)} peaks")
-
     def compute(self, values: Tensor) -> float:
         """One figure of the values (N,) of all cases: the mean of those that there are; NaN if there are none."""
         return float(values[~values.isnan()].double().mean())
+
+
+@runtime_checkable
+class Expectation(Protocol):
+    """What a metric has that random maps' peaks determine; of any other the mean is taken over draws."""
+
+    def expected(self, cases: Cases, peaks: Tensor) -> Values:
+        """The mean values of P cases over random maps whose peaks are equally often at each of ``peaks`` (N, axes)."""
 
 
 class Comparison(ABC):

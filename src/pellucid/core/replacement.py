@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pellucid.core.metric import Cases
+from pellucid.core.space import gaussian
 from pellucid.errors import OptionError, ShapeError, did_you_mean
 
 NO_REFERENCE = "no reference is without the finding"
@@ -24,11 +24,7 @@ def blurred(images: Tensor) -> Tensor:
     smooth = images.float()
     for axis in range(2, images.ndim):
         sigma = images.shape[axis] / _CELLS
-        reach = round(2 * sigma)
-        weights = torch.exp(-torch.arange(-reach, reach + 1, device=images.device).square() / (2 * sigma**2))
-        rows = smooth.movedim(axis, -1)
-        padded = F.pad(rows.flatten(0, -2)[:, None], (reach, reach), mode="reflect")
-        smooth = F.conv1d(padded, (weights / weights.sum())[None, None]).view(rows.shape).movedim(-1, axis)
+        smooth = gaussian(smooth, axis, sigma, round(2 * sigma), beyond="reflect")
     return smooth.to(images.dtype)
 
 

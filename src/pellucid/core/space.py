@@ -24,6 +24,18 @@ _MODES = {
 }
 
 
+def gaussian(maps: Tensor, axis: int, deviation: float, reach: int, beyond: str) -> Tensor:
+    """Values blurred along an axis by a Gaussian of ``deviation`` pixels, cut off at ``reach`` pixels on either side.
+
+    ``beyond``: what is beyond the edges, "reflect" or "replicate".
+    """
+    steps = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
+    weights = torch.exp(-steps.square() / (2 * deviation**2))
+    rows = maps.movedim(axis, -1)
+    padded = F.pad(rows.flatten(0, -2)[:, None], (reach, reach), mode=beyond)
+    return F.conv1d(padded, (weights / weights.sum())[None, None]).view(rows.shape).movedim(-1, axis)
+
+
 def spatial_mean(values: Tensor) -> Tensor:
     """Mean over the grid of (B, K, C, *grid), kept with size 1: (B, K, C, 1, …)."""
     return values.mean(dim=tuple(range(3, values.ndim)), keepdim=True)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.core.metric import EMPTY_MASK, NO_MASK, Cases, Change, Metric, Values, register_metric
+from pellucid.core.metric import Cases, Change, Metric, Values, register_metric
 from pellucid.errors import OptionError, ShapeError
+from pellucid.metrics._areas import without_masks
 
 _CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
 
@@ -112,10 +113,10 @@ class PointingGame(Metric):
     def update(self, cases: Cases) -> Values:
         """1 or 0 for each case that has a mask."""
         hits = pointing_hits(cases.maps, cases.masks, self.tolerance)
-        return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})
+        return Values(hits, without_masks(cases))
 
     def expected(self, cases: Cases, peaks: Tensor) -> Values:
         """The probability of a hit: the share of the positions of peaks (N, axes) that lie in the widened mask."""
         places = tuple(peaks.to(cases.masks.device).T)
         hits = widened(cases.masks, self.tolerance)[:, *places].double().mean(1)
-        return Values(hits, {NO_MASK: ~cases.has_mask, EMPTY_MASK: ~cases.masks.flatten(1).any(1)})
+        return Values(hits, without_masks(cases))

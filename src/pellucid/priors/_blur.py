@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pellucid.core.space import gaussian
 from pellucid.errors import OptionError
 
 _REACH = 4
-"""A Gaussian is cut off at so many standard deviations."""
+"""The number of standard deviations at which the Gaussian is cut off."""
 
 
 def check_sigma(sigma: float) -> None:
@@ -33,9 +32,5 @@ def blurred(maps: Tensor, sigma: float) -> Tensor:
     for axis in range(1, maps.ndim):
         deviation = sigma * maps.shape[axis]
         reach = max(1, math.floor(_REACH * deviation + 0.5))
-        steps = torch.arange(-reach, reach + 1, device=maps.device, dtype=maps.dtype)
-        weights = torch.exp(-steps.square() / (2 * deviation**2))
-        rows = maps.movedim(axis, -1)
-        padded = F.pad(rows.flatten(0, -2)[:, None], (reach, reach), mode="replicate")
-        maps = F.conv1d(padded, (weights / weights.sum())[None, None]).view(rows.shape).movedim(-1, axis)
+        maps = gaussian(maps, axis, deviation, reach, beyond="replicate")
     return maps

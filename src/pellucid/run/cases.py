@@ -150,11 +150,6 @@ class ImageCases:
         ]
         return torch.cat(found).reshape(count, -1).T
 
-    def all_logits(self, count: int, variant: Variant) -> Tensor:
-        """All logits (P, count, classes) of changed copies of the images."""
-        found = torch.cat([over_places(raw).float() for _, raw in self._passes(count, variant)])
-        return found.reshape(count, -1, found.shape[-1]).transpose(0, 1)
-
     def _passes(self, count: int, variant: Variant) -> Iterator[tuple[Tensor, Tensor]]:
         """The cases (N,) and raw outputs of every copy, all cases of a step before the next step."""
         total = len(self._owners)

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.core import catalogue
 from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
-from pellucid.core.metric import Cases, Metric, Takes, Values
+from pellucid.core.metric import Cases, Expectation, Metric, Takes, Values
 from pellucid.core.prior import Drawn
 from pellucid.core.space import heatmap
 from pellucid.run.cases import Judged
@@ -40,8 +40,8 @@ class Chance:
 
     def values(self, judged: Judged, metric: Metric, measured: Callable[[Judged, Metric], Values]) -> Values:
         """A metric's expectation, or its mean over the draws. ``measured`` gives the values of one set of maps."""
-        if type(metric).expected is not Metric.expected:
-            return measured(judged, _Expected(metric, self.prior.peaks(judged.inputs.images.shape[2:])))
+        if isinstance(metric, Expectation):
+            return measured(judged, _Expected(metric, self.prior.peaks(judged.inputs.images.shape[2:]), metric.takes))
         return _mean([measured(self._of_draw(judged, number), metric) for number in range(self.prior.many())])
 
     def _of_draw(self, judged: Judged, number: int) -> Judged:
@@ -59,11 +59,9 @@ class Chance:
 class _Expected(Metric):
     """A metric of which the expectation is taken."""
 
-    metric: Metric
+    metric: Expectation
     peaks: Tensor
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "takes", self.metric.takes)  # frozen
+    takes: Takes  # type: ignore[misc]  # that of the metric, which its class has
 
     def update(self, cases: Cases) -> Values:
         return self.metric.expected(cases, self.peaks)

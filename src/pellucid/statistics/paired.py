@@ -16,7 +16,7 @@ from pellucid.statistics.distributions import Array, midp_binomial, poisson_bino
 from pellucid.statistics.samples import Patients, Sample, checked_generator, is_binary, sample
 
 EXACT = 12
-"""Up to so many patients with a difference, all 2^m signs are tried."""
+"""The number of patients with a difference up to which all 2^m signs are tried."""
 FLIPS = 9999
 CHUNK = 1 << 22
 """Signs that are held at a time."""

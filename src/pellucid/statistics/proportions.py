@@ -13,7 +13,7 @@ from pellucid.statistics.intervals import Interval
 from pellucid.statistics.samples import Patients, Sample, checked_hits, checked_share, sample
 
 MOST_CASES, FEWEST_RARER = 3, 10
-"""Up to so many cases a patient, or from so many patients of the rarer outcome on, the estimated effect suffices."""
+"""The estimated design effect is used where no patient has more cases, or at least so many have the rarer outcome."""
 
 
 def proportion(hits: ArrayLike, patients: Patients = None, *, confidence: float = 0.95) -> Interval:
