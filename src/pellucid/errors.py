@@ -15,6 +15,7 @@
     ├── SourceError        ValueError     2   a model specification that names nothing
     ├── CheckpointError    ValueError     3   a weights file that is unsafe, broken or does not fit
     ├── ImageError         ValueError     3   a file that is not a readable image
+    ├── DataError          ValueError     3   a data set, or what it states of a case, that cannot be used
     ├── ExportError        ValueError     3   a result that the image's source does not allow
     ├── OutputExistsError  RuntimeError   3   a result that exists already
     ├── WriteError         RuntimeError   3   a result that cannot be written
@@ -115,6 +116,10 @@ class CheckpointError(PellucidError, ValueError):
 
 class ImageError(PellucidError, ValueError):
     """A file that is not a readable image."""
+
+
+class DataError(PellucidError, ValueError):
+    """A data set, or what it states of a case, that cannot be used."""
 
 
 class ExportError(PellucidError, ValueError):
