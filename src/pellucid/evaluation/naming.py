@@ -1,0 +1,59 @@
+"""Metrics and tolerances as text, such as ``iou(threshold=0.3)`` and ``15 px``, and what the text stands for."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from pellucid.core.metric import METRICS, Metric
+from pellucid.errors import OptionError
+
+_LABEL = re.compile(r"\s*(?P<name>[^\s()]+)\s*(?:\((?P<options>.*)\))?\s*")
+_TOLERANCE = re.compile(r"\s*(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>px|%|mm)\s*")
+
+
+def parts_of(label: str) -> tuple[str, Mapping[str, str]]:
+    """The name and the options of a metric's label.
+
+    >>> parts_of("iou(threshold=0.3)")
+    ('iou', {'threshold': '0.3'})
+
+    Raises:
+        OptionError: it is not of this form.
+    """
+    found = _LABEL.fullmatch(label)
+    pairs = [one.partition("=") for one in ((found["options"] or "").split(",") if found else ()) if one.strip()]
+    if found is None or not all(key.strip() and sign and value.strip() for key, sign, value in pairs):
+        raise OptionError(f"metric {label!r} was asked for; write its name, or as in iou(threshold=0.3)")
+    return found["name"], {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def metric_of(label: str) -> Metric:
+    """The metric of a label, as ``core.scores.labelled`` writes them.
+
+    >>> metric_of("iou(threshold=0.3)")
+    IoU(threshold=0.3)
+
+    Raises:
+        OptionError: there is no such metric or option, or it compares two maps instead of judging one.
+    """
+    found = METRICS.build(*parts_of(label))
+    if not isinstance(found, Metric):
+        raise OptionError(f"metric {label!r} was asked for; it compares two maps: choose one that judges a map")
+    return found
+
+
+def tolerance_of(text: str) -> tuple[float, str]:
+    """A tolerance of the pointing game: its number, and its unit "px" (of the input), "%" (of its diagonal) or "mm".
+
+    >>> tolerance_of("15 px"), tolerance_of("2.5%")
+    ((15.0, 'px'), (2.5, '%'))
+
+    Raises:
+        OptionError: it is not of this form.
+    """
+    found = _TOLERANCE.fullmatch(text)
+    if found is None or not math.isfinite(float(found["number"])):
+        raise OptionError(f"the tolerance {text!r} was asked for; write it as 15 px, 2 % (of the diagonal) or 5 mm")
+    return float(found["number"]), found["unit"]
