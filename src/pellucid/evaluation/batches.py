@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.errors import DataError
-from pellucid.evaluation.findings import Scored, Sorted
+from pellucid.evaluation.sorting import Scored, Sorted
 from pellucid.evaluation.frame import packed, unpacked
 from pellucid.evaluation.maps import Batch
 from pellucid.evaluation.mean_masks import MeanMasks
@@ -64,6 +64,14 @@ class Batches:
     def image_of(self, row: int) -> int:
         """The image's number of a finding that is scored."""
         return self._finding(row).finding.image
+
+    def mask_of(self, row: int) -> bytes:
+        """The mask of a finding that is scored, packed."""
+        return self._finding(row).mask
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, as findings have it; "" for −1."""
+        return next((one.finding.label for one in self.found.findings if one.index == index), "")
 
     def of_findings(self, rows: Sequence[int], images: Images) -> tuple[Batch, Wanted]:
         """Some findings, by their index among ``numbers``."""

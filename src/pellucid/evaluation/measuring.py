@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,22 @@ from pellucid.errors import DataError
 from pellucid.evaluation.assembling import assembled
 from pellucid.evaluation.batches import Batches, Images
 from pellucid.evaluation.case import Data
-from pellucid.evaluation.findings import Sorted, sorted_out
+from pellucid.evaluation.sorting import Sorted, sorted_out
 from pellucid.evaluation.journal import NAME, Journal
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.network import Network
 from pellucid.evaluation.partners import partners
 from pellucid.evaluation.patients import grouped
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.provenance import provenance
 from pellucid.evaluation.request import Requested, requested
 from pellucid.evaluation.scorer import Rows, Scorer
 from pellucid.evaluation.splits import scored_images
-from pellucid.evaluation.survey import Progress, one_space, surveyed
+from pellucid.evaluation.survey import Progress, Survey, one_space, silent, surveyed
 from pellucid.models.preprocessing import Preprocessing
-from pellucid.models.sources import model_info
 
 _BATCH = 8
 """Findings that are scored at a time where no model says otherwise."""
-
-
-def _silent(_what: str, _done: int, _of: int) -> None:
-    """Report no progress."""
 
 
 def measured(
@@ -46,7 +42,7 @@ def measured(
     labels: Mapping[str, str] | None = None,
     folder: Path | None = None,
     untrained: bool = True,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Measured:
     """Score the maps of a data set's findings, of every method and prior of a plan.
 
@@ -67,23 +63,59 @@ def measured(
         DataError: no finding can be scored, or a patient is in two splits.
         OptionError: the plan names what there is not, or images differ in size.
     """
-    made_before = list(dict.fromkeys(name for case in data.cases for name in case.maps))
-    asked = requested(plan, made_before, network is not None)
-    grid = network.preprocessing if network is not None else preprocessing or Preprocessing()
-    size = _BATCH if network is None else network.runtime.batch_size
-    survey = surveyed(data.cases, grid, network, size, progress)
-    patients, notes = grouped(survey)
-    found = sorted_out(survey, patients, labels or {}, data.excluded)
-    batches = _batches(found, asked, plan, grid)
-    if network is not None and survey.predicted is not None:
-        network = replace(network, head=survey.predicted.head)
-    scorer = Scorer(asked, network, plan.seed, untrained)
-    request = _request(asked, network, plan, untrained)
-    with Journal(None if folder is None else folder / NAME) as journal:
-        scoring = _Scoring(batches, scorer, journal, request, size, progress)
-        findings, lesion_free = scoring.of_findings(), scoring.without()
-    facts = _provenance(data, network, grid, asked, findings)
-    return assembled(batches, survey, asked, _rows(findings), _rows(lesion_free), data, facts, [*data.notes, *notes])
+    looked = Looked.of(
+        data, plan, network=network, preprocessing=preprocessing, labels=labels, untrained=untrained, progress=progress
+    )
+    return looked.measured(folder, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A data set that was looked at once: what is scored is known, and nothing is scored yet."""
+
+    data: Data
+    plan: EvaluationPlan
+    survey: Survey
+    batches: Batches
+    scorer: Scorer
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        plan: EvaluationPlan,
+        *,
+        network: Network | None = None,
+        preprocessing: Preprocessing | None = None,
+        labels: Mapping[str, str] | None = None,
+        untrained: bool = True,
+        progress: Progress = silent,
+    ) -> Looked:
+        """Look at each image; arguments and errors are those of ``measured``."""
+        made_before = list(dict.fromkeys(name for case in data.cases for name in case.maps))
+        asked = requested(plan, made_before, network is not None)
+        grid = network.preprocessing if network is not None else preprocessing or Preprocessing()
+        size = _BATCH if network is None else network.runtime.batch_size
+        survey = surveyed(data.cases, grid, network, size, progress)
+        whose = grouped([one.case for one in survey.cases], {one.case.name: one.fingerprint for one in survey.cases})
+        found = sorted_out(survey, whose.patients, labels or {}, [*data.excluded, *whose.excluded])
+        if network is not None and survey.predicted is not None:
+            network = network.of_head(survey.predicted.head)
+        scorer = Scorer(asked, network, plan.seed, untrained)
+        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, (*data.notes, *whose.notes))
+
+    def measured(self, folder: Path | None = None, progress: Progress = silent) -> Measured:
+        """Score all findings, and images without one; what is in the folder's journal is taken from there."""
+        network, asked = self.scorer.network, self.scorer.asked
+        size = _BATCH if network is None else network.runtime.batch_size
+        request = _request(asked, network, self.plan, self.scorer.untrained)
+        with Journal(None if folder is None else folder / NAME) as journal:
+            scoring = _Scoring(self.batches, self.scorer, journal, request, size, progress)
+            findings, lesion_free = scoring.of_findings(), scoring.without()
+        facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
+        rows = _rows(findings), _rows(lesion_free)
+        return assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
 
 
 def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing) -> Batches:
@@ -174,9 +206,9 @@ def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, un
     """A digest of what all scores depend on: the model, the methods, priors and metrics, and the versions."""
     facts: list[Any] = [versions(), plan.seed, str(asked.tolerance), untrained, asked.made_before, asked.gated]
     facts += [
-        [name, type(one).__module__, catalogue.settings(one)] for name, one in (asked.methods | asked.priors).items()
+        [name, type(one).__module__, catalogue.settings(one)] for name, one in {**asked.methods, **asked.priors}.items()
     ]
-    facts += [[label, repr(one)] for label, one in (asked.metrics | asked.gates).items()]
+    facts += [[label, repr(one)] for label, one in {**asked.metrics, **asked.gates}.items()]
     if network is not None:
         runtime = replace(network.runtime, batch_size=1, keep_memory=False)
         facts += [digest(network.model), architecture(network.model), repr(network.preprocessing), repr(runtime)]
@@ -186,32 +218,3 @@ def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, un
 
 def _sha(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _provenance(
-    data: Data, network: Network | None, grid: Preprocessing, asked: Requested, records: Sequence[Any]
-) -> dict[str, Any]:
-    """What the report states of the model, the methods and the data set, without a path."""
-    layers = {name: list(own) for record in records for name, own in record["layers"].items()}
-    facts: dict[str, Any] = {
-        "data set": {"form": data.form, "cases": len(data.cases), "phantoms": data.drawn},
-        "preprocessing": asdict(grid),
-        "methods": {
-            name: {"options": catalogue.settings(one), "layers": layers.get(name, [])}
-            for name, one in asked.methods.items()
-        },
-        "maps made before": list(asked.made_before),
-        "priors": {name: catalogue.settings(one) for name, one in asked.priors.items()},
-        "tolerance": str(asked.tolerance),
-        "versions": versions(),
-    }
-    if network is not None:
-        info = model_info(network.model)
-        facts["model"] = {
-            "architecture": architecture(network.model),
-            "weights": info.weights,
-            "weights SHA-256": digest(network.model),
-            "head": network.head,
-            "runtime": {"device": network.runtime.device, "precision": network.runtime.precision},
-        }
-    return facts

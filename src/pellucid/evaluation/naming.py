@@ -1,4 +1,4 @@
-"""Metrics and tolerances as text, such as ``iou(threshold=0.3)`` and ``15 px``, and what the text stands for."""
+"""Metrics, methods and tolerances as text, such as ``iou(threshold=0.3)`` and ``15 px``, and what it stands for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 
+from pellucid.core import catalogue
+from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, Metric
 from pellucid.errors import OptionError
 
@@ -13,8 +15,8 @@ _LABEL = re.compile(r"\s*(?P<name>[^\s()]+)\s*(?:\((?P<options>.*)\))?\s*")
 _TOLERANCE = re.compile(r"\s*(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>px|%|mm)\s*")
 
 
-def parts_of(label: str) -> tuple[str, Mapping[str, str]]:
-    """The name and the options of a metric's label.
+def parts_of(label: str, noun: str = "metric") -> tuple[str, Mapping[str, str]]:
+    """The name and the options of a label; ``noun`` is what a message calls it.
 
     >>> parts_of("iou(threshold=0.3)")
     ('iou', {'threshold': '0.3'})
@@ -25,7 +27,7 @@ def parts_of(label: str) -> tuple[str, Mapping[str, str]]:
     found = _LABEL.fullmatch(label)
     pairs = [one.partition("=") for one in ((found["options"] or "").split(",") if found else ()) if one.strip()]
     if found is None or not all(key.strip() and sign and value.strip() for key, sign, value in pairs):
-        raise OptionError(f"metric {label!r} was asked for; write its name, or as in iou(threshold=0.3)")
+        raise OptionError(f"{noun} {label!r} was asked for; write its name, or as in name(option=0.3)")
     return found["name"], {key.strip(): value.strip() for key, _, value in pairs}
 
 
@@ -42,6 +44,18 @@ def metric_of(label: str) -> Metric:
     if not isinstance(found, Metric):
         raise OptionError(f"metric {label!r} was asked for; it compares two maps: choose one that judges a map")
     return found
+
+
+def method_of(label: str) -> Method:
+    """The method or prior of a label.
+
+    >>> method_of("smoothgrad(samples=8)").name
+    'smoothgrad'
+
+    Raises:
+        OptionError: there is no such method, prior or option.
+    """
+    return catalogue.build(*parts_of(label, "method"))
 
 
 def tolerance_of(text: str) -> tuple[float, str]:

@@ -29,7 +29,8 @@ class EvaluationPlan:
     pointing game: "15 px" of the model's input, "2 %" of its diagonal or "5 mm". ``prior`` is the one that "worse" and
     "as good as" are about, ``margin`` the difference that does not matter, ``difference`` the one for which the cases
     needed are stated, ``level`` the one-sided level of each family of claims. ``methods`` and ``metrics`` are those to
-    measure. ``choose``, ``test`` and ``calibrate`` name splits of the data set; without any, all cases are test.
+    measure, ``gates`` randomisation metrics of the first ``gated`` findings. ``choose``, ``test`` and ``calibrate``
+    name splits of the data set; without any, all cases are test.
 
     As a file it is TOML with these names as keys; what is left out has the value that it has here::
 
@@ -59,12 +60,14 @@ class EvaluationPlan:
     test: Sequence[str] = ()
     calibrate: Sequence[str] = ()
     seed: int = 0
+    gates: Sequence[str] = ("emprt", "random_logit")
+    gated: int = 16
     file_digest: str | None = field(default=None, compare=False, repr=False)
     """The SHA-256 of the file that it was read from; None without one."""
 
     def __post_init__(self) -> None:
         """Refuse values that no evaluation can follow."""
-        for name in ("methods", "metrics", "choose", "test", "calibrate"):
+        for name in ("methods", "metrics", "gates", "choose", "test", "calibrate"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # frozen
         self._check_numbers()
         self._check_names()
@@ -97,8 +100,9 @@ class EvaluationPlan:
             if not 0 < value < most:
                 above = "" if most == math.inf else f" and below {most:g}"
                 raise OptionError(f"{name} = {value:g} was asked for; write a number above 0{above}")
-        if self.seed < 0:
-            raise OptionError(f"seed = {self.seed} was asked for; write 0 or more")
+        for name, number in (("seed", self.seed), ("gated", self.gated)):
+            if number < 0:
+                raise OptionError(f"{name} = {number} was asked for; write 0 or more")
 
     def _check_names(self) -> None:
         tolerance_of(self.tolerance)
@@ -107,7 +111,7 @@ class EvaluationPlan:
             raise OptionError(
                 f"primary = {self.primary!r} was asked for; neither more nor less of it is better: choose another"
             )
-        for label in self.metrics:
+        for label in (*self.metrics, *self.gates):
             metric_of(label)
         for name, values in (("methods", self.methods), ("metrics", self.metrics)):
             twice = [one for one in values if values.count(one) > 1]

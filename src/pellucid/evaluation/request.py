@@ -13,7 +13,7 @@ from pellucid.core.registry import options
 from pellucid.core.scores import labelled
 from pellucid.errors import OptionError
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.scoring import method_of, metric_of
+from pellucid.evaluation.naming import method_of, metric_of
 from pellucid.evaluation.tolerance import Tolerance
 
 MEAN_MASK = "mean_mask"
@@ -69,15 +69,15 @@ def requested(plan: EvaluationPlan, made_before: Sequence[str], has_model: bool)
     methods = {name: method_of(name) for name in dict.fromkeys(plan.methods) if name not in made_before}
     if methods and not has_model:
         raise OptionError(
-            f"method {next(iter(methods))!r} was asked for; neither a model nor maps of it were given: give --model, or "
-            f"--maps {next(iter(methods))}=FOLDER"
+            f"method {next(iter(methods))!r} was asked for; neither a model nor maps of it were given: give a model, or "
+            "the folder of its maps"
         )
     tolerance, primary = _primary(plan)
     metrics = {label: metric for label, metric in map(_labelled, (plan.primary, *plan.metrics)) if metric != primary}
     metrics = {labelled(primary): primary, **metrics}
     asking = [label for label, metric in metrics.items() if not metric.needs_mask]
     if asking and not has_model:
-        raise OptionError(f"metric {asking[0]!r} was asked for; it asks the model, and none was given: give --model")
+        raise OptionError(f"metric {asking[0]!r} was asked for; it asks the model, and none was given: give a model")
     gates = dict(map(_labelled, plan.gates)) if has_model else {}
     priors = {name: cls() for name, cls in sorted(catalogue.PRIORS.registered().items()) if name != MEAN_MASK}
     return Requested(methods, tuple(made_before), priors, labelled(primary), metrics, tolerance, gates, plan.gated)
@@ -85,7 +85,8 @@ def requested(plan: EvaluationPlan, made_before: Sequence[str], has_model: bool)
 
 def fewer_draws(prior: Method) -> Method:
     """A prior for metrics that ask the model: of one that is drawn at random, a mean over fewer draws."""
-    return replace(prior, draws=FEWER) if isinstance(prior, Drawn) and "draws" in options(type(prior)) else prior
+    fewer = isinstance(prior, Drawn) and "draws" in options(type(prior))
+    return replace(prior, draws=FEWER) if fewer else prior  # type: ignore[type-var]  # a frozen dataclass
 
 
 def _primary(plan: EvaluationPlan) -> tuple[Tolerance, Metric]:

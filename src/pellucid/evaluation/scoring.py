@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.core import catalogue
-from pellucid.core.method import Method
-from pellucid.core.metric import METRICS, Cases, Expectation, Metric, Takes
+from pellucid.core.metric import Cases, Expectation, Metric, Takes
 from pellucid.core.prior import Drawn
 from pellucid.core.space import heatmap
 from pellucid.errors import OptionError
@@ -63,33 +61,3 @@ def of_random(metric: Metric, prior: Drawn, masks: Tensor, seed: int) -> Tensor:
         maps: Maps = {"heatmaps": heatmap(values[None, None], space)[0], "attributions": values[None]}
         total += by_masks(metric, {takes: one.expand_as(masks) for takes, one in maps.items()}, masks)
     return total / prior.many()
-
-
-def metric_of(text: str) -> Metric:
-    """A metric as it is written in a plan or on the command line: its name, with options: "iou(threshold=0.3)".
-
-    Raises:
-        OptionError: there is no such metric or option, or it compares two maps.
-    """
-    name, texts = _named(text, "metric")
-    found: Any = METRICS.build(name, texts)
-    if not isinstance(found, Metric):
-        raise OptionError(f"metric {text!r} was asked for; it compares two maps: name one of a single map")
-    return found
-
-
-def method_of(text: str) -> Method:
-    """A method or prior as it is written, with options: "smoothgrad(samples=8)"."""
-    name, texts = _named(text, "method")
-    return catalogue.build(name, texts)
-
-
-def _named(text: str, noun: str) -> tuple[str, dict[str, str]]:
-    """The name and the options, as text, of "name" or "name(option=value, …)"."""
-    name, opened, rest = text.strip().partition("(")
-    if opened and not rest.endswith(")"):
-        raise OptionError(f"{noun} {text!r} was given; write its options as {name}(option=value)")
-    pairs = [part.partition("=") for part in rest[:-1].split(",") if part.strip()] if opened else []
-    if any(not sign for _, sign, _ in pairs):
-        raise OptionError(f"{noun} {text!r} was given; write its options as {name}(option=value)")
-    return name.strip(), {key.strip(): value.strip() for key, _, value in pairs}

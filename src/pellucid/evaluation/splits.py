@@ -44,6 +44,18 @@ def split_of(measured: Measured, plan: EvaluationPlan) -> Split:
     return Split(test, choose, dict(sorted(other.items())))
 
 
+def scored_images(images: Sequence[Seen], plan: EvaluationPlan) -> list[bool]:
+    """Whether each image is of a split that a plan scores; all are where it names none.
+
+    Raises:
+        DataError: as for ``split_of``.
+    """
+    check_patients(images)
+    uses = {name: use for use, names in _uses(plan).items() for name in names}
+    _check_named(uses, images)
+    return [not uses or uses.get(image.split or "") == "test" for image in images]
+
+
 def check_patients(images: Sequence[Seen]) -> None:
     """Raise ``DataError`` if a patient is in two splits: what is learnt or chosen on one would be scored on itself."""
     found: dict[str, set[str]] = defaultdict(set)

@@ -15,12 +15,16 @@ from pellucid.evaluation.case import Case, Exclusion, Outline
 from pellucid.evaluation.frame import in_frame, packed, spacing_in_frame
 from pellucid.evaluation.network import Network, Predicted
 from pellucid.evaluation.opening import Opened, opened
-from pellucid.evaluation.patients import fingerprint
+from pellucid.evaluation.patients import Fingerprint, fingerprint
 from pellucid.models.preprocessing import Preprocessing
 
 OUT_OF_VIEW = "the finding lies outside of what the model sees"
 Progress = Callable[[str, int, int], None]
 """(what is done, how many of it are, of how many)."""
+
+
+def silent(_what: str, _done: int, _of: int) -> None:
+    """Report no progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +43,15 @@ class Marked:
 class Surveyed:
     """A case whose image can be read.
 
-    ``space`` and ``spacing`` are those of the grid; ``content`` is a digest of the network's input, ``fingerprint`` a
-    perceptual hash of the image. ``probabilities`` are the model's, None without one.
+    ``space`` and ``spacing`` are those of the grid; ``content`` is a digest of the network's input, ``fingerprint`` what
+    tells whose the image is. ``probabilities`` are the model's, None without one.
     """
 
     case: Case
     space: tuple[int, ...]
     spacing: tuple[float, ...] | None
     content: str
-    fingerprint: int
+    fingerprint: Fingerprint
     marked: tuple[Marked, ...]
     excluded: tuple[Exclusion, ...]
     probabilities: tuple[float, ...] | None = None

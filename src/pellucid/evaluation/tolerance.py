@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,9 +11,9 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from pellucid.errors import DataError, OptionError
+from pellucid.errors import DataError
+from pellucid.evaluation.naming import tolerance_of
 
-_TEXT = re.compile(r"(\d+(?:\.\d+)?)\s*(px|%|mm)")
 NO_SPACING = "the image states no spacing, which a tolerance in mm needs"
 
 
@@ -36,10 +35,7 @@ class Tolerance:
         Raises:
             OptionError: it states none.
         """
-        found = _TEXT.fullmatch(text.strip())
-        if found is None:
-            raise OptionError(f"tolerance {text!r} was given; write a number and its unit: '15 px', '2 %' or '5 mm'")
-        return cls(float(found[1]), found[2])
+        return cls(*tolerance_of(text))
 
     def __str__(self) -> str:
         """The number with its unit."""

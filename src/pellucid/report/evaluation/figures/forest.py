@@ -48,7 +48,10 @@ def forest(evaluation: Evaluation) -> Drawn | None:
         "overlap do not show that two rows are alike, since the same findings are compared."
     )
     return drawn(
-        "primary", f"{evaluation.primary}, mean and 95 % interval. {alt}.", caption, lambda width: _figure(evaluation, ordered, width)
+        "primary",
+        f"{evaluation.primary}, mean and 95 % interval. {alt}.",
+        caption,
+        lambda width: _figure(evaluation, ordered, width),
     )
 
 

@@ -27,7 +27,9 @@ def _metrics(evaluation: Evaluation) -> dict[str, list[str]]:
             for metric in figures:
                 found.setdefault(metric, set()).add(target)
     known = {metric: sorted(targets, key=_order) for metric, targets in found.items()}
-    return {metric: targets for metric, targets in known.items() if (metric, targets) != (evaluation.primary, ["label"])}
+    return {
+        metric: targets for metric, targets in known.items() if (metric, targets) != (evaluation.primary, ["label"])
+    }
 
 
 def _order(target: str) -> tuple[int, str]:
@@ -73,7 +75,8 @@ def tuned_table(evaluation: Evaluation) -> Table:
 def ranks_table(evaluation: Evaluation) -> Table:
     """The best and the worst rank of each method among the metrics."""
     lines = [
-        Line(name(method), [Cell(_rank(best)), Cell(_rank(worst))]) for method, (best, worst) in evaluation.ranks.items()
+        Line(name(method), [Cell(_rank(best)), Cell(_rank(worst))])
+        for method, (best, worst) in evaluation.ranks.items()
     ]
     note = "Metrics contradict each other: a method that is first in one may be last in another. No rank is a verdict."
     return cut(Table("Ranks among the metrics", "Method", ("Best rank", "Worst rank"), lines, (note,)))
@@ -100,7 +103,9 @@ def strata_tables(evaluation: Evaluation) -> list[Table]:
     return [
         table
         for kind, strata in kinds.items()
-        for table in matrix(f"{evaluation.primary} by {kind}", "Method", _by_method(strata), noun="finding", priors=priors)
+        for table in matrix(
+            f"{evaluation.primary} by {kind}", "Method", _by_method(strata), noun="finding", priors=priors
+        )
     ]
 
 

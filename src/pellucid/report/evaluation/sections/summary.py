@@ -33,7 +33,9 @@ def counted_cases(evaluation: Evaluation) -> Markup:
 
 def endpoint(evaluation: Evaluation) -> Markup:
     """The primary endpoint in words."""
-    figure = "the share of findings for which it holds" if is_share(evaluation.primary) else "its mean over the findings"
+    figure = (
+        "the share of findings for which it holds" if is_share(evaluation.primary) else "its mean over the findings"
+    )
     tolerance = ""
     if hasattr(metric_class(evaluation.primary), "tolerance"):
         tolerance = f" The tolerance is {evaluation.plan.tolerance}."

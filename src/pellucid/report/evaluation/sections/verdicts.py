@@ -195,5 +195,7 @@ def _flagged(evaluation: Evaluation, method: str) -> list[Markup]:
     controls = [name(control.name) for control in evaluation.controls if method in control.shown]
     if not controls:
         return []
-    form = "In the negative control {} this method comes out as well, although nothing can be known there: do not rely on "
+    form = (
+        "In the negative control {} this method comes out as well, although nothing can be known there: do not rely on "
+    )
     return [sentence(form + "what is said of it here.", listed(controls))]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pellucid.evaluation.case import Exclusion
+from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.measured import Finding, Seen
 from pellucid.evaluation.network import Predicted
-from pellucid.evaluation.reading import matched
+from pellucid.evaluation.findings import matched, settled
 from pellucid.evaluation.survey import Marked, Survey, Surveyed
 
-EMPTY = "the mask is empty"
-NO_MASK = "no mask, where other images of the label have one"
-NOTHING_STATED = "neither a label nor a mask is stated"
 NO_CLASS = "the label is no class of the model"
 
 
@@ -46,10 +43,7 @@ def sorted_out(
     """Decide for each image whether it has findings, has none, or is left out.
 
     ``patients`` are the images' patients by the case's name, ``labels`` the classes that labels stand for, and
-    ``excluded`` what was left out before.
-
-    An image without a mask has no finding if it is stated to have no label, or labels of which no image has a mask,
-    such as "normal". Where other images of its label have masks, its own is missing, and it is left out.
+    ``excluded`` what was left out before. ``settled`` says when an image has no finding.
     """
     return _Sorting(survey, patients, labels, excluded).done()
 
@@ -58,53 +52,34 @@ class _Sorting:
     """Sorts one image after the other."""
 
     def __init__(
-        self,
-        survey: Survey,
-        patients: Mapping[str, str],
-        labels: Mapping[str, str],
-        excluded: Sequence[Exclusion],
+        self, survey: Survey, patients: Mapping[str, str], labels: Mapping[str, str], excluded: Sequence[Exclusion]
     ) -> None:
         self._survey, self._patients, self._labels = survey, patients, labels
-        self._outlined = {marked.label for one in survey.cases for marked in one.marked if marked.area}
-        self._images: list[Seen] = []
-        self._surveyed: list[Surveyed] = []
-        self._findings: list[Scored] = []
-        self._without: list[int] = []
-        self._excluded = [*excluded, *survey.excluded]
+        # Of the same file twice only the first is kept.
+        self._cases = [one for one in survey.cases if one.case.name in patients]
+        broken = [exclusion for one in self._cases for exclusion in one.excluded]
+        left, self._free, unclear = settled(*_opened(self._cases))
+        self._left = {case.name for case in left}
+        self._excluded = [*excluded, *survey.excluded, *broken, *unclear]
 
     def done(self) -> Sorted:
-        for one in self._survey.cases:
-            self._excluded += one.excluded
-            self._sort(one)
-        return Sorted(
-            tuple(self._images),
-            tuple(self._surveyed),
-            tuple(self._findings),
-            tuple(self._without),
-            tuple(self._excluded),
-        )
-
-    def _sort(self, one: Surveyed) -> None:
-        seen, number = self._seen(one), len(self._images)
-        findings = [self._finding(one, marked, number, seen) for marked in one.marked if marked.area]
-        kept = [finding for finding in findings if finding is not None]
-        reason = None if findings else self._why_left_out(one)
-        if kept or (not findings and reason is None):
-            self._images.append(seen)
-            self._surveyed.append(one)
-            self._findings += kept
-            self._without += [] if kept else [number]
-        elif reason:
-            self._excluded.append(Exclusion(one.case.name, reason))
-
-    def _why_left_out(self, one: Surveyed) -> str | None:
-        """Why an image without a mask is left out; None if it has no finding, "" if its masks were left out before."""
-        if one.excluded:
-            return ""
-        stated = {*(one.case.labels or ()), *(marked.label for marked in one.marked)}
-        if stated & self._outlined:
-            return EMPTY if any(marked.label in self._outlined for marked in one.marked) else NO_MASK
-        return NOTHING_STATED if one.case.labels is None and not one.marked else None
+        """The images that have findings, and those without one, in the order of the data set."""
+        free = {case.name for case in self._free}
+        images: list[Seen] = []
+        surveyed: list[Surveyed] = []
+        findings: list[Scored] = []
+        without: list[int] = []
+        for one in self._cases:
+            seen, number = self._seen(one), len(images)
+            kept = [self._finding(one, marked, number, seen) for marked in one.marked if marked.area]
+            own = [finding for finding in kept if finding is not None]
+            is_free = one.case.name in free
+            if is_free or (own and one.case.name in self._left):
+                images.append(seen)
+                surveyed.append(one)
+                findings += [] if is_free else own
+                without += [number] if is_free else []
+        return Sorted(tuple(images), tuple(surveyed), tuple(findings), tuple(without), tuple(self._excluded))
 
     def _finding(self, one: Surveyed, marked: Marked, number: int, seen: Seen) -> Scored | None:
         """A finding of a class of the model; one of unknown class belongs to the predicted one."""
@@ -144,6 +119,19 @@ class _Sorting:
         if predicted is None:
             return self._labels.get(label, label)
         return matched(label, predicted.classes, self._labels)
+
+
+def _opened(cases: Sequence[Surveyed]) -> tuple[list[Case], dict[str, list[str]]]:
+    """The cases with the findings whose masks could be used, and the labels of empty masks by the case's name.
+
+    A case none of whose masks could be used is left out: whether it has a finding is not known.
+    """
+    usable = [one for one in cases if one.marked or not one.excluded]
+    known = [
+        replace(one.case, findings={marked.label: one.case.findings[marked.label] for marked in one.marked})
+        for one in usable
+    ]
+    return known, {one.case.name: [marked.label for marked in one.marked if not marked.area] for one in usable}
 
 
 def _highest(predicted: Predicted | None, probabilities: Sequence[float] | None) -> str | None:
