@@ -119,7 +119,14 @@ class ImageError(PellucidError, ValueError):
 
 
 class DataError(PellucidError, ValueError):
-    """A data set, or what it states of a case, that cannot be used."""
+    """A data set, or what it states of a case, that cannot be used.
+
+    ``detail`` is what is known beyond the message, such as the size that a mask has.
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 class ExportError(PellucidError, ValueError):

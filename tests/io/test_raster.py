@@ -79,6 +79,14 @@ def test_twelve_bits_in_sixteen_cause_a_warning(tmp_path: Path) -> None:
     assert image.pixels.max() == pytest.approx(4095 / 65535)
 
 
+@pytest.mark.parametrize("level", [1, 255])
+def test_a_mask_of_sixteen_bits_is_not_dark(tmp_path: Path, level: int) -> None:
+    path = save(tmp_path, np.array([[0, level]], np.uint16))
+    assert read_image(path).provenance["maximum"] == level
+    with pytest.warns(PellucidWarning, match="12 bits"):
+        read_image(save(tmp_path, np.array([[0, level, level + 1]], np.uint16)))
+
+
 def test_a_black_sixteen_bit_image_causes_no_warning(tmp_path: Path) -> None:
     assert read_image(save(tmp_path, np.zeros((4, 4), np.uint16))).pixels.max() == 0
 

@@ -31,6 +31,8 @@ class Form(ABC):
     """A form of data sets. Subclasses are frozen dataclasses without fields, in a file of their own in ``sources``."""
 
     name: ClassVar[str] = ""
+    is_general: ClassVar[bool] = False
+    """Whether it stands back where another form recognises the data set, too: any table, any folder."""
 
     @abstractmethod
     def recognises(self, asked: Asked) -> bool:

@@ -31,6 +31,8 @@ _ENDINGS = {
 _TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", *_TIFF, b"BM", b"RIFF")
 _TWELVE_BIT_MAXIMUM = 4095
+_MASK_LEVELS = (1, 255)
+"""The level of a mask's finding, whatever the bits of its file."""
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +47,8 @@ def read_raster(path: Path, window: WindowLike = None, frame: int | None = None,
 
     8-bit levels are divided by 255, 16-bit ones by 65535 (TIFF's 12-bit ones by 4095). 32-bit integers, and floats
     outside [0, 1], are scaled from their minimum to their maximum. Transparent pixels are blended with black, and the
-    EXIF orientation is applied. A PellucidWarning reports a 16-bit image that seems to hold 12 bits.
+    EXIF orientation is applied. A PellucidWarning reports a 16-bit image that seems to hold 12 bits,
+    unless it is a mask of 0 and 1 or 0 and 255.
 
     Raises:
         ImageError: the file is broken, too large, in another format, or holds more than one image; a window, or a
@@ -69,7 +72,8 @@ def read_raster(path: Path, window: WindowLike = None, frame: int | None = None,
         raise
     except Exception as error:  # Pillow's decoders raise errors of every kind on hostile bytes
         raise refused(path, f"it is broken or cut short ({message_of(error)})") from error
-    if provenance["bits"] == 16 and 0 < provenance["maximum"] <= _TWELVE_BIT_MAXIMUM:
+    is_dark = provenance["bits"] == 16 and 0 < provenance["maximum"] <= _TWELVE_BIT_MAXIMUM
+    if is_dark and not (provenance["maximum"] in _MASK_LEVELS and _has_two_levels(array)):
         _warn_of_twelve_bits(path, provenance["maximum"])
     pixels = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     return Image(pixels, pixels, Geometry.identity(tuple(pixels.shape[1:])), provenance)
@@ -153,6 +157,11 @@ def _deep(path: Path, image: Pillow.Image, provenance: dict[str, Any]) -> Array:
         return levels
     provenance["stretched"] = [low, high]
     return (levels - low) / (high - low) if high > low else np.zeros_like(levels)
+
+
+def _has_two_levels(array: Array) -> bool:
+    """Whether an image has two levels, of which one is 0."""
+    return bool(((array == 0) | (array == array.max())).all())
 
 
 def _warn_of_twelve_bits(path: Path, maximum: float) -> None:
