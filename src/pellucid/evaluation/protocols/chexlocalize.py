@@ -164,14 +164,15 @@ def _intervals(values: Values, generator: RandomState) -> list[PublishedInterval
     low, high = (replicates[int(share * REPLICATES) - 1] for share in (_TAIL, 1 - _TAIL))
     some = ~np.isnan(replicates)
     centres = _means(np.where(some, replicates, 0), some, np.ones(REPLICATES))
-    table = np.stack([means, low, high, centres], axis=1).tolist()
-    return [PublishedInterval(*row, count=int(number)) for row, number in zip(table, counts, strict=True)]
+    rows = (each.tolist() for each in (means, low, high, centres, counts))
+    return [PublishedInterval(*row) for row in zip(*rows, strict=True)]
 
 
-def _means(filled: Values, known: npt.NDArray[np.bool_], times: npt.NDArray[np.generic]) -> Values:
+def _means(filled: Values, known: npt.NDArray[np.bool_], times: npt.NDArray[np.int64] | Values) -> Values:
     """The mean of each column over the rows that have a value, each counted so many times; NaN without any."""
     totals, counts = times @ filled, times @ known
-    return np.divide(totals, counts, out=np.full(len(totals), np.nan), where=counts > 0)
+    means: Values = np.divide(totals, counts, out=np.full(len(totals), np.nan), where=counts > 0)
+    return means
 
 
 def _check(given: Sequence[Localised], others: Sequence[Localised]) -> None:
