@@ -47,7 +47,7 @@ class LabelMap:
 
 
 @lru_cache(maxsize=1)  # the labels of an image are asked for one after the other
-def _read(path: Path, modified: int, size: int) -> tuple[Image, Tensor]:
+def _read(path: Path, *state: int) -> tuple[Image, Tensor]:  # noqa: ARG001  (of the key)
     """A label map and its numbers (*space) int64, as the file was at a time."""
     found = io.read(path)
     return found, levels_of(found).round().long()
