@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from pellucid.errors import OptionError, PellucidWarning
-from pellucid.run import labels as module
+from pellucid.run import csv_lines
 from pellucid.run.inputs import as_sequences, inputs
 from pellucid.run.labels import labels_of, read_rows
 from tests.run.test_inputs import touch
@@ -113,10 +113,10 @@ def test_files_that_are_no_list(tmp_path: Path, text: bytes, message: str) -> No
 def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "labels.csv"
     file.write_text("path,label\na,x\nb,x\n")
-    monkeypatch.setattr(module, "_MAX_ROWS", 1)
+    monkeypatch.setattr(csv_lines, "MAX_ROWS", 1)
     with pytest.raises(OptionError, match="more than 1 rows"):
         read_rows(file)
-    monkeypatch.setattr(module, "_MAX_BYTES", 5)
+    monkeypatch.setattr(csv_lines, "MAX_BYTES", 5)
     with pytest.raises(OptionError, match="more than 5 bytes"):
         read_rows(file)
     for path in (tmp_path, tmp_path / "gone.csv"):

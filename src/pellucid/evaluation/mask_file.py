@@ -77,14 +77,14 @@ def _bright(mask: Image) -> Tensor:
 
 def levels_of(mask: Image) -> Tensor:
     """The levels (*space) as the file holds them; NaN is 0. Photographs are read as shares of white."""
-    values = torch.nan_to_num(mask.values.amax(0), nan=0.0)
+    values: Tensor = torch.nan_to_num(mask.values.amax(0), nan=0.0)
     if mask.values is not mask.pixels:  # DICOM and NIfTI
         return values
     if mask.provenance["stretched"] is not None:
-        low, high = mask.provenance["stretched"]
+        low, high = map(float, mask.provenance["stretched"])
         return values * (high - low) + low
     bits = int(mask.provenance["bits"])
     if bits not in _WHOLE:
         return values
-    white = (1 << bits) - 1
-    return (values * white).round()
+    levels: Tensor = values * ((1 << bits) - 1)
+    return levels.round()

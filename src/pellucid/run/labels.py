@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path, PurePath
 
 from pellucid.errors import OptionError, did_you_mean, warn
 from pellucid.io.refusal import one_line
+from pellucid.run.csv_lines import read_lines
 from pellucid.run.inputs import Input
 
 _NEEDED = ("path", "label")
 _OPTIONAL = ("patient", "split")
 _SEPARATOR = ";"
 """Between the labels of an image that has several."""
-_MAX_BYTES = 2**26
-_MAX_ROWS = 2**20
 _SHOWN = 3
 """So many examples are named in a warning."""
 
@@ -40,21 +37,10 @@ def read_rows(path: Path) -> list[Row]:
         OptionError: it cannot be read, is too large, or has no such header.
     """
     asked = f"--labels {path} was given"
-    try:
-        if not path.is_file():
-            raise OptionError(f"{asked}; it is no file: give a CSV file with the columns path and label")
-        if path.stat().st_size > _MAX_BYTES:
-            raise OptionError(f"{asked}; it has more than {_MAX_BYTES:,} bytes: make it smaller")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            columns = _columns(next(reader, []), asked)
-            lines = [line for line in islice(reader, _MAX_ROWS + 1) if any(cell.strip() for cell in line)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not text in UTF-8"
-        reason = one_line(error) if isinstance(error, csv.Error) else reason
-        raise OptionError(f"{asked}; it cannot be read ({reason}): write it as CSV in UTF-8") from None
-    if len(lines) > _MAX_ROWS:
-        raise OptionError(f"{asked}; it has more than {_MAX_ROWS:,} rows: make it smaller")
+    if not path.is_file():
+        raise OptionError(f"{asked}; it is no file: give a CSV file with the columns path and label")
+    header, *lines = read_lines(path, asked, OptionError)
+    columns = _columns(header, asked)
     return [_row(line, columns, asked) for line in lines]
 
 

@@ -1,0 +1,122 @@
+"""Reads a data set: cases with what is stated of them, and what is excluded before any image is opened."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pellucid.errors import DataError, OptionError, did_you_mean
+from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.findings import settled
+from pellucid.evaluation.form import FORMS, Asked, Form
+from pellucid.evaluation.made import with_maps
+from pellucid.evaluation.patients import check_splits
+from pellucid.io.refusal import one_line
+
+PathLike = str | os.PathLike[str]
+_SHOWN = 3
+
+
+def read_data(
+    data: PathLike,
+    *,
+    form: str | None = None,
+    images: PathLike | None = None,
+    masks: PathLike | None = None,
+    maps: Mapping[str, PathLike] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Data:
+    r"""Read a data set. No image, mask or map is opened.
+
+    Args:
+        data: a folder, a table, an annotation file, or what else a form reads.
+        form: the name of the form, such as "csv"; None: the one that recognises it.
+        images: the folder of the images, where the data set does not say so.
+        masks: the folder of the masks.
+        maps: folders of maps made before, by method: for each case a .npy or .npz file under the case's name.
+        labels: classes of the model by labels of the data set, where their names differ.
+
+    Raises:
+        DataError: it cannot be read, or no case in it can be used, or a patient is in two splits.
+        OptionError: there is no such form, or no case has a label that is to be renamed.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("L", (8, 8)).save(f"{folder}/a.png")
+    ...     _ = Path(folder, "cases.csv").write_text("path,label,box\na.png,cyst,1 2 5 6\nb.png,cyst,")
+    ...     found = read_data(f"{folder}/cases.csv")
+    >>> found.cases[0].findings, found.excluded[0].reason
+    ({'cyst': Boxes(boxes=((1.0, 2.0, 5.0, 6.0),), size=None)}, 'its image is missing')
+    """
+    folders = {name: _folder(folder, f"maps {name}") for name, folder in (maps or {}).items()}
+    asked = Asked(
+        os.fspath(data), _folder(images, "images"), _folder(masks, "masks"), _all(folders), dict(labels or {})
+    )
+    found = _form_of(asked, form).read(asked)
+    _check_names(found.cases, f"data {asked.data} was given")
+    with_findings, without, excluded = settled(found.cases)
+    kept = {case.name for case in (*with_findings, *without)}
+    cases = [case for case in found.cases if case.name in kept]
+    found = replace(found, cases=cases, excluded=[*found.excluded, *excluded])
+    _check_usable(found, asked)
+    _check_labels(asked, cases)
+    check_splits(cases)
+    return with_maps(found, asked.maps)
+
+
+def _folder(given: PathLike | None, name: str) -> Path | None:
+    """A folder that the user names."""
+    if given is None:
+        return None
+    folder = Path(given)
+    if not folder.is_dir():
+        raise DataError(f"{name} {folder} was given; it is no folder: give the folder of the files")
+    return folder
+
+
+def _all(folders: Mapping[str, Path | None]) -> dict[str, Path]:
+    return {name: folder for name, folder in folders.items() if folder is not None}
+
+
+def _form_of(asked: Asked, name: str | None) -> Form:
+    """The form of a name, or the one that recognises the data set; a general one only if no other does."""
+    if name is not None:
+        return FORMS.find(name)()
+    forms = [cls() for _, cls in sorted(FORMS.registered().items())]
+    found = [form for form in sorted(forms, key=lambda form: form.is_general) if form.recognises(asked)]
+    if not found:
+        known = ", ".join(FORMS.names())
+        what = (
+            "it is none of the forms that are read" if Path(asked.data).exists() else "there is no such file or folder"
+        )
+        raise DataError(f"data {one_line(asked.data)} was given; {what}: give one of {known}")
+    return found[0]
+
+
+def _check_names(cases: Sequence[Case], asked: str) -> None:
+    names = Counter(case.name for case in cases)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise DataError(f"{asked}; two cases are called {one_line(twice[0])}: rename one")
+
+
+def _check_usable(data: Data, asked: Asked) -> None:
+    if not data.cases:
+        reasons = Counter(one.reason for one in data.excluded).most_common(_SHOWN)
+        why = ", ".join(f"{reason} ({count})" for reason, count in reasons) or "it names none"
+        hint = " and images=" if asked.images is None else ""
+        raise DataError(
+            f"data {one_line(asked.data)} was given; no case in it can be used: {why}; check its paths{hint}"
+        )
+
+
+def _check_labels(asked: Asked, cases: Sequence[Case]) -> None:
+    """Raise if a label that is to be renamed is none of the data set's."""
+    known = {label for case in cases for label in (*(case.labels or ()), *case.findings)}
+    plain = {label.casefold() for label in known}
+    if unknown := [label for label in asked.labels if label.casefold() not in plain]:
+        hint = did_you_mean(unknown[0], known) or f"; its labels are {one_line(', '.join(sorted(known)))}"
+        raise OptionError(f"labels={{{unknown[0]!r}: …}} was given; no case has that label{hint}")
