@@ -36,6 +36,18 @@ def decoded(encoded: Mapping[str, Any], space: Sequence[int]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(flags.reshape(width, height).T))
 
 
+def is_empty(counts: Any) -> bool:
+    """Whether no run of 1 has a pixel, by the counts alone; counts that are broken are not empty.
+
+    >>> is_empty([6]), is_empty([1, 2, 3]), is_empty([3, 0, 3])
+    (True, False, True)
+    """
+    try:
+        return not any(run and number % 2 for number, run in enumerate(_lengths(counts)))
+    except OptionError:
+        return False
+
+
 def _size(given: Any, space: Sequence[int]) -> tuple[int, int]:
     size = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(size, (list, tuple)) or tuple(size) != tuple(space) or len(space) != 2:

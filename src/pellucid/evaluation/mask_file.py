@@ -51,11 +51,11 @@ class MaskFile:
             raise DataError(
                 "its mask has another size than the image", f"{shown(found.size)}; the image has {shown(image.size)}"
             )
-        _check_position(found, image)
-        return _bright(found) if self.level is None else (_levels(found) - self.level).abs() < 0.5
+        check_position(found, image)
+        return _bright(found) if self.level is None else (levels_of(found) - self.level).abs() < 0.5
 
 
-def _check_position(mask: Image, image: Image) -> None:
+def check_position(mask: Image, image: Image) -> None:
     """Raise if both files state where their voxels are, and not the same."""
     if mask.affine is not None and image.affine is not None:
         difference = float((mask.affine.double() - image.affine.double()).abs().max())
@@ -64,7 +64,7 @@ def _check_position(mask: Image, image: Image) -> None:
 
 
 def _bright(mask: Image) -> Tensor:
-    levels = _levels(mask)
+    levels = levels_of(mask)
     top = float(levels.max())
     if not top > 0:
         return torch.zeros(levels.shape, dtype=torch.bool)
@@ -75,7 +75,7 @@ def _bright(mask: Image) -> Tensor:
     return levels >= top / 2
 
 
-def _levels(mask: Image) -> Tensor:
+def levels_of(mask: Image) -> Tensor:
     """The levels (*space) as the file holds them; NaN is 0. Photographs are read as shares of white."""
     values: Tensor = torch.nan_to_num(mask.values.amax(0), nan=0.0)
     if mask.values is not mask.pixels:  # DICOM and NIfTI
