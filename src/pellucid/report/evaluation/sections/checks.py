@@ -44,9 +44,7 @@ class Told:
 def controls(evaluation: Evaluation) -> list[Told]:
     """The negative controls: where no method can know anything, none should come out."""
     return [
-        Told(
-            one.name, one.what, one.expected, not one.shown, _result(one.shown), _control_table(evaluation, one)
-        )
+        Told(one.name, one.what, one.expected, not one.shown, _result(one.shown), _control_table(evaluation, one))
         for one in evaluation.controls
     ]
 
