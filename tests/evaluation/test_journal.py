@@ -23,7 +23,9 @@ def test_records_are_there_again(tmp_path: Path) -> None:
         assert (journal.get("a"), journal.get("b")) == (kept, {"value": 2})
 
 
-@pytest.mark.parametrize("end", [b'{"key": "b", "rec', b'{"key": "b", "record": {}}', b"\xff\xfe\n", b"[1]\n", b"\x00" * 99])
+@pytest.mark.parametrize(
+    "end", [b'{"key": "b", "rec', b'{"key": "b", "record": {}}', b"\xff\xfe\n", b"[1]\n", b"\x00" * 99]
+)
 def test_a_line_that_was_not_finished_is_forgotten_and_overwritten(tmp_path: Path, end: bytes) -> None:
     path = tmp_path / "scores"
     with Journal(path) as journal:

@@ -50,6 +50,11 @@ def verdict(method: str, claim: Claim, difference: Interval, **more: object) -> 
     return replace(made, **more)
 
 
+def curve(highest: float) -> list[float]:
+    """Overlaps by threshold."""
+    return [0.4 - 0.8 * (value - highest) ** 2 for value in THRESHOLDS]
+
+
 def row(method: str, rate: float, claim: Claim | None, metrics: tuple[str, ...], is_prior: bool = False) -> Row:
     figures = {"pointing_game": share(rate), **{name: share(rate * 0.6) for name in metrics}}
     predicted = {name: share(found.estimate * 0.9, excluded=2) for name, found in figures.items()}
@@ -74,7 +79,9 @@ def small(folder: Path | None = None) -> Evaluation:
     rows += [row(name, 0.12 + 0.099 * index, None, metrics, is_prior=True) for index, name in enumerate(PRIORS)]
     every = [one.method for one in rows]
     heat = {"area": share(0.11, 25, 25), "in the mean mask": share(0.31, 25, 25), "at the border": share(0.22, 25, 25)}
-    flow = Flow(140, {"the mask is empty": ["a.png", "b.png"], "no such file": ["c.png"]}, 124, 99, 25, 100, {"choose": 12})
+    flow = Flow(
+        140, {"the mask is empty": ["a.png", "b.png"], "no such file": ["c.png"]}, 124, 99, 25, 100, {"choose": 12}
+    )
     return Evaluation(
         plan=EvaluationPlan(methods=methods, metrics=metrics),
         planned=True,
@@ -84,16 +91,16 @@ def small(folder: Path | None = None) -> Evaluation:
         primary="pointing_game",
         rows=rows,
         tuned=[Tuned(name, share(0.31), (0.3, 0.35, 0.3, 0.4, 0.3)) for name in methods],
-        curves={name: [0.4 - 0.8 * (value - 0.3) ** 2 for value in THRESHOLDS] for name in every},
-        heat={name: heat for name in every},
+        curves={name: curve(0.3 + index / 20) for index, name in enumerate(every)},
+        heat=dict.fromkeys(every, heat),
         controls=[
-            Control("shuffled masks", "Each map is scored on another patient's mask.", "No method comes out.", {name: share(0.3) for name in every}, ()),
-            Control("untrained network", "The same network with random weights.", "No method comes out.", {"gradcam": share(0.3)}, ("gradcam",)),
+            Control("shuffled masks", "Other patients' masks.", "No method.", dict.fromkeys(every, share(0.3)), ()),
+            Control("untrained network", "Random weights.", "No method.", {"gradcam": share(0.3)}, ("gradcam",)),
         ],
         gates={name: {"mprt": share(0.21, 20, 20), "random_logit": share(0.61, 20, 20)} for name in methods},
         strata=[
-            *(Stratum("size", part, {name: share(0.5, 33, 30) for name in every}) for part in ("small", "medium", "large")),
-            Stratum("hospital", "North", {name: withheld() for name in every}),
+            *(Stratum("size", part, dict.fromkeys(every, share(0.5, 33, 30))) for part in ("small", "medium", "large")),
+            Stratum("hospital", "North", dict.fromkeys(every, withheld())),
         ],
         ranks={name: (1.0 + index, 4.0) for index, name in enumerate(methods)},
         tau={"deletion_auc: zero, blurred": 0.3333},
@@ -133,7 +140,7 @@ def radiograph(path: Path, seed: int) -> None:
 
 def large(folder: Path) -> Evaluation:
     """500 cases, 15 methods, ten metrics, 14 classes, 60 images, long lists of exclusions."""
-    metrics = tuple(f"iou(threshold={value / 10:g})" for value in range(1, 10)) + ("relevance_mass",)
+    metrics = (*(f"iou(threshold={value / 10:g})" for value in range(1, 10)), "relevance_mass")
     base = small(folder)
     methods = [f"method_{index}" for index in range(15)]
     rows = [row(name, 0.3 + 0.03 * index, Claim.NOT_SHOWN, metrics) for index, name in enumerate(methods)]
@@ -145,19 +152,62 @@ def large(folder: Path) -> Evaluation:
         flow=replace(base.flow, given=1000, excluded=excluded, images=500, findings=700, patients=410),
         quality=[quality(f"class {index}") for index in range(14)],
         rows=rows,
-        curves={name: [0.4 - 0.8 * (value - 0.3) ** 2 for value in THRESHOLDS] for name in every},
+        curves={name: curve(0.3) for name in every},
         examples=examples(folder, count=15),
-        strata=[Stratum("size", part, {name: share(0.5, 200, 130) for name in every}) for part in "abcdef"],
+        strata=[Stratum("size", part, dict.fromkeys(every, share(0.5, 200, 130))) for part in "abcdef"],
         gates={name: {f"mprt(layers={index})": share(0.21, 20, 20) for index in range(6)} for name in methods},
-        heat={name: base.heat["gradcam"] for name in every},
-        ranks={name: (1.0, 15.0) for name in methods},
+        heat=dict.fromkeys(every, base.heat["gradcam"]),
+        ranks=dict.fromkeys(methods, (1.0, 15.0)),
     )
 
 
 def bare() -> Evaluation:
     """One method, no plan, no model, no image without a finding, all intervals withheld."""
-    rows = [
-        Row(name, is_prior, {"label": {"pointing_game": withheld()}}) for name, is_prior in (("mine", False), ("mean_mask", True))
-    ]  # fmt: skip
+    figures = {"label": {"pointing_game": withheld()}}
+    rows = [Row("mine", False, figures), Row("mean_mask", True, figures)]
     flow = Flow(12, {}, 12, 12, 0, 9)
     return Evaluation(EvaluationPlan(methods=["mine"]), False, "cd" * 32, flow, [], "pointing_game", rows)
+
+
+HOSTILE = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"' onload='x",
+    "Ärztin, größe; naïve.png",
+    "شبكة عصبية",
+    "\u202egnp.exe",
+    "x" * 200,
+    "$\\frac{1}{0}$ {{ 7 * 7 }} {% raw %}",
+    "x\ny\x00z\x1b[0m\udcff",
+    "画像 🫁",
+)
+
+
+def named(text: str, folder: Path) -> Evaluation:
+    """The small evaluation with a text wherever a name or a sentence stands."""
+    base = small(folder)
+    first = base.rows[0]
+    figures = {target: {text: share(0.5), base.primary: share(0.7)} for target in ("label", "predicted")}
+    judged = verdict(text, Claim.BETTER, share(0.1), prior=text)
+    return replace(
+        base,
+        plan=replace(base.plan, prior=text, tolerance=text, methods=(text,)),
+        plan_digest=text,
+        flow=replace(base.flow, excluded={text: [text]}, other_splits={text: 1}),
+        quality=[replace(base.quality[0], name=text)],
+        rows=[replace(first, method=text, figures=figures, verdict=judged), replace(base.rows[-1], method=text + "2")],
+        tuned=[replace(base.tuned[0], method=text)],
+        curves={text: base.curves["gradcam"]},
+        heat={text: {text: share(0.5)}},
+        controls=[Control(text, text, text, {text: share(0.5)}, (text,))],
+        gates={text: {text: share(0.5)}},
+        strata=[Stratum(text, text, {text: share(0.5)}), Stratum(text, text, {text: withheld()})],
+        ranks={text: (1.0, 2.0)},
+        tau={text: 0.5},
+        examples=[
+            Example(text, text, text, text, 0.5, text, text),
+            *(replace(one, name=text) for one in base.examples),
+        ],
+        missing={text: {text: 3}},
+        notes=[text],
+        limits=[text],
+        provenance={text: {text: [text]}},
+    )

@@ -8,6 +8,7 @@ from pellucid.statistics import Interval
 from pellucid.statistics.intervals import counted
 
 NONE = "–"
+_JOINED = "\N{NO-BREAK SPACE}"
 _MOST = 4
 """The most decimals of a figure."""
 
@@ -42,10 +43,10 @@ def rounded(value: float, digits: int = 2, *, signed: bool = False) -> str:
 
 
 def in_words(found: Interval, *, signed: bool = False) -> str:
-    """An estimate with its 95 % interval; where that is withheld, only that it is, and why.
+    r"""An estimate with its 95 % interval, which is not broken between lines; where it is withheld, only why.
 
     >>> in_words(Interval(0.616, 0.513, 0.712, 99, 99))
-    '0.62 (0.51 to 0.71)'
+    '0.62 (0.51\xa0to\xa00.71)'
     >>> in_words(Interval(0.7, float("nan"), float("nan"), 12, 12, withheld="fewer than 20 patients"))
     'not stated: fewer than 20 patients'
     """
@@ -53,7 +54,7 @@ def in_words(found: Interval, *, signed: bool = False) -> str:
         return f"not stated: {found.withheld}"
     digits = decimals(found)
     each = [rounded(value, digits, signed=signed) for value in (found.estimate, found.low, found.high)]
-    return f"{each[0]} ({each[1]} to {each[2]})"
+    return f"{each[0]} ({each[1]}{_JOINED}to{_JOINED}{each[2]})"
 
 
 def of(found: Interval, noun: str = "finding") -> str:
@@ -67,18 +68,21 @@ def of(found: Interval, noun: str = "finding") -> str:
 
 
 def p_value(value: float, level: float = 0.05) -> str:
-    """A p-value with two digits, or three decimals. It is not rounded to the level, nor across it.
+    """A p-value with two decimals, or three below 0.1. It is not rounded to the level, nor across it.
 
     >>> p_value(0.632), p_value(0.0042), p_value(0.00001), p_value(0.05003), p_value(1.0)
-    ('p = 0.63', 'p = 0.004', 'p < 0.001', 'p = 0.05003', 'p = 1.00')
+    ('= 0.63', '= 0.004', '< 0.001', '= 0.05003', '= 1.00')
     """
     if not math.isfinite(value):
-        return f"p {NONE}"
+        return NONE
     if value < 0.001:
-        return "p < 0.001"
+        return "< 0.001"
     digits = 2 if value >= 0.1 else 3
-    while digits < 6 and value != level and (round(value, digits) <= level) != (value <= level):
+    while digits < 6 and value != level and _hides(round(value, digits), value, level):
         digits += 1
-    while digits < 6 and value != level and round(value, digits) == level:
-        digits += 1
-    return f"p = {value:.{digits}f}"
+    return f"= {value:.{digits}f}"
+
+
+def _hides(shown: float, value: float, level: float) -> bool:
+    """Whether a rounded p-value does not tell on which side of the level the value is."""
+    return shown == level or (shown < level) != (value < level)

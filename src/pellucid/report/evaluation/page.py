@@ -16,8 +16,10 @@ from pellucid.core.caption import NOT_FOR_DIAGNOSIS
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.figures.drawing import Drawn
 from pellucid.report.evaluation.numbers import rounded
+from pellucid.report.evaluation.sections.checks import controls, gate_notes, gate_tables, heat_tables
 from pellucid.report.evaluation.sections.examples import examples
 from pellucid.report.evaluation.sections.exploratory import (
+    counts_table,
     metric_tables,
     ranks_table,
     strata_tables,
@@ -28,8 +30,7 @@ from pellucid.report.evaluation.sections.flow import flow_of
 from pellucid.report.evaluation.sections.primary import primary_table
 from pellucid.report.evaluation.sections.provenance import plan_rows, provenance_rows
 from pellucid.report.evaluation.sections.quality import quality_table, quality_words
-from pellucid.report.evaluation.sections.summary import counted_cases, endpoint, shown
-from pellucid.report.evaluation.sections.tests import controls, gate_notes, gate_tables, heat_tables
+from pellucid.report.evaluation.sections.summary import counted_cases, endpoint, endpoint_in_short, shown
 from pellucid.report.evaluation.sections.verdicts import groups, unjudged
 from pellucid.report.evaluation.wording import about_prior, name
 from pellucid.report.page import GENERATOR
@@ -68,6 +69,7 @@ def _opening(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "counted_cases": counted_cases(evaluation),
         "endpoint": endpoint(evaluation),
+        "endpoint_in_short": endpoint_in_short(evaluation),
         "quality_table": quality_table(evaluation),
         "quality_words": quality_words(evaluation),
         "flow": flow_of(evaluation),
@@ -86,6 +88,7 @@ def _exploratory(evaluation: Evaluation) -> dict[str, Any]:
         "gate_tables": gate_tables(evaluation),
         "gate_notes": gate_notes(evaluation),
         "strata_tables": strata_tables(evaluation),
+        "counts_table": counts_table(evaluation),
     }
 
 

@@ -22,7 +22,7 @@ PRIOR = "prior"
 class Cell:
     """A figure in words, and what it is counted on."""
 
-    text: str
+    text: str | Markup
     of: str = ""
 
 
@@ -47,10 +47,14 @@ class Table:
     left_out: int = field(default=0)
 
     @property
-    def shared(self) -> str:
-        """What all figures are counted on, if it is the same; "" where it differs."""
-        each = {cell.of for line in self.lines for cell in line.cells if cell.of}
-        return next(iter(each)) if len(each) == 1 else ""
+    def shared(self) -> Sequence[str]:
+        """For each column, what all of its figures are counted on, if it is the same; "" where it differs."""
+        return [_shared([line.cells[index].of for line in self.lines]) for index in range(len(self.columns))]
+
+
+def _shared(each: Sequence[str]) -> str:
+    known = set(filter(None, each))
+    return known.pop() if len(known) == 1 else ""
 
 
 def cell(found: Interval | None, noun: str = "finding") -> Cell:

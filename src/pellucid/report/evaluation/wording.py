@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from markupsafe import Markup
@@ -19,13 +20,17 @@ def name(value: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format(text(value))
 
 
-def listed(each: Iterable[str | Markup]) -> Markup:
-    """Names or phrases in a sentence.
+def listed(each: Iterable[str | Markup], most: int | None = None) -> Markup:
+    """Names or phrases in a sentence, the first ``most`` of them.
 
     >>> str(listed(["a", "b & c", "d"]))
     'a, b &amp; c and d'
+    >>> str(listed("abcd", 2))
+    'a, b and 2 more'
     """
     parts = list(each)
+    if most is not None and len(parts) > most:
+        parts = [*parts[:most], f"{len(parts) - most} more"]
     if len(parts) < 2:
         return Markup("").join(parts)
     return Markup("{} and {}").format(Markup(", ").join(parts[:-1]), parts[-1])
@@ -53,14 +58,18 @@ def about_metric(label: str) -> str:
     found = metric_class(label)
     if found is None:
         return ""
-    better = {"higher": "Higher is better.", "lower": "Lower is better."}
-    return f"{summary(found)} {better.get(found.better or '', 'Neither high nor low is better by itself.')}"
+    return f"{summary(found)} {_direction(found)}"
 
 
-def better(label: str) -> str:
-    """Which values of a metric speak for a map: "higher", "lower", or "" where neither does or it is not known."""
-    found = metric_class(label)
-    return (found.better or "") if found is not None else ""
+def in_short(label: str) -> str:
+    """What a metric measures, and which values speak for a map, without the paper."""
+    return re.sub(r" \([^()]*\)", "", about_metric(label))
+
+
+def _direction(found: type[Metric | Comparison]) -> str:
+    if found.better is None:
+        return "Neither high nor low is better by itself."
+    return f"{found.better.capitalize()} is better."
 
 
 def is_share(label: str) -> bool:

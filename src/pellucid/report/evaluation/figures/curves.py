@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pellucid.evaluation.evaluation import Calibration, ClassQuality, Evaluation
+from pellucid.evaluation.evaluation import Calibration, Evaluation
 from pellucid.evaluation.measured import THRESHOLDS
 from pellucid.report.evaluation.figures.drawing import BAR, LINE, SOFT, Drawn, drawn, panels
 from pellucid.report.evaluation.numbers import in_words, rounded
@@ -50,8 +50,8 @@ def calibration(evaluation: Evaluation) -> Drawn | None:
     alt = "; ".join(f"{one.name}: {_bins(found)}" for one, found in known)
     caption = (
         "Calibration: the share of images that have the class, by predicted probability. Vertical lines are Wilson's "
-        "95 % intervals of each bin, as if every image were of another patient. On the dashed diagonal, probabilities are "
-        "shares."
+        "95 % intervals of each bin, as if every image were of another patient. On the dashed diagonal, probabilities "
+        "are shares."
     )
 
     def draw(width: float) -> Figure:
@@ -90,7 +90,7 @@ def overlap(evaluation: Evaluation) -> Drawn | None:
     caption = (
         "Mean overlap (IoU) of map and finding by the threshold of the map. Solid: the method. "
         + (f"Dashed: {prior}, the prior of the plan. " if prior else "")
-        + "The highest point of a curve was found on the same findings and is too good: see the table of tuned thresholds."
+        + "The highest point of a curve was found on the same findings and is too good: see the tuned thresholds below."
     )
 
     def draw(width: float) -> Figure:

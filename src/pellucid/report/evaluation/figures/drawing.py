@@ -30,7 +30,8 @@ _STYLE = {
     "lines.linewidth": 1.4,
     "svg.hashsalt": "pellucid",  # equal figures are equal files
 }
-_PANEL, _PANEL_HEIGHT = 1.75, 1.75
+_PANEL, _WIDEST = 1.7, 2.1
+"""The least width of a panel in inches, and the largest."""
 _DPI = 150
 _LONGEST = 30
 
@@ -42,6 +43,7 @@ class Drawn:
     name: str
     alt: str
     caption: str
+    is_wide: bool
     wide: bytes
     narrow: bytes
     png: bytes
@@ -56,7 +58,8 @@ def drawn(name: str, alt: str, caption: str, draw: Callable[[float], Figure]) ->
     """Draw a figure in both widths. ``draw`` makes it for a width in inches."""
     with matplotlib.style.context(["default", _STYLE], after_reset=True):  # not as the user's own settings would
         wide = draw(WIDE)
-        return Drawn(name, alt, caption, _saved(wide, "svg"), _saved(draw(NARROW), "svg"), _saved(wide, "png"))
+        is_wide = wide.get_figwidth() > WIDE * 0.7
+        return Drawn(name, alt, caption, is_wide, _saved(wide, "svg"), _saved(draw(NARROW), "svg"), _saved(wide, "png"))
 
 
 def _saved(figure: Figure, kind: str) -> bytes:
@@ -77,13 +80,14 @@ def panels(titles: Sequence[str], width: float) -> tuple[Figure, list[Axes]]:
     """A square panel for each title, as many beside each other as the width has room for."""
     columns = max(1, min(len(titles), int(width // _PANEL)))
     rows = math.ceil(len(titles) / columns)
-    height = max(1.0, width / columns / _PANEL) * _PANEL_HEIGHT if len(titles) < columns else _PANEL_HEIGHT
-    figure = Figure(figsize=(width, rows * (height + 0.35)), layout="constrained")
+    own = min(width / columns, _WIDEST)
+    figure = Figure(figsize=(own * columns + 0.3, (own + 0.15) * rows + 0.2), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid[len(titles) :]:
         axes.set_axis_off()
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title(label(title, 22), fontsize=8.5, loc="left")
+        axes.set_box_aspect(1)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])

@@ -43,9 +43,9 @@ def forest(evaluation: Evaluation) -> Drawn | None:
         return None
     alt = "; ".join(f"{row.method}{' (prior)' if row.is_prior else ''}: {in_words(value)}" for row, value in ordered)
     caption = (
-        f"Primary endpoint, {evaluation.primary}: mean and 95 % interval. Filled squares are methods, open diamonds with "
-        f"dashed lines are priors. The vertical line is at {evaluation.plan.prior}, the prior of the plan. Intervals that "
-        "overlap do not show that two rows are alike, since the same findings are compared."
+        f"Primary endpoint, {evaluation.primary}: mean and 95 % interval. Filled squares are methods, open diamonds "
+        f"with dashed lines are priors. The vertical line is at {evaluation.plan.prior}, the prior of the plan. "
+        "Intervals that overlap do not show that two rows are alike, since the same findings are compared."
     )
     return drawn(
         "primary",
@@ -73,8 +73,7 @@ def _row(axes: Axes, level: int, row: Row, found: Interval) -> None:
     mark = _PRIOR if row.is_prior else _METHOD
     if found.withheld is None:
         axes.plot([found.low, found.high], [level, level], color=mark.colour, linestyle=mark.dashes)
-        look = {"color": mark.colour, "markerfacecolor": mark.fill}
-        axes.plot([found.estimate], [level], marker=mark.shape, markersize=5, linestyle="none", **look)
+        axes.plot([found.estimate], [level], mark.shape, color=mark.colour, markerfacecolor=mark.fill, markersize=5)
 
 
 def _texts(axes: Axes, level: int, row: Row, found: Interval, is_beside: bool) -> None:

@@ -27,8 +27,8 @@ _CHOSEN: Mapping[str, tuple[str, str]] = {
     ),
     "best": (
         "Best cases",
-        "The findings with the best values of the primary endpoint. They were chosen for their values, so they show what "
-        "the method can do, and not what it does.",
+        "The findings with the best values of the primary endpoint. They were chosen for their values, so they show "
+        "what the method can do, and not what it does.",
     ),
     "worst": (
         "Worst cases",
@@ -43,7 +43,7 @@ _CHOSEN: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A case with its image: ``small`` is a thumbnail as a data URI, ``path`` the file; both "" where there is none."""
+    """A case with its image: ``small`` is a thumbnail as a data URI, ``path`` the file; "" where there is none."""
 
     example: Example
     path: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pellucid.evaluation.evaluation import Evaluation, Stratum
 from pellucid.evaluation.plan import TARGETS
-from pellucid.report.evaluation.numbers import NONE, rounded
+from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut, matrix
 from pellucid.report.evaluation.wording import about_metric, name
 from pellucid.statistics import Interval
@@ -98,7 +98,7 @@ def strata_tables(evaluation: Evaluation) -> list[Table]:
     """The primary metric in parts of the findings: by size, confidence, or a column of the data set."""
     priors = [row.method for row in evaluation.rows if row.is_prior]
     kinds: dict[str, list[Stratum]] = {}
-    for stratum in evaluation.strata:
+    for stratum in filter(_is_stated, evaluation.strata):
         kinds.setdefault(stratum.kind, []).append(stratum)
     return [
         table
@@ -107,6 +107,26 @@ def strata_tables(evaluation: Evaluation) -> list[Table]:
             f"{evaluation.primary} by {kind}", "Method", _by_method(strata), noun="finding", priors=priors
         )
     ]
+
+
+def counts_table(evaluation: Evaluation) -> Table:
+    """The parts of which there are counts alone."""
+    few = [stratum for stratum in evaluation.strata if not _is_stated(stratum)]
+    lines = [Line(name(f"{one.kind}: {one.name}"), [Cell(_counts(one)), Cell(_reason(one))]) for one in few]
+    return cut(Table("Parts that are too small", "Part", ("Findings and patients", "Reason"), lines))
+
+
+def _is_stated(stratum: Stratum) -> bool:
+    return any(found.withheld is None for found in stratum.figures.values())
+
+
+def _counts(stratum: Stratum) -> str:
+    largest = max(stratum.figures.values(), key=lambda found: found.count, default=None)
+    return NONE if largest is None else of(largest)
+
+
+def _reason(stratum: Stratum) -> str:
+    return next((found.withheld or "" for found in stratum.figures.values()), NONE)
 
 
 def _by_method(strata: list[Stratum]) -> Mapping[str, Mapping[str, Interval]]:

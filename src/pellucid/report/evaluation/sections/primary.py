@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pellucid.evaluation.evaluation import Evaluation, Row
-from pellucid.report.evaluation.numbers import NONE, in_words, of, p_value
-from pellucid.report.evaluation.sections.verdicts import WORDS, primary_of
+from pellucid.report.evaluation.numbers import NONE, of, p_value
+from pellucid.report.evaluation.sections.verdicts import WORDS, advantage, primary_of
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut
-from pellucid.report.evaluation.wording import name
+from pellucid.report.evaluation.wording import name, sentence
 from pellucid.statistics import Verdict
 
 COLUMNS = (
@@ -42,8 +42,8 @@ def _judged(verdict: Verdict) -> list[Cell]:
     values = (verdict.better, verdict.worse, verdict.as_good)
     needed = NONE if verdict.cases_needed is None else f"about {verdict.cases_needed}"
     return [
-        Cell(f"{in_words(verdict.difference, signed=True)} over {verdict.prior}", of(verdict.difference)),
-        *(Cell(p_value(value, level).removeprefix("p = ").removeprefix("p ")) for value in values),
+        Cell(sentence("{} over {}", advantage(verdict), name(verdict.prior)), of(verdict.difference)),
+        *(Cell(p_value(value, level).removeprefix("= ")) for value in values),
         Cell(WORDS[verdict.claim].word),
         Cell(needed),
     ]

@@ -23,6 +23,8 @@ _NOTES = (
     "interval here.",
 )
 CHANCE = 0.5
+NAMES = 8
+"""The most classes that a sentence names."""
 
 
 def quality_table(evaluation: Evaluation) -> Table:
@@ -49,8 +51,13 @@ def quality_words(evaluation: Evaluation) -> list[Markup]:
     others = [name(one.name) for one in evaluation.quality if name(one.name) not in above]
     told = []
     if above:
-        told.append(sentence("The model is shown to do better than chance for {}.", listed(above)))
+        form = (
+            "The interval of its AUC is above 0.5, which is chance, for {}; that is a low bar, and does not say that "
+        )
+        told.append(sentence(form + "the model is good enough for any use.", listed(above, NAMES)))
     if others:
-        form = "For {} it is not shown to do better than chance: maps that explain this output have nothing to explain "
-        told.append(sentence(form + "that is known to be right.", listed(others)))
+        form = (
+            "For {} the model is not shown to do better than chance, so its maps explain an output that is not known "
+        )
+        told.append(sentence(form + "to be right.", listed(others, NAMES)))
     return told

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.sections.verdicts import Group
-from pellucid.report.evaluation.wording import about_metric, is_share, listed, metric_class, name, sentence
+from pellucid.report.evaluation.wording import about_metric, in_short, is_share, listed, metric_class, name, sentence
 from pellucid.statistics.intervals import counted
 
 NAMES = 8
@@ -33,27 +33,33 @@ def counted_cases(evaluation: Evaluation) -> Markup:
 
 def endpoint(evaluation: Evaluation) -> Markup:
     """The primary endpoint in words."""
+    return _endpoint(evaluation, about_metric(evaluation.primary))
+
+
+def endpoint_in_short(evaluation: Evaluation) -> Markup:
+    """The primary endpoint in words, without the paper."""
+    return _endpoint(evaluation, in_short(evaluation.primary))
+
+
+def _endpoint(evaluation: Evaluation, about: str) -> Markup:
     figure = (
         "the share of findings for which it holds" if is_share(evaluation.primary) else "its mean over the findings"
     )
     tolerance = ""
     if hasattr(metric_class(evaluation.primary), "tolerance"):
         tolerance = f" The tolerance is {evaluation.plan.tolerance}."
-    return sentence(
-        "{}. {} The figure is {}, of the maps that explain the annotated class; patients are the units.{}",
-        name(evaluation.primary),
-        about_metric(evaluation.primary),
-        figure,
-        tolerance,
-    )
+    form = "{}. {} The figure is {}, for maps that explain the annotated class; patients are the units.{}"
+    return sentence(form, name(evaluation.primary), about, figure, tolerance)
 
 
 def shown(groups: Sequence[Group]) -> list[Markup]:
     """What is shown of which methods, in a sentence for each claim."""
-    return [sentence("<strong>{}:</strong> {}.", group.words.word, _names(group)) for group in groups]
+    methods = sum(len(group.methods) for group in groups)
+    return [
+        sentence("<strong>{}</strong> ({} of {}): {}.", group.words.word, len(group.methods), methods, _names(group))
+        for group in groups
+    ]
 
 
 def _names(group: Group) -> Markup:
-    each: list[Markup | str] = [said.method for said in group.methods[:NAMES]]
-    more = len(group.methods) - NAMES
-    return listed([*each, f"{more} more"] if more > 0 else each)
+    return listed([said.short for said in group.methods], NAMES)

@@ -28,11 +28,11 @@ WORDS: Mapping[Claim, Words] = {
     Claim.BETTER: Words(
         "Better than every prior",
         "▲",
-        "On average over these findings the maps do better in the primary endpoint than every map that never asks the "
-        "model.",
-        "It does not mean that a single map is right, that a map shows why the model decides, that the method is better "
-        "than another method, or that the same holds for other images or another model. The advantage may be too small "
-        "to matter: read its interval.",
+        "On average over these findings the maps do better in the primary endpoint than each of the priors here, which "
+        "never ask the model.",
+        "It does not mean that a single map is right, that a map shows why the model decides, that the method is "
+        "better than another method, or that the same holds for other images or another model. The advantage may be too "
+        "small to matter: read its interval.",
     ),
     Claim.AS_GOOD: Words(
         "As good as the prior, and not shown to be better",
@@ -60,9 +60,10 @@ WORDS: Mapping[Claim, Words] = {
 
 @dataclass(frozen=True)
 class Said:
-    """A method with its sentences, and what a reader has to be warned of."""
+    """A method with its sentences, the advantage in short, and what a reader has to be warned of."""
 
     method: Markup
+    short: Markup
     statement: Markup
     cautions: Sequence[Markup]
 
@@ -102,7 +103,17 @@ def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
 
 def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
     statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
-    return Said(name(row.method), statement, [*_small(verdict), *_flagged(evaluation, row.method)])
+    flagged = _flagged(evaluation, row.method)
+    return Said(name(row.method), _short(verdict, bool(flagged)), statement, [*_small(verdict), *flagged])
+
+
+def _short(verdict: Verdict, is_flagged: bool) -> Markup:
+    """A method with its advantage, for the summary; one that passes a negative control is not named without it."""
+    ending = ", but it comes out in a negative control, too" if is_flagged else ""
+    form = "{}, by {} over {}{}"
+    if verdict.claim is Claim.NOT_SHOWN:
+        return sentence("{}{}", name(verdict.method), ending)
+    return sentence(form, name(verdict.method), advantage(verdict), name(verdict.prior), ending)
 
 
 def _own(evaluation: Evaluation, row: Row) -> Markup:
@@ -113,7 +124,7 @@ def _own(evaluation: Evaluation, row: Row) -> Markup:
     text = sentence("{}: {}, of {}.", name(evaluation.primary), in_words(found), of(found))
     if found.withheld is None and is_share(evaluation.primary):
         missed = round((1 - found.estimate) * found.count)
-        text += sentence(" In {} of {} the map misses.", missed, counted(found.count, "finding"))
+        text += sentence(" It does not hold for {} of {}.", missed, counted(found.count, "finding"))
     return text
 
 
@@ -124,7 +135,7 @@ def advantage(verdict: Verdict) -> str:
 
 def _better(verdict: Verdict) -> Markup:
     return sentence(
-        "Its advantage over {}, the closest prior, is {}; adjusted {} against every prior.",
+        "Its advantage over {}, the closest prior, is {}; adjusted p\N{NO-BREAK SPACE}{} against every prior.",
         name(verdict.prior),
         advantage(verdict),
         p_value(verdict.better, verdict.plan.level),
@@ -133,7 +144,7 @@ def _better(verdict: Verdict) -> Markup:
 
 def _as_good(verdict: Verdict) -> Markup:
     return sentence(
-        "Its advantage over {} is {}: shown to be smaller than {:g} in either direction; adjusted {}.",
+        "Its advantage over {} is {}: shown to be below {:g} in either direction; adjusted p\N{NO-BREAK SPACE}{}.",
         name(verdict.prior),
         advantage(verdict),
         verdict.plan.margin,
@@ -143,7 +154,7 @@ def _as_good(verdict: Verdict) -> Markup:
 
 def _worse(verdict: Verdict) -> Markup:
     return sentence(
-        "Its advantage over {} is {}; adjusted {} for worse.",
+        "Its advantage over {} is {}; adjusted p\N{NO-BREAK SPACE}{} for worse.",
         name(verdict.prior),
         advantage(verdict),
         p_value(verdict.worse, verdict.plan.level),
@@ -152,7 +163,7 @@ def _worse(verdict: Verdict) -> Markup:
 
 def _not_shown(verdict: Verdict) -> Markup:
     text = sentence(
-        "Its advantage over {}, the prior that is hardest to beat here, is {}; adjusted {}. ",
+        "Its advantage over {}, the prior that is hardest to beat here, is {}; adjusted p\N{NO-BREAK SPACE}{}. ",
         name(verdict.prior),
         advantage(verdict),
         p_value(verdict.better, verdict.plan.level),
