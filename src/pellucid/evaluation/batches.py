@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.errors import DataError
-from pellucid.evaluation.sorting import Scored, Sorted
 from pellucid.evaluation.frame import packed, unpacked
 from pellucid.evaluation.maps import Batch
 from pellucid.evaluation.mean_masks import MeanMasks
 from pellucid.evaluation.opening import opened
 from pellucid.evaluation.scorer import Wanted
+from pellucid.evaluation.sorting import Scored, Sorted
 from pellucid.evaluation.survey import Surveyed
 from pellucid.evaluation.tolerance import Tolerance
 from pellucid.io.refusal import digest

@@ -46,7 +46,7 @@ class Endpoint:
     ) -> Endpoint:
         """The endpoint of the values (N,) as they were measured."""
         every = {**methods, **priors}
-        absent = [name for name, column in every.items() if np.isnan(column).all()]
+        absent = [name for name, column in every.items() if len(column) and np.isnan(column).all()]
         known = {name: column for name, column in priors.items() if name not in absent}
         left_out = np.zeros(len(patients), dtype=bool)
         for column in known.values():

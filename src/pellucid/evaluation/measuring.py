@@ -15,7 +15,6 @@ from pellucid.errors import DataError
 from pellucid.evaluation.assembling import assembled
 from pellucid.evaluation.batches import Batches, Images
 from pellucid.evaluation.case import Data
-from pellucid.evaluation.sorting import Sorted, sorted_out
 from pellucid.evaluation.journal import NAME, Journal
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.network import Network
@@ -25,6 +24,7 @@ from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.provenance import provenance
 from pellucid.evaluation.request import Requested, requested
 from pellucid.evaluation.scorer import Rows, Scorer
+from pellucid.evaluation.sorting import Sorted, sorted_out
 from pellucid.evaluation.splits import scored_images
 from pellucid.evaluation.survey import Progress, Survey, one_space, silent, surveyed
 from pellucid.models.preprocessing import Preprocessing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 
@@ -12,7 +11,7 @@ from pellucid.core.metric import METRICS, Metric
 from pellucid.errors import OptionError
 
 _LABEL = re.compile(r"\s*(?P<name>[^\s()]+)\s*(?:\((?P<options>.*)\))?\s*")
-_TOLERANCE = re.compile(r"\s*(?P<number>\d{1,6}(?:\.\d{1,6})?)\s*(?P<unit>px|%|mm)\s*")
+_TOLERANCE = re.compile(r"\s*(?P<number>[0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(?P<unit>px|%|mm)\s*")
 
 
 def parts_of(label: str, noun: str = "metric") -> tuple[str, Mapping[str, str]]:
@@ -68,6 +67,6 @@ def tolerance_of(text: str) -> tuple[float, str]:
         OptionError: it is not of this form.
     """
     found = _TOLERANCE.fullmatch(text)
-    if found is None or not math.isfinite(float(found["number"])):
+    if found is None:
         raise OptionError(f"the tolerance {text!r} was asked for; write it as 15 px, 2 % (of the diagonal) or 5 mm")
     return float(found["number"]), found["unit"]

@@ -68,7 +68,8 @@ class EvaluationPlan:
     def __post_init__(self) -> None:
         """Refuse values that no evaluation can follow."""
         for name in ("methods", "metrics", "gates", "choose", "test", "calibrate"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))  # frozen
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # frozen
         self._check_numbers()
         self._check_names()
         self._check_splits()

@@ -12,8 +12,8 @@ from pellucid.core.prior import Drawn
 from pellucid.core.registry import options
 from pellucid.core.scores import labelled
 from pellucid.errors import OptionError
-from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.naming import method_of, metric_of
+from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.tolerance import Tolerance
 
 MEAN_MASK = "mean_mask"
@@ -69,8 +69,8 @@ def requested(plan: EvaluationPlan, made_before: Sequence[str], has_model: bool)
     methods = {name: method_of(name) for name in dict.fromkeys(plan.methods) if name not in made_before}
     if methods and not has_model:
         raise OptionError(
-            f"method {next(iter(methods))!r} was asked for; neither a model nor maps of it were given: give a model, or "
-            "the folder of its maps"
+            f"method {next(iter(methods))!r} was asked for; neither a model nor maps of it were given: give a "
+            "model, or the folder of its maps"
         )
     tolerance, primary = _primary(plan)
     metrics = {label: metric for label, metric in map(_labelled, (plan.primary, *plan.metrics)) if metric != primary}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pellucid.evaluation.case import Case, Exclusion
+from pellucid.evaluation.findings import matched, settled
 from pellucid.evaluation.measured import Finding, Seen
 from pellucid.evaluation.network import Predicted
-from pellucid.evaluation.findings import matched, settled
 from pellucid.evaluation.survey import Marked, Survey, Surveyed
 
 NO_CLASS = "the label is no class of the model"

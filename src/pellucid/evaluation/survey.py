@@ -43,8 +43,8 @@ class Marked:
 class Surveyed:
     """A case whose image can be read.
 
-    ``space`` and ``spacing`` are those of the grid; ``content`` is a digest of the network's input, ``fingerprint`` what
-    tells whose the image is. ``probabilities`` are the model's, None without one.
+    ``space`` and ``spacing`` are those of the grid; ``content`` is a digest of the network's input, and
+    ``fingerprint`` tells whose the image is. ``probabilities`` are the model's, None without one.
     """
 
     case: Case

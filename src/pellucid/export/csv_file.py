@@ -12,7 +12,7 @@ _FORMULA = re.compile(r"((?:^|[;\t\r\n])\s*)([=+\-@])")
 
 
 def csv_file(names: Sequence[str], rows: Iterable[Iterable[object]]) -> bytes:
-    r"""A CSV file as RFC 4180 has it, in UTF-8. What a spreadsheet would take for a formula has an apostrophe before it.
+    r"""A CSV file as RFC 4180 has it, in UTF-8. What a spreadsheet would take for a formula follows an apostrophe.
 
     >>> csv_file(["name", "hit"], [["=1+1", True], ["b", None]])
     b"name,hit\r\n'=1+1,true\r\nb,\r\n"
