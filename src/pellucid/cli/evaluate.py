@@ -284,10 +284,11 @@ def _progress(silent: bool) -> Iterator[Progress]:
 def _show(found: Evaluation, page: Path | None) -> None:
     """The verdicts, a line for each method, and where the report is."""
     flow = found.flow
+    left_out = sum(map(len, flow.excluded.values()))
     typer.echo(
         printable(
-            f"{flow.findings} findings of {flow.patients} patients in {flow.images - flow.lesion_free} images, "
-            f"{flow.lesion_free} images without a finding; {sum(map(len, flow.excluded.values()))} left out"
+            f"{flow.images} images of {flow.patients} patients: {flow.findings} findings, {flow.lesion_free} images "
+            f"without one; {left_out} left out"
         )
     )
     for row in found.rows:
