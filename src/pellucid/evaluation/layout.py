@@ -62,12 +62,13 @@ class Found:
 
 def told_apart(files: Sequence[Found]) -> tuple[list[Found], list[Found]]:
     """The images and the masks: a mask is in a folder of masks, or named as the mask of an image beside it."""
-    images = {file.key for file in files if not file.in_masks}
-    masks = [
-        file for file in files if file.in_masks or any((file.folders, stem) in images for stem in _bases(file.stem))
-    ]
-    chosen = {file.name for file in masks}
-    return [file for file in files if file.name not in chosen], masks
+    known = {file.key for file in files if not file.in_masks}
+    images: list[Found] = []
+    masks: list[Found] = []
+    for file in files:
+        is_mask = file.in_masks or any((file.key[0], stem) in known for stem in _bases(file.stem))
+        (masks if is_mask else images).append(file)
+    return images, masks
 
 
 def belonging(images: Sequence[Found], masks: Sequence[Found]) -> list[tuple[list[int], str | None]]:

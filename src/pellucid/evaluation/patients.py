@@ -20,7 +20,7 @@ from pellucid.io.refusal import one_line
 
 DUPLICATE = "it is the same file as another case"
 _SHOWN = 3
-_PLACEHOLDER = re.compile(r"\W*(anon\w*|unknown|none|removed|de-?identified|patient|phantom|test|[0x]+)?\W*", re.I)
+_PLACEHOLDER = re.compile(r"\W*(anon[a-z]*|unknown|none|removed|de-?identified|patient|phantom|test|[0x]+)?\W*", re.I)
 """What files have as PatientID whose patients were made unknown."""
 
 

@@ -13,7 +13,7 @@ from pellucid.evaluation.columns import Columns, cells_of, columns_of, has_paths
 from pellucid.evaluation.folders import Folders
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.rows import Rows, Stated, groups_of
+from pellucid.evaluation.rows import Rows, Stated, check_boxes, groups_of
 from pellucid.io.refusal import one_line
 from pellucid.run.csv_lines import read_lines
 
@@ -55,7 +55,9 @@ class Table(Form):
         table = _Table(columns, images, Rows(columns, masks, separator != ","))
         for line in lines:
             table.add(line)
-        return table.data(self.name)
+        data = table.data(self.name)
+        check_boxes(data.cases, data.excluded, said)
+        return data
 
 
 def first_line(path: Path) -> str | None:
