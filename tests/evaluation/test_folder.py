@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from pellucid.errors import DataError
+from pellucid.evaluation import searching
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.mask_file import MaskFile
 from pellucid.evaluation.outlines import United
 from pellucid.evaluation.reading import read_data
-from pellucid.evaluation.sources import folder as module
 from tests.evaluation.made import files, named, reasons, refusal
 
 
@@ -80,13 +81,23 @@ def test_classes_below_images_and_masks(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_masks_may_name_the_class(tmp_path: Path) -> None:
-    files(tmp_path, "images/1.png", "masks/exudate/1_EX.png", "masks/exudate/1_mask.png", "masks/drusen/1.png")
+    files(
+        tmp_path,
+        "images/1.png",
+        "masks/exudate/1_EX.png",
+        "masks/exudate/1_mask.png",
+        "masks/drusen/1.png",
+        "masks/x2.png",
+    )
     data = read_data(tmp_path)
     assert masks_of(data, tmp_path) == {
-        "images/1.png": {"drusen": ["masks/drusen/1.png"], "exudate": ["masks/exudate/1_mask.png"]}
+        "images/1.png": {
+            "drusen": ["masks/drusen/1.png"],
+            "exudate": ["masks/exudate/1_EX.png", "masks/exudate/1_mask.png"],
+        }
     }
     assert data.cases[0].labels == ("drusen", "exudate")
-    assert data.notes == ["1 masks belong to no image, such as masks/exudate/1_EX.png."]
+    assert data.notes == ["1 mask without an image left out, such as masks/x2.png."]
 
 
 def test_splits_and_patients(tmp_path: Path) -> None:
@@ -153,7 +164,7 @@ def test_folders_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "no case in it can be used: no mask (2)" in refusal(tmp_path)
     assert "masks" in refusal(tmp_path, masks=tmp_path / "gone")
     assert "it is no folder: give the folder of images and masks" in refusal(tmp_path / "a.png", form="folder")
-    monkeypatch.setattr(module, "_MOST_FILES", 1)
+    monkeypatch.setattr(searching, "MOST_FILES", 1)
     assert "it holds more than 1 files" in refusal(tmp_path)
 
 
@@ -164,3 +175,9 @@ def test_masks_are_opened_by_their_cases(tmp_path: Path) -> None:
     assert case.findings == {"": MaskFile(tmp_path / "masks/a.png")}
     with pytest.raises(DataError, match="its mask cannot be read"):
         case.findings[""].mask(case.source.image())
+
+
+def test_names_that_are_no_text_are_excluded(tmp_path: Path) -> None:
+    files(tmp_path, "images/a.png", "masks/a.png")
+    os.link(tmp_path / "images/a.png", os.fsencode(tmp_path / "images") + b"/\xff.png")
+    assert reasons(read_data(tmp_path)) == {"images/\\udcff.png": "its name is no text in UTF-8"}

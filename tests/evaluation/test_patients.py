@@ -106,13 +106,10 @@ def test_a_constant_image_has_one_hash() -> None:
 def test_pairs_are_those_of_all_comparisons() -> None:
     generator = np.random.default_rng(0)
     bases = [int(one) for one in generator.integers(0, 2**63, 60)]
-    hashes = [
-        base ^ sum(1 << int(bit) for bit in generator.choice(64, k % 8, replace=False))
-        for k, base in enumerate(bases * 10)
-    ]
-    expected = {
-        (i, j) for j, b in enumerate(hashes) for i, a in enumerate(hashes[:j]) if (a ^ b).bit_count() <= DISTANCE
-    }
+    bits = [sum(1 << int(bit) for bit in generator.choice(64, index % 8, replace=False)) for index in range(600)]
+    hashes = [base ^ change for base, change in zip(bases * 10, bits, strict=True)]
+    near = [[(a ^ b).bit_count() <= DISTANCE for b in hashes] for a in hashes]
+    expected = {(i, j) for i in range(600) for j in range(i + 1, 600) if near[i][j]}
     found = list(near_pairs(hashes))
     assert set(found) <= expected
     assert groups_of(len(hashes), iter(found)) == groups_of(len(hashes), iter(sorted(expected)))
@@ -141,8 +138,8 @@ def test_near_duplicates_are_one_patient() -> None:
     }
     assert found.notes == [
         "The data set does not state the patient of 5 images: images that are nearly the same (perceptual hashes that "
-        "differ in at most 4 of 64 bits) count as one patient's. That makes 3 patients, the largest with 3 images; other "
-        "images of the same patient are not recognised."
+        "differ in at most 4 of 64 bits) count as one patient's. That makes 3 patients, the largest with 3 images; "
+        "other images of the same patient are not recognised."
     ]
 
 

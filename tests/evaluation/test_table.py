@@ -74,7 +74,7 @@ def test_rows_of_one_path_are_one_case(tmp_path: Path) -> None:
     }
     assert (case.patient, case.split, case.groups) == ("7", "test", {"sex": "f"})
     assert named(data)["b.png"].labels == ("No finding",)
-    assert data.notes == ["1 rows are in the table twice and count once."]
+    assert data.notes == ["Rows that repeat another count once: 1."]
 
 
 def test_as_many_masks_as_labels_are_one_each(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_rows_that_cannot_be_used_are_excluded_and_counted(tmp_path: Path) -> No
         "d.png": "its box is no box of numbers",
         "e.png": "its run lengths are of no known form",
         "f.png": "its rows state more than one patient",
-        "a row without a path": "its image is missing",
-        "g": "its image is missing",
+        "row 14, without a path": "its image is missing",
+        "g": "its row has not the cells of the first line: put values that hold the separator into quotes",
     }
 
 
@@ -228,6 +228,7 @@ def test_other_columns_are_subgroups(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "No subgroups by age: it has more than 2 values.",
         "No subgroups by reader: rows of one image differ in it.",
         "No subgroups by view: there are 2 before it.",
+        "No case states where a finding is, so nothing can be said of localisation.",
     ]
 
 
@@ -305,3 +306,27 @@ def test_boxes_that_mean_something_else(tmp_path: Path) -> None:
     shares = table(tmp_path, "path,x0,y0,x1,y1\n0.png,.1,.2,.5,1\n1.png,0,0,0.5,0.5\n")
     assert "its boxes all lie within 0 and 1: write them in pixels" in refusal(shares)
     assert len(read_data(table(tmp_path, "path,x0,y0,x1,y1\n0.png,.1,.2,.5,1\n1.png,0,0,0.5,2\n")).cases) == 2
+
+
+def test_masks_by_name_where_no_column_says_where_they_are(tmp_path: Path) -> None:
+    files(tmp_path, "in/a.png", "in/b.png", "drawn/a_mask.png", "drawn/z.png", "out/c.png")
+    (tmp_path / "drawn" / "b.png").symlink_to(tmp_path / "out" / "c.png")
+    path = table(tmp_path / "in", "path,label\na.png,x;y\nb.png,normal\n")
+    data = read_data(path, masks=tmp_path / "drawn")
+    mask = MaskFile(tmp_path / "drawn" / "a_mask.png")
+    assert [case.findings for case in data.cases] == [{"x": mask, "y": mask}, {}]
+    assert data.notes == [
+        "1 mask without an image left out, such as z.png.",
+        "1 mask left out: its file is outside the folders of the data set.",
+    ]
+    assert read_data(path).notes == ["No case states where a finding is, so nothing can be said of localisation."]
+
+
+def test_a_label_has_one_spelling(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png")
+    text = "path,label,box\na.png,Pleural effusion,1 1 2 2\na.png,pleural_effusion,3 3 4 4\n"
+    text += "b.png,PLEURAL EFFUSION,1 1 2 2\n"
+    a, b = read_data(table(tmp_path, text)).cases
+    assert (a.labels, b.labels) == (("Pleural effusion",), ("Pleural effusion",))
+    assert a.findings == {"Pleural effusion": United((Boxes(((1, 1, 2, 2),)), Boxes(((3, 3, 4, 4),))))}
+    assert list(b.findings) == ["Pleural effusion"]

@@ -21,6 +21,7 @@ _WORDS = "masks?|segmentations?|segm?|gt|ground[-_ ]?truth|annotations?"
 _AFTER = re.compile(rf"(?P<stem>.+?)[\s._-]+(?:{_WORDS})[\s._-]*\(?\d*\)?", re.I)
 _BEFORE = re.compile(rf"(?:{_WORDS})[\s._-]+(?P<stem>.+)", re.I)
 _NUMBERED = re.compile(r"(?P<stem>.+?)[\s._-]+\(?\d+\)?")
+_WORDED = re.compile(r"(?P<stem>.+)[\s._-]+[^\W\d_]+[\s._-]*\(?\d*\)?")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def told_apart(files: Sequence[Found]) -> tuple[list[Found], list[Found]]:
 def belonging(images: Sequence[Found], masks: Sequence[Found]) -> list[tuple[list[int], str | None]]:
     """Of each mask the images that it belongs to, none if it belongs to none, and the label that its folder names.
 
-    An image has the mask's name, but for "mask" or a number in it, and is in the same subfolder; else in one above,
-    so that the other subfolder of the mask names the label; else it is the only one of that name.
+    An image has the mask's name, but for "mask", a number or a word at its end, and is in the same subfolder; else in
+    one above, so that the other subfolder of the mask names the label; else it is the only one of that name.
     """
     by_key: dict[tuple[tuple[str, ...], str], list[int]] = {}
     by_stem: dict[str, list[int]] = {}
@@ -88,7 +89,7 @@ def belonging(images: Sequence[Found], masks: Sequence[Found]) -> list[tuple[lis
 def _owners(
     mask: Found, by_key: dict[tuple[tuple[str, ...], str], list[int]], by_stem: dict[str, list[int]]
 ) -> tuple[list[int], str | None]:
-    stems = [mask.stem, *_bases(mask.stem), *_stems(_NUMBERED, mask.stem)]
+    stems = [mask.stem, *_bases(mask.stem), *_stems(_NUMBERED, mask.stem), *_stems(_WORDED, mask.stem)]
     folders = mask.key[0]
     for depth in range(len(folders), -1, -1):
         for stem in stems:
