@@ -45,7 +45,8 @@ def settled(
     outlined = {_plain(label) for findings in kept.values() for label in findings}
     with_findings, without, excluded = [], [], []
     for case in cases:
-        missing = [label for label in (*(case.labels or ()), *case.findings) if _plain(label) in outlined and label]
+        stated = () if case.labels is None else (*case.labels, *case.findings)
+        missing = [label for label in stated if _plain(label) in outlined and label]
         if kept[case.name]:
             with_findings.append(
                 case if len(kept[case.name]) == len(case.findings) else replace(case, findings=kept[case.name])
