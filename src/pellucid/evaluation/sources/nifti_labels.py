@@ -49,7 +49,10 @@ class NIfTILabels(Form):
     def recognises(self, asked: Asked) -> bool:
         """Whether it is a folder with one of these layouts."""
         root = Path(asked.data)
-        return root.is_dir() and next(_pairs(root, _endings(root)), None) is not None
+        try:
+            return root.is_dir() and next(_pairs(root, _endings(root)), None) is not None
+        except (OSError, ValueError):  # no name that a folder can have, or no permission
+            return False
 
     def read(self, asked: Asked) -> Data:
         """The images as cases; label maps without an image are excluded.
