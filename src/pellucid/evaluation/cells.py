@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 from pellucid.errors import DataError
-from pellucid.evaluation.outlines import Boxes, Polygons, RunLengths, StartLengths
+from pellucid.evaluation.outlines import NO_BOX, Boxes, Polygons, RunLengths, StartLengths
 from pellucid.evaluation.polygons import Point
 from pellucid.io.refusal import one_line
 
@@ -18,6 +17,7 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 _BETWEEN = re.compile(r"[\s,()\[\]]*")
 _NONE = ("", "nan", "none", "null", "na", "n/a", "<na>", "-1", "[]")
 """What tables have where there is no value; -1 is Kaggle's for no run length."""
+_BRACKETS = str.maketrans("()", "[]")
 _BOX, _POINT = 4, 2
 _MOST_DIGITS = 12
 
@@ -44,12 +44,13 @@ def boxes_in(cell: str) -> Boxes:
     ((10.0, 20.0, 30.0, 40.0), (1.0, 2.0, 3.0, 4.0))
 
     Raises:
-        DataError: it holds other text than numbers, or their number is none of boxes.
+        DataError: it holds other text than numbers, or these are no boxes.
     """
     numbers = [number for part in cell.split(";") for number in _numbers(part)]
-    if not numbers or len(numbers) % _BOX:
-        raise DataError("its box is none: (x0, y0, x1, y1) with x0 < x1 and y0 < y1 is one", _shown(cell))
-    return Boxes(tuple(tuple(numbers[at : at + _BOX]) for at in range(0, len(numbers), _BOX)))
+    boxes = [tuple(numbers[at : at + _BOX]) for at in range(0, len(numbers), _BOX)]
+    if not boxes or any(len(box) < _BOX or box[0] >= box[2] or box[1] >= box[3] for box in boxes):
+        raise DataError(NO_BOX, _shown(cell))
+    return Boxes(tuple(boxes))
 
 
 def polygons_in(cell: str) -> Polygons:
@@ -63,8 +64,8 @@ def polygons_in(cell: str) -> Polygons:
     Raises:
         DataError: it holds other text, or an odd number of numbers.
     """
-    parts = cell.split(";") if ";" in cell else _parts(cell)
-    return Polygons(tuple(_polygon(part) for part in parts if part.strip()))
+    parts = (part.strip() for part in cell.split(";"))
+    return Polygons(tuple(_corners(numbers, cell) for part in parts if part for numbers in _polygons(part)))
 
 
 def runs_in(cell: str) -> RunLengths | StartLengths:
@@ -137,20 +138,20 @@ def _json(cell: str) -> Any:
         raise DataError("its run lengths are of no known form", _shown(cell)) from None
 
 
-def _parts(cell: str) -> list[str]:
-    """The polygons of a cell, as text: of nested lists those lists that hold the coordinates of one."""
-    text = re.sub(r"\s", "", cell)
-    if text.startswith("[[["):
-        return text.replace("]],[[", ";").split(";")
-    inner = text.split("],[")
-    is_of_points = all(part.count(",") < _POINT for part in inner)
-    return [cell] if is_of_points else inner
+def _polygons(text: str) -> list[list[float]]:
+    """The coordinates of the polygons in a text: of lists in lists each is one, unless they are pairs."""
+    try:
+        value = json.loads(text.translate(_BRACKETS), parse_constant=str)
+    except (ValueError, RecursionError):
+        return [_numbers(text)]
+    lists = value if isinstance(value, list) and all(isinstance(one, list) for one in value) else [value]
+    is_one = all(isinstance(one, list) and len(one) == _POINT and not isinstance(one[0], list) for one in lists)
+    return [_numbers(json.dumps(one)) for one in ([lists] if is_one else lists)]
 
 
-def _polygon(text: str) -> tuple[Point, ...]:
-    numbers = _numbers(text)
+def _corners(numbers: Sequence[float], cell: str) -> tuple[Point, ...]:
     if len(numbers) % 2:
-        raise DataError("its polygon has an odd number of coordinates", _shown(text))
+        raise DataError("its polygon has an odd number of coordinates", _shown(cell))
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
@@ -158,7 +159,7 @@ def _numbers(text: str) -> list[float]:
     """The numbers of a text that has nothing else but spaces, commas and brackets."""
     if _BETWEEN.sub("", _NUMBER.sub("", text)):
         raise DataError("its outline has other text than numbers", _shown(text))
-    return [number for number in map(float, _NUMBER.findall(text)) if not math.isinf(number)]
+    return [float(number) for number in _NUMBER.findall(text)]
 
 
 def _shown(cell: str) -> str:

@@ -45,6 +45,7 @@ _SIDES: Sequence[Sequence[str]] = (
     ("left", "top", "width", "height"),
 )
 NEEDED = "path"
+_OUTLINES = frozenset({"mask", "box", "rle", "polygon"})
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Columns:
     corners: Sequence[int]
     sides: Sequence[int]
     groups: Mapping[str, int]
+
+    @property
+    def has_outlines(self) -> bool:
+        """Whether a column says where findings are."""
+        return bool(self.corners or self.sides or _OUTLINES & set(self.of))
 
 
 def columns_of(header: Sequence[str], asked: str) -> Columns:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pellucid.evaluation.case import Case, Exclusion, Outline
+from pellucid.evaluation.outlines import united
 
 NO_MASK = "no mask"
 EMPTY = "the mask is empty"
@@ -27,7 +28,7 @@ def settled(
     - if it is stated to have no label,
     - if no label of it has an outline, that is not empty, in any case: a data set of lesions states of healthy tissue
       that it is "normal" and leaves the mask out, or black;
-    - if nothing is stated of its labels and its mask is empty: the mask says that there is nothing.
+    - if nothing is stated of its labels and its masks are empty: they say that there is nothing.
 
     It is excluded if a label of it has outlines in other cases, or if nothing at all is stated of it: its outline is
     missing, and whether a map shows the finding is not known.
@@ -57,6 +58,19 @@ def settled(
         else:
             without.append(replace(case, findings={}))
     return with_findings, without, excluded
+
+
+def with_one_spelling(cases: Sequence[Case]) -> list[Case]:
+    """The cases, each label spelled as it is first: "Cyst" and "cyst" are one, with one outline."""
+    spelling: dict[str, str] = {}
+    found = []
+    for case in cases:
+        labels = case.labels and tuple(dict.fromkeys(spelling.setdefault(_plain(one), one) for one in case.labels))
+        outlines: dict[str, list[Outline]] = {}
+        for label, outline in case.findings.items():
+            outlines.setdefault(spelling.setdefault(_plain(label), label), []).append(outline)
+        found.append(replace(case, labels=labels, findings={label: united(each) for label, each in outlines.items()}))
+    return found
 
 
 def matched(label: str, classes: Sequence[str], asked: Mapping[str, str] | None = None) -> str | None:

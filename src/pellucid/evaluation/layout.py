@@ -21,6 +21,7 @@ _WORDS = "masks?|segmentations?|segm?|gt|ground[-_ ]?truth|annotations?"
 _AFTER = re.compile(rf"(?P<stem>.+?)[\s._-]+(?:{_WORDS})[\s._-]*\(?\d*\)?", re.I)
 _BEFORE = re.compile(rf"(?:{_WORDS})[\s._-]+(?P<stem>.+)", re.I)
 _NUMBERED = re.compile(r"(?P<stem>.+?)[\s._-]+\(?\d+\)?")
+_WORDED = re.compile(r"(?P<stem>.+)[\s._-]+[^\W\d_]+[\s._-]*\(?\d*\)?")
 
 
 @dataclass(frozen=True)
@@ -62,19 +63,20 @@ class Found:
 
 def told_apart(files: Sequence[Found]) -> tuple[list[Found], list[Found]]:
     """The images and the masks: a mask is in a folder of masks, or named as the mask of an image beside it."""
-    images = {file.key for file in files if not file.in_masks}
-    masks = [
-        file for file in files if file.in_masks or any((file.folders, stem) in images for stem in _bases(file.stem))
-    ]
-    chosen = {file.name for file in masks}
-    return [file for file in files if file.name not in chosen], masks
+    known = {file.key for file in files if not file.in_masks}
+    images: list[Found] = []
+    masks: list[Found] = []
+    for file in files:
+        is_mask = file.in_masks or any((file.key[0], stem) in known for stem in _bases(file.stem))
+        (masks if is_mask else images).append(file)
+    return images, masks
 
 
 def belonging(images: Sequence[Found], masks: Sequence[Found]) -> list[tuple[list[int], str | None]]:
     """Of each mask the images that it belongs to, none if it belongs to none, and the label that its folder names.
 
-    An image has the mask's name, but for "mask" or a number in it, and is in the same subfolder; else in one above,
-    so that the other subfolder of the mask names the label; else it is the only one of that name.
+    An image has the mask's name, but for "mask", a number or a word at its end, and is in the same subfolder; else in
+    one above, so that the other subfolder of the mask names the label; else it is the only one of that name.
     """
     by_key: dict[tuple[tuple[str, ...], str], list[int]] = {}
     by_stem: dict[str, list[int]] = {}
@@ -87,7 +89,7 @@ def belonging(images: Sequence[Found], masks: Sequence[Found]) -> list[tuple[lis
 def _owners(
     mask: Found, by_key: dict[tuple[tuple[str, ...], str], list[int]], by_stem: dict[str, list[int]]
 ) -> tuple[list[int], str | None]:
-    stems = [mask.stem, *_bases(mask.stem), *_stems(_NUMBERED, mask.stem)]
+    stems = [mask.stem, *_bases(mask.stem), *_stems(_NUMBERED, mask.stem), *_stems(_WORDED, mask.stem)]
     folders = mask.key[0]
     for depth in range(len(folders), -1, -1):
         for stem in stems:

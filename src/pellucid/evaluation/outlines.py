@@ -23,6 +23,7 @@ OTHER_SIZE = "its outline is stated for an image of another size"
 BEYOND = "its outline reaches beyond the image"
 NO_PIXEL = "its outline holds the centre of no pixel"
 BROKEN_RUNS = "its run lengths do not fit the image"
+NO_BOX = "its box is none: (x0, y0, x1, y1) with x0 < x1 and y0 < y1 is one"
 NOT_PLANE = "its outline is of a 2-D image"
 _MARGIN = 0.02
 """An outline may reach beyond the image by this share of its side: annotation tools round."""
@@ -189,7 +190,7 @@ def _check_box(box: tuple[float, ...], size: tuple[int, ...]) -> None:
     axes = len(size)
     ends = zip(box[:axes], box[axes:], strict=False)
     if len(box) != 2 * axes or not all(low < high for low, high in ends):
-        raise DataError("its box is none: (x0, y0, x1, y1) with x0 < x1 and y0 < y1 is one", _text(box))
+        raise DataError(NO_BOX, _text(box))
     _check_within(box, size)
 
 

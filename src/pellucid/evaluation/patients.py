@@ -17,10 +17,11 @@ from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.likeness import DISTANCE, groups_of, near_pairs, perceptual_hash
 from pellucid.io.refusal import one_line
+from pellucid.statistics.intervals import counted
 
 DUPLICATE = "it is the same file as another case"
 _SHOWN = 3
-_PLACEHOLDER = re.compile(r"\W*(anon\w*|unknown|none|removed|de-?identified|patient|phantom|test|[0x]+)?\W*", re.I)
+_PLACEHOLDER = re.compile(r"\W*(anon[a-z]*|unknown|none|removed|de-?identified|patient|phantom|test|[0x]+)?\W*", re.I)
 """What files have as PatientID whose patients were made unknown."""
 
 
@@ -167,19 +168,15 @@ def _notes(cases: Sequence[Case], prints: Sequence[Fingerprint], groups: Sequenc
     notes = []
     if known:
         notes.append(
-            f"The patients of {_counted(len(known), 'image')} were told apart by the PatientID of their DICOM files: "
-            f"{_counted(len(set(known)), 'patient')}."
+            f"The patients of {counted(len(known), 'image')} were told apart by the PatientID of their DICOM files: "
+            f"{counted(len(set(known)), 'patient')}."
         )
     if bare:
         sizes = Counter(bare)
         notes.append(
-            f"The data set does not state the patient of {_counted(len(bare), 'image')}: images that are nearly the "
+            f"The data set does not state the patient of {counted(len(bare), 'image')}: images that are nearly the "
             f"same (perceptual hashes that differ in at most {DISTANCE} of 64 bits) count as one patient's. That makes "
-            f"{_counted(len(sizes), 'patient')}, the largest with {_counted(max(sizes.values()), 'image')}; other "
+            f"{counted(len(sizes), 'patient')}, the largest with {counted(max(sizes.values()), 'image')}; other "
             "images of the same patient are not recognised."
         )
     return notes
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.errors import DataError, OptionError, did_you_mean
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.findings import settled
+from pellucid.evaluation.findings import settled, with_one_spelling
 from pellucid.evaluation.form import FORMS, Asked, Form
 from pellucid.evaluation.made import with_maps
 from pellucid.evaluation.patients import check_splits
@@ -52,34 +52,41 @@ def read_data(
     >>> found.cases[0].findings, found.excluded[0].reason
     ({'cyst': Boxes(boxes=((1.0, 2.0, 5.0, 6.0),), size=None)}, 'its image is missing')
     """
-    folders = {name: _folder(folder, f"maps {name}") for name, folder in (maps or {}).items()}
     asked = Asked(
-        os.fspath(data), _folder(images, "images"), _folder(masks, "masks"), _all(folders), dict(labels or {})
+        os.fspath(data),
+        None if images is None else _folder(images, "images"),
+        None if masks is None else _folder(masks, "masks"),
+        {method: _folder(folder, f"maps {method}") for method, folder in (maps or {}).items()},
+        dict(labels or {}),
     )
     found = _form_of(asked, form).read(asked)
-    _check_names(found.cases, f"data {asked.data} was given")
-    with_findings, without, excluded = settled(found.cases)
-    kept = {case.name for case in (*with_findings, *without)}
-    cases = [case for case in found.cases if case.name in kept]
-    found = replace(found, cases=cases, excluded=[*found.excluded, *excluded])
+    _check_names(found.cases, asked)
+    found = _usable(replace(found, cases=with_one_spelling(found.cases)))
     _check_usable(found, asked)
-    _check_labels(asked, cases)
-    check_splits(cases)
+    _check_labels(asked, found.cases)
+    check_splits(found.cases)
     return with_maps(found, asked.maps)
 
 
-def _folder(given: PathLike | None, name: str) -> Path | None:
+def _usable(data: Data) -> Data:
+    """The data set without the cases that lack the outline of a finding."""
+    with_findings, _, excluded = settled(data.cases)
+    left_out = {one.name for one in excluded}
+    notes = [] if with_findings else ["No case states where a finding is, so nothing can be said of localisation."]
+    return replace(
+        data,
+        cases=[case for case in data.cases if case.name not in left_out],
+        excluded=[*data.excluded, *excluded],
+        notes=[*data.notes, *notes],
+    )
+
+
+def _folder(given: PathLike, name: str) -> Path:
     """A folder that the user names."""
-    if given is None:
-        return None
     folder = Path(given)
     if not folder.is_dir():
-        raise DataError(f"{name} {folder} was given; it is no folder: give the folder of the files")
+        raise DataError(f"{name} {one_line(folder)} was given; it is no folder: give the folder of the files")
     return folder
-
-
-def _all(folders: Mapping[str, Path | None]) -> dict[str, Path]:
-    return {name: folder for name, folder in folders.items() if folder is not None}
 
 
 def _form_of(asked: Asked, name: str | None) -> Form:
@@ -97,10 +104,10 @@ def _form_of(asked: Asked, name: str | None) -> Form:
     return found[0]
 
 
-def _check_names(cases: Sequence[Case], asked: str) -> None:
+def _check_names(cases: Sequence[Case], asked: Asked) -> None:
     names = Counter(case.name for case in cases)
     if twice := [name for name, count in names.items() if count > 1]:
-        raise DataError(f"{asked}; two cases are called {one_line(twice[0])}: rename one")
+        raise DataError(f"data {one_line(asked.data)} was given; two cases are called {one_line(twice[0])}: rename one")
 
 
 def _check_usable(data: Data, asked: Asked) -> None:

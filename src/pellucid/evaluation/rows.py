@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 
 from pellucid.errors import DataError
 from pellucid.evaluation import cells
-from pellucid.evaluation.case import Outline
+from pellucid.evaluation.case import Case, Exclusion, Outline
 from pellucid.evaluation.columns import Columns
 from pellucid.evaluation.folders import Folders
 from pellucid.evaluation.mask_file import MaskFile
-from pellucid.evaluation.outlines import Boxes, united
+from pellucid.evaluation.outlines import NO_BOX, Boxes, United, united
 
 MOST_GROUPS = 20
 MOST_VALUES = 20
 """So many columns, with so many different values each, make subgroups."""
 _MOST_TEXT = 200
+_FEW = 10
+"""One in so many boxes may be wrong."""
 
 
 @dataclass
@@ -100,6 +102,29 @@ class Rows:
             cell = self._cell(line, read)
             if not cells.is_none(cell):
                 yield parsed(cell)
+
+
+def check_boxes(cases: Sequence[Case], excluded: Sequence[Exclusion], asked: str) -> None:
+    """Check that boxes are corners in pixels: a few that are not are excluded, but of many all mean something else.
+
+    Raises:
+        DataError: all boxes lie within 0 and 1, as shares of the image's sides do; or more than a tenth of the boxes
+            have no corners in order, as (x, y, width, height) has.
+    """
+    boxes = [box for case in cases for outline in case.findings.values() for box in _boxes_of(outline)]
+    wrong = sum(one.reason == NO_BOX for one in excluded)
+    if wrong * _FEW > wrong + len(boxes):
+        raise DataError(
+            f"{asked}; {wrong} of its boxes are not (x0, y0, x1, y1) with x0 < x1 and y0 < y1: if they are "
+            "(x, y, width, height), write four columns x,y,width,height"
+        )
+    if boxes and max(max(box) for box in boxes) <= 1:
+        raise DataError(f"{asked}; its boxes all lie within 0 and 1: write them in pixels of the images")
+
+
+def _boxes_of(outline: Outline) -> Iterator[tuple[float, ...]]:
+    for one in outline.outlines if isinstance(outline, United) else (outline,):
+        yield from one.boxes if isinstance(one, Boxes) else ()
 
 
 def groups_of(all_stated: Mapping[str, Stated], names: Iterable[str]) -> tuple[dict[str, dict[str, str]], list[str]]:

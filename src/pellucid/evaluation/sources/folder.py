@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from pellucid.core.ordering import by_number
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
 from pellucid.evaluation.folders import Folders
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.layout import Found, belonging, told_apart
-from pellucid.evaluation.mask_file import MaskFile
+from pellucid.evaluation.layout import Found, told_apart
+from pellucid.evaluation.masks_by_name import notes_on, outlines_of
 from pellucid.evaluation.outlines import united
-from pellucid.export.earlier import results_among
-from pellucid.io import SUFFIXES, is_image_file
-from pellucid.io.refusal import one_line
+from pellucid.evaluation.searching import found_in
 
-_MOST_FILES = 2**20
 _MOST_LABELS = 20
-_NOT_DATA = "__MACOSX"
 
 
 @register_form("folder")
@@ -56,66 +51,27 @@ class Folder(Form):
 
 def _files(data: Path, asked: Asked, folders: Folders, excluded: list[Exclusion]) -> tuple[list[Found], list[Found]]:
     """The images and the masks: those in the folders that are named for them, else by their names."""
-    images = _found(asked.images, folders, excluded)
-    masks = _found(asked.masks, folders, excluded)
+    images = found_in(asked.images, folders, excluded)
+    masks = found_in(asked.masks, folders, excluded)
     named = {os.path.realpath(file.path) for file in (*images, *masks)}
-    others = [file for file in _found(data, folders, excluded) if os.path.realpath(file.path) not in named]
+    others = [file for file in found_in(data, folders, excluded) if os.path.realpath(file.path) not in named]
     if asked.images is not None:
         return images, masks or others
     images, found = told_apart(others)
     return images, [*masks, *found]
 
 
-def _found(root: Path | None, folders: Folders, excluded: list[Exclusion]) -> list[Found]:
-    """The image files in a folder and those below it; links that lead out of the data set are excluded."""
-    if root is None:
-        return []
-    inside, found = Folders((root,), folders.allowed), []
-    walked = list(_walked(root))
-    earlier = results_among(walked)
-    names = (path.relative_to(root).as_posix() for path in walked if path not in earlier and _is_image(path))
-    for name in sorted(names, key=by_number):
-        try:
-            found.append(Found.of(inside.found(name, "file")[0], name))
-        except DataError as error:
-            excluded.append(Exclusion(name, str(error), error.detail))
-    return found
-
-
-def _walked(root: Path) -> Iterator[Path]:
-    count = 0
-    for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != _NOT_DATA)
-        for name in names:
-            count += 1
-            if count > _MOST_FILES:
-                raise DataError(f"data {one_line(root)} was given; it holds more than {_MOST_FILES:,} files: divide it")
-            if not name.startswith("."):
-                yield Path(where, name)
-
-
-def _is_image(path: Path) -> bool:
-    """Whether a file's name is that of an image; without a suffix that says what it is, its first bytes decide."""
-    suffix = path.suffix[1:]
-    return path.name.lower().endswith(SUFFIXES) or ((not suffix or suffix.isdigit()) and is_image_file(path))
-
-
 def _data(form: str, images: Sequence[Found], masks: Sequence[Found], excluded: Sequence[Exclusion]) -> Data:
     labels, notes = _labels(images)
-    outlines: list[dict[str, list[Outline]]] = [{} for _ in images]
-    lost = []
-    for mask, (owners, label) in zip(masks, belonging(images, masks), strict=True):
-        for owner in owners:
-            outlines[owner].setdefault(labels[owner] or label or "", []).append(MaskFile(mask.path))
-        lost += [mask.name] if not owners else []
-    if lost:
-        notes.append(f"{len(lost)} masks belong to no image, such as {one_line(lost[0])}.")
+    outlines, lost = outlines_of(images, masks)
     cases = [_case(*one) for one in zip(images, labels, outlines, strict=True)]
-    return Data(cases, excluded, form, notes)
+    return Data(cases, excluded, form, [*notes, *notes_on(lost)])
 
 
 def _case(image: Found, label: str | None, outlines: dict[str, list[Outline]]) -> Case:
-    findings = {name: united(found) for name, found in outlines.items()}
+    """A case; the folder of its class, or else that of its masks, is its label."""
+    by_label = outlines if label is None else {label: [mask for masks in outlines.values() for mask in masks]}
+    findings = {name: united(masks) for name, masks in by_label.items() if masks}
     stated = (label,) if label is not None else tuple(name for name in findings if name) or None
     return Case(image.name, ImageFile(image.path), stated, findings, image.patient, image.split)
 

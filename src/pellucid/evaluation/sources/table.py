@@ -13,7 +13,8 @@ from pellucid.evaluation.columns import Columns, cells_of, columns_of, has_paths
 from pellucid.evaluation.folders import Folders
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.rows import Rows, Stated, groups_of
+from pellucid.evaluation.masks_by_name import with_masks
+from pellucid.evaluation.rows import Rows, Stated, check_boxes, groups_of
 from pellucid.io.refusal import one_line
 from pellucid.run.csv_lines import read_lines
 
@@ -27,9 +28,10 @@ class Table(Form):
     """CSV in UTF-8, its cells separated by commas, semicolons or tabs, with a header.
 
     Columns, in any order and under the names that public data sets give them: the path of the image; the label
-    (several separated by semicolons; empty: without a finding); a mask (path), a box, run lengths or a polygon; the
-    patient; the split. Every other column makes subgroups. Rows of one path are one case with several findings.
-    Paths begin in the folder of the file, or in the folders that are named for images and masks.
+    (several separated by semicolons or vertical bars; empty: without a finding); a mask (path), a box, run lengths or
+    a polygon; the patient; the split. Every other column makes subgroups. Rows of one path are one case with several
+    findings. Paths begin in the folder of the file, or in the folders that are named for images and masks. Without a
+    column of outlines the masks in the folder that is named for them belong to the images of the same names.
     """
 
     is_general: ClassVar[bool] = True
@@ -55,7 +57,9 @@ class Table(Form):
         table = _Table(columns, images, Rows(columns, masks, separator != ","))
         for line in lines:
             table.add(line)
-        return table.data(self.name)
+        data = table.data(self.name)
+        check_boxes(data.cases, data.excluded, said)
+        return data if asked.masks is None or columns.has_outlines else with_masks(data, asked.masks, masks)
 
 
 def first_line(path: Path) -> str | None:
@@ -86,15 +90,16 @@ class _Table:
         self._stated: dict[str, Stated] = {}
         self._paths: dict[str, Path] = {}
         self._excluded: dict[str, Exclusion] = {}
-        self._again = 0
+        self._again = self._count = 0
 
     def add(self, line: Sequence[str]) -> None:
         """Add a row; what is wrong with it excludes its image."""
         text = line[self._columns.of["path"]].strip() if len(line) > self._columns.of["path"] else ""
-        name = one_line(text) or "a row without a path"
+        self._count += 1
+        name = one_line(text) or f"row {self._count}, without a path"
         try:
-            path, name = self._file(text)
             cells = self._whole(line)
+            path, name = self._file(text)
             self._paths.setdefault(name, path)
             stated = self._stated.setdefault(name, Stated())
             if tuple(cells) in stated.lines:
@@ -133,7 +138,7 @@ class _Table:
         groups, notes = groups_of(kept, self._columns.groups)
         cases = [self._case(name, stated, groups[name]) for name, stated in kept.items()]
         if self._again:
-            notes.append(f"{self._again} rows are in the table twice and count once.")
+            notes.append(f"Rows that repeat another count once: {self._again}.")
         return Data(cases, list(self._excluded.values()), form, notes)
 
     def _case(self, name: str, stated: Stated, groups: dict[str, str]) -> Case:
