@@ -1,19 +1,16 @@
-"""Reads annotation files, JSON and CSV, also compressed by gzip: what reading may take is bounded beforehand."""
+"""Reads annotation files in JSON, also compressed by gzip: what reading may take is bounded beforehand."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pellucid.errors import DataError
 from pellucid.io.refusal import one_line
+from pellucid.run.csv_lines import content_of
 
 HEAD = 2**16
 """Number of bytes at a file's beginning by which its form is recognised."""
@@ -21,8 +18,6 @@ MAX_BYTES = 2**28
 """The most bytes of a file, inflated."""
 MAX_VALUES = 2**24
 """The most values of a JSON file: each takes some 60 bytes when it is read."""
-MAX_ROWS = 2**20
-_GZIP = b"\x1f\x8b"
 _TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?\Z)(\s*:)?|[\[\]{}]', re.DOTALL)
 """A text with the colon behind it, also one that is cut off; or a bracket."""
 
@@ -30,7 +25,7 @@ _TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?\Z)(\s*:)?|[\[\]{}]', re.DOTALL
 def head_of(path: Path) -> str:
     """The first 64 KiB of a file, inflated, as text; "" of what is no file or cannot be read."""
     try:
-        return _content(path, HEAD).decode("utf-8-sig", "replace") if path.is_file() else ""
+        return content_of(path, HEAD).decode("utf-8-sig", "replace") if path.is_file() else ""
     except (OSError, EOFError, zlib.error, ValueError):
         return ""
 
@@ -71,26 +66,9 @@ def read_json(path: Path) -> Any:
         raise _refused(path, f"it is no JSON ({error})") from None
 
 
-def read_rows(path: Path) -> Iterator[list[str]]:
-    """The rows of a CSV file (UTF-8), its header first, of cells without spaces around them; empty rows are left out.
-
-    Raises:
-        DataError: it cannot be read, is too large, has more than 2²⁰ rows, or is no CSV.
-    """
-    try:
-        lines = io.StringIO(_all_of(path).decode("utf-8-sig"), newline="")
-        for number, row in enumerate(csv.reader(lines, strict=True)):
-            if number > MAX_ROWS:
-                raise _refused(path, f"it has more than {MAX_ROWS:,} rows: make it smaller")
-            if any(cell.strip() for cell in row):
-                yield [cell.strip() for cell in row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise _refused(path, f"it is no CSV in UTF-8 ({error})") from None
-
-
 def _all_of(path: Path) -> bytes:
     try:
-        content = _content(path, MAX_BYTES + 1)
+        content = content_of(path, MAX_BYTES + 1)
     except OSError as error:
         raise _refused(path, error.strerror or error) from None
     except (EOFError, zlib.error, ValueError) as error:
@@ -98,14 +76,6 @@ def _all_of(path: Path) -> bytes:
     if len(content) > MAX_BYTES:
         raise _refused(path, f"it has more than {MAX_BYTES:,} bytes: divide it")
     return content
-
-
-def _content(path: Path, most: int) -> bytes:
-    """At most so many bytes of a file, inflated if it is compressed."""
-    with path.open("rb") as raw:
-        is_packed = raw.read(2) == _GZIP
-        raw.seek(0)
-        return gzip.GzipFile(fileobj=raw).read(most) if is_packed else raw.read(most)
 
 
 def _no_number(text: str) -> NoReturn:

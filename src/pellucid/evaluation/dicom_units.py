@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -55,8 +56,9 @@ class Unit:
 
 def files_below(root: Path) -> Iterator[Path]:
     """The files below a folder, or the file itself; links are not followed."""
-    if root.is_file():
-        yield root
+    with suppress(OSError, ValueError):  # no name that a file can have
+        if root.is_file():
+            yield root
     for where, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (path for name in sorted(names) if not (path := Path(where, name)).is_symlink())

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pydicom import Dataset, FileDataset
-from pydicom.uid import UID
 from torch import Tensor
 
 from pellucid.core.image import Image, Instance
@@ -22,6 +21,8 @@ from pellucid.io.dicom_pixels import decoded_frames
 from pellucid.io.refusal import check_size
 
 LABEL_MAP = "LABELMAP"
+_SOP_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Segmentation, and Label Map Segmentation, which pydicom's dictionary may not have yet."""
 OTHER_SIZE = "its segmentation has another size than the image"
 ELSEWHERE = "its segmentation lies elsewhere than the image"
 UNKNOWN = "its segmentation does not say of which images its frames are"
@@ -97,7 +98,7 @@ class Frame:
 
 def is_segmentation(sop_class: object) -> bool:
     """Whether a SOP class is that of Segmentations."""
-    return UID(str(sop_class or "")).keyword in ("SegmentationStorage", "LabelMapSegmentationStorage")
+    return str(sop_class) in _SOP_CLASSES
 
 
 def frames_of(path: Path, dataset: FileDataset) -> list[Frame]:

@@ -12,10 +12,10 @@ from pellucid.core.rle import KEYS, is_empty
 from pellucid.errors import DataError
 from pellucid.evaluation.annotated import Gathering, list_of, name_of, object_of, polygons_of, runs_of, size_of
 from pellucid.evaluation.annotations import head_of, keys_of, read_json
-from pellucid.evaluation.below import below
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
+from pellucid.evaluation.images_below import located
 
 _ID = re.compile(r"(patient\w+?)_(study\w+?)_(view\w+)")
 _FOLDERS = ("", "valid/", "val/", "test/", "train/")
@@ -66,7 +66,7 @@ class CheXlocalize(Form):
 def _case(identifier: str, stated: Any, root: Path, gathering: Gathering) -> Case | None:
     try:
         name = name_of(identifier)
-        path = below(root, *_candidates(name))
+        path = located(root, _candidates(name))
         for label, outline in _outlines(object_of(stated)):
             gathering.state(identifier, label, outline)
     except DataError as error:

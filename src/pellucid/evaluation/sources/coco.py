@@ -23,10 +23,10 @@ from pellucid.evaluation.annotated import (
     size_of,
 )
 from pellucid.evaluation.annotations import head_of, keys_of, read_json
-from pellucid.evaluation.below import below
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
+from pellucid.evaluation.images_below import located
 
 UNKNOWN_IMAGE = "its annotation names an image that the file does not list"
 UNKNOWN_CATEGORY = "its annotation names a category that the file does not list"
@@ -158,7 +158,7 @@ def _even(flat: list[Any]) -> list[Any]:
 
 def _case(name: str, record: Mapping[str, Any], root: Path, gathering: Gathering) -> Case | None:
     try:
-        path = below(root, name)
+        path = located(root, [name])
     except DataError as error:
         gathering.refuse(name, error)
     if name in gathering.wrong:

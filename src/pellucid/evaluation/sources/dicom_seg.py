@@ -48,9 +48,9 @@ class DICOMSegmentations(Form):
         data = Path(asked.data)
         roots = dict.fromkeys((data, *filter(None, (asked.images, asked.masks))))
         objects = list(headers_of(islice((path for root in roots for path in files_below(root)), _MOST_FILES)))
-        units = units_of({path: header for path, header in objects if is_image(header)})
-        masks = [path for path, header in objects if is_segmentation(header.get("SOPClassUID"))]
-        outlines, excluded = _outlines(masks, units, data)
+        masks = {path for path, header in objects if is_segmentation(header.get("SOPClassUID"))}
+        units = units_of({path: header for path, header in objects if is_image(header) and path not in masks})
+        outlines, excluded = _outlines(sorted(masks), units, data)
         cases = []
         for unit, name in zip(units, _names(units, [asked.images or data, *roots]), strict=True):
             if unit not in outlines:

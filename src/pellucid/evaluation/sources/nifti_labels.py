@@ -12,10 +12,11 @@ from typing import Any
 from pellucid.errors import DataError
 from pellucid.evaluation.annotated import list_of, name_of
 from pellucid.evaluation.annotations import read_json
-from pellucid.evaluation.below import below
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
+from pellucid.evaluation.folders import Folders
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
+from pellucid.evaluation.images_below import located
 from pellucid.evaluation.label_map import LabelMap
 
 _SETTINGS = "dataset.json"
@@ -48,7 +49,10 @@ class NIfTILabels(Form):
     def recognises(self, asked: Asked) -> bool:
         """Whether it is a folder with one of these layouts."""
         root = Path(asked.data)
-        return root.is_dir() and next(_pairs(root, _endings(root)), None) is not None
+        try:
+            return root.is_dir() and next(_pairs(root, _endings(root)), None) is not None
+        except (OSError, ValueError):  # no name that a folder can have, or no permission
+            return False
 
     def read(self, asked: Asked) -> Data:
         """The images as cases; label maps without an image are excluded.
@@ -120,7 +124,10 @@ def _labels(path: Path) -> Mapping[str, tuple[int, ...]]:
         found = dict(_label(key, value) for key, value in stated.items())
     except DataError:
         raise DataError(f"cannot read {path.name}: it has a label that is not {{name: level}}") from None
-    return {name: levels for name, levels in found.items() if name.casefold() != "ignore" and levels != (0,)}
+    kept = {name: levels for name, levels in found.items() if name.casefold() != "ignore" and levels != (0,)}
+    if not kept:
+        raise DataError(f"cannot read {path.name}: it names no label beside the background")
+    return kept
 
 
 def _label(key: str, value: Any) -> tuple[str, tuple[int, ...]]:
@@ -136,7 +143,8 @@ def _level(value: Any) -> int:
 
 
 def _case(root: Path, pair: _Pair, labels: Mapping[str, tuple[int, ...]]) -> Case:
-    path, label_map = below(root, *pair.images), below(root, pair.label_map)
+    path = located(root, pair.images)
+    label_map, _ = Folders.of([root]).found(pair.label_map, "label map")
     findings: dict[str, Outline] = {label: LabelMap(label_map, levels) for label, levels in labels.items()}
     return Case(pair.name, ImageFile(path), None, findings, split=pair.split)
 

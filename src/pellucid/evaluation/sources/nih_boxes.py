@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pellucid.errors import DataError
 from pellucid.evaluation.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
-from pellucid.evaluation.annotations import head_of, read_rows
-from pellucid.evaluation.below import images_by_name, only
+from pellucid.evaluation.annotations import head_of
 from pellucid.evaluation.case import Case, Data
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
+from pellucid.evaluation.images_below import images_by_name, only
+from pellucid.run.csv_lines import read_lines
 
 _HEADER = re.compile(r'\s*"?Image Index"?\s*,\s*"?Finding Label"?\s*,\s*"?Bbox \[x', re.IGNORECASE)
 _NAME = re.compile(r"(\d+)_\d+\.\w+")
@@ -46,8 +47,8 @@ class NIHBoxes(Form):
         """
         path = Path(asked.data)
         gathering, names = Gathering(), dict[str, None]()
-        for row in list(read_rows(path))[1:]:
-            names[row[0]] = None
+        for row in read_lines(path, f"data {path.name} was given", DataError)[1:]:
+            names[row[0].strip()] = None
             _gather(row, gathering)
         found = images_by_name(asked.images or path.parent, names)
         cases = [case for name in names if (case := _case(name, found[name], gathering)) is not None]
@@ -56,9 +57,9 @@ class NIHBoxes(Form):
 
 def _gather(row: Sequence[str], gathering: Gathering) -> None:
     """State a row of its image; further cells, which the published file has, are empty."""
-    name, cells = row[0], row[:_CELLS]
+    name, cells = row[0].strip(), row[:_CELLS]
     try:
-        if len(cells) < _CELLS or any(row[_CELLS:]):
+        if len(cells) < _CELLS or any(map(str.strip, row[_CELLS:])):
             raise DataError(BROKEN, f"a row of {len(row)} cells; {_CELLS} were expected")
         x, y, width, height = map(pixels_of, cells[2:])
         gathering.state(name, name_of(cells[1]), box_of(x, y, width, height, _SIZE))

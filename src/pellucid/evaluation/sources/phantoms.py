@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.phantom import CLASSES, FINDINGS
 from pellucid.phantom.scene import RADIOGRAPHS, Drawn, Request
 
-_ASKED = re.compile(r"phantoms:(exclusive:)?(\d{1,9})(?::(\d{1,9}))?")
+_ASKED = re.compile(r"phantoms:(exclusive:)?([0-9]{1,9})(?::([0-9]{1,9}))?")
 _MOST = 2**20
 _SIZE = 128
 _SPACE = (_SIZE, _SIZE)
@@ -84,7 +84,8 @@ class Phantom:
 
     def digest(self) -> str:
         """The SHA-256 of what it is drawn from."""
-        return hashlib.sha256(f"{self.request} {self.index}".encode()).hexdigest()
+        # without the number of radiographs, on which none depends
+        return hashlib.sha256(f"{replace(self.request, count=1)} {self.index}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

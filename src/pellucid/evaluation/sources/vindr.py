@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pellucid.errors import DataError
 from pellucid.evaluation.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
-from pellucid.evaluation.annotations import head_of, read_rows
-from pellucid.evaluation.below import images_by_name, only
+from pellucid.evaluation.annotations import head_of
 from pellucid.evaluation.case import Case, Data
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
+from pellucid.evaluation.images_below import images_by_name, only
+from pellucid.run.csv_lines import read_lines
 
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _NEEDED = ("image_id", "class_name", *_CORNERS)
@@ -55,8 +56,9 @@ class VinDr(Form):
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, str]]:
-    rows = read_rows(path)
-    header = next(rows, [])
+    header, *rows = (
+        [cell.strip() for cell in row] for row in read_lines(path, f"data {path.name} was given", DataError)
+    )
     if missing := [name for name in _NEEDED if name not in header]:
         raise DataError(f"cannot read {path.name}: its first line names no column {missing[0]}")
     for row in rows:

@@ -8,35 +8,27 @@ from itertools import islice
 from pathlib import Path
 
 from pellucid.errors import DataError
+from pellucid.evaluation.folders import Folders
 from pellucid.io import is_image_file
 
 MISSING = "its image is missing"
-OUTSIDE = "its path leads out of the folder of the images"
 SEVERAL = "several images have its name"
 _MAX_FILES = 2**20
 
 
-def below(root: Path, *candidates: str) -> Path:
-    """The first of several paths, relative to a folder, at which there is a file.
+def located(root: Path, candidates: Iterable[str]) -> Path:
+    """The first of several paths, relative to a folder, at which there is an image.
 
     Raises:
-        DataError: there is none; or a path is absolute or leads out of the folder, also by a link.
+        DataError: there is none; or it is outside the folder.
     """
-    home = os.path.realpath(root)
+    folders, found = Folders.of([root]), DataError(MISSING)
     for text in candidates:
-        if _within(home, text).is_file():
-            return root / text.replace("\\", "/")
-    raise DataError(MISSING)
-
-
-def _within(home: str, text: str) -> Path:
-    """A path without links. ``DataError``: it leads out of the folder ``home``, or no file can have it."""
-    if not text or "\0" in text:
-        raise DataError(MISSING)
-    found = os.path.realpath(Path(home, text.replace("\\", "/")))  # an absolute path replaces the folder
-    if not Path(found).is_relative_to(home):
-        raise DataError(OUTSIDE)
-    return Path(found)
+        try:
+            return folders.found(text, "image")[0]
+        except DataError as error:
+            found = error
+    raise found
 
 
 def images_by_name(root: Path, names: Iterable[str]) -> Mapping[str, list[Path]]:
