@@ -32,6 +32,8 @@ _STYLE = {
 }
 _PANEL, _WIDEST = 1.7, 2.1
 """The least width of a panel in inches, and the largest."""
+_LEFT, _BELOW, _GAP = 0.5, 0.45, 0.42
+"""What the labels of panels take of a figure, and the space between panels, in inches."""
 _DPI = 150
 _LONGEST = 30
 
@@ -81,8 +83,12 @@ def panels(titles: Sequence[str], width: float) -> tuple[Figure, list[Axes]]:
     columns = max(1, min(len(titles), int(width // _PANEL)))
     rows = math.ceil(len(titles) / columns)
     own = min(width / columns, _WIDEST)
-    figure = Figure(figsize=(own * columns + 0.3, (own + 0.15) * rows + 0.2), layout="constrained")
+    size = (own * columns + _LEFT, own * rows + _BELOW)
+    figure = Figure(figsize=size)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    gap = _GAP / (own - _GAP)
+
+    figure.subplots_adjust(_LEFT / size[0], _BELOW / size[1], 1 - _GAP / 3 / size[0], 1 - 0.25 / size[1], gap, gap)
     for axes in grid[len(titles) :]:
         axes.set_axis_off()
     for axes, title in zip(grid, titles, strict=False):
