@@ -11,6 +11,8 @@ NONE = "–"
 _JOINED = "\N{NO-BREAK SPACE}"
 _MOST = 4
 """The most decimals of a figure."""
+_SMALLEST, _LONGEST = 0.001, 15
+"""The p-value below which there is no number, and the most decimals of one."""
 
 
 def decimals(found: Interval) -> int:
@@ -75,10 +77,10 @@ def p_value(value: float, level: float = 0.05) -> str:
     """
     if not math.isfinite(value):
         return NONE
-    if value < 0.001:
+    if value < _SMALLEST <= level:
         return "< 0.001"
     digits = 2 if value >= 0.1 else 3
-    while digits < 6 and value != level and _hides(round(value, digits), value, level):
+    while digits < _LONGEST and value != level and _hides(round(value, digits), value, level):
         digits += 1
     return f"= {value:.{digits}f}"
 

@@ -30,12 +30,10 @@ def roc(evaluation: Evaluation) -> Drawn | None:
     caption = "ROC curves of the model: sensitivity (upwards) by 1 − specificity. The dashed diagonal is chance."
 
     def draw(width: float) -> Figure:
-        figure, axes = panels([one.name for one in classes], width)
+        figure, axes = panels([one.name for one in classes], "1 − specificity", "sensitivity", width)
         for each, one in zip(axes, classes, strict=True):
-            each.plot(*zip(*one.roc, strict=True), color=BAR, drawstyle="default")
+            each.plot(*zip(*one.roc, strict=True), color=BAR)
             each.plot([0, 1], [0, 1], color=SOFT, linestyle=_DASHED, linewidth=0.8)
-        figure.supxlabel("1 − specificity", fontsize=8.5)
-        figure.supylabel("sensitivity", fontsize=8.5)
         return figure
 
     return drawn("roc", f"ROC curves. {alt}.", caption, draw)
@@ -55,11 +53,11 @@ def calibration(evaluation: Evaluation) -> Drawn | None:
     )
 
     def draw(width: float) -> Figure:
-        figure, axes = panels([one.name for one, _ in known], width)
+        figure, axes = panels(
+            [one.name for one, _ in known], "predicted probability", "share that has the class", width
+        )
         for each, (_, found) in zip(axes, known, strict=True):
             _calibrated(each, found)
-        figure.supxlabel("predicted probability", fontsize=8.5)
-        figure.supylabel("share that has the class", fontsize=8.5)
         return figure
 
     return drawn("calibration", f"Calibration. {alt}.", caption, draw)
@@ -94,14 +92,12 @@ def overlap(evaluation: Evaluation) -> Drawn | None:
     )
 
     def draw(width: float) -> Figure:
-        figure, axes = panels(methods, width)
+        figure, axes = panels(methods, "threshold", "mean overlap (IoU)", width)
         for each, method in zip(axes, methods, strict=True):
             if prior:
                 each.plot(THRESHOLDS, evaluation.curves[prior], color=SOFT, linestyle=_DASHED)
             each.plot(THRESHOLDS, evaluation.curves[method], color=BAR)
             each.axhline(0, color=LINE, linewidth=0.6)
-        figure.supxlabel("threshold", fontsize=8.5)
-        figure.supylabel("mean overlap (IoU)", fontsize=8.5)
         return figure
 
     return drawn("overlap", f"Mean overlap by threshold. {alt}.", caption, draw)

@@ -17,8 +17,9 @@ from pellucid.render.text import drawable
 WIDE, NARROW = 7.2, 3.9
 """Widths in inches: of paper and a desk, and of a phone, on which a wide figure's letters would be too small."""
 INK, SOFT, LINE, BAR = "#1d2a33", "#5b6b76", "#c3ccd3", "#1d5f86"
+_TEXT = 8.5
 _STYLE = {
-    "font.size": 8.5,
+    "font.size": _TEXT,
     "text.parse_math": False,  # a name with dollar signs is a name
     "text.color": INK,
     "axes.edgecolor": SOFT,
@@ -32,6 +33,8 @@ _STYLE = {
 }
 _PANEL, _WIDEST = 1.7, 2.1
 """The least width of a panel in inches, and the largest."""
+_LEFT, _BELOW, _GAP, _ROW = 0.62, 0.48, 0.42, 0.54
+"""What the labels of panels take of a figure, and the space between columns and rows, in inches."""
 _DPI = 150
 _LONGEST = 30
 
@@ -76,17 +79,22 @@ def label(name: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def panels(titles: Sequence[str], width: float) -> tuple[Figure, list[Axes]]:
-    """A square panel for each title, as many beside each other as the width has room for."""
+def panels(titles: Sequence[str], across: str, upwards: str, width: float) -> tuple[Figure, list[Axes]]:
+    """A square panel for each title, as many beside each other as the width has room for, with the axes' labels."""
     columns = max(1, min(len(titles), int(width // _PANEL)))
     rows = math.ceil(len(titles) / columns)
-    own = min(width / columns, _WIDEST)
-    figure = Figure(figsize=(own * columns + 0.3, (own + 0.15) * rows + 0.2), layout="constrained")
+    own = min((width - _LEFT - _GAP / 3 + _GAP) / columns, _WIDEST) - _GAP
+    size = (_LEFT + columns * (own + _GAP) - _GAP * 2 / 3, _BELOW + rows * (own + _ROW) - _ROW + 0.25)
+    figure = Figure(figsize=size)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    figure.subplots_adjust(_LEFT / size[0], _BELOW / size[1], 1 - _GAP / 3 / size[0], 1 - 0.25 / size[1])
+    figure.subplots_adjust(wspace=_GAP / own, hspace=_ROW / own)
+    figure.supxlabel(across, y=0.06 / size[1], va="bottom", fontsize=_TEXT)
+    figure.supylabel(upwards, x=0.06 / size[0], ha="left", fontsize=_TEXT)
     for axes in grid[len(titles) :]:
         axes.set_axis_off()
     for axes, title in zip(grid, titles, strict=False):
-        axes.set_title(label(title, 22), fontsize=8.5, loc="left")
+        axes.set_title(label(title, 22), fontsize=_TEXT, loc="left")
         axes.set_box_aspect(1)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)

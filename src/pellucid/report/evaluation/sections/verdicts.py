@@ -31,8 +31,8 @@ WORDS: Mapping[Claim, Words] = {
         "On average over these findings the maps do better in the primary endpoint than each of the priors here, which "
         "never ask the model.",
         "It does not mean that a single map is right, that a map shows why the model decides, that the method is "
-        "better than another method, or that the same holds for other images or another model. The advantage may be too "
-        "small to matter: read its interval.",
+        "better than another method, or that the same holds for other images or another model. The advantage may be "
+        "too small to matter: read its interval.",
     ),
     Claim.AS_GOOD: Words(
         "As good as the prior, and not shown to be better",
