@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -11,7 +13,10 @@ from torch import Tensor
 
 from benchmarks.verdict_studies import SIDE, Study
 from pellucid.evaluation.measured import Column, Finding, Measured, MetricFacts, Seen
+from pellucid.evaluation.measuring import measured
 from pellucid.evaluation.partners import partners
+from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.reading import read_data
 from pellucid.evaluation.scoring import by_masks, of_random
 from pellucid.export.csv_file import csv_file
 from pellucid.metrics.pointing import PointingGame
@@ -49,11 +54,20 @@ def _save(pixels: object, path: Path) -> None:
     Picture.fromarray(np.asarray(pixels)).save(path)
 
 
-def command(folder: Path, methods: tuple[str, ...]) -> list[str]:
+def command(folder: Path, methods: Iterable[str], output: Path) -> list[str]:
     """The command line that evaluates a written study, without the interpreter."""
     maps = [text for method in methods for text in ("--maps", f"{method}={folder / 'maps' / method}")]
     given = [str(folder / "cases.csv"), *maps, "--plan", str(folder / "plan.toml")]
-    return ["evaluate", *given, "--output", str(folder / "evaluation")]
+    return ["evaluate", *given, "--no-report", "--quiet", "--output", str(output)]
+
+
+def through_files(study: Study) -> Measured:
+    """What is measured of a study that is written as files, read as a data set, and scored as any other."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        maps = {method: folder / "maps" / method for method in study.maps}
+        data = read_data(write(study, folder), maps=maps)
+        return measured(data, EvaluationPlan.of(folder / "plan.toml"))
 
 
 def direct(study: Study) -> Measured:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -18,33 +22,37 @@ import typer
 from numpy.random import Generator
 
 from benchmarks import results
-from benchmarks.verdict_chain import direct
+from benchmarks.verdict_chain import command, direct, through_files, write
 from benchmarks.verdict_studies import Study, drawn, exchangeable
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.files import from_json, to_json
+from pellucid.evaluation.files import JSON, from_json, to_json
 from pellucid.evaluation.judging import judged
-from pellucid.evaluation.measured import Measured
+from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.partners import partners
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.statistics import Claim, wilson
+from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.whole import evaluate_data
+from pellucid.statistics import Claim
+from pellucid.statistics.distributions import clopper_pearson
 
-NAME = "verdicts"
+NAME, PROCESSES = "verdicts", "processes"
 SEED = 2027
-STUDIES, SHUFFLES, CALIBRATION = 2000, 200, 1000
+STUDIES, SHUFFLES, CALIBRATION, RUNS = 2000, 200, 1000, 50
 PATIENTS = (25, 50, 200)
 NARROW, WIDE = 0.1, 0.2
 """Standard deviations of the findings' positions, in sides of the image."""
-GAIN = 0.2
-HIGH = 0.8
+GAIN, HIGH = 0.2, 0.8
+SHUFFLED = ("shuffled", "one study shuffled")
 METHOD, OTHER, PRIOR = "method", "other", "mean_mask"
 PLAN = EvaluationPlan(methods=[METHOD])
+THROUGH: Mapping[str, Callable[[Study], Measured]] = {"files": through_files, "arrays": direct}
 Row = dict[str, str | int | float]
-Made = Callable[[Generator], Measured]
+Maker = Callable[[Generator], Study]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Studies of one kind: what is true of them, the claims that are counted, and whether those are false."""
+    """Studies of one kind, whether they go through files, and the claims that are counted; ``false``: none is true."""
 
     kind: str
     spread: float
@@ -52,11 +60,12 @@ class Cell:
     counted: tuple[Claim, ...]
     false: bool = True
     studies: int = STUDIES
+    through: str = "arrays"
 
     @property
     def name(self) -> str:
         """A key in the results."""
-        return f"{self.kind}, spread {self.spread:g}, {self.patients} patients"
+        return f"{self.kind}, spread {self.spread:g}, {self.patients} patients, {self.through}"
 
     @property
     def allowed(self) -> float:
@@ -65,62 +74,50 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells."""
+    """All cells: those of 25 patients through files, then those of more patients, and of wide positions, from arrays."""
     for patients in PATIENTS:
-        yield Cell("better", NARROW, patients, (Claim.BETTER,), false=False)
-        yield Cell("equal", NARROW, patients, (Claim.BETTER,))
-        yield Cell("exchangeable", NARROW, patients, (Claim.WORSE, Claim.BETTER))
-        for spread in (NARROW, WIDE):
-            yield Cell("shuffled", spread, patients, (Claim.BETTER, Claim.AS_GOOD))
-            yield Cell("one study shuffled", spread, patients, (Claim.BETTER, Claim.AS_GOOD), studies=SHUFFLES)
+        through = "files" if patients == PATIENTS[0] else "arrays"
+        yield from (replace(cell, patients=patients, through=through) for cell in _kinds())
+        yield from (replace(cell, patients=patients, spread=WIDE) for cell in _kinds() if cell.kind in SHUFFLED)
+
+
+def _kinds() -> Iterator[Cell]:
+    yield Cell("equal", NARROW, 0, (Claim.BETTER,))
+    yield Cell("better", NARROW, 0, (Claim.BETTER,), false=False)
+    for kind, studies in zip(SHUFFLED, (STUDIES, SHUFFLES), strict=True):
+        yield Cell(kind, NARROW, 0, (Claim.BETTER, Claim.AS_GOOD), studies=studies)
+    yield Cell("exchangeable", NARROW, 0, (Claim.WORSE, Claim.BETTER))
 
 
 def best_rate(patients: int, spread: float) -> float:
     """How often the mean mask of the other patients hits, on average: the best prior where positions are alike."""
     rng = np.random.default_rng([SEED, patients, round(100 * spread)])
     studies = (direct(drawn(patients, spread, {}, rng)) for _ in range(CALIBRATION))
-    hits = np.concatenate([one.values["label"][PRIOR]["pointing_game"] for one in studies])
-    return float(hits.mean())
+    return float(np.concatenate([one.values["label"][PRIOR]["pointing_game"] for one in studies]).mean())
 
 
-def maker(cell: Cell) -> Made:
-    """What makes a study of a cell and measures it."""
-    return _MAKERS[cell.kind](cell)
-
-
-def _with_rate(gain: float) -> Callable[[Cell], Made]:
-    def of(cell: Cell) -> Made:
+def _with_rate(gain: float) -> Callable[[Cell], Maker]:
+    def of(cell: Cell) -> Maker:
         rate = best_rate(cell.patients, cell.spread) + gain
-        return lambda rng: direct(drawn(cell.patients, cell.spread, {METHOD: rate}, rng))
+        return lambda rng: drawn(cell.patients, cell.spread, {METHOD: rate}, rng)
 
     return of
 
 
-def _exchangeable(cell: Cell) -> Made:
-    def made(rng: Generator) -> Measured:
-        study = drawn(cell.patients, cell.spread, {}, rng)
-        return as_prior(direct(exchangeable(study, (METHOD, OTHER), cell.spread, rng)))
+def _exchangeable(cell: Cell) -> Maker:
+    def made(rng: Generator) -> Study:
+        return exchangeable(drawn(cell.patients, cell.spread, {}, rng), (METHOD, OTHER), cell.spread, rng)
 
     return made
 
 
-def as_prior(measured: Measured) -> Measured:
-    """The same scores, with those of the second method in place of the named prior's."""
-
-    def moved(columns: dict[str, object]) -> dict[str, object]:
-        return {PRIOR if name == OTHER else name: one for name, one in columns.items() if name != PRIOR}
-
-    values = {target: moved(dict(methods)) for target, methods in measured.values.items()}
-    return replace(measured, methods=(METHOD,), values=values, shuffled=moved(dict(measured.shuffled)))  # type: ignore[arg-type]
+def _shuffled(cell: Cell) -> Maker:
+    return lambda rng: shuffle(drawn(cell.patients, cell.spread, {METHOD: HIGH}, rng), rng)
 
 
-def _shuffled(cell: Cell) -> Made:
-    return lambda rng: direct(shuffle(drawn(cell.patients, cell.spread, {METHOD: HIGH}, rng), rng))
-
-
-def _one_shuffled(cell: Cell) -> Made:
+def _one_shuffled(cell: Cell) -> Maker:
     study = drawn(cell.patients, cell.spread, {METHOD: HIGH}, np.random.default_rng([SEED, cell.patients]))
-    return lambda rng: direct(shuffle(study, rng))
+    return lambda rng: shuffle(study, rng)
 
 
 def shuffle(study: Study, rng: Generator) -> Study:
@@ -128,7 +125,7 @@ def shuffle(study: Study, rng: Generator) -> Study:
     return study.shuffled(partners(study.patients, int(rng.integers(2**31))))
 
 
-_MAKERS: dict[str, Callable[[Cell], Made]] = {
+MAKERS: Mapping[str, Callable[[Cell], Maker]] = {
     "better": _with_rate(GAIN),
     "equal": _with_rate(0.0),
     "exchangeable": _exchangeable,
@@ -137,60 +134,87 @@ _MAKERS: dict[str, Callable[[Cell], Made]] = {
 }
 
 
-def verdict_of(measured: Measured) -> Evaluation:
+def as_prior(measured: Measured) -> Measured:
+    """The same scores, with those of a second method, where there is one, in place of the named prior's."""
+    if OTHER not in measured.methods:
+        return measured
+    values = {
+        target: {name: methods[OTHER] if name == PRIOR else one for name, one in methods.items() if name != OTHER}
+        for target, methods in measured.values.items()
+    }
+    shuffled = {name: _moved(measured.shuffled, name) for name in measured.shuffled if name != OTHER}
+    return replace(measured, methods=(METHOD,), values=values, shuffled=shuffled, overlaps={})
+
+
+def _moved(columns: Mapping[str, Column], name: str) -> Column:
+    return columns[OTHER if name == PRIOR else name]
+
+
+def evaluated(measured: Measured) -> Evaluation:
     """The evaluation, as it is read from its scores.json."""
-    found = judged(measured, PLAN, planned=True, plan_digest=PLAN.digest)
-    return from_json(to_json(found))
+    return from_json(to_json(judged(as_prior(measured), PLAN, planned=True, plan_digest=PLAN.digest)))
 
 
 def simulated(cell: Cell, number: int) -> Row:
-    """How often each claim is made in the studies of a cell."""
-    made, rng = maker(cell), np.random.default_rng([SEED, number])
+    """How often each claim is made in the studies of a cell, and how often a control shows something."""
+    made, through, rng = MAKERS[cell.kind](cell), THROUGH[cell.through], np.random.default_rng([SEED, number])
     claims: Counter[Claim] = Counter()
     controls: Counter[str] = Counter()
     for _ in range(cell.studies):
-        found = verdict_of(made(rng))
+        found = evaluated(through(made(rng)))
         claims[next(row.verdict.claim for row in found.rows if row.verdict)] += 1
         controls.update(one.name for one in found.controls if one.shown)
-    row: Row = {"kind": cell.kind, "spread": cell.spread, "patients": cell.patients, "studies": cell.studies}
-    row |= {claim.name.lower(): claims[claim] for claim in Claim}
+    row: Row = {"studies": cell.studies, **{claim.name.lower(): claims[claim] for claim in Claim}}
     return row | {f"control: {name}": count for name, count in sorted(controls.items())}
 
 
-def page(found: dict[str, Row]) -> str:
+def processes(patients: int = 25) -> Row:
+    """Studies that are evaluated by the command, in a process each: how many have the scores.json of this process."""
+    rng, same = np.random.default_rng([SEED, RUNS]), 0
+    claims: Counter[Claim] = Counter()
+    for run in range(RUNS):
+        study = drawn(patients, NARROW, {METHOD: (HIGH, 0.6)[run % 2]}, rng)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            data = read_data(write(study, folder), maps={METHOD: folder / "maps" / METHOD})
+            found = evaluate_data(data, EvaluationPlan.of(folder / "plan.toml"), folder=folder / "here")
+            line = [sys.executable, "-m", "pellucid", *command(folder, study.maps, folder / "there")]
+            subprocess.run(line, check=True, capture_output=True)  # noqa: S603  # this interpreter, on files made here
+            same += (folder / "here" / JSON).read_bytes() == (folder / "there" / JSON).read_bytes()
+        claims[next(row.verdict.claim for row in found.rows if row.verdict)] += 1
+    return {"studies": RUNS, "same": same, **{claim.name.lower(): claims[claim] for claim in Claim}}
+
+
+def page(found: Mapping[str, Row]) -> str:
     """The table, with what is above the allowed share."""
     rows = [(cell, found[cell.name]) for cell in cells() if cell.name in found]
-    above = [_line(*one) for one in rows if one[0].false and _share(*one) > one[0].allowed]
     lines = [_line(*one) for one in rows]
-    header = (
-        "truth",
-        "spread",
-        "patients",
-        "studies",
-        "better",
-        "worse",
-        "as good",
-        "not shown",
-        "of interest",
-        "allowed",
-    )
+    above = [_line(*one) for one in rows if one[0].false and _largest(*one) > one[0].allowed * one[0].studies]
+    header = ("truth", "from", "spread", "patients", "studies", *_COLUMNS, "largest that counts", "allowed")
     beyond = f"\n\n{results.table(header, above)}" if above else " none.\n"
-    return f"{results.table(header, lines)}\nAbove what is allowed:{beyond}"
+    run = found.get(PROCESSES)
+    text = f"{run['same']} of {run['studies']} have the same scores.json, to the byte." if run else "Not run yet."
+    return (
+        f"{results.table(header, lines)}\nAbove what is allowed:{beyond}\nThrough the command, as a process: {text}\n"
+    )
 
 
-def _share(cell: Cell, row: Row) -> float:
-    """The largest share of a claim that is counted."""
-    return max(int(row[claim.name.lower()]) for claim in cell.counted) / cell.studies
+_COLUMNS = ("better", "worse", "as good", "not shown")
+
+
+def _largest(cell: Cell, row: Row) -> int:
+    """The largest count of a claim that counts."""
+    return max(int(row[claim.name.lower()]) for claim in cell.counted)
 
 
 def _line(cell: Cell, row: Row) -> tuple[str, ...]:
-    counts = [int(row[name]) for name in ("better", "worse", "as_good", "not_shown")]
-    largest = round(_share(cell, row) * cell.studies)
-    low, high = wilson(largest, cell.studies)
-    allowed = f"{cell.allowed:.3f}" if cell.false else ""
+    counts = [int(row[name.replace(" ", "_")]) for name in _COLUMNS]
+    largest = _largest(cell, row)
+    low, high = clopper_pearson(largest, cell.studies)
+    about = (cell.kind, cell.through, f"{cell.spread:g}", str(cell.patients), str(cell.studies))
     shares = [f"{count / cell.studies:.3f}" for count in counts]
-    about = (cell.kind, f"{cell.spread:g}", str(cell.patients), str(cell.studies))
-    return (*about, *shares, f"{largest / cell.studies:.3f} ({low:.3f} to {high:.3f})", allowed)
+    interval = f"{largest / cell.studies:.3f} ({low:.3f} to {high:.3f})"
+    return (*about, *shares, interval, f"{cell.allowed:.3f}" if cell.false else "")
 
 
 def read() -> dict[str, Row]:
@@ -200,23 +224,25 @@ def read() -> dict[str, Row]:
     return found
 
 
-def keep(found: dict[str, Row]) -> None:
-    """Store the results so far, a cell a line."""
-    lines = (f"{json.dumps(name)}: {json.dumps(row)}" for name, row in found.items())
+def keep(name: str, row: Row) -> None:
+    """Add a cell to the stored results, a line each."""
+    found = {**read(), name: row}
+    lines = (f"{json.dumps(name)}: {json.dumps(row)}" for name, row in sorted(found.items()))
     (results.FOLDER / f"{NAME}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def main(
+    through: Annotated[list[str] | None, typer.Option(help=f"Only: {', '.join(THROUGH)}, {PROCESSES}.")] = None,
     again: Annotated[bool, typer.Option(help="Simulate again what is stored.")] = False,
 ) -> None:
-    """Simulate what is not stored yet (an hour on one core), and write docs/results/verdicts.md."""
-    found = read()
+    """Simulate what is not stored yet (two hours on one core), and write docs/results/verdicts.md."""
     for number, cell in enumerate(cells()):
-        if again or cell.name not in found:
-            found[cell.name] = simulated(cell, number)
-            keep(found)
-            typer.echo(f"{cell.name}: {found[cell.name]}")
-    results.write(NAME, page(found))
+        if (not through or cell.through in through) and (again or cell.name not in read()):
+            keep(cell.name, simulated(cell, number))
+            typer.echo(f"{cell.name}: {read()[cell.name]}")
+    if (not through or PROCESSES in through) and (again or PROCESSES not in read()):
+        keep(PROCESSES, processes())
+    results.write(NAME, page(read()))
 
 
 if __name__ == "__main__":
