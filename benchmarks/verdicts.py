@@ -74,7 +74,7 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells: those of 25 patients through files, then those of more patients, and of wide positions, from arrays."""
+    """All cells: those of 25 patients through files, those of more patients and of wide positions from arrays."""
     for patients in PATIENTS:
         through = "files" if patients == PATIENTS[0] else "arrays"
         yield from (replace(cell, patients=patients, through=through) for cell in _kinds())
