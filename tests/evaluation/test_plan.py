@@ -98,7 +98,7 @@ def test_the_digest_of_settings_depends_on_each():
         ('primary = "pointing"', "no metric has that name; did you mean pointing_game"),
         ('primary = "iou(treshold=0.3)"', "has the options: threshold"),
         ('primary = "iou(threshold=2)"', "threshold must be above 0"),
-        ('primary = "iou(0.3)"', "write its name, or as in iou"),
+        ('primary = "iou(0.3)"', "write its name, or as in name(option"),
         ('primary = "ssim"', "it compares two maps"),
         ('primary = "entropy"', "neither more nor less of it is better"),
         ('metrics = ["spearman"]', "it compares two maps"),
