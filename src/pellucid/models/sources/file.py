@@ -29,9 +29,9 @@ class FileSource:
     """A function in a Python file that returns a model.
 
     It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
-    takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a ``Preprocessing``,
-    or a dict with mean, std, size, crop, range, orientation, spacing). What ``load_model`` knows of a model that it returned to the factory stays
-    known.
+    takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a
+    ``Preprocessing``, or a dict with mean, std, size, crop, range, orientation, spacing). What ``load_model`` knows of
+    a model that it returned to the factory stays known.
     """
 
     prefix = "file"
