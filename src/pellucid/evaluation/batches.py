@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation.frame import packed, unpacked
+from pellucid.evaluation.made_before import of_classes
 from pellucid.evaluation.maps import Batch
 from pellucid.evaluation.mean_masks import MeanMasks
 from pellucid.evaluation.opening import opened
@@ -87,11 +89,13 @@ class Batches:
             torch.tensor([self.predicted(one.finding.image, one.index) for one in each]),
             torch.tensor([row < self.gated for row in rows]),
         )
-        return self._batch([one.finding.image for one in each], [one.index for one in each], images), wanted
+        numbers, classes = [one.finding.image for one in each], [one.index for one in each]
+        return self._batch(numbers, classes, [one.finding.label for one in each], images), wanted
 
     def of_images(self, numbers: Sequence[int], images: Images) -> Batch:
         """Some images without a finding, whose explained class is the most probable one of those that are found."""
-        return self._batch(numbers, [self._suspected(number) for number in numbers], images)
+        classes = [self._suspected(number) for number in numbers]
+        return self._batch(numbers, classes, [self.class_name(index) for index in classes], images)
 
     def predicted(self, image: int, otherwise: int) -> int:
         """The number of an image's predicted class; without a model, ``otherwise``."""
@@ -147,12 +151,13 @@ class Batches:
         spacing = self.found.surveyed[one.finding.image].spacing
         return self.tolerance.widened(unpacked(one.mask, self.space), spacing)
 
-    def _batch(self, numbers: Sequence[int], classes: Sequence[int], images: Images) -> Batch:
+    def _batch(self, numbers: Sequence[int], classes: Sequence[int], labels: Sequence[str], images: Images) -> Batch:
         usual = [self.mean_masks.of(self.found.images[number].patient) for number in numbers]
         nothing = torch.full(self.space, torch.nan)
         return Batch(
             [images[number] for number in numbers],
             torch.tensor(classes),
+            labels,
             torch.stack([nothing if one is None else one for one in usual]),
             [self.found.surveyed[number].case.maps for number in numbers],
         )
@@ -166,9 +171,14 @@ class Batches:
         return -1 if probabilities is None else max(self._classes, key=probabilities.__getitem__)
 
 
-def _files(image: Surveyed) -> dict[str, str]:
+def _files(image: Surveyed) -> dict[str, list[str]]:
     """Digests of the files of maps made before."""
-    return {name: digest(path) if path.is_file() else "" for name, path in image.case.maps.items()}
+    return {name: [digest(one) for one in _each(path)] for name, path in image.case.maps.items()}
+
+
+def _each(path: Path) -> list[Path]:
+    """The file of a path, or the archives of several classes that it stands for."""
+    return [path] if path.is_file() else sorted(of_classes(path))
 
 
 def _sha(data: bytes) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.errors import DataError, OptionError
-from pellucid.evaluation.made_before import read_map
+from pellucid.evaluation.made_before import MISSING, read_map
 from pellucid.evaluation.network import Network
 from pellucid.evaluation.prior_maps import prior_maps
 from pellucid.evaluation.request import MEAN_MASK, Requested
@@ -25,11 +25,13 @@ from pellucid.run.judged_maps import maps_of
 class Batch:
     """P images of one size, the class that is explained of each, (P,), and what there is of each beforehand.
 
-    ``mean_masks`` (P, *space) are NaN where no other patient has a mask; ``files`` are maps made before, by method.
+    ``labels`` are the names of the classes, which are −1 without a model. ``mean_masks`` (P, *space) are NaN where no
+    other patient has a mask; ``files`` are maps made before, by method.
     """
 
     images: Sequence[Image]
     classes: Tensor
+    labels: Sequence[str]
     mean_masks: Tensor
     files: Sequence[Mapping[str, Path]]
 
@@ -42,7 +44,8 @@ class Batch:
         """Some of the images, with the classes (P,) of all."""
         chosen = list(which)
         images, files = [self.images[index] for index in chosen], [self.files[index] for index in chosen]
-        return Batch(images, classes[chosen], self.mean_masks[chosen], files)
+        labels = [self.labels[index] for index in chosen]
+        return Batch(images, classes[chosen], labels, self.mean_masks[chosen], files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +79,14 @@ def of_explanation(found: Explanation) -> Made:
 def _made_before(name: str, batch: Batch) -> Made:
     each: list[Maps] = []
     missing: Counter[str] = Counter()
-    for image, index, files in zip(batch.images, batch.classes.tolist(), batch.files, strict=True):
+    given = zip(batch.images, batch.classes.tolist(), batch.labels, batch.files, strict=True)
+    for image, index, label, files in given:
         try:
             if name not in files:
-                raise DataError("there is no map made before")
-            each.append(read_map(files[name], image, index))
+                raise DataError(MISSING)
+            each.append(read_map(files[name], image, index, label))
         except DataError as error:
-            missing[str(error)] += 1
+            missing[str(error.args[0])] += 1
             nothing = torch.full(image.size, torch.nan)
             each.append({"heatmaps": nothing, "attributions": nothing})
     maps: Maps = {

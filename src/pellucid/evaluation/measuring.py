@@ -18,6 +18,7 @@ from pellucid.evaluation.case import Data
 from pellucid.evaluation.journal import NAME, Journal
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.network import Network
+from pellucid.evaluation.opening import opened
 from pellucid.evaluation.partners import partners
 from pellucid.evaluation.patients import grouped
 from pellucid.evaluation.plan import EvaluationPlan
@@ -27,6 +28,7 @@ from pellucid.evaluation.scorer import Rows, Scorer
 from pellucid.evaluation.sorting import Sorted, sorted_out
 from pellucid.evaluation.splits import scored_images
 from pellucid.evaluation.survey import Progress, Survey, one_space, silent, surveyed
+from pellucid.evaluation.usable import ALL, expanded
 from pellucid.models.preprocessing import Preprocessing
 
 _BATCH = 8
@@ -94,7 +96,8 @@ class Looked:
     ) -> Looked:
         """Look at each image; arguments and errors are those of ``measured``."""
         made_before = list(dict.fromkeys(name for case in data.cases for name in case.maps))
-        asked = requested(plan, made_before, network is not None)
+        named = [name for name in plan.methods if name != ALL]
+        requested(plan, named, made_before, network is not None)  # what is wrong with the plan is said before any work
         grid = network.preprocessing if network is not None else preprocessing or Preprocessing()
         size = _BATCH if network is None else network.runtime.batch_size
         survey = surveyed(data.cases, grid, network, size, progress)
@@ -102,8 +105,12 @@ class Looked:
         found = sorted_out(survey, whose.patients, labels or {}, [*data.excluded, *whose.excluded])
         if network is not None and survey.predicted is not None:
             network = network.of_head(survey.predicted.head)
+        first = next((one.image.values[None] for one in opened(data.cases[:1], grid) if one.image is not None), None)
+        methods, left_out = expanded(plan.methods, network, first)
+        asked = requested(plan, methods, made_before, network is not None)
+        notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
-        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, (*data.notes, *whose.notes))
+        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, notes)
 
     def measured(self, folder: Path | None = None, progress: Progress = silent) -> Measured:
         """Score all findings, and images without one; what is in the folder's journal is taken from there."""

@@ -60,16 +60,16 @@ class Requested:
         return {label: metric for label, metric in self.metrics.items() if not metric.needs_mask}
 
 
-def requested(plan: EvaluationPlan, made_before: Sequence[str], has_model: bool) -> Requested:
-    """Build what a plan names.
+def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequence[str], has_model: bool) -> Requested:
+    """Build what a plan names; ``methods`` are those that its methods stand for.
 
     Raises:
         OptionError: it names what there is not, or what needs a model where there is none.
     """
-    methods = {name: method_of(name) for name in dict.fromkeys(plan.methods) if name not in made_before}
-    if methods and not has_model:
+    made = {name: method_of(name) for name in dict.fromkeys(methods) if name not in made_before}
+    if made and not has_model:
         raise OptionError(
-            f"method {next(iter(methods))!r} was asked for; neither a model nor maps of it were given: give a "
+            f"method {next(iter(made))!r} was asked for; neither a model nor maps of it were given: give a "
             "model, or the folder of its maps"
         )
     tolerance, primary = _primary(plan)
@@ -80,7 +80,7 @@ def requested(plan: EvaluationPlan, made_before: Sequence[str], has_model: bool)
         raise OptionError(f"metric {asking[0]!r} was asked for; it asks the model, and none was given: give a model")
     gates = dict(map(_labelled, plan.gates)) if has_model else {}
     priors = {name: cls() for name, cls in sorted(catalogue.PRIORS.registered().items()) if name != MEAN_MASK}
-    return Requested(methods, tuple(made_before), priors, labelled(primary), metrics, tolerance, gates, plan.gated)
+    return Requested(made, tuple(made_before), priors, labelled(primary), metrics, tolerance, gates, plan.gated)
 
 
 def fewer_draws(prior: Method) -> Method:
