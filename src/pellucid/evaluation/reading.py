@@ -98,7 +98,9 @@ def _form_of(asked: Asked, name: str | None) -> Form:
     if not found:
         known = ", ".join(FORMS.names())
         what = (
-            "it is none of the forms that are read" if os.path.exists(asked.data) else "there is no such file or folder"
+            "it is none of the forms that are read"
+            if os.path.exists(asked.data)  # noqa: PTH110  # Path.exists raises for a text that no path can be
+            else "there is no such file or folder"
         )
         raise DataError(f"data {one_line(asked.data)} was given; {what}: give one of {known}")
     return found[0]
