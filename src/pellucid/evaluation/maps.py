@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
-from pellucid.errors import DataError, OptionError
+from pellucid.errors import DataError, OptionError, PellucidError
 from pellucid.evaluation.made_before import MISSING, read_map
 from pellucid.evaluation.network import Network
 from pellucid.evaluation.prior_maps import prior_maps
@@ -67,7 +67,10 @@ def made(name: str, asked: Requested, network: Network | None, batch: Batch, see
         return Made(prior_maps(asked.priors[name], batch.values, seed))
     if network is None:
         raise OptionError(f"method {name!r} was asked for; it needs a model")
-    return of_explanation(network.explainer(asked.methods[name])(batch.values, batch.classes[:, None]))
+    try:
+        return of_explanation(network.explainer(asked.methods[name])(batch.values, batch.classes[:, None]))
+    except PellucidError as error:  # several methods are measured: which one it is has to be said
+        raise type(error)(f"method {name!r}: {error}") from error
 
 
 def of_explanation(found: Explanation) -> Made:
