@@ -276,7 +276,7 @@ def test_a_table_is_known_by_its_first_line(tmp_path: Path) -> None:
     files(tmp_path, "a.png")
     assert read_data(table(tmp_path, "image;label\na.png;\n", "list.txt")).form == "csv"
     table(tmp_path, "some text\n", "other.txt")
-    assert "it is none of the forms that are read: give one of csv, " in refusal(tmp_path / "other.txt")
+    assert "it is none of the forms that are read: give one of " in refusal(tmp_path / "other.txt")
     assert "there is no such file" in refusal(tmp_path / "gone.csv")
 
 
