@@ -28,7 +28,7 @@ from pellucid.report.table import PYARROW
 from tests.cli.conftest import MODEL, save
 from tests.io.test_dicom import dataset, write
 
-VOID = ("meta", "img", "link", "br", "input")
+VOID = ("meta", "img", "link", "br", "input", "source")
 
 
 class Page(HTMLParser):

@@ -11,6 +11,7 @@ from pellucid.cli.demo import demo
 from pellucid.cli.derived import DerivedHelp
 from pellucid.cli.doctor import doctor
 from pellucid.cli.ending import ended_by_signals
+from pellucid.cli.evaluate import evaluate
 from pellucid.cli.explain import explain
 from pellucid.cli.init import init
 from pellucid.cli.layers import layers
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command(cls=DerivedHelp)(convert)
 app.command(cls=DerivedHelp)(demo)
 app.command(cls=DerivedHelp)(doctor)
+app.command(cls=DerivedHelp)(evaluate)
 app.command(cls=DerivedHelp)(explain)
 app.command(cls=DerivedHelp)(init)
 app.command(cls=DerivedHelp)(layers)

@@ -94,7 +94,7 @@ def prepared_job(request: Request) -> Job:
     select = parsed_options(request.select)
     device = chosen_device(request.device)
     runtime = Runtime(device, _precision(request), batch_size=chosen_size(request.batch_size, device))
-    classes = None if request.classes is None else _class_names(request.classes)
+    classes = None if request.classes is None else class_names(request.classes)
     model = prepared_model(
         request.model, request.checkpoint, request.weights_key, request.activation, request.weights, device
     )
@@ -273,7 +273,7 @@ def chosen_size(asked: int | None, device: str) -> int:
     return asked if asked is not None else 8 if device == "cpu" else 32
 
 
-def _class_names(path: Path) -> list[str]:
+def class_names(path: Path) -> list[str]:
     """Read class names from a file: a JSON list, or one name per line."""
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -59,12 +59,16 @@ class Row:
     """A method or prior: a figure of each metric by target ("label", "predicted"), and its verdict.
 
     ``figures[target][metric]``; of the primary metric on "label" it is what the verdict rests on. A prior has none.
+    ``no_verdict`` says why a method has none. ``failed`` is the number of findings on which a method has no value of
+    the primary metric, which counts as a miss.
     """
 
     method: str
     is_prior: bool
     figures: Mapping[str, Mapping[str, Interval]]
     verdict: Verdict | None = None
+    no_verdict: str | None = None
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Control:
     expected: str
     figures: Mapping[str, Interval]
     shown: Sequence[str]
+    no_claim: str | None = None
 
 
 @dataclass(frozen=True)

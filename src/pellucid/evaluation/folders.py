@@ -41,31 +41,30 @@ class Folders:
             DataError: there is none (``noun`` is missing), or it is outside.
         """
         reason = f"its {noun} is missing"
-        for begin, written in self._candidates(text):
-            real = os.path.realpath(begin / written)
-            if not any(_is_in(real, folder) for folder in self.allowed):
-                reason = f"its {noun} is outside the folders of the data set"
-            elif Path(real).is_file():
-                return begin / written, _name(begin / written, begin)
+        for written in _written(text):
+            for begin in self.begins:
+                path = begin / written
+                real = os.path.realpath(path)
+                if not any(_is_in(real, folder) for folder in self.allowed):
+                    reason = f"its {noun} is outside the folders of the data set"
+                elif Path(real).is_file():
+                    return path, _name(path, begin)
         raise DataError(reason, one_line(text))
 
-    def _candidates(self, text: str) -> Iterator[tuple[Path, str]]:
-        """Where a path may lead: as it is written, in other forms of Unicode, then with the suffixes of images."""
-        if not text or "\0" in text or len(text) > _LONGEST:
-            return
-        forms = list(dict.fromkeys([text, *_other_forms(text)]))
-        suffixed = [f"{form}{suffix}" for form in forms[:1] for suffix in SUFFIXES if not Path(text).suffix]
-        for written in (*forms, *suffixed):
-            for begin in self.begins:
-                yield begin, written
 
+def _written(text: str) -> Iterator[str]:
+    """The ways to write a path: as it is, with umlauts in another form or slashes for backslashes, with a suffix.
 
-def _other_forms(text: str) -> Iterator[str]:
-    """Other ways to write a path: file systems keep the form of umlauts as given, and Windows has backslashes."""
-    for path in (text, text.replace("\\", "/")):
-        yield path
-        yield unicodedata.normalize("NFC", path)
-        yield unicodedata.normalize("NFD", path)
+    File systems keep the form of umlauts as given, and Windows has backslashes.
+    """
+    if not text or "\0" in text or len(text) > _LONGEST:
+        return
+    yield text
+    slashed = text.replace("\\", "/")
+    forms = dict.fromkeys(unicodedata.normalize(form, path) for path in (text, slashed) for form in ("NFC", "NFD"))
+    yield from (form for form in (slashed, *forms) if form != text)
+    if not Path(text).suffix:
+        yield from (f"{text}{suffix}" for suffix in SUFFIXES)
 
 
 def _is_in(real: str, folder: str) -> bool:

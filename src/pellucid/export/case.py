@@ -61,7 +61,7 @@ class Case:
         count = self.explanation.targets.shape[1]
         if count == 1:
             return [self]
-        labels = _distinct([_file_label(self.explanation.label(0, column)) for column in range(count)])
+        labels = _distinct([file_label(self.explanation.label(0, column)) for column in range(count)])
         return [
             replace(self, name=f"{self.name}_{label}", explanation=self.explanation.one(0, column))
             for column, label in enumerate(labels)
@@ -101,6 +101,6 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [f"{i}-{name}" if counts[name.casefold()] > 1 else name for i, name in enumerate(names)]
 
 
-def _file_label(text: str) -> str:
+def file_label(text: str) -> str:
     """A class name as a part of a file name."""
     return "".join(char if char.isalnum() or char in "+-_." else "-" for char in text)[:_MAX_LABEL]

@@ -113,7 +113,7 @@ def mean_mask_maps(
         raise ShapeError(f"{len(names)} patients and masks of {len(own)} images were given; name one for each image")
     others = None if validation is None else any_finding(validation, space)
     if others is not None and len(others) >= ENOUGH:
-        return _heatmaps(others.float().mean(0)[None], sigma).expand(own.shape)
+        return mean_mask_heatmaps(others.float().mean(0)[None], sigma).expand(own.shape)
     if len(set(names)) < 2:
         raise OptionError(
             f"masks of {len(set(names))} patients were given; the mean mask is made from those of other patients: give "
@@ -122,12 +122,12 @@ def mean_mask_maps(
     each = {}
     for name in dict.fromkeys(names):
         kept = torch.tensor([other != name for other in names])
-        each[name] = _heatmaps(own[kept].float().mean(0)[None], sigma)[0]
+        each[name] = mean_mask_heatmaps(own[kept].float().mean(0)[None], sigma)[0]
     return torch.stack([each[name] for name in names])
 
 
-def _heatmaps(means: Tensor, sigma: float) -> Tensor:
-    """Means (B, *space), blurred and scaled to [0, 1]."""
+def mean_mask_heatmaps(means: Tensor, sigma: float = SIGMA) -> Tensor:
+    """Means of masks (B, *space) as the prior's heatmaps: blurred, and scaled to [0, 1]."""
     return scale(blurred(means, sigma)[:, None])[:, 0]
 
 

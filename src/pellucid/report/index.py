@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pellucid.errors import OptionError, OutputExistsError
+from pellucid.export.csv_file import csv_file
 from pellucid.export.writing import write
 from pellucid.report.maps import Map
 from pellucid.report.page import GENERATOR, page
 from pellucid.report.reading import is_regular, read_maps
-from pellucid.report.table import MADE_BY, PYARROW, TABLES, csv_file
+from pellucid.report.table import MADE_BY, PYARROW, TABLES
 from pellucid.report.values import MAX_PATH, text
 
 PAGE = "index.html"

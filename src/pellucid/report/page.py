@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -21,7 +18,7 @@ from pellucid.core.ordering import by_number
 from pellucid.render.encoding import read_thumbnail
 from pellucid.report.cases import Case, cases
 from pellucid.report.maps import Map
-from pellucid.report.templating import templates
+from pellucid.report.templating import policy, templates
 from pellucid.report.values import text
 from pellucid.run.remedies import REMEDIES
 
@@ -66,7 +63,7 @@ def page(
         generator=f"{GENERATOR} {version('pellucid')}",
         style=style,
         script=script,
-        policy=_policy(style, script),
+        policy=policy(style, [script]),
     )
     return made.encode("utf-8", "replace")
 
@@ -74,17 +71,8 @@ def page(
 @cache
 def _environment() -> Environment:
     environment = templates("pellucid.report")
-    environment.filters |= {"url": _url, "figure": _figure, "chance": _chance, "ending": _ending}
+    environment.filters |= {"figure": _figure, "chance": _chance, "ending": _ending}
     return environment
-
-
-def _policy(style: str, script: str) -> str:
-    """The Content Security Policy: the page's own style and script alone, and images beside it or inside it."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "img-src 'self' file: data:; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _thumbnails(folder: Path, shown: Sequence[Case]) -> dict[int, str]:
@@ -137,11 +125,6 @@ def _choices(shown: Sequence[Case]) -> list[tuple[Choice, list[str]]]:
     ]
     needless = _CHOICES[:1] if all(one.predicted for one in maps) else ()
     return [(choice, each) for choice, each in values if len(each) > 1 and choice not in needless]
-
-
-def _url(path: str) -> str:
-    """A relative path as a URL; bytes that are no text keep their value."""
-    return quote(os.fsencode(path))
 
 
 def _ending(name: str) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pellucid.core.optional import OptionalPackage
+from pellucid.export.csv_file import csv_file
 from pellucid.report.maps import AXES, Map
 
 PYARROW = OptionalPackage("pyarrow", "parquet")
 MADE_BY = "pellucid.report"
 """The key in a Parquet file's metadata that says who wrote it."""
-_FORMULA = re.compile(r"((?:^|[;\t\r\n])\s*)([=+\-@])")
-"""What a spreadsheet takes for the beginning of a formula, also in a cell that it splits at another separator."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +71,6 @@ def _csv(maps: Sequence[Map]) -> bytes:
     """The table as RFC 4180 has it, in UTF-8."""
     shown = columns(maps)
     return csv_file([one.name for one in shown], ([column.of(one) for column in shown] for one in maps))
-
-
-def csv_file(names: Sequence[str], rows: Any) -> bytes:
-    """A CSV file. No text in it can be taken for a formula by a spreadsheet: an apostrophe stands before it."""
-    file = io.StringIO(newline="")
-    writer = csv.writer(file)
-    writer.writerow(names)
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return file.getvalue().encode("utf-8", "backslashreplace")
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return _FORMULA.sub(r"\1'\2", value) if isinstance(value, str) else value
 
 
 def _parquet(maps: Sequence[Map]) -> bytes:

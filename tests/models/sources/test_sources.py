@@ -325,3 +325,16 @@ def test_downloads_that_fail(monkeypatch):
         with pytest.raises(SourceError, match=r"could not be loaded.*no network") as error:
             load_model(spec, weights="default")
         assert "\n" not in str(error.value)
+
+
+def test_a_factory_may_state_its_preprocessing_as_an_object(tmp_path):
+    (tmp_path / "stated.py").write_text(
+        "from torch import nn\n"
+        "from pellucid import Preprocessing\n\n"
+        "def network():\n"
+        "    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+        "    model.preprocessing = Preprocessing(resize=(20, 24), mean=(0.4,) * 3, std=(0.2,) * 3)\n"
+        "    return model\n"
+    )
+    info = model_info(load_model(f"{tmp_path / 'stated.py'}:network"))
+    assert (info.preprocessing.resize, info.preprocessing.mean, info.assumed) == ((20, 24), (0.4,) * 3, ())

@@ -29,9 +29,9 @@ class FileSource:
     """A function in a Python file that returns a model.
 
     It may take ``num_classes`` and ``in_channels``. The model may have ``classes`` (names), ``head`` (as ``explain``
-    takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a dict with mean, std,
-    size, crop, range, orientation, spacing). What ``load_model`` knows of a model that it returned to the factory stays
-    known.
+    takes it), ``output`` (the name of the tensor with the class scores) and ``preprocessing`` (a
+    ``Preprocessing``, or a dict with mean, std, size, crop, range, orientation, spacing). What ``load_model`` knows of
+    a model that it returned to the factory stays known.
     """
 
     prefix = "file"
@@ -58,7 +58,6 @@ class FileSource:
         if isinstance(head, str) and head not in HEADS:
             raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
         given = getattr(model, "preprocessing", None)
-        given = given if isinstance(given, Mapping) else None
         known = known_of(model)
         own = replace(
             known,
@@ -66,10 +65,14 @@ class FileSource:
             head=head if isinstance(head, str) else known.head,
             output=output if isinstance(output, str | int) else known.output,
         )
-        if given is None:
+        if isinstance(given, Mapping):
+            states_orientation, stated = "orientation" in given, from_mapping(given, request.name)
+        elif isinstance(given, Preprocessing):
+            states_orientation, stated = given.orientation is not None, given
+        else:  # none, or a layer of the network's own
             return own
-        assumed = () if "orientation" in given or not takes_volumes(model) else (ORIENTATION,)
-        return replace(own, preprocessing=from_mapping(given, request.name), assumed=assumed, input_size=None)
+        assumed = () if states_orientation or not takes_volumes(model) else (ORIENTATION,)
+        return replace(own, preprocessing=stated, assumed=assumed, input_size=None)
 
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:

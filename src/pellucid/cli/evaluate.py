@@ -1,0 +1,300 @@
+"""``pellucid evaluate``: whether maps are better than knowing nothing, on images whose findings are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.completing import among
+from pellucid.cli.computing import BatchSize, Device
+from pellucid.cli.console import OUTPUT_PANEL, guarded, printable
+from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
+from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.writing import Output, Overwrite, Quiet
+from pellucid.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pellucid.cli.preparing import Preparation
+    from pellucid.evaluation.evaluation import Evaluation
+    from pellucid.evaluation.network import Network
+    from pellucid.evaluation.plan import EvaluationPlan
+    from pellucid.evaluation.survey import Progress
+    from pellucid.models.preprocessing import Preprocessing
+
+DATA_PANEL = "Data set"
+PLAN_PANEL = "Plan"
+EXAMPLES = (
+    "pellucid evaluate cases.csv --checkpoint best.pt --methods gradcam,saliency --output evaluation",
+    "pellucid evaluate cases.csv --checkpoint best.pt --plan plan.toml --output evaluation",
+    "pellucid evaluate cases.csv --maps gradcam=maps --output evaluation",
+)
+Text = str | None
+
+
+def evaluate(  # noqa: PLR0913  # a command's options are its parameters
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Folder of images and masks, table (CSV), annotation file, or phantoms. Forms: {forms}.",
+        ),
+    ],
+    output: Output,
+    form: Annotated[
+        Text,
+        typer.Option(
+            help="Form of the data set, if it is not recognised: {forms}.",
+            rich_help_panel=DATA_PANEL,
+            autocompletion=among("forms"),
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the images (default: beside the file).", rich_help_panel=DATA_PANEL
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the masks.", rich_help_panel=DATA_PANEL)
+    ] = None,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METHOD=FOLDER",
+            help="Maps of a method that were made before: a .npy or .npz file for each image. May be repeated.",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=CLASS",
+            help="Class of the model that a label of the data set stands for, if its name differs. May be repeated.",
+            rich_help_panel=DATA_PANEL,
+        ),
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Plan (TOML), fixed before the scores are seen. Without one, all figures are exploratory.",
+            rich_help_panel=PLAN_PANEL,
+        ),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "--method",
+            metavar="NAMES",
+            help="Methods, with commas between them, or all; see `pellucid methods` (default: gradcam).",
+            rich_help_panel=PLAN_PANEL,
+            autocompletion=among("methods", "all"),
+        ),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            "--metric",
+            metavar="NAMES",
+            help="Exploratory metrics, with commas between them, such as iou,deletion_auc(steps=10).",
+            rich_help_panel=PLAN_PANEL,
+            autocompletion=among("metrics"),
+        ),
+    ] = None,
+    primary: Annotated[
+        Text,
+        typer.Option(
+            metavar="METRIC",
+            help="Metric of the verdict (default: pointing_game, the share of maps whose peak is in the finding).",
+            rich_help_panel=PLAN_PANEL,
+            autocompletion=among("metrics"),
+        ),
+    ] = None,
+    tolerance: Annotated[
+        Text,
+        typer.Option(
+            metavar="DISTANCE",
+            help="How far beside the finding the peak may be: '15 px' of the model's input, '2 %' of its diagonal, or "
+            "'5 mm' (default: 0 px).",
+            rich_help_panel=PLAN_PANEL,
+        ),
+    ] = None,
+    target: Annotated[
+        Text,
+        typer.Option(
+            metavar="CLASS",
+            help="Class whose maps give the verdict: label, the annotated one, or predicted. Both are measured "
+            "(default: label).",
+            rich_help_panel=PLAN_PANEL,
+        ),
+    ] = None,
+    model: Model = None,
+    checkpoint: Checkpoint = None,
+    weights_key: WeightsKey = None,
+    activation: Activation = None,
+    weights: Weights = "none",
+    classes: Classes = None,
+    head: Head = "auto",
+    model_output: ModelOutput = None,
+    size: Size = None,
+    mean: Mean = None,
+    std: Std = None,
+    range_: Range = None,
+    channels: Channels = None,
+    orientation: Orientation = None,
+    spacing: Spacing = None,
+    device: Device = "auto",
+    batch_size: BatchSize = None,
+    overwrite: Overwrite = False,
+    page: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)
+    ] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Judge maps on a data set with masks or boxes: better than knowing where findings usually are, or not shown.
+
+    Writes report.html, scores.csv, scores.json and the figures. A run that was interrupted goes on when it is started
+    again. Localisation explains the annotated class and, as a second row, the predicted one. Patients are the units of
+    all statistics: name them in the data set.
+    """
+    with guarded():
+        from pellucid.evaluation.reading import read_data
+        from pellucid.evaluation.whole import evaluate_data
+        from pellucid.export.writing import check_writable
+        from pellucid.report.evaluation import write_report
+
+        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        made_before = {name: Path(folder) for name, folder in _pairs("--maps", "METHOD=FOLDER", maps)}
+        classes_of = dict(_pairs("--label", "LABEL=CLASS", label))
+        has_model = model is not None or checkpoint is not None
+        known = [] if has_model or methods else list(made_before)
+        lists = {"methods": _split(methods) or known, "metrics": _split(metrics)}
+        asked = _plan(plan, lists, {"primary": primary, "tolerance": tolerance, "target": target})
+        check_writable(output)
+        read = read_data(data, form=form, images=images, masks=masks, maps=made_before, labels=classes_of)
+        network = None
+        if has_model:
+            from pellucid.cli.request import prepared_model
+
+            place = _Computation.of(device, batch_size)
+            loaded = prepared_model(model, checkpoint, weights_key, activation, weights, place.device)
+            network = place.network(loaded, given, classes, head, model_output)
+        with _progress(quiet) as progress:
+            found = evaluate_data(
+                read,
+                asked,
+                network=network,
+                preprocessing=None if has_model else _grid(given),
+                labels=classes_of,
+                folder=output,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        path = write_report(found, output, overwrite=True) if page else None
+        if not quiet:
+            _show(found, path)
+
+
+def _split(texts: Sequence[str] | None) -> list[str]:
+    """Names with commas between them; those within parentheses belong to options."""
+    return [part.strip() for text in texts or [] for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def _pairs(option: str, form: str, texts: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    for text in texts or []:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not (sign and name and value):
+            raise OptionError(f"{option} {text} was given; write {option} {form}")
+        yield name, value
+
+
+def _plan(path: Path | None, lists: Mapping[str, list[str]], texts: Mapping[str, str | None]) -> EvaluationPlan:
+    """The plan of a file, or of the options."""
+    from pellucid.evaluation.plan import EvaluationPlan
+
+    stated = {name: value for name, value in {**lists, **texts}.items() if value}
+    if path is None:
+        return replace(EvaluationPlan(), **stated)  # type: ignore[arg-type]  # each by its own name
+    if stated and list(stated) != ["methods"]:
+        raise OptionError(f"--plan {path} and --{next(iter(stated))} were given; the plan states it: leave one out")
+    return EvaluationPlan.of(path)
+
+
+@dataclass(frozen=True)
+class _Computation:
+    """Where the model runs, and how many images at a time."""
+
+    device: str
+    batch_size: int
+
+    @classmethod
+    def of(cls, device: str, batch_size: int | None) -> _Computation:
+        from pellucid.cli.request import chosen_device, chosen_size
+
+        resolved = chosen_device(device)
+        return cls(resolved, chosen_size(batch_size, resolved))
+
+    def network(
+        self, model: nn.Module, given: Preparation, classes: Path | None, head: str, model_output: str | None
+    ) -> Network:
+        """The model with what the options say of it."""
+        from pellucid.cli.request import class_names, preprocessing
+        from pellucid.core.head import check_head
+        from pellucid.core.runtime import Runtime
+        from pellucid.evaluation.network import Network
+        from pellucid.models.sources.loading import restate
+
+        check_head(head)
+        restate(model, head, model_output)
+        names = None if classes is None else class_names(classes)
+        runtime = Runtime(self.device, batch_size=self.batch_size)
+        return Network(model, preprocessing(model, given), names, head, model_output, runtime)
+
+
+def _grid(given: Preparation) -> Preprocessing:
+    """How images become the grid without a model: as they are, or of the size that is given."""
+    from pellucid.models.preprocessing import Preprocessing
+
+    return given.applied(Preprocessing(), 2)
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[Progress]:
+    """A progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
+
+
+def _show(found: Evaluation, page: Path | None) -> None:
+    """The verdicts, a line for each method, and where the report is."""
+    flow = found.flow
+    left_out = sum(map(len, flow.excluded.values()))
+    typer.echo(
+        printable(
+            f"{flow.images} images of {flow.patients} patients: {flow.findings} findings, {flow.lesion_free} images "
+            f"without one; {left_out} left out"
+        )
+    )
+    for row in found.rows:
+        if row.verdict is not None:
+            typer.echo(printable(str(row.verdict)))
+    for note in found.notes:
+        typer.echo(printable(note))
+    if page is not None:
+        typer.echo(printable(f"{page}: open it in a browser"))

@@ -1,0 +1,80 @@
+"""``evaluate_data``: a data set in, an ``Evaluation`` out, with its tables and examples in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pellucid.errors import OutputExistsError
+from pellucid.evaluation.case import Data
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.examples import FOLDER, examples
+from pellucid.evaluation.files import JSON, to_json, write_scores
+from pellucid.evaluation.judging import judged
+from pellucid.evaluation.measuring import Looked
+from pellucid.evaluation.network import Network
+from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.survey import Progress, silent
+from pellucid.export.writing import write
+from pellucid.models.preprocessing import Preprocessing
+
+_MOST_BYTES = 2**31
+
+
+def evaluate_data(
+    data: Data,
+    plan: EvaluationPlan,
+    *,
+    network: Network | None = None,
+    preprocessing: Preprocessing | None = None,
+    labels: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Measure and judge the maps of a data set: what ``pellucid evaluate`` does, but for the report.
+
+    Args:
+        data: the cases, as ``read_data`` makes them.
+        plan: what is measured and what it is compared with. Its figures are exploratory unless it was read from a file.
+        network: the model; None where maps of all methods were made before.
+        preprocessing: without a model, how images become the grid; None: as they are.
+        labels: classes of the model by the labels of the data set, where their names differ.
+        folder: where scores.csv, scores.json and the examples are written, and scores kept while they are made, so that
+            a run that was killed goes on; None: nowhere.
+        overwrite: replace another evaluation in the folder.
+        progress: called with what is done, how many of it are, and of how many.
+
+    Raises:
+        DataError: no finding can be scored, or a patient is in two splits.
+        OptionError: the plan names what there is not, or images differ in size.
+        OutputExistsError: there is another evaluation in the folder, and ``overwrite`` is false.
+
+    >>> from pellucid.evaluation.reading import read_data
+    >>> from pellucid.phantom import phantom_model
+    """
+    looked = Looked.of(data, plan, network=network, preprocessing=preprocessing, labels=labels, progress=progress)
+    measured = looked.measured(folder, progress)
+    evaluation = judged(measured, plan, planned=plan.file_digest is not None, plan_digest=plan.digest)
+    shown, files = examples(looked, measured)
+    evaluation = replace(evaluation, examples=shown)
+    if folder is not None:
+        again = overwrite or _is_same(folder, evaluation)
+        if files:
+            write(folder / FOLDER, files, again)
+        write_scores(evaluation, folder, overwrite=again)
+    return evaluation
+
+
+def _is_same(folder: Path, evaluation: Evaluation) -> bool:
+    """Whether this evaluation is in the folder already. ``OutputExistsError``: another one is."""
+    path = folder / JSON
+    if not path.is_file():
+        return False
+    content = to_json(evaluation)
+    if path.stat().st_size == len(content) and path.read_bytes() == content:
+        return True
+    raise OutputExistsError(
+        f"{path}: there is another evaluation: replace it with overwrite=True, or write to another folder"
+    )

@@ -1,0 +1,212 @@
+"""What is shown of each method, in words: the claim, what it means, what it does not mean, and the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from pellucid.evaluation.evaluation import Evaluation, Row
+from pellucid.report.evaluation.numbers import in_words, of, p_value, rounded
+from pellucid.report.evaluation.wording import is_share, listed, name, sentence
+from pellucid.statistics import Claim, Interval, Verdict
+from pellucid.statistics.intervals import counted
+
+
+@dataclass(frozen=True)
+class Words:
+    """A claim for readers who do not read statistics: its name, what it means, and what it does not mean."""
+
+    word: str
+    sign: str
+    means: str
+    not_means: str
+
+
+WORDS: Mapping[Claim, Words] = {
+    Claim.BETTER: Words(
+        "Better than every prior",
+        "▲",
+        "On average over these findings the maps do better in the primary endpoint than each of the priors here, which "
+        "never ask the model.",
+        "It does not mean that a single map is right, that a map shows why the model decides, that the method is "
+        "better than another method, or that the same holds for other images or another model. The advantage may be "
+        "too small to matter: read its interval.",
+    ),
+    Claim.AS_GOOD: Words(
+        "As good as the prior, and not shown to be better",
+        "=",
+        "On average over these findings a map that never asks the model does as well, within the margin of the plan.",
+        "It is no praise. It does not mean that the maps are good: they were not shown to tell more about where a "
+        "finding is than a map that never asks the model.",
+    ),
+    Claim.WORSE: Words(
+        "Worse than the prior",
+        "▼",
+        "On average over these findings a map that never asks the model does better.",
+        "It does not mean that the maps misstate what the model uses: a model may use what lies outside of a finding's "
+        "outline.",
+    ),
+    Claim.NOT_SHOWN: Words(
+        "Not shown",
+        "?",
+        "These findings do not decide whether the maps do better than maps that never ask the model.",
+        "Not shown is not: no difference. It is not “as good as the prior” either. More cases may show an advantage, a "
+        "disadvantage, or that there is hardly any.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """A method with its sentences, the advantage in short, and what a reader has to be warned of."""
+
+    method: Markup
+    short: Markup
+    statement: Markup
+    cautions: Sequence[Markup]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The methods of which the same is shown."""
+
+    claim: Claim
+    words: Words
+    methods: Sequence[Said]
+
+
+def groups(evaluation: Evaluation) -> list[Group]:
+    """The methods by claim. Within a claim they keep their order, since they are not compared with each other."""
+    judged = [(row, row.verdict) for row in evaluation.rows if row.verdict is not None]
+    found = []
+    for claim, words in WORDS.items():
+        each = [_said(evaluation, row, verdict) for row, verdict in judged if verdict.claim is claim]
+        found += [Group(claim, words, each)] if each else []
+    return found
+
+
+def unjudged(evaluation: Evaluation) -> list[Markup]:
+    """A sentence for each method that has no verdict."""
+    return [
+        sentence("{}: no verdict. {}", name(row.method), _own(evaluation, row))
+        for row in evaluation.rows
+        if not row.is_prior and row.verdict is None
+    ]
+
+
+def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
+    """The figure that a row's verdict rests on."""
+    return row.figures.get("label", {}).get(evaluation.primary)
+
+
+def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
+    statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
+    flagged = _flagged(evaluation, row.method)
+    return Said(name(row.method), _short(verdict, bool(flagged)), statement, [*_small(verdict), *flagged])
+
+
+def _short(verdict: Verdict, is_flagged: bool) -> Markup:
+    """A method with its advantage, for the summary; one that passes a negative control is not named without it."""
+    ending = ", but it comes out in a negative control, too" if is_flagged else ""
+    form = "{}, by {} over {}{}"
+    if verdict.claim is Claim.NOT_SHOWN:
+        return sentence("{}{}", name(verdict.method), ending)
+    return sentence(form, name(verdict.method), advantage(verdict), name(verdict.prior), ending)
+
+
+def _own(evaluation: Evaluation, row: Row) -> Markup:
+    """A method's own figure, with what it fails in: a hit rate alone is read as if the rest did not count."""
+    found = primary_of(evaluation, row)
+    if found is None:
+        return sentence("It has no value of the primary endpoint.")
+    text = sentence("{}: {}, of {}.", name(evaluation.primary), in_words(found), of(found))
+    if found.withheld is None and is_share(evaluation.primary):
+        missed = round((1 - found.estimate) * found.count)
+        text += sentence(" It does not hold for {} of {}.", missed, counted(found.count, "finding"))
+    return text
+
+
+def advantage(verdict: Verdict) -> str:
+    """The difference to the prior in a method's favour, with its interval."""
+    return in_words(verdict.difference, signed=True)
+
+
+def _better(verdict: Verdict) -> Markup:
+    return sentence(
+        "Its advantage over {}, the closest prior, is {}; adjusted p\N{NO-BREAK SPACE}{} against every prior.",
+        name(verdict.prior),
+        advantage(verdict),
+        p_value(verdict.better, verdict.plan.level),
+    )
+
+
+def _as_good(verdict: Verdict) -> Markup:
+    return sentence(
+        "Its advantage over {} is {}: shown to be below {:g} in either direction; adjusted p\N{NO-BREAK SPACE}{}.",
+        name(verdict.prior),
+        advantage(verdict),
+        verdict.plan.margin,
+        p_value(verdict.as_good, verdict.plan.level),
+    )
+
+
+def _worse(verdict: Verdict) -> Markup:
+    return sentence(
+        "Its advantage over {} is {}; adjusted p\N{NO-BREAK SPACE}{} for worse.",
+        name(verdict.prior),
+        advantage(verdict),
+        p_value(verdict.worse, verdict.plan.level),
+    )
+
+
+def _not_shown(verdict: Verdict) -> Markup:
+    text = sentence(
+        "Its advantage over {}, the prior that is hardest to beat here, is {}; adjusted p\N{NO-BREAK SPACE}{}. ",
+        name(verdict.prior),
+        advantage(verdict),
+        p_value(verdict.better, verdict.plan.level),
+    )
+    return text + needed(verdict)
+
+
+_STATEMENTS = {
+    Claim.BETTER: _better,
+    Claim.AS_GOOD: _as_good,
+    Claim.WORSE: _worse,
+    Claim.NOT_SHOWN: _not_shown,
+}
+
+
+def needed(verdict: Verdict) -> Markup:
+    """The cases that the difference of the plan needs, beside those that there are."""
+    here = counted(verdict.difference.count, "finding")
+    if verdict.cases_needed is None:
+        return sentence("How many cases would be needed cannot be said: fewer than two patients have a value.")
+    return sentence(
+        "To find a true advantage of {:g} with a probability of 80 % takes about {} findings; there are {} here.",
+        verdict.plan.detectable,
+        verdict.cases_needed,
+        here,
+    )
+
+
+def _small(verdict: Verdict) -> list[Markup]:
+    """That an advantage which is shown may be too small to matter."""
+    low, margin = verdict.difference.low, verdict.plan.margin
+    if verdict.claim is not Claim.BETTER or low >= margin:
+        return []
+    form = "The plan takes differences below {:g} not to matter, and the interval of the advantage begins at {}: an "
+    return [sentence(form + "advantage that matters is not shown.", margin, rounded(low, 2, signed=True))]
+
+
+def _flagged(evaluation: Evaluation, method: str) -> list[Markup]:
+    """That a method passes where no method can know anything."""
+    controls = [name(control.name) for control in evaluation.controls if method in control.shown]
+    if not controls:
+        return []
+    form = (
+        "In the negative control {} this method comes out as well, although nothing can be known there: do not rely on "
+    )
+    return [sentence(form + "what is said of it here.", listed(controls))]
