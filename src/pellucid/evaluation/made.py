@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -39,7 +39,7 @@ def with_maps(data: Data, folders: Mapping[str, Path]) -> Data:
         if not found:
             raise DataError(
                 f"maps {method}={folder} was given; it holds no map of a case: that of {one_line(cases[0].name)} would "
-                f"be {one_line(next(_names(cases[0].name, False)))}"
+                f"be {one_line(_stems(cases[0].name, False)[0])}{_ENDINGS[0]}"
             )
         if len(found) < len(cases):
             missing = next(case.name for case in cases if case.name not in found)
@@ -55,25 +55,24 @@ def with_maps(data: Data, folders: Mapping[str, Path]) -> Data:
 
 def _map_of(case: Case, folder: Path, is_alone: bool) -> Path | None:
     root = os.path.realpath(folder)
-    for name in _names(case.name, is_alone):
-        path = folder / name
+    stems = _stems(case.name, is_alone)
+    for path in (folder / f"{stem}{ending}" for stem in stems for ending in _ENDINGS):
         real = os.path.realpath(path)  # a link may lead out of the folder
-        if real.startswith(root + os.sep) and (Path(real).is_file() or next(of_classes(path), None) is not None):
+        if real.startswith(root + os.sep) and Path(real).is_file():
             return path
-    return None
+    several = (folder / stem for stem in stems)
+    return next((path for path in several if next(of_classes(path), None) is not None), None)
 
 
-def _names(name: str, is_alone: bool) -> Iterator[str]:
-    """The names that the map of a case may have in its folder: without the suffix of its image, or with it.
+def _stems(name: str, is_alone: bool) -> list[str]:
+    """What the names of the maps of a case may begin with in a folder: without the suffix of its image, or with it.
 
-    The last ones stand for the archives of several classes. ``is_alone``: no other case has the same last part.
+    ``is_alone``: no other case has the same last part.
     """
     relative = PurePosixPath(name)
     relative = PurePosixPath(*relative.parts[1:]) if relative.is_absolute() else relative
     whole = [str(relative), relative.name] if is_alone else [str(relative)]
-    stems = list(dict.fromkeys(part for one in whole for part in (_without_suffix(one), one)))
-    yield from (f"{stem}{ending}" for stem in stems for ending in _ENDINGS)
-    yield from stems
+    return list(dict.fromkeys(part for one in whole for part in (_without_suffix(one), one)))
 
 
 def _last(name: str) -> str:

@@ -106,7 +106,7 @@ def _form_of(asked: Asked, name: str | None) -> Form:
 def _recognises(form: Form, asked: Asked) -> bool:
     try:
         return form.recognises(asked)
-    except (OSError, ValueError):  # a name that no file can have, or no permission
+    except (OSError, ValueError):  # a text that no path can be
         return False
 
 
