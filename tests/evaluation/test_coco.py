@@ -284,3 +284,13 @@ def test_the_beginning_of_a_file_is_looked_through_in_linear_time() -> None:
 def test_an_image_without_an_outline_is_healthy_tissue(tmp_path: Path) -> None:
     data = read_data(written(tmp_path, content(annotation(bbox=[1, 1, 2, 2])), "a.png", "b.png"))
     assert [(case.name, bool(case.findings)) for case in data.cases] == [("a.png", True), ("b.png", False)]
+
+
+def test_two_images_of_one_id_are_not_told_apart(tmp_path: Path) -> None:
+    every = [image(1, "a.png"), image(1, "b.png"), image(2, "c.png")]
+    data = read(written(tmp_path, content(annotation(bbox=[1, 1, 2, 2]), images=every), "a.png", "b.png", "c.png"))
+    assert [case.name for case in data.cases] == ["c.png"]
+    assert {(one.name, one.reason) for one in data.excluded} == {
+        ("a.png", "its image is listed twice"),
+        ("b.png", "its image is listed twice"),
+    }

@@ -281,3 +281,11 @@ def test_an_image_that_is_not_dicom_has_no_mask(volume: tuple[Path, list[pydicom
     with pytest.raises(DataError, match="does not say of which images"):
         Segments(folder / "seg.dcm", (1,)).mask(replace(image, instances=()))
     assert torch.equal(Segments(folder / "seg.dcm", (7,)).mask(image), torch.zeros(image.size, dtype=torch.bool))
+
+
+def test_segments_of_one_label_are_united(volume: tuple[Path, list[pydicom.Dataset]]) -> None:
+    folder, slices = volume
+    both = np.stack([marked(4, (128, 128)), marked(4, (128, 128))[:, ::-1]], axis=-1)
+    written(folder / "seg.dcm", slices, both, labels=("nodule", "nodule"))
+    (found,) = read(folder).cases
+    np.testing.assert_array_equal(masks_of(found)["nodule"].numpy(), both.any(-1))

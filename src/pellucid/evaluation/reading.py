@@ -94,16 +94,13 @@ def _form_of(asked: Asked, name: str | None) -> Form:
     if name is not None:
         return FORMS.find(name)()
     forms = [cls() for _, cls in sorted(FORMS.registered().items())]
-    found = [form for form in sorted(forms, key=lambda form: form.is_general) if _recognises(form, asked)]
-    if not found:
+    found = next((form for form in sorted(forms, key=lambda form: form.is_general) if _recognises(form, asked)), None)
+    if found is None:
         known = ", ".join(FORMS.names())
-        what = (
-            "it is none of the forms that are read"
-            if os.path.exists(asked.data)  # noqa: PTH110  # Path.exists raises for a text that no path can be
-            else "there is no such file or folder"
-        )
+        exists = os.path.exists(asked.data)  # noqa: PTH110  (raises of no name)
+        what = "it is none of the forms that are read" if exists else "there is no such file or folder"
         raise DataError(f"data {one_line(asked.data)} was given; {what}: give one of {known}")
-    return found[0]
+    return found
 
 
 def _recognises(form: Form, asked: Asked) -> bool:
