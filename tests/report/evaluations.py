@@ -175,7 +175,7 @@ HOSTILE = (
     "شبكة عصبية",
     "\u202egnp.exe",
     "x" * 200,
-    "$\\frac{1}{0}$ {{ 7 * 7 }} {% raw %}",
+    "$\\frac{1}$ {{ 7 * 7 }} {% raw %}",
     "x\ny\x00z\x1b[0m\udcff",
     "画像 🫁",
 )
@@ -189,15 +189,19 @@ def named(text: str, folder: Path) -> Evaluation:
     judged = verdict(text, Claim.BETTER, share(0.1), prior=text)
     return replace(
         base,
-        plan=replace(base.plan, prior=text, tolerance=text, methods=(text,)),
+        plan=replace(base.plan, methods=(text,)),
         plan_digest=text,
         flow=replace(base.flow, excluded={text: [text]}, other_splits={text: 1}),
         quality=[replace(base.quality[0], name=text)],
-        rows=[replace(first, method=text, figures=figures, verdict=judged), replace(base.rows[-1], method=text + "2")],
+        rows=[
+            replace(first, method=text, figures=figures, verdict=judged),
+            Row(text + "3", False, figures, None, text, 2),
+            replace(base.rows[-1], method=text + "2"),
+        ],
         tuned=[replace(base.tuned[0], method=text)],
         curves={text: base.curves["gradcam"]},
         heat={text: {text: share(0.5)}},
-        controls=[Control(text, text, text, {text: share(0.5)}, (text,))],
+        controls=[Control(text, text, text, {text: share(0.5)}, (text,)), Control(text, text, text, {}, (), text)],
         gates={text: {text: share(0.5)}},
         strata=[Stratum(text, text, {text: share(0.5)}), Stratum(text, text, {text: withheld()})],
         ranks={text: (1.0, 2.0)},

@@ -164,12 +164,10 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 def test_files_that_are_no_image_or_too_large_a_one_are_not_read(tmp_path: Path) -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
-    for name, content in {
-        "bomb.png": bomb,
-        "large.png": bomb.replace(b"\xea`", b"#("),
-        "text.png": b"no image",
-    }.items():
+    for name, content in {"bomb.png": bomb, "text.png": b"no image"}.items():
         (tmp_path / name).write_bytes(content + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b""))
+    Pillow.new("1", (6000, 6000)).save(tmp_path / "large.png")
+    for name in ("bomb.png", "text.png", "large.png"):
         report = shown(tmp_path, name)
         assert report.all("img") == []
         assert "The image cannot be read." in report.words("examples")

@@ -30,11 +30,11 @@ class Report(Page):
     """A page by its sections: the text of each, and its tables as rows of cells."""
 
     def __init__(self, content: bytes) -> None:
-        self.section = ""
+        self.section, self.whole = "", content.decode("utf-8")
         self.texts: dict[str, list[str]] = {}
         self.tables: list[list[list[str]]] = []
         self.spans: list[tuple[str, dict[str, str | None]]] = []
-        super().__init__(content.decode("utf-8"))
+        super().__init__(self.whole)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         super().handle_starttag(tag, attributes)
@@ -175,10 +175,11 @@ def test_an_advantage_below_the_margin_and_a_control_that_fails_are_said(small: 
     words = report.words("verdicts")
     assert words.count("Caution:") == 2
     assert "the interval of the advantage begins at +0.03: an advantage that matters is not shown" in words
-    assert "In the negative control untrained network this method comes out as well" in words
     assert (
-        "gradcam, by +0.14 (+0.03 to +0.25) over mean_mask, but it comes out in a negative control, too"
-        in report.words("summary")
+        "In the negative control untrained network, where no map can know the finding, this method is better" in words
+    )
+    assert "gradcam, by +0.14 (+0.03 to +0.25) over mean_mask, but in a negative control as well" in report.words(
+        "summary"
     )
     first = small.rows[0]
     large = replace(first.verdict, difference=Interval(0.3, 0.2, 0.4, 99, 75))
@@ -222,6 +223,16 @@ def test_the_flow_names_what_is_excluded_and_why(report: Report) -> None:
     assert "Images of one patient were told by a column." in words
 
 
+def test_counts_that_differ_stand_at_each_figure(small: Evaluation) -> None:
+    first, *others = small.rows
+    fewer = evaluations.share(0.5, 90, 70, excluded=9)
+    report = read(replace(small, rows=[replace(first, figures={"label": {"pointing_game": fewer}}), *others]))
+    head, one, other, *_ = report.table("Primary endpoint")
+    assert head[1] == "Mean (95 % interval)"
+    assert one[1] == f"{two_digits(fewer)} 90 findings of 70 patients, 9 without a value"
+    assert other[1].endswith(" 99 findings of 75 patients")
+
+
 def test_long_lists_of_names_are_cut_and_counted(small: Evaluation) -> None:
     names = [f"case-{index}" for index in range(10_000)]
     words = read(replace(small, flow=replace(small.flow, excluded={"missing": names}))).words("flow")
@@ -233,10 +244,20 @@ def test_long_lists_of_names_are_cut_and_counted(small: Evaluation) -> None:
 
 def test_controls_say_whether_they_came_out_as_expected(report: Report) -> None:
     words = report.words("controls")
-    assert "shuffled masks as expected" in words
-    assert "No method comes out better than, or as good as, the priors here." in words
-    assert "untrained network not as expected" in words
-    assert "gradcam comes out better than, or as good as, the priors here, where nothing can be known" in words
+    assert "shuffled masks none comes out" in words
+    assert "No method comes out better than the priors, or as good as one." in words
+    assert "untrained network look closer" in words
+    assert "gradcam comes out better than the priors, or as good as one, where no map can know the finding" in words
+
+
+def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluation) -> None:
+    control = replace(small.controls[0], no_claim="one patient only")
+    lone = replace(small.rows[0], verdict=None, no_verdict="one patient only", failed=3)
+    report = read(replace(small, controls=[control], rows=[lone, *small.rows[1:]]))
+    assert "shuffled masks not tested" in report.words("controls")
+    assert "Nothing could be tested here: one patient only." in report.words("controls")
+    assert "gradcam: no verdict (one patient only)." in report.words("verdicts")
+    assert "For 3 findings it has no value, which counts as a miss." in report.words("verdicts")
 
 
 def test_small_subgroups_have_counts_alone(report: Report) -> None:
@@ -331,6 +352,7 @@ def test_names_are_texts_wherever_they_stand(folder: Path, small: Evaluation, in
     expected = read(evaluations.named(harmless, folder), folder)
     assert [tag for tag, _ in found.elements] == [tag for tag, _ in expected.elements]
     assert [set(each) for _, each in found.elements] == [set(each) for _, each in expected.elements]
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]", found.whole)
     shown = hostile.replace("\x00", "\\x00").replace("\x1b", "\\x1b").replace("\udcff", "\\udcff")
     assert plain(shown) in found.words("verdicts")
     assert plain(shown) in found.words("examples")
@@ -341,8 +363,7 @@ def test_figures_of_such_names_are_drawn(tmp_path: Path, small: Evaluation) -> N
     rows = [Row(name, False, first.figures, first.verdict) for name in evaluations.HOSTILE]
     curves = dict.fromkeys(evaluations.HOSTILE, small.curves["gradcam"])
     quality = [replace(small.quality[0], name=name) for name in evaluations.HOSTILE[:4]]
-    plan = replace(small.plan, prior=evaluations.HOSTILE[0])
-    made = replace(small, plan=plan, rows=rows, curves=curves, quality=quality, examples=())
+    made = replace(small, rows=rows, curves=curves, quality=quality, examples=())
     write_report(made, tmp_path)
     for path in sorted((tmp_path / "figures").glob("*.svg")):
         assert "<script" not in path.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from pellucid.core.metric import METRICS, Comparison, Metric
 from pellucid.core.prior import STATEMENTS
 from pellucid.core.registry import summary
 from pellucid.errors import OptionError
-from pellucid.report.values import text
+from pellucid.report.values import MAX_PATH, text
 
 
 def name(value: str) -> Markup:
@@ -37,12 +37,13 @@ def listed(each: Iterable[str | Markup], most: int | None = None) -> Markup:
 
 
 def sentence(form: str, *values: object) -> Markup:
-    """A sentence of the page's own words with ``{}`` for values, which are escaped.
+    """A sentence of the page's own words with ``{}`` for values, which are escaped, and without control characters.
 
     >>> str(sentence("{} of {}", "<1>", 2))
     '&lt;1&gt; of 2'
     """
-    return Markup(form).format(*values)  # noqa: S704  # the form is the page's own
+    shown = [text(value, MAX_PATH) if type(value) is str else value for value in values]
+    return Markup(form).format(*shown)  # noqa: S704  # the form is the page's own
 
 
 def metric_class(label: str) -> type[Metric | Comparison] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -31,12 +30,12 @@ def heat_tables(evaluation: Evaluation) -> list[Table]:
 
 @dataclass(frozen=True)
 class Told:
-    """A negative control with its result in words."""
+    """A negative control with its result in words; ``tag`` is the result in short."""
 
     name: str
     what: str
     expected: str
-    passed: bool
+    tag: str
     result: Markup
     table: Table
 
@@ -44,17 +43,20 @@ class Told:
 def controls(evaluation: Evaluation) -> list[Told]:
     """The negative controls: where no method can know anything, none should come out."""
     return [
-        Told(one.name, one.what, one.expected, not one.shown, _result(one.shown), _control_table(evaluation, one))
+        Told(one.name, one.what, one.expected, *_result(one), _control_table(evaluation, one))
         for one in evaluation.controls
     ]
 
 
-def _result(shown: Sequence[str]) -> Markup:
-    if not shown:
-        return sentence("No method comes out better than, or as good as, the priors here.")
-    form = "{} {} out better than, or as good as, the priors here, where nothing can be known. By chance alone this "
-    form += "happens now and then; the verdict on the same method is not to be relied on without new cases."
-    return sentence(form, listed(map(name, shown)), "comes" if len(shown) == 1 else "come")
+def _result(control: Control) -> tuple[str, Markup]:
+    if control.no_claim is not None:
+        return "not tested", sentence("Nothing could be tested here: {}.", control.no_claim)
+    if not control.shown:
+        return "none comes out", sentence("No method comes out better than the priors, or as good as one.")
+    form = "{} {} out better than the priors, or as good as one, where no map can know the finding."
+    return "look closer", sentence(
+        form, listed(map(name, control.shown)), "comes" if len(control.shown) == 1 else "come"
+    )
 
 
 def _control_table(evaluation: Evaluation, control: Control) -> Table:

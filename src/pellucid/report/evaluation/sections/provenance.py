@@ -14,7 +14,7 @@ _DEPTH = 6
 
 def plan_rows(plan: EvaluationPlan) -> list[tuple[str, str]]:
     """Every entry of the plan."""
-    return [(field.name, _value(getattr(plan, field.name))) for field in fields(plan)]
+    return [(field.name, _value(getattr(plan, field.name))) for field in fields(plan) if field.repr]
 
 
 def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -90,10 +90,14 @@ def groups(evaluation: Evaluation) -> list[Group]:
 def unjudged(evaluation: Evaluation) -> list[Markup]:
     """A sentence for each method that has no verdict."""
     return [
-        sentence("{}: no verdict. {}", name(row.method), _own(evaluation, row))
+        sentence("{}: no verdict{}. {}", name(row.method), _reason(row), _own(evaluation, row))
         for row in evaluation.rows
         if not row.is_prior and row.verdict is None
     ]
+
+
+def _reason(row: Row) -> str:
+    return f" ({row.no_verdict})" if row.no_verdict else ""
 
 
 def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
@@ -103,13 +107,13 @@ def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
 
 def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
     statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
-    flagged = _flagged(evaluation, row.method)
+    flagged = _flagged(evaluation, verdict)
     return Said(name(row.method), _short(verdict, bool(flagged)), statement, [*_small(verdict), *flagged])
 
 
 def _short(verdict: Verdict, is_flagged: bool) -> Markup:
     """A method with its advantage, for the summary; one that passes a negative control is not named without it."""
-    ending = ", but it comes out in a negative control, too" if is_flagged else ""
+    ending = ", but in a negative control as well" if is_flagged else ""
     form = "{}, by {} over {}{}"
     if verdict.claim is Claim.NOT_SHOWN:
         return sentence("{}{}", name(verdict.method), ending)
@@ -125,6 +129,8 @@ def _own(evaluation: Evaluation, row: Row) -> Markup:
     if found.withheld is None and is_share(evaluation.primary):
         missed = round((1 - found.estimate) * found.count)
         text += sentence(" It does not hold for {} of {}.", missed, counted(found.count, "finding"))
+    if row.failed:
+        text += sentence(" For {} it has no value, which counts as a miss.", counted(row.failed, "finding"))
     return text
 
 
@@ -201,12 +207,11 @@ def _small(verdict: Verdict) -> list[Markup]:
     return [sentence(form + "advantage that matters is not shown.", margin, rounded(low, 2, signed=True))]
 
 
-def _flagged(evaluation: Evaluation, method: str) -> list[Markup]:
-    """That a method passes where no method can know anything."""
-    controls = [name(control.name) for control in evaluation.controls if method in control.shown]
-    if not controls:
+def _flagged(evaluation: Evaluation, verdict: Verdict) -> list[Markup]:
+    """That a method which is better, or as good, is so where no method can know anything."""
+    controls = [name(control.name) for control in evaluation.controls if verdict.method in control.shown]
+    if not controls or verdict.claim not in (Claim.BETTER, Claim.AS_GOOD):
         return []
-    form = (
-        "In the negative control {} this method comes out as well, although nothing can be known there: do not rely on "
-    )
-    return [sentence(form + "what is said of it here.", listed(controls))]
+    form = "In the negative control {}, where no map can know the finding, this method is better than the priors or as "
+    form += "good as one, too: read there what that may mean before relying on what is said here."
+    return [sentence(form, listed(controls))]
