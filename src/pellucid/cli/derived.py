@@ -104,6 +104,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "metrics": partial(registered_names, "pellucid.metrics"),
     "precisions": partial(constant, "pellucid.core.runtime", "PRECISIONS"),
     "priors": partial(registered_names, "pellucid.priors"),
+    "protocols": partial(constant, "pellucid.evaluation.published", "PROTOCOLS"),
     "sources": sources,
     "tables": partial(constant, "pellucid.report.table", "TABLES"),
     "weights": partial(constant, "pellucid.models.sources.loading", "WEIGHTS"),

@@ -138,6 +138,15 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
             rich_help_panel=PLAN_PANEL,
         ),
     ] = None,
+    protocol: Annotated[
+        Text,
+        typer.Option(
+            metavar="NAME",
+            help="Also score by a published recipe: {protocols}.",
+            rich_help_panel=PLAN_PANEL,
+            autocompletion=among("protocols"),
+        ),
+    ] = None,
     model: Model = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,
@@ -198,6 +207,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
                 labels=classes_of,
                 folder=output,
                 overwrite=overwrite,
+                protocol=protocol,
                 progress=progress,
             )
         path = write_report(found, output, overwrite=True) if page else None

@@ -97,6 +97,16 @@ class Batches:
         classes = [self._suspected(number) for number in numbers]
         return self._batch(numbers, classes, [self.class_name(index) for index in classes], images)
 
+    def of_class(self, numbers: Sequence[int], index: int, label: str, images: Images) -> Batch:
+        """Some images, all with the same class explained."""
+        return self._batch(numbers, [index] * len(numbers), [label] * len(numbers), images)
+
+    @cached_property
+    def labels(self) -> list[tuple[int, str]]:
+        """The classes of the findings that are scored: their number, −1 without a model, and their name."""
+        each = [self._finding(row) for row in range(len(self.numbers))]
+        return sorted({(one.index, one.finding.label) for one in each})
+
     def predicted(self, image: int, otherwise: int) -> int:
         """The number of an image's predicted class; without a model, ``otherwise``."""
         probabilities = self.found.surveyed[image].probabilities

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.protocols.chexlocalize import Protocol
 from pellucid.statistics import Interval, Verdict
 
 
@@ -156,5 +157,7 @@ class Evaluation:
     limits: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """As in ``Measured``."""
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    """The figures of a published recipe by method, where it was asked for."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one a finding, target and method, with the metrics as columns."""

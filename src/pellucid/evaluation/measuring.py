@@ -112,13 +112,17 @@ class Looked:
         scorer = Scorer(asked, network, plan.seed, untrained)
         return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, notes)
 
+    @property
+    def size(self) -> int:
+        """How many images or findings are scored at a time."""
+        return _BATCH if self.scorer.network is None else self.scorer.network.runtime.batch_size
+
     def measured(self, folder: Path | None = None, progress: Progress = silent) -> Measured:
         """Score all findings, and images without one; what is in the folder's journal is taken from there."""
         network, asked = self.scorer.network, self.scorer.asked
-        size = _BATCH if network is None else network.runtime.batch_size
         request = _request(asked, network, self.plan, self.scorer.untrained)
         with Journal(None if folder is None else folder / NAME) as journal:
-            scoring = _Scoring(self.batches, self.scorer, journal, request, size, progress)
+            scoring = _Scoring(self.batches, self.scorer, journal, request, self.size, progress)
             findings, lesion_free = scoring.of_findings(), scoring.without()
         facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
         rows = _rows(findings), _rows(lesion_free)

@@ -45,7 +45,7 @@ class EvaluationPlan:
             up.
 
     >>> EvaluationPlan(primary="iou(threshold=0.3)", margin=0.05).digest[:12]
-    'eee85f78db83'
+    '33c07e6e4a98'
     """
 
     primary: str = "pointing_game"

@@ -27,7 +27,8 @@ class Scored:
 class Sorted:
     """The images that are analysed, their findings, the indices of those without one, and what is left out.
 
-    ``surveyed`` are the images as they were looked at, in the order of ``images``.
+    ``surveyed`` are the images as they were looked at, in the order of ``images``; ``classes`` says which class a label
+    of the data set stands for.
     """
 
     images: tuple[Seen, ...]
@@ -35,6 +36,7 @@ class Sorted:
     findings: tuple[Scored, ...]
     without: tuple[int, ...]
     excluded: tuple[Exclusion, ...]
+    classes: Mapping[str, str]
 
 
 def sorted_out(
@@ -71,15 +73,17 @@ class _Sorting:
         without: list[int] = []
         for one in self._cases:
             seen, number = self._seen(one), len(images)
-            kept = [self._finding(one, marked, number, seen) for marked in one.marked if marked.area]
-            own = [finding for finding in kept if finding is not None]
+            each = [self._finding(one, marked, number, seen) for marked in one.marked if marked.area]
+            own = [finding for finding in each if finding is not None]
             is_free = one.case.name in free
             if is_free or (own and one.case.name in self._left):
                 images.append(seen)
                 surveyed.append(one)
                 findings += [] if is_free else own
                 without += [number] if is_free else []
-        return Sorted(tuple(images), tuple(surveyed), tuple(findings), tuple(without), tuple(self._excluded))
+        return Sorted(
+            tuple(images), tuple(surveyed), tuple(findings), tuple(without), tuple(self._excluded), self._classes()
+        )
 
     def _finding(self, one: Surveyed, marked: Marked, number: int, seen: Seen) -> Scored | None:
         """A finding of a class of the model; one of unknown class belongs to the predicted one."""
@@ -112,6 +116,10 @@ class _Sorting:
             probabilities,
             _highest(predicted, one.probabilities),
         )
+
+    def _classes(self) -> dict[str, str]:
+        labels = dict.fromkeys(marked.label for one in self._cases for marked in one.marked)
+        return {label: name for label in labels if (name := self._class_of(label)) is not None}
 
     def _class_of(self, label: str) -> str | None:
         """The model's class of a label; without a model, what the user maps it to."""

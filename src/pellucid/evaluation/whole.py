@@ -15,6 +15,7 @@ from pellucid.evaluation.judging import judged
 from pellucid.evaluation.measuring import Looked
 from pellucid.evaluation.network import Network
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.published import by_chexlocalize, check_protocol
 from pellucid.evaluation.survey import Progress, silent
 from pellucid.export.writing import write
 from pellucid.models.preprocessing import Preprocessing
@@ -31,6 +32,7 @@ def evaluate_data(
     labels: Mapping[str, str] | None = None,
     folder: Path | None = None,
     overwrite: bool = False,
+    protocol: str | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure and judge the maps of a data set: what ``pellucid evaluate`` does, but for the report.
@@ -44,6 +46,7 @@ def evaluate_data(
         folder: where scores.csv, scores.json and the examples are written, and scores kept while they are made, so that
             a run that was killed goes on; None: nowhere.
         overwrite: replace another evaluation in the folder.
+        protocol: also score by a published recipe: "chexlocalize".
         progress: called with what is done, how many of it are, and of how many.
 
     Raises:
@@ -51,14 +54,23 @@ def evaluate_data(
         OptionError: the plan names what there is not, or images differ in size.
         OutputExistsError: there is another evaluation in the folder, and ``overwrite`` is false.
 
+    >>> import pellucid
+    >>> from pellucid import phantom
     >>> from pellucid.evaluation.reading import read_data
-    >>> from pellucid.phantom import phantom_model
+    >>> model = phantom.models.unguided_cnn()
+    >>> network = Network(model, pellucid.model_info(model).preprocessing)
+    >>> plan = EvaluationPlan(methods=("gradcam",), metrics=(), gates=())
+    >>> found = evaluate_data(read_data("phantoms:6:50000000"), plan, network=network)
+    >>> found.flow.findings, found.rows[0].verdict.claim.value
+    (7, 'not shown')
     """
+    check_protocol(protocol)
     looked = Looked.of(data, plan, network=network, preprocessing=preprocessing, labels=labels, progress=progress)
     measured = looked.measured(folder, progress)
     evaluation = judged(measured, plan, planned=plan.file_digest is not None, plan_digest=plan.digest)
     shown, files = examples(looked, measured)
-    evaluation = replace(evaluation, examples=shown)
+    recipe = by_chexlocalize(looked, progress) if protocol is not None else {}
+    evaluation = replace(evaluation, examples=shown, protocols=recipe)
     if folder is not None:
         again = overwrite or _is_same(folder, evaluation)
         if files:
