@@ -16,7 +16,7 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import errors, methods, metrics, phantom, priors, report
+    from pellucid import errors, evaluation, methods, metrics, phantom, priors, report
     from pellucid.core.archive import load_explanation
     from pellucid.core.attribution import Attribution
     from pellucid.core.catalogue import register_method, register_prior
@@ -83,7 +83,7 @@ _HOMES = {
     "viewer": "render",
     "write": "run.writing",
 }
-_MODULES = ("errors", "methods", "metrics", "phantom", "priors", "report")
+_MODULES = ("errors", "evaluation", "methods", "metrics", "phantom", "priors", "report")
 
 __all__ = [
     "Attribution",
@@ -109,6 +109,7 @@ __all__ = [
     "compare",
     "errors",
     "evaluate",
+    "evaluation",
     "explain",
     "load_explanation",
     "load_model",

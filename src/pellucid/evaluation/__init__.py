@@ -4,3 +4,31 @@
 made before, for ``Measured``: a value for each finding. ``judged`` makes an ``Evaluation`` of it by a plan: verdicts,
 figures, controls. ``write`` makes the report, tables and figures.
 """
+
+from __future__ import annotations
+
+from pellucid.evaluation.case import Case, Data, Exclusion, Outline, Source
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.files import write_scores
+from pellucid.evaluation.form import Asked, Form, register_form
+from pellucid.evaluation.network import Network
+from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.whole import evaluate_data
+
+__all__ = [
+    "Asked",
+    "Case",
+    "Data",
+    "Evaluation",
+    "EvaluationPlan",
+    "Exclusion",
+    "Form",
+    "Network",
+    "Outline",
+    "Source",
+    "evaluate_data",
+    "read_data",
+    "register_form",
+    "write_scores",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ def evaluate_data(
     network: Network | None = None,
     preprocessing: Preprocessing | None = None,
     labels: Mapping[str, str] | None = None,
-    folder: Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     protocol: str | None = None,
     progress: Progress = silent,
@@ -65,17 +66,18 @@ def evaluate_data(
     (7, 'not shown')
     """
     check_protocol(protocol)
+    place = None if folder is None else Path(folder)
     looked = Looked.of(data, plan, network=network, preprocessing=preprocessing, labels=labels, progress=progress)
-    measured = looked.measured(folder, progress)
+    measured = looked.measured(place, progress)
     evaluation = judged(measured, plan, planned=plan.file_digest is not None, plan_digest=plan.digest)
     shown, files = examples(looked, measured)
     recipe = by_chexlocalize(looked, progress) if protocol is not None else {}
     evaluation = replace(evaluation, examples=shown, protocols=recipe)
-    if folder is not None:
-        again = overwrite or _is_same(folder, evaluation)
+    if place is not None:
+        again = overwrite or _is_same(place, evaluation)
         if files:
-            write(folder / FOLDER, files, again)
-        write_scores(evaluation, folder, overwrite=again)
+            write(place / FOLDER, files, again)
+        write_scores(evaluation, place, overwrite=again)
     return evaluation
 
 

@@ -23,7 +23,7 @@ _FILES = tuple(f"{name}.{kind}" for name in _DRAWN for kind in ("svg", "png"))
 """The names of all figures that there may be: those of an earlier report are replaced, and nothing else."""
 
 
-def write_report(evaluation: Evaluation, folder: Path, *, overwrite: bool = False) -> Path:
+def write_report(evaluation: Evaluation, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write ``report.html`` and ``figures/*`` of an evaluation into a folder, and return the page's path.
 
     The page holds its figures and thumbnails, has no script, and loads nothing from elsewhere; the images of the
@@ -43,6 +43,7 @@ def write_report(evaluation: Evaluation, folder: Path, *, overwrite: bool = Fals
     ...     write_report(empty, Path(name)).name
     'report.html'
     """
+    folder = Path(folder)
     beside = folder / FIGURES
     if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_dir()):
         raise WriteError(f"{beside}: the figures cannot be written there, it is no folder of its own: move it away")
