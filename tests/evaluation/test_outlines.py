@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation import polygons
+from pellucid.evaluation.cells import runs_in
 from pellucid.evaluation.mask_file import MaskFile
 from pellucid.evaluation.outlines import Boxes, Polygons, RunLengths, StartLengths, United, united
 
@@ -134,6 +136,32 @@ def test_outlines_are_united_once() -> None:
     assert united([one, one]) is one
     assert united([one, other, one]) == United((one, other))
     assert written(united([one, other]).mask(blank(2, 3))) == ["x..", "..x"]
+
+
+ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
+
+
+def star(seed: int) -> list[tuple[float, float]]:
+    """The corners that benchmarks/oracles_outlines.py gave pycocotools 2.0.11."""
+    generator = np.random.default_rng(seed)
+    angles = np.sort(generator.uniform(0, 2 * np.pi, 12))
+    radii = generator.uniform(15, 42, 12)
+    return [(60 + float(r * np.cos(a)), 45 + float(r * np.sin(a))) for a, r in zip(angles, radii, strict=True)]
+
+
+@pytest.mark.parametrize("oracle", ORACLES["outlines"], ids=lambda oracle: str(oracle["seed"]))
+def test_outlines_are_those_of_coco(oracle: dict[str, object]) -> None:
+    image = blank(90, 120)
+    mask = runs_in(str(oracle["text"])).mask(image)
+    expected = torch.zeros(120 * 90, dtype=torch.bool)
+    for start, length in oracle["pairs"]:  # type: ignore[attr-defined]
+        expected[start - 1 : start - 1 + length] = True
+    assert torch.equal(mask, expected.reshape(120, 90).T)
+    words = " ".join(f"{start} {length}" for start, length in oracle["pairs"])  # type: ignore[attr-defined]
+    assert torch.equal(runs_in(words).mask(image), mask)
+    drawn = Polygons((tuple(star(int(str(oracle["seed"])))),)).mask(image)
+    # pycocotools draws the edges on a grid of a fifth of a pixel and rounds, so pixels on the edge may differ.
+    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.98
 
 
 def saved(folder: Path, array: object, name: str = "mask.png", **options: object) -> MaskFile:

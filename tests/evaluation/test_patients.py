@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from pellucid.evaluation.image_file import ImageFile
 from pellucid.evaluation.likeness import DISTANCE, groups_of, near_pairs, perceptual_hash
 from pellucid.evaluation.patients import Fingerprint, check_splits, fingerprint, grouped
 from tests.evaluation.made import noise
+
+ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
 
 
 def image(levels: np.ndarray, digest: str | None = None, patient: str | None = None) -> Image:
@@ -73,6 +76,13 @@ def test_the_hash_is_that_of_its_formula(seed: int) -> None:
     pixels = torch.from_numpy(volume[None] / np.float32(255))
     stacked = Image(pixels, pixels, Geometry.identity((2, 96, 64)))
     assert perceptual_hash(stacked) == naive_hash(levels)
+
+
+@pytest.mark.parametrize("oracle", ORACLES["hashes"], ids=lambda oracle: str(oracle["seed"]))
+def test_the_hash_is_nearly_imagehashs(oracle: dict[str, object]) -> None:
+    """imagehash 4.3.2 (benchmarks/oracles_outlines.py) scales by Lanczos' filter, where this one takes means."""
+    found = perceptual_hash(image(noise(int(str(oracle["seed"])), 200, 260)))
+    assert (found ^ int(str(oracle["bits"]), 2)).bit_count() <= 4
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> int:

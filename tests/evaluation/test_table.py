@@ -112,6 +112,8 @@ def test_run_lengths_by_their_form() -> None:
     assert runs_in('{"size": [2, 3], "counts": [1, 2, 3]}') == RunLengths((1, 2, 3), (2, 3))
     assert runs_in('{"size": [2, 3], "counts": "123"}') == RunLengths("123", (2, 3))
     assert runs_in("123") == RunLengths("123")
+    assert runs_in("[mk1O") == RunLengths("[mk1O")
+    assert runs_in("123]") == RunLengths("123]")
     assert runs_in(" 2 2 6 1 ") == StartLengths((2, 2, 6, 1))
     assert runs_in("5 3") == StartLengths((5, 3))
     assert runs_in("9 2 3 1") == StartLengths((10, 2, 15, 1))  # from the end of the run before
@@ -121,7 +123,8 @@ def test_run_lengths_by_their_form() -> None:
         "a b",
         '{"size": 3, "counts": "1"}',
         "[1.5]",
-        "[" * 50_000,
+        "ä",
+        "{1}",
         '{"counts": {}}',
         "[true]",
     ):
@@ -330,3 +333,11 @@ def test_a_label_has_one_spelling(tmp_path: Path) -> None:
     assert (a.labels, b.labels) == (("Pleural effusion",), ("Pleural effusion",))
     assert a.findings == {"Pleural effusion": United((Boxes(((1, 1, 2, 2),)), Boxes(((3, 3, 4, 4),))))}
     assert list(b.findings) == ["Pleural effusion"]
+
+
+def test_lists_within_lists_are_bounded() -> None:
+    deep = "[" * 50_000
+    assert runs_in(deep) == RunLengths(deep)  # which no image fits
+    for parsed in (polygons_in, boxes_in):
+        with pytest.raises(DataError):
+            parsed("[" * 50_000 + "x")
