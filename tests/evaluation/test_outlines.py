@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pellucid.evaluation import polygons
 from pellucid.evaluation.cells import runs_in
 from pellucid.evaluation.mask_file import MaskFile
 from pellucid.evaluation.outlines import Boxes, Polygons, RunLengths, StartLengths, United, united
+from pellucid.io import read_image
 
 
 def blank(*size: int) -> Image:
@@ -106,9 +108,11 @@ def test_polygons_are_united_and_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_polygons_of_many_crossings_are_filled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     corners = [tuple(one) for one in np.random.default_rng(0).uniform(0, 30, (40, 2)).tolist()]
-    monkeypatch.setattr(polygons, "_CHUNK", 7)
-    found = polygons.filled(corners, 30, 30)
-    assert np.array_equal(found, naive_polygon(corners, 30, 30))
+    expected = naive_polygon(corners, 30, 30)
+    for crossings in (1, 2, 7, 30):
+        monkeypatch.setattr(polygons, "_CHUNK", crossings)
+        assert np.array_equal(polygons.filled(corners, 30, 30), expected)
+        assert polygons.filled([(0, 0), (30, 0), (30, 30), (0, 30)], 30, 30).all()
 
 
 def test_run_lengths_go_down_the_columns() -> None:
@@ -227,3 +231,24 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
 def test_outlines_are_values() -> None:
     assert Boxes(((0, 0, 1, 1),)) == Boxes(((0, 0, 1, 1),))
     assert len({Polygons((((0, 0), (1, 0), (1, 1)),)), RunLengths("1"), RunLengths("1"), StartLengths((1, 1))}) == 3
+
+
+def test_the_brightest_channel_of_a_mask_counts(tmp_path: Path) -> None:
+    colours = np.zeros((2, 2, 3), np.uint8)
+    colours[0, 0], colours[1, 1] = (255, 255, 255), (0, 255, 0)
+    assert written(saved(tmp_path, colours).mask(blank(2, 2))) == ["x.", ".x"]
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((4, 3, 2), np.float32)
+    values[1, 2, 0] = 1
+    for name, shift in (("image", 0.0), ("mask", 0.005), ("shifted", 2.0)):
+        affine = np.diag([1.0, 1.0, 2.0, 1.0])
+        affine[0, 3] = shift
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"{name}.nii.gz")
+    image = read_image(tmp_path / "image.nii.gz")
+    assert MaskFile(tmp_path / "mask.nii.gz").mask(image).nonzero().tolist() == [[0, 2, 1]]
+    assert reason(MaskFile(tmp_path / "shifted.nii.gz"), image) == (
+        "its mask lies elsewhere than the image",
+        "the affine maps differ by 2",
+    )

@@ -104,6 +104,8 @@ def test_columns_as_public_data_sets_call_them() -> None:
     assert columns_of(["image_id", "EncodedPixels"], "…").of == {"path": 0, "rle": 1}
     corners = columns_of(["file_name", "x_min", "y_min", "x_max", "y_max", "width", "height"], "…")
     assert (corners.corners, corners.sides, corners.groups) == ([1, 2, 3, 4], [], {"width": 5, "height": 6})
+    both = columns_of(["path", "x", "y", "width", "height", "xmin", "ymin", "xmax", "ymax"], "…")
+    assert (both.corners, both.sides) == ([5, 6, 7, 8], [])
     assert columns_of(["path", "image"], "…").groups == {"image": 1}
 
 
@@ -116,6 +118,8 @@ def test_run_lengths_by_their_form() -> None:
     assert runs_in("123]") == RunLengths("123]")
     assert runs_in(" 2 2 6 1 ") == StartLengths((2, 2, 6, 1))
     assert runs_in("5 3") == StartLengths((5, 3))
+    assert runs_in("10 5 12 1") == StartLengths((11, 5, 28, 1))  # runs do not overlap
+    assert runs_in("10 5 15 1") == StartLengths((10, 5, 15, 1))
     assert runs_in("9 2 3 1") == StartLengths((10, 2, 15, 1))  # from the end of the run before
     for text in (
         "1 2 3",
@@ -341,3 +345,9 @@ def test_lists_within_lists_are_bounded() -> None:
     for parsed in (polygons_in, boxes_in):
         with pytest.raises(DataError):
             parsed("[" * 50_000 + "x")
+
+
+def test_a_folder_beside_is_outside(tmp_path: Path) -> None:
+    files(tmp_path, "d/a.png", "d2/a.png", "d/m.png")
+    data = read_data(table(tmp_path / "d", "path,mask\na.png,m.png\n../d2/a.png,m.png\n"))
+    assert reasons(data) == {"../d2/a.png": "its image is outside the folders of the data set"}
