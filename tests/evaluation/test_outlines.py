@@ -153,7 +153,7 @@ def star(seed: int) -> list[tuple[float, float]]:
     return [(60 + float(r * np.cos(a)), 45 + float(r * np.sin(a))) for a, r in zip(angles, radii, strict=True)]
 
 
-@pytest.mark.parametrize("oracle", ORACLES["outlines"], ids=lambda oracle: str(oracle["seed"]))
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: str(oracle["seed"]))
 def test_outlines_are_those_of_coco(oracle: dict[str, object]) -> None:
     image = blank(90, 120)
     mask = runs_in(str(oracle["text"])).mask(image)

@@ -351,3 +351,12 @@ def test_a_folder_beside_is_outside(tmp_path: Path) -> None:
     files(tmp_path, "d/a.png", "d2/a.png", "d/m.png")
     data = read_data(table(tmp_path / "d", "path,mask\na.png,m.png\n../d2/a.png,m.png\n"))
     assert reasons(data) == {"../d2/a.png": "its image is outside the folders of the data set"}
+
+
+def test_an_outline_without_a_label_is_of_an_unknown_class(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.png")
+    text = "path,label,box\na.png,,1 1 2 2\nb.png,,\nc.png,cyst,1 1 2 2\nc.png,,3 3 4 4\n"
+    a, b, c = read_data(table(tmp_path, text)).cases
+    assert (a.labels, list(a.findings)) == (None, [""])
+    assert (b.labels, list(b.findings)) == ((), [])
+    assert (c.labels, list(c.findings)) == (("cyst",), ["cyst", ""])
