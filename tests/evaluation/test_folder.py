@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -181,3 +182,37 @@ def test_names_that_are_no_text_are_excluded(tmp_path: Path) -> None:
     files(tmp_path, "images/a.png", "masks/a.png")
     os.link(tmp_path / "images/a.png", os.fsencode(tmp_path / "images") + b"/\xff.png")
     assert reasons(read_data(tmp_path)) == {"images/\\udcff.png": "its name is no text in UTF-8"}
+
+
+def test_masks_are_those_of_their_split(tmp_path: Path) -> None:
+    names = [f"{split}/{kind}/a.png" for split in ("train", "test") for kind in ("images", "masks")]
+    files(tmp_path, *names)
+    assert masks_of(read_data(tmp_path), tmp_path) == {
+        "test/images/a.png": {"": ["test/masks/a.png"]},
+        "train/images/a.png": {"": ["train/masks/a.png"]},
+    }
+
+
+def test_a_mask_of_two_images_belongs_to_none(tmp_path: Path) -> None:
+    files(tmp_path, "images/x/a.png", "images/y/a.png", "images/y/b.png", "masks/a.png", "masks/b.png")
+    data = read_data(tmp_path)
+    assert masks_of(data, tmp_path) == {
+        "images/x/a.png": {},
+        "images/y/b.png": {"y": ["masks/b.png"]},
+    }
+    assert reasons(data) == {"images/y/a.png": "no mask"}
+    assert data.notes == ["1 mask without an image left out, such as masks/a.png."]
+
+
+def test_earlier_results_are_no_images(tmp_path: Path) -> None:
+    files(tmp_path, "images/a.png", "masks/a.png", "out/a_overlay.png")
+    facts = {
+        "image": "a.png",
+        "image_sha256": "0",
+        "provenance": {},
+        "overlay": "a_overlay.png",
+        "files": ["a_overlay.png"],
+    }
+    (tmp_path / "out" / "a_metadata.json").write_text(json.dumps(facts))
+    data = read_data(tmp_path)
+    assert ([case.name for case in data.cases], data.excluded) == (["images/a.png"], [])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,10 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation import polygons
+from pellucid.evaluation.cells import runs_in
 from pellucid.evaluation.mask_file import MaskFile
 from pellucid.evaluation.outlines import Boxes, Polygons, RunLengths, StartLengths, United, united
+from pellucid.io import read_image
 
 
 def blank(*size: int) -> Image:
@@ -104,9 +108,11 @@ def test_polygons_are_united_and_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_polygons_of_many_crossings_are_filled_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     corners = [tuple(one) for one in np.random.default_rng(0).uniform(0, 30, (40, 2)).tolist()]
-    monkeypatch.setattr(polygons, "_CHUNK", 7)
-    found = polygons.filled(corners, 30, 30)
-    assert np.array_equal(found, naive_polygon(corners, 30, 30))
+    expected = naive_polygon(corners, 30, 30)
+    for crossings in (1, 2, 7, 30):
+        monkeypatch.setattr(polygons, "_CHUNK", crossings)
+        assert np.array_equal(polygons.filled(corners, 30, 30), expected)
+        assert polygons.filled([(0, 0), (30, 0), (30, 30), (0, 30)], 30, 30).all()
 
 
 def test_run_lengths_go_down_the_columns() -> None:
@@ -134,6 +140,32 @@ def test_outlines_are_united_once() -> None:
     assert united([one, one]) is one
     assert united([one, other, one]) == United((one, other))
     assert written(united([one, other]).mask(blank(2, 3))) == ["x..", "..x"]
+
+
+ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
+
+
+def star(seed: int) -> list[tuple[float, float]]:
+    """The corners that benchmarks/oracles_outlines.py gave pycocotools 2.0.11."""
+    generator = np.random.default_rng(seed)
+    angles = np.sort(generator.uniform(0, 2 * np.pi, 12))
+    radii = generator.uniform(15, 42, 12)
+    return [(60 + float(r * np.cos(a)), 45 + float(r * np.sin(a))) for a, r in zip(angles, radii, strict=True)]
+
+
+@pytest.mark.parametrize("oracle", ORACLES, ids=lambda oracle: str(oracle["seed"]))
+def test_outlines_are_those_of_coco(oracle: dict[str, object]) -> None:
+    image = blank(90, 120)
+    mask = runs_in(str(oracle["text"])).mask(image)
+    expected = torch.zeros(120 * 90, dtype=torch.bool)
+    for start, length in oracle["pairs"]:  # type: ignore[attr-defined]
+        expected[start - 1 : start - 1 + length] = True
+    assert torch.equal(mask, expected.reshape(120, 90).T)
+    words = " ".join(f"{start} {length}" for start, length in oracle["pairs"])  # type: ignore[attr-defined]
+    assert torch.equal(runs_in(words).mask(image), mask)
+    drawn = Polygons((tuple(star(int(str(oracle["seed"])))),)).mask(image)
+    # pycocotools draws the edges on a grid of a fifth of a pixel and rounds, so pixels on the edge may differ.
+    assert (drawn & mask).sum() / (drawn | mask).sum() > 0.98
 
 
 def saved(folder: Path, array: object, name: str = "mask.png", **options: object) -> MaskFile:
@@ -199,3 +231,24 @@ def test_masks_that_cannot_be_used(tmp_path: Path) -> None:
 def test_outlines_are_values() -> None:
     assert Boxes(((0, 0, 1, 1),)) == Boxes(((0, 0, 1, 1),))
     assert len({Polygons((((0, 0), (1, 0), (1, 1)),)), RunLengths("1"), RunLengths("1"), StartLengths((1, 1))}) == 3
+
+
+def test_the_brightest_channel_of_a_mask_counts(tmp_path: Path) -> None:
+    colours = np.zeros((2, 2, 3), np.uint8)
+    colours[0, 0], colours[1, 1] = (255, 255, 255), (0, 255, 0)
+    assert written(saved(tmp_path, colours).mask(blank(2, 2))) == ["x.", ".x"]
+
+
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    values = np.zeros((4, 3, 2), np.float32)
+    values[1, 2, 0] = 1
+    for name, shift in (("image", 0.0), ("mask", 0.005), ("shifted", 2.0)):
+        affine = np.diag([1.0, 1.0, 2.0, 1.0])
+        affine[0, 3] = shift
+        nibabel.save(nibabel.Nifti1Image(values, affine), tmp_path / f"{name}.nii.gz")
+    image = read_image(tmp_path / "image.nii.gz")
+    assert MaskFile(tmp_path / "mask.nii.gz").mask(image).nonzero().tolist() == [[0, 2, 1]]
+    assert reason(MaskFile(tmp_path / "shifted.nii.gz"), image) == (
+        "its mask lies elsewhere than the image",
+        "the affine maps differ by 2",
+    )

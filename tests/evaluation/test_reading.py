@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from pellucid.errors import DataError, OptionError
-from pellucid.evaluation.case import Case
+from pellucid.evaluation.case import Case, Data
 from pellucid.evaluation.findings import matched, settled
+from pellucid.evaluation.form import FORMS, Asked, Form, register_form
 from pellucid.evaluation.image_file import ImageFile
 from pellucid.evaluation.outlines import Boxes
 from pellucid.evaluation.reading import read_data
@@ -163,3 +165,18 @@ def test_a_patient_in_two_splits_is_an_error(tmp_path: Path) -> None:
 def test_an_error_is_one_of_data() -> None:
     assert DataError("reason").detail == ""
     assert (str(DataError("reason", "more")), DataError("reason", "more").detail) == ("reason", "more")
+
+
+def test_a_general_form_stands_back(tmp_path: Path) -> None:
+    @register_form("z special table")
+    @dataclass(frozen=True)
+    class Special(Form):
+        def recognises(self, asked: Asked) -> bool:
+            return asked.data.endswith("cases.csv")
+
+        def read(self, asked: Asked) -> Data:
+            return Data([case("a", ())], form=self.name)
+
+    with FORMS.forgetting(Special):
+        assert read_data(table(tmp_path, "path,label\n")).form == "z special table"
+    assert "no case" in refusal(tmp_path / "cases.csv")

@@ -104,6 +104,8 @@ def test_columns_as_public_data_sets_call_them() -> None:
     assert columns_of(["image_id", "EncodedPixels"], "…").of == {"path": 0, "rle": 1}
     corners = columns_of(["file_name", "x_min", "y_min", "x_max", "y_max", "width", "height"], "…")
     assert (corners.corners, corners.sides, corners.groups) == ([1, 2, 3, 4], [], {"width": 5, "height": 6})
+    both = columns_of(["path", "x", "y", "width", "height", "xmin", "ymin", "xmax", "ymax"], "…")
+    assert (both.corners, both.sides) == ([5, 6, 7, 8], [])
     assert columns_of(["path", "image"], "…").groups == {"image": 1}
 
 
@@ -112,8 +114,12 @@ def test_run_lengths_by_their_form() -> None:
     assert runs_in('{"size": [2, 3], "counts": [1, 2, 3]}') == RunLengths((1, 2, 3), (2, 3))
     assert runs_in('{"size": [2, 3], "counts": "123"}') == RunLengths("123", (2, 3))
     assert runs_in("123") == RunLengths("123")
+    assert runs_in("[mk1O") == RunLengths("[mk1O")
+    assert runs_in("123]") == RunLengths("123]")
     assert runs_in(" 2 2 6 1 ") == StartLengths((2, 2, 6, 1))
     assert runs_in("5 3") == StartLengths((5, 3))
+    assert runs_in("10 5 12 1") == StartLengths((11, 5, 28, 1))  # runs do not overlap
+    assert runs_in("10 5 15 1") == StartLengths((10, 5, 15, 1))
     assert runs_in("9 2 3 1") == StartLengths((10, 2, 15, 1))  # from the end of the run before
     for text in (
         "1 2 3",
@@ -121,7 +127,8 @@ def test_run_lengths_by_their_form() -> None:
         "a b",
         '{"size": 3, "counts": "1"}',
         "[1.5]",
-        "[" * 50_000,
+        "ä",
+        "{1}",
         '{"counts": {}}',
         "[true]",
     ):
@@ -330,3 +337,26 @@ def test_a_label_has_one_spelling(tmp_path: Path) -> None:
     assert (a.labels, b.labels) == (("Pleural effusion",), ("Pleural effusion",))
     assert a.findings == {"Pleural effusion": United((Boxes(((1, 1, 2, 2),)), Boxes(((3, 3, 4, 4),))))}
     assert list(b.findings) == ["Pleural effusion"]
+
+
+def test_lists_within_lists_are_bounded() -> None:
+    deep = "[" * 50_000
+    assert runs_in(deep) == RunLengths(deep)  # which no image fits
+    for parsed in (polygons_in, boxes_in):
+        with pytest.raises(DataError):
+            parsed("[" * 50_000 + "x")
+
+
+def test_a_folder_beside_is_outside(tmp_path: Path) -> None:
+    files(tmp_path, "d/a.png", "d2/a.png", "d/m.png")
+    data = read_data(table(tmp_path / "d", "path,mask\na.png,m.png\n../d2/a.png,m.png\n"))
+    assert reasons(data) == {"../d2/a.png": "its image is outside the folders of the data set"}
+
+
+def test_an_outline_without_a_label_is_of_an_unknown_class(tmp_path: Path) -> None:
+    files(tmp_path, "a.png", "b.png", "c.png")
+    text = "path,label,box\na.png,,1 1 2 2\nb.png,,\nc.png,cyst,1 1 2 2\nc.png,,3 3 4 4\n"
+    a, b, c = read_data(table(tmp_path, text)).cases
+    assert (a.labels, list(a.findings)) == (None, [""])
+    assert (b.labels, list(b.findings)) == ((), [])
+    assert (c.labels, list(c.findings)) == (("cyst",), ["cyst", ""])

@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 _BETWEEN = re.compile(r"[\s,()\[\]]*")
 _NONE = ("", "nan", "none", "null", "na", "n/a", "<na>", "-1", "[]")
 """What tables have where there is no value; -1 is Kaggle's for no run length."""
+_COMPRESSED = re.compile("[0-o]+")
+"""COCO's characters: 6 bits from the code of 0 on."""
 _BRACKETS = str.maketrans("()", "[]")
 _BOX, _POINT = 4, 2
 _MOST_DIGITS = 12
@@ -85,11 +87,11 @@ def runs_in(cell: str) -> RunLengths | StartLengths:
         DataError: it has none of these forms.
     """
     text = cell.strip()
-    if text.startswith(("{", "[")):
-        return _coco(_json(text), text)
+    if isinstance(value := _json(text), (dict, list)):
+        return _coco(value, text)
     words = text.split()
-    if len(words) == 1:
-        return RunLengths(words[0])
+    if len(words) == 1 and _COMPRESSED.fullmatch(text):  # which may begin with a bracket, too
+        return RunLengths(text)
     if len(words) % 2 or not all(word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS for word in words):
         raise DataError("its run lengths are of no known form", _shown(cell))
     return StartLengths(_from_start([int(word) for word in words]))
@@ -131,20 +133,20 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**_MOST_DIGITS
 
 
-def _json(cell: str) -> Any:
+def _json(text: str) -> Any:
+    """What JSON holds, None of other text."""
     try:
-        return json.loads(cell, parse_constant=str)
+        return json.loads(text, parse_constant=str)
     except (ValueError, RecursionError):
-        raise DataError("its run lengths are of no known form", _shown(cell)) from None
+        return None
 
 
 def _polygons(text: str) -> list[list[float]]:
     """The coordinates of the polygons in a text: of lists in lists each is one, unless they are pairs."""
-    try:
-        value = json.loads(text.translate(_BRACKETS), parse_constant=str)
-    except (ValueError, RecursionError):
+    value = _json(text.translate(_BRACKETS))
+    if not isinstance(value, list):
         return [_numbers(text)]
-    lists = value if isinstance(value, list) and all(isinstance(one, list) for one in value) else [value]
+    lists = value if all(isinstance(one, list) for one in value) else [value]
     is_one = all(isinstance(one, list) and len(one) == _POINT and not isinstance(one[0], list) for one in lists)
     return [_numbers(json.dumps(one)) for one in ([lists] if is_one else lists)]
 

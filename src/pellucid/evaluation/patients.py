@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Exclusion
-from pellucid.evaluation.likeness import DISTANCE, groups_of, near_pairs, perceptual_hash
+from pellucid.evaluation.likeness import BITS, DISTANCE, groups_of, near_pairs, perceptual_hash
 from pellucid.io.refusal import one_line
 from pellucid.statistics.intervals import counted
 
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\W*(anon[a-z]*|unknown|none|removed|de-?identified|p
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of an image to tell whose it is: about 100 bytes, from which neither it nor its patient is known.
+    """What is kept of an image to tell whose it is: about 200 bytes, from which neither it nor its patient is known.
 
     ``digest`` is the SHA-256 of the file, None of what has no file; ``likeness`` its perceptual hash; ``patient`` a
     SHA-256 of the PatientID in a DICOM header. That is never shown: whoever guesses an ID could check it.
@@ -71,7 +71,7 @@ def grouped(cases: Sequence[Case], prints: Mapping[str, Fingerprint]) -> Grouped
 
     A case that states its patient is that patient's. Cases that do not are one patient's if their files are the same,
     their DICOM headers have the same PatientID, or their images are nearly the same: their perceptual hashes differ in
-    at most 4 bits (``likeness.DISTANCE``), or a chain of such images connects them. These patients are called
+    at most 24 of 512 bits (``likeness.DISTANCE``), or a chain of such images connects them. These patients are called
     "patient 1", "patient 2" and so on, by their first case. Cases without a fingerprint are left out.
 
     Raises:
@@ -175,8 +175,8 @@ def _notes(cases: Sequence[Case], prints: Sequence[Fingerprint], groups: Sequenc
         sizes = Counter(bare)
         notes.append(
             f"The data set does not state the patient of {counted(len(bare), 'image')}: images that are nearly the "
-            f"same (perceptual hashes that differ in at most {DISTANCE} of 64 bits) count as one patient's. That makes "
-            f"{counted(len(sizes), 'patient')}, the largest with {counted(max(sizes.values()), 'image')}; other "
+            f"same (perceptual hashes that differ in at most {DISTANCE} of {BITS} bits) count as one patient's. That "
+            f"makes {counted(len(sizes), 'patient')}, the largest with {counted(max(sizes.values()), 'image')}; other "
             "images of the same patient are not recognised."
         )
     return notes
