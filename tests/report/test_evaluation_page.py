@@ -190,7 +190,7 @@ def test_an_advantage_below_the_margin_and_a_control_that_fails_are_said(small: 
 
 def test_the_summary_states_counts_and_claims(report: Report) -> None:
     words = report.words("summary")
-    assert "99 findings in 124 images of 100 patients were analysed, of 140 cases given." in words
+    assert "124 images of 100 patients with 99 findings were analysed, of 140 cases given." in words
     assert "4 methods are compared with 6 priors" in words
     for claim in ("Better than every prior", "As good as the prior, and not shown to be better", "Not shown"):
         assert f"{claim} (1 of 4): " in words

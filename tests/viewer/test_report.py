@@ -55,8 +55,8 @@ def test_on_paper_details_are_open_and_no_box_is_cut(page: Page, address: str) -
     page.set_viewport_size({"width": 688, "height": 900})  # A4 without the margins
     page.goto(address)
     page.emulate_media(media="print")
-    heights = "[...document.querySelectorAll('details')].map(each => each.lastElementChild.offsetHeight)"
-    assert all(height > 0 for height in page.evaluate(heights))
+    shown = "[...document.querySelectorAll('details')].map(each => each.lastElementChild.checkVisibility())"
+    assert all(page.evaluate(shown))
     assert page.evaluate("document.documentElement.scrollWidth") <= 688
     hidden = (
         "[...document.querySelectorAll('.scroll, .names')].filter(box => getComputedStyle(box).overflowX != 'visible')"

@@ -87,7 +87,7 @@ def overlap(evaluation: Evaluation) -> Drawn | None:
     alt = "; ".join(f"{method}: {_highest(evaluation.curves[method])}" for method in shown)
     caption = (
         "Mean overlap (IoU) of map and finding by the threshold of the map. Solid: the method. "
-        + (f"Dashed: {prior}, the prior of the plan. " if prior else "")
+        + (f"Dashed: {prior}, the named prior. " if prior else "")
         + "The highest point of a curve was found on the same findings and is too good: see the tuned thresholds below."
     )
 

@@ -44,7 +44,7 @@ def forest(evaluation: Evaluation) -> Drawn | None:
     alt = "; ".join(f"{row.method}{' (prior)' if row.is_prior else ''}: {in_words(value)}" for row, value in ordered)
     caption = (
         f"Primary endpoint, {evaluation.primary}: mean and 95 % interval. Filled squares are methods, open diamonds "
-        f"with dashed lines are priors. The vertical line is at {evaluation.plan.prior}, the prior of the plan. "
+        f"with dashed lines are priors. The vertical line is at {evaluation.plan.prior}, the named prior. "
         "Intervals that overlap do not show that two rows are alike, since the same findings are compared."
     )
     return drawn(

@@ -20,10 +20,10 @@ def counted_cases(evaluation: Evaluation) -> Markup:
     flow = evaluation.flow
     methods = sum(not row.is_prior for row in evaluation.rows)
     return sentence(
-        "{} in {} of {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
-        counted(flow.findings, "finding"),
+        "{} of {} with {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
         counted(flow.images, "image"),
         counted(flow.patients, "patient"),
+        counted(flow.findings, "finding"),
         counted(flow.given, "case"),
         counted(methods, "method"),
         "is" if methods == 1 else "are",

@@ -32,12 +32,12 @@ WORDS: Mapping[Claim, Words] = {
         "never ask the model.",
         "It does not mean that a single map is right, that a map shows why the model decides, that the method is "
         "better than another method, or that the same holds for other images or another model. The advantage may be "
-        "too small to matter: read its interval.",
+        "too small to matter: read its interval. Other metrics may say otherwise: see the exploratory figures.",
     ),
     Claim.AS_GOOD: Words(
         "As good as the prior, and not shown to be better",
         "=",
-        "On average over these findings a map that never asks the model does as well, within the margin of the plan.",
+        "On average over these findings a map that never asks the model does as well, within the margin.",
         "It is no praise. It does not mean that the maps are good: they were not shown to tell more about where a "
         "finding is than a map that never asks the model.",
     ),
@@ -203,7 +203,7 @@ def _small(verdict: Verdict) -> list[Markup]:
     low, margin = verdict.difference.low, verdict.plan.margin
     if verdict.claim is not Claim.BETTER or low >= margin:
         return []
-    form = "The plan takes differences below {:g} not to matter, and the interval of the advantage begins at {}: an "
+    form = "Differences below {:g} are taken not to matter, and the interval of the advantage begins at {}: an "
     return [sentence(form + "advantage that matters is not shown.", margin, rounded(low, 2, signed=True))]
 
 
