@@ -389,6 +389,16 @@ def test_recognised(name, classes, channels):
     assert (found.spec, found.num_classes, found.in_channels) == (f"torchvision:{name}", classes, channels)
 
 
+def test_no_time_is_spent_on_the_values_of_weights_without_memory():
+    with weightless():
+        network, real = torchvision.models.resnet18(), torch.zeros(2)
+        torch.nn.init.constant_(real, 3)
+        torch.nn.init.uniform_(tensor=real[1:], a=5, b=6)
+    assert all(weight.is_meta and weight._version == 0 for weight in network.parameters())  # nothing was written
+    assert real[0] == 3
+    assert 5 <= real[1] <= 6
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_recognised_without_auxiliary_heads_and_counters(name):
     state = {key: v for key, v in blank(name, 14).items() if not key.lower().startswith("aux")}

@@ -55,7 +55,7 @@ class Archive(ThreadingHTTPServer):
 def archive() -> Iterator[Archive]:
     made = Archive(("127.0.0.1", 0), Archiving)
     made.objects = []
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     yield made
     made.shutdown()
     made.server_close()

@@ -56,7 +56,7 @@ def server(certificate: tuple[Path, Path], request: pytest.FixtureRequest) -> It
     made = Quiet(("127.0.0.1", 0), Responding)
     made.requests, made.responses = [], [(200, stored)] * 3
     made.socket = context(certificate, request.param).wrap_socket(made.socket, server_side=True)
-    threading.Thread(target=made.serve_forever, daemon=True).start()
+    threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
     yield f"https://localhost:{made.server_address[1]}/dicom-web", request.param
     made.shutdown()
     made.server_close()
@@ -88,7 +88,7 @@ def test_nodes_are_verified_too(certificate: tuple[Path, Path]) -> None:
         known = Node("localhost", port, called="ARCHIVE", tls=True, access=ServerAccess(ca=certificate[0]))
         with known.sender(paths) as sender:
             sender.store(paths[0])
-        unknown = Node("localhost", port, called="ARCHIVE", tls=True)
+        unknown = Node("localhost", port, called="ARCHIVE", tls=True, access=ServerAccess(retries=0))
         with pytest.raises(TransferError, match="cannot be reached"), unknown.sender(paths):
             pass
     finally:

@@ -777,7 +777,8 @@ class TestHelperFunctions:
         assert model.training
         assert hook_count(model) == 0
 
-    @pytest.mark.parametrize("name", ["resnet18", "densenet121", "efficientnet_b0", "mobilenet_v2"])
+    # The prefix does not depend on the network, so one at each depth of names is enough: layer4, features.18.
+    @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
     def test_recommended_layers_under_a_wrapper(self, name):
         assert get_recommended_layers(Wrapped(from_torchvision(name))) == [f"backbone.{RECOMMENDED[name]}"]
 

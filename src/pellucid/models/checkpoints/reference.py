@@ -16,7 +16,11 @@ from pellucid.core.torch_private import CONVOLUTION
 from pellucid.models.checkpoints.pooling import Pool, pool_before
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
-FILLING = {torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_}
+FILLING = {
+    *(torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.fill_, torch.Tensor.zero_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.constant_, nn.init.kaiming_uniform_),
+}
+"""What fills a tensor: those of ``nn.init`` that a mode sees itself, without the methods that they call."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class _Weightless(TorchFunctionMode):
             if self._sizes is not None and tuple(made.shape) not in self._sizes:
                 raise MisfitError
             return made
-        if func in FILLING and args[0].is_meta:
-            return args[0]  # filling takes half of the time, and is not needed
+        if func in FILLING and (filled := args[0] if args else (kwargs or {})["tensor"]).is_meta:
+            return filled  # filling takes half of the time, and is not needed
         return func(*args, **(kwargs or {}))
 
 
