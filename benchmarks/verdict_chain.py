@@ -12,12 +12,12 @@ from PIL import Image as Picture
 from torch import Tensor
 
 from benchmarks.verdict_studies import SIDE, Study
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.measured import Column, Finding, Measured, MetricFacts, Seen
-from pellucid.evaluation.measuring import measured
-from pellucid.evaluation.partners import partners
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.reading import read_data
-from pellucid.evaluation.scoring import by_masks, of_random
+from pellucid.evaluation.scoring.by_masks import by_masks, of_random
+from pellucid.evaluation.scoring.measuring import measured
+from pellucid.evaluation.scoring.partners import partners
 from pellucid.export.csv_file import csv_file
 from pellucid.metrics.pointing import PointingGame
 from pellucid.priors.mean_mask import mean_mask_heatmaps

@@ -24,13 +24,13 @@ from numpy.random import Generator
 from benchmarks import results
 from benchmarks.verdict_chain import command, direct, through_files, write
 from benchmarks.verdict_studies import Study, drawn, exchangeable
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.files import JSON, from_json, to_json
-from pellucid.evaluation.judging import judged
+from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.measured import Column, Measured
-from pellucid.evaluation.partners import partners
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.scoring.partners import partners
 from pellucid.evaluation.whole import evaluate_data
 from pellucid.statistics import Claim
 from pellucid.statistics.distributions import clopper_pearson

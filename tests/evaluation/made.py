@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.data.reading import read_data
 
 
 def files(folder: Path, *names: str) -> Path:

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from torch import nn
 
 from pellucid.core.runtime import Runtime
-from pellucid.evaluation.network import Network
+from pellucid.evaluation.scoring.network import Network
 from pellucid.models.preprocessing import Preprocessing
 
 SIDE, GRID = 40, 32

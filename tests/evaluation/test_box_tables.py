@@ -13,8 +13,8 @@ from PIL import Image as Picture
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Data
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.reading import read_data
 from tests.evaluation.test_coco import masks_of
 
 NIH = "Image Index,Finding Label,Bbox [x,y,w,h],,,"

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image as Picture
 
 from pellucid.evaluation.case import Data
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.reading import read_data
 from tests.evaluation.test_coco import HEIGHT, MASK, WIDTH, counts_of, masks_of, rectangle, text_of
 
 ID = "patient64541_study1_view1_frontal"

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image as Picture
 
 from pellucid.errors import DataError
-from pellucid.evaluation import annotations
 from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.data import annotations
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.reading import read_data
 
 HEIGHT, WIDTH = 12, 20
 SIZE = [HEIGHT, WIDTH]
@@ -261,7 +261,7 @@ def test_files_and_values_are_bounded_before_they_are_read(tmp_path: Path, monke
 
 
 def test_too_many_corners_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pellucid.evaluation.annotated._MOST_CORNERS", 10)
+    monkeypatch.setattr("pellucid.evaluation.data.annotated._MOST_CORNERS", 10)
     given = annotation(segmentation=[[1, 2] * 11])
     data = read(written(tmp_path, content(given), "a.png", "b.png"))
     assert [(one.reason, one.detail) for one in data.excluded] == [(BROKEN, "a polygon of 11 corners")]

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.data.segmentations import Segments
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.segmentations import Segments
 from pellucid.export.formats import seg, seg_fractional
 from tests.export.dicom import SHIPPED, SOURCES, case, series
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import DataError
-from pellucid.evaluation import searching
 from pellucid.evaluation.case import Data
-from pellucid.evaluation.mask_file import MaskFile
-from pellucid.evaluation.outlines import United
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.data import searching
+from pellucid.evaluation.data.mask_file import MaskFile
+from pellucid.evaluation.data.outlines import United
+from pellucid.evaluation.data.reading import read_data
 from tests.evaluation.made import files, named, reasons, refusal
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.evaluation.frame import in_frame, packed, spacing_in_frame, unpacked
+from pellucid.evaluation.scoring.frame import in_frame, packed, spacing_in_frame, unpacked
 
 GEOMETRIES = {
     "smaller": Geometry.identity((9, 14)).resize((5, 6)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import WriteError
-from pellucid.evaluation.journal import Journal
+from pellucid.evaluation.scoring.journal import Journal
 
 
 def test_records_are_there_again(tmp_path: Path) -> None:

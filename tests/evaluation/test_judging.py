@@ -8,14 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from pellucid.evaluation.endpoint import Endpoint
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.judging import judged
+from pellucid.evaluation.judging.endpoint import Endpoint
+from pellucid.evaluation.judging.judging import judged
+from pellucid.evaluation.judging.overlap import folds_of
+from pellucid.evaluation.judging.quality import calibration_of, roc_of
+from pellucid.evaluation.judging.wording import words_of
 from pellucid.evaluation.measured import THRESHOLDS, MetricFacts, Seen
-from pellucid.evaluation.overlap import folds_of
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.quality import calibration_of, roc_of
-from pellucid.evaluation.wording import words_of
 from pellucid.statistics import Claim, Plan, auroc, kendall, mean, proportion, verdicts
 from tests.evaluation import naive_judging as naive
 from tests.evaluation.made_scores import FACTS, PRIORS, RATES, made, with_primary

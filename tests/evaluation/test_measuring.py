@@ -14,10 +14,10 @@ from PIL import Image as Pillow
 import pellucid
 from pellucid.core import catalogue
 from pellucid.errors import DataError, OptionError
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.measured import THRESHOLDS, Measured
-from pellucid.evaluation.measuring import Looked, measured
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.scoring.measuring import Looked, measured
 from pellucid.metrics.pointing import peaks
 from pellucid.priors.mean_mask import mean_mask_maps
 from tests.evaluation.small_set import CLASSES, GRID, SIDE, network, written

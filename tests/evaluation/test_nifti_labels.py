@@ -13,9 +13,9 @@ from PIL import Image as Picture
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.findings import settled
+from pellucid.evaluation.data.findings import settled
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.reading import read_data
 
 nibabel = pytest.importorskip("nibabel")
 SHAPE = (5, 6, 4)

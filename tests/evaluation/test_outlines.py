@@ -14,10 +14,10 @@ from PIL import Image as Pillow
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import DataError
-from pellucid.evaluation import polygons
-from pellucid.evaluation.cells import runs_in
-from pellucid.evaluation.mask_file import MaskFile
-from pellucid.evaluation.outlines import Boxes, Polygons, RunLengths, StartLengths, United, united
+from pellucid.evaluation.data import polygons
+from pellucid.evaluation.data.cells import runs_in
+from pellucid.evaluation.data.mask_file import MaskFile
+from pellucid.evaluation.data.outlines import Boxes, Polygons, RunLengths, StartLengths, United, united
 from pellucid.io import read_image
 
 

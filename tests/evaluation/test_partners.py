@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pellucid.evaluation.partners import partners
+from pellucid.evaluation.scoring.partners import partners
 
 
 @pytest.mark.parametrize("seed", range(20))

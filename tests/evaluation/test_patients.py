@@ -16,11 +16,11 @@ from pydicom.dataset import Dataset
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image, Instance
 from pellucid.errors import DataError
-from pellucid.evaluation import likeness
 from pellucid.evaluation.case import Case
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.likeness import DISTANCE, groups_of, near_pairs, perceptual_hash
-from pellucid.evaluation.patients import Fingerprint, check_splits, fingerprint, grouped
+from pellucid.evaluation.data import likeness
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.likeness import DISTANCE, groups_of, near_pairs, perceptual_hash
+from pellucid.evaluation.data.patients import Fingerprint, check_splits, fingerprint, grouped
 from pellucid.phantom import radiographs
 from tests.evaluation.made import noise
 

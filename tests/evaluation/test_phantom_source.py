@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import DataError
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked
-from pellucid.evaluation.reading import read_data
 from pellucid.phantom import CLASSES, FINDINGS, radiographs
 
 

@@ -9,11 +9,11 @@ import pytest
 
 from pellucid.errors import DataError, OptionError
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.findings import matched, settled
+from pellucid.evaluation.data.findings import matched, settled
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.outlines import Boxes
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.form import FORMS, Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.outlines import Boxes
-from pellucid.evaluation.reading import read_data
 from tests.evaluation.made import files, refusal, table
 
 BOX = Boxes(((0, 0, 5, 5),))

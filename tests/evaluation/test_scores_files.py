@@ -16,7 +16,7 @@ import pytest
 
 from pellucid.errors import DataError, OutputExistsError
 from pellucid.evaluation.files import from_json, to_csv, to_json, write_scores
-from pellucid.evaluation.judging import judged
+from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.plain import made as made_of
 from pellucid.evaluation.plain import plain
 from pellucid.evaluation.plan import EvaluationPlan

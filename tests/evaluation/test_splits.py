@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.errors import DataError
 from pellucid.evaluation.files import to_json
-from pellucid.evaluation.judging import judged
+from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.splits import split_of
 from tests.evaluation.made_scores import made

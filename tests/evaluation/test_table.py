@@ -11,11 +11,11 @@ import pytest
 
 from pellucid.errors import DataError
 from pellucid.evaluation import rows as rows_module
-from pellucid.evaluation.cells import boxes_in, polygons_in, runs_in
-from pellucid.evaluation.columns import columns_of
-from pellucid.evaluation.mask_file import MaskFile
-from pellucid.evaluation.outlines import Boxes, RunLengths, StartLengths, United
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.data.cells import boxes_in, polygons_in, runs_in
+from pellucid.evaluation.data.columns import columns_of
+from pellucid.evaluation.data.mask_file import MaskFile
+from pellucid.evaluation.data.outlines import Boxes, RunLengths, StartLengths, United
+from pellucid.evaluation.data.reading import read_data
 from pellucid.run import csv_lines
 from tests.evaluation.made import files, named, reasons, refusal, table
 

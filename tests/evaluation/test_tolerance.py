@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.errors import DataError, OptionError
-from pellucid.evaluation.tolerance import Tolerance
+from pellucid.evaluation.scoring.tolerance import Tolerance
 from pellucid.metrics.pointing import widened
 
 SPACE = (11, 17)

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from pellucid.cli.preparing import Preparation
     from pellucid.evaluation.evaluation import Evaluation
-    from pellucid.evaluation.network import Network
     from pellucid.evaluation.plan import EvaluationPlan
-    from pellucid.evaluation.survey import Progress
+    from pellucid.evaluation.scoring.network import Network
+    from pellucid.evaluation.scoring.survey import Progress
     from pellucid.models.preprocessing import Preprocessing
 
 DATA_PANEL = "Data set"
@@ -177,7 +177,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     all statistics: name them in the data set.
     """
     with guarded():
-        from pellucid.evaluation.reading import read_data
+        from pellucid.evaluation.data.reading import read_data
         from pellucid.evaluation.whole import evaluate_data
         from pellucid.export.writing import check_writable
         from pellucid.report.evaluation import write_report
@@ -261,7 +261,7 @@ class _Computation:
         from pellucid.cli.request import class_names, preprocessing
         from pellucid.core.head import check_head
         from pellucid.core.runtime import Runtime
-        from pellucid.evaluation.network import Network
+        from pellucid.evaluation.scoring.network import Network
         from pellucid.models.sources.loading import restate
 
         check_head(head)

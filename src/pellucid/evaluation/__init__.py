@@ -8,12 +8,12 @@ figures, controls. ``write`` makes the report, tables and figures.
 from __future__ import annotations
 
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline, Source
+from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.files import write_scores
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.network import Network
 from pellucid.evaluation.plan import EvaluationPlan
-from pellucid.evaluation.reading import read_data
+from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.whole import evaluate_data
 
 __all__ = [

@@ -61,7 +61,7 @@ class EvaluationPlan:
     calibrate: Sequence[str] = ()
     seed: int = 0
     gates: Sequence[str] = ("emprt", "random_logit")
-    gated: int = 16
+    gated: int = 24
     file_digest: str | None = field(default=None, compare=False, repr=False)
     """The SHA-256 of the file that it was read from; None without one."""
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.errors import OptionError, did_you_mean
-from pellucid.evaluation.batches import Images
-from pellucid.evaluation.maps import made
-from pellucid.evaluation.measuring import Looked
 from pellucid.evaluation.protocols.chexlocalize import Protocol, chexlocalize
 from pellucid.evaluation.protocols.localised import Localised, localised
-from pellucid.evaluation.survey import Progress, silent
+from pellucid.evaluation.scoring.batches import Images
+from pellucid.evaluation.scoring.maps import made
+from pellucid.evaluation.scoring.measuring import Looked
+from pellucid.evaluation.scoring.survey import Progress, silent
 
 PROTOCOLS = ("chexlocalize",)
 CALLED = 0.5

@@ -10,14 +10,14 @@ from pathlib import Path
 from pellucid.errors import OutputExistsError
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.examples import FOLDER, examples
 from pellucid.evaluation.files import JSON, to_json, write_scores
-from pellucid.evaluation.judging import judged
-from pellucid.evaluation.measuring import Looked
-from pellucid.evaluation.network import Network
+from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.published import by_chexlocalize, check_protocol
-from pellucid.evaluation.survey import Progress, silent
+from pellucid.evaluation.scoring.examples import FOLDER, examples
+from pellucid.evaluation.scoring.measuring import Looked
+from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.survey import Progress, silent
 from pellucid.export.writing import write
 from pellucid.models.preprocessing import Preprocessing
 
@@ -57,7 +57,7 @@ def evaluate_data(
 
     >>> import pellucid
     >>> from pellucid import phantom
-    >>> from pellucid.evaluation.reading import read_data
+    >>> from pellucid.evaluation.data.reading import read_data
     >>> model = phantom.models.unguided_cnn()
     >>> network = Network(model, pellucid.model_info(model).preprocessing)
     >>> plan = EvaluationPlan(methods=("gradcam",), metrics=(), gates=())

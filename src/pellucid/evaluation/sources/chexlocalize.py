@@ -10,12 +10,12 @@ from typing import Any
 
 from pellucid.core.rle import KEYS, is_empty
 from pellucid.errors import DataError
-from pellucid.evaluation.annotated import Gathering, list_of, name_of, object_of, polygons_of, runs_of, size_of
-from pellucid.evaluation.annotations import head_of, keys_of, read_json
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
+from pellucid.evaluation.data.annotated import Gathering, list_of, name_of, object_of, polygons_of, runs_of, size_of
+from pellucid.evaluation.data.annotations import head_of, keys_of, read_json
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.images_below import located
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.images_below import located
 
 _ID = re.compile(r"(patient\w+?)_(study\w+?)_(view\w+)")
 _FOLDERS = ("", "valid/", "val/", "test/", "train/")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import DataError
-from pellucid.evaluation.annotated import (
+from pellucid.evaluation.case import Case, Data, Exclusion, Outline
+from pellucid.evaluation.data.annotated import (
     BROKEN,
     Gathering,
     box_of,
@@ -22,11 +23,10 @@ from pellucid.evaluation.annotated import (
     runs_of,
     size_of,
 )
-from pellucid.evaluation.annotations import head_of, keys_of, read_json
-from pellucid.evaluation.case import Case, Data, Exclusion, Outline
+from pellucid.evaluation.data.annotations import head_of, keys_of, read_json
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.images_below import located
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.images_below import located
 
 UNKNOWN_IMAGE = "its annotation names an image that the file does not list"
 UNKNOWN_CATEGORY = "its annotation names a category that the file does not list"

@@ -13,11 +13,11 @@ from pydicom import Dataset
 
 from pellucid.errors import PellucidError, message_of
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline, Source
-from pellucid.evaluation.dicom_units import Series, Unit, files_below, headers_of, text_of, units_of
+from pellucid.evaluation.data.dicom_units import Series, Unit, files_below, headers_of, text_of, units_of
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.outlines import united
+from pellucid.evaluation.data.segmentations import BROKEN, Segments, is_segmentation, labels_of
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.outlines import united
-from pellucid.evaluation.segmentations import BROKEN, Segments, is_segmentation, labels_of
 from pellucid.io.dicom import one_line_errors
 from pellucid.io.dicom_file import is_image, open_dicom
 

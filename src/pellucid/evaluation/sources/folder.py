@@ -10,13 +10,13 @@ from typing import ClassVar
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
-from pellucid.evaluation.folders import Folders
+from pellucid.evaluation.data.folders import Folders
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.layout import Found, told_apart
+from pellucid.evaluation.data.masks_by_name import notes_on, outlines_of
+from pellucid.evaluation.data.outlines import united
+from pellucid.evaluation.data.searching import found_in
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.layout import Found, told_apart
-from pellucid.evaluation.masks_by_name import notes_on, outlines_of
-from pellucid.evaluation.outlines import united
-from pellucid.evaluation.searching import found_in
 
 _MOST_LABELS = 20
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import DataError
-from pellucid.evaluation.annotated import list_of, name_of
-from pellucid.evaluation.annotations import read_json
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
-from pellucid.evaluation.folders import Folders
+from pellucid.evaluation.data.annotated import list_of, name_of
+from pellucid.evaluation.data.annotations import read_json
+from pellucid.evaluation.data.folders import Folders
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.images_below import located
+from pellucid.evaluation.data.label_map import LabelMap
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.images_below import located
-from pellucid.evaluation.label_map import LabelMap
 
 _SETTINGS = "dataset.json"
 _NIFTI = (".nii.gz", ".nii")

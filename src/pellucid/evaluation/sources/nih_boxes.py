@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import DataError
-from pellucid.evaluation.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
-from pellucid.evaluation.annotations import head_of
 from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.data.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
+from pellucid.evaluation.data.annotations import head_of
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.images_below import images_by_name, only
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.images_below import images_by_name, only
 from pellucid.run.csv_lines import read_lines
 
 _HEADER = re.compile(r'\s*"?Image Index"?\s*,\s*"?Finding Label"?\s*,\s*"?Bbox \[x', re.IGNORECASE)

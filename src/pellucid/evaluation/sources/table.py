@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data, Exclusion
-from pellucid.evaluation.columns import Columns, cells_of, columns_of, has_paths, separator_of
-from pellucid.evaluation.folders import Folders
+from pellucid.evaluation.data.columns import Columns, cells_of, columns_of, has_paths, separator_of
+from pellucid.evaluation.data.folders import Folders
+from pellucid.evaluation.data.image_file import ImageFile
+from pellucid.evaluation.data.masks_by_name import with_masks
+from pellucid.evaluation.data.rows import Rows, Stated, check_boxes, groups_of
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.image_file import ImageFile
-from pellucid.evaluation.masks_by_name import with_masks
-from pellucid.evaluation.rows import Rows, Stated, check_boxes, groups_of
 from pellucid.io.refusal import one_line
 from pellucid.run.csv_lines import read_lines
 

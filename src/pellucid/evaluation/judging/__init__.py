@@ -1,0 +1,1 @@
+"""From scores to an ``Evaluation``: verdicts by the plan, figures, controls, strata, and what cannot be answered."""

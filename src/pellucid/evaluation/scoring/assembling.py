@@ -1,0 +1,104 @@
+"""From the records of findings and images to ``Measured``: columns of values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pellucid.evaluation.case import Data
+from pellucid.evaluation.measured import THRESHOLDS, Column, Measured, MetricFacts
+from pellucid.evaluation.scoring.batches import Batches
+from pellucid.evaluation.scoring.request import Requested
+from pellucid.evaluation.scoring.scorer import Rows
+from pellucid.evaluation.scoring.survey import Survey
+
+
+def assembled(
+    batches: Batches,
+    survey: Survey,
+    asked: Requested,
+    findings: Rows,
+    lesion_free: Rows,
+    data: Data,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str],
+) -> Measured:
+    """All that was measured; ``findings`` and ``lesion_free`` are records in the order of ``batches``."""
+    found, names = batches.found, asked.names
+    predicted = survey.predicted
+    targets = ("label",) if predicted is None else ("label", "predicted")
+    gated = [row for row in findings if row["gates"]]
+    return Measured(
+        images=found.images,
+        findings=[found.findings[number].finding for number in batches.numbers],
+        methods=asked.of_methods,
+        priors=[name for name in names if name not in asked.of_methods],
+        metrics={label: _facts(metric) for label, metric in asked.metrics.items()},
+        primary=asked.primary,
+        values={
+            target: {
+                name: {
+                    label: _column(row["values"][target][name].get(label) for row in findings)
+                    for label in asked.metrics
+                }
+                for name in names
+            }
+            for target in targets
+        },
+        overlaps={name: _table([row["overlaps"][name] for row in findings]) for name in names},
+        partner=batches.partner,
+        shuffled={name: _column(row["shuffled"][name] for row in findings) for name in names},
+        untrained={
+            name: _column(row["untrained"].get(name) for row in findings)
+            for name in asked.methods
+            if any(name in row["untrained"] for row in findings)
+        },
+        without=tuple(batches.without),
+        lesion_free={
+            name: {what: _column(row["heat"][name][what] for row in lesion_free) for what in _whats(lesion_free, name)}
+            for name in names
+        },
+        gates={
+            name: {label: _column(row["gates"][name].get(label) for row in gated) for label in asked.gates}
+            for name in asked.methods
+            if gated
+        },
+        reasons=_reasons(findings),
+        excluded=found.excluded,
+        given=len(data.cases) + len(data.excluded),
+        classes=None if predicted is None else predicted.classes,
+        multilabel=predicted is not None and predicted.independent,
+        notes=tuple(notes),
+        provenance=provenance,
+    )
+
+
+def _facts(metric: Any) -> MetricFacts:
+    return MetricFacts(metric.better, metric.proportion, metric.needs_mask)
+
+
+def _column(values: Any) -> Column:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _table(rows: Sequence[Sequence[float | None]]) -> npt.NDArray[np.float64]:
+    found = [[np.nan if value is None else value for value in row] for row in rows]
+    return np.array(found, dtype=np.float64).reshape(len(rows), len(THRESHOLDS))
+
+
+def _whats(rows: Rows, name: str) -> Sequence[str]:
+    return list(rows[0]["heat"][name]) if rows else []
+
+
+def _reasons(rows: Rows) -> dict[str, dict[str, int]]:
+    """By method, why maps are missing, and how often."""
+    found: dict[str, Counter[str]] = {}
+    for row in rows:
+        for text, count in row.get("reasons", {}).items():
+            name, _, reason = text.partition("\n")
+            found.setdefault(name, Counter())[reason] += count
+    return {name: dict(counts) for name, counts in found.items()}

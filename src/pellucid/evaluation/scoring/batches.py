@@ -1,0 +1,195 @@
+"""Findings, and images without one, a few at a time: with their images, masks and the key of what they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pellucid.core.image import Image
+from pellucid.errors import DataError
+from pellucid.evaluation.scoring.frame import packed, unpacked
+from pellucid.evaluation.scoring.made_before import of_classes
+from pellucid.evaluation.scoring.maps import Batch
+from pellucid.evaluation.scoring.mean_masks import MeanMasks
+from pellucid.evaluation.scoring.opening import opened
+from pellucid.evaluation.scoring.scorer import Wanted
+from pellucid.evaluation.scoring.sorting import Scored, Sorted
+from pellucid.evaluation.scoring.survey import Surveyed
+from pellucid.evaluation.scoring.tolerance import Tolerance
+from pellucid.io.refusal import digest
+from pellucid.models.preprocessing import Preprocessing
+
+Images = Mapping[int, Image]
+"""Images that are open, by their number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """What is scored: ``numbers`` are the findings of the test split, among all of ``found``, ``without`` its images.
+
+    ``partner`` (N,) is the index among ``numbers`` of a finding of another patient. The gates measure the first
+    ``gated`` findings.
+    """
+
+    found: Sorted
+    numbers: Sequence[int]
+    without: Sequence[int]
+    partner: npt.NDArray[np.int64]
+    space: tuple[int, ...]
+    tolerance: Tolerance
+    preprocessing: Preprocessing
+    gated: int
+
+    def opened(self, chunks: Sequence[Sequence[int]]) -> Iterator[Images]:
+        """The images of each chunk of images' numbers, read ahead."""
+        needed = [number for chunk in chunks for number in dict.fromkeys(chunk)]
+        images = opened([self.found.surveyed[number].case for number in needed], self.preprocessing)
+        for chunk in chunks:
+            found: dict[int, Image] = {}
+            for number in dict.fromkeys(chunk):
+                one = next(images)
+                if one.image is None or one.image.size != self.space:
+                    raise DataError(f"{one.case.name} was read, and now cannot be: leave the images alone, and go on")
+                found[number] = one.image
+            yield found
+
+    def image_of(self, row: int) -> int:
+        """The image's number of a finding that is scored."""
+        return self._finding(row).finding.image
+
+    def mask_of(self, row: int) -> bytes:
+        """The mask of a finding that is scored, packed."""
+        return self._finding(row).mask
+
+    def class_name(self, index: int) -> str:
+        """The name of a class, as findings have it; "" for −1."""
+        return next((one.finding.label for one in self.found.findings if one.index == index), "")
+
+    def of_findings(self, rows: Sequence[int], images: Images) -> tuple[Batch, Wanted]:
+        """Some findings, by their index among ``numbers``."""
+        each = [self._finding(row) for row in rows]
+        widened = torch.stack([self._widened(row) for row in rows])
+        others = [int(self.partner[row]) for row in rows]
+        nothing = torch.zeros(self.space, dtype=torch.bool)
+        wanted = Wanted(
+            torch.stack([unpacked(one.mask, self.space) for one in each]),
+            widened,
+            torch.stack([nothing if other < 0 else self._widened(other) for other in others]),
+            torch.tensor([other >= 0 for other in others]),
+            torch.tensor([self.predicted(one.finding.image, one.index) for one in each]),
+            torch.tensor([row < self.gated for row in rows]),
+        )
+        numbers, classes = [one.finding.image for one in each], [one.index for one in each]
+        return self._batch(numbers, classes, [one.finding.label for one in each], images), wanted
+
+    def of_images(self, numbers: Sequence[int], images: Images) -> Batch:
+        """Some images without a finding, whose explained class is the most probable one of those that are found."""
+        classes = [self._suspected(number) for number in numbers]
+        return self._batch(numbers, classes, [self.class_name(index) for index in classes], images)
+
+    def of_class(self, numbers: Sequence[int], index: int, label: str, images: Images) -> Batch:
+        """Some images, all with the same class explained."""
+        return self._batch(numbers, [index] * len(numbers), [label] * len(numbers), images)
+
+    @cached_property
+    def labels(self) -> list[tuple[int, str]]:
+        """The classes of the findings that are scored: their number, −1 without a model, and their name."""
+        each = [self._finding(row) for row in range(len(self.numbers))]
+        return sorted({(one.index, one.finding.label) for one in each})
+
+    def predicted(self, image: int, otherwise: int) -> int:
+        """The number of an image's predicted class; without a model, ``otherwise``."""
+        probabilities = self.found.surveyed[image].probabilities
+        return otherwise if probabilities is None else int(np.argmax(probabilities))
+
+    def key_of_finding(self, row: int) -> list[Any]:
+        """All that the scores of a finding depend on, beside the request and the masks of the others."""
+        one, other = self._finding(row), int(self.partner[row])
+        partner = b"" if other < 0 else self._finding(other).mask
+        image = self.found.surveyed[one.finding.image]
+        masks = [_sha(one.mask), _sha(partner), image.spacing]
+        own = [one.index, self.predicted(one.finding.image, one.index), row < self.gated]
+        return [image.content, masks, own, _files(image)]
+
+    def key_of_image(self, number: int) -> list[Any]:
+        """All that the heat of an image without a finding depends on, likewise."""
+        image = self.found.surveyed[number]
+        return [image.content, self._suspected(number), _files(image)]
+
+    @cached_property
+    def masks_digest(self) -> str:
+        """A digest of all masks, with their patients, of which the mean mask is made."""
+        images = self.found.images
+        each = [(images[one.finding.image].patient, _sha(one.mask)) for one in self.found.findings]
+        scored = [*self.numbers, *self.without]
+        return _sha(json.dumps([each, scored, self.space]).encode())
+
+    @cached_property
+    def mean_masks(self) -> MeanMasks:
+        """The mean masks: of the images of other splits, or of the other patients."""
+        own = {self.image_of(row) for row in range(len(self.numbers))}
+        masks: dict[int, list[bytes]] = {}
+        for one in self.found.findings:
+            masks.setdefault(one.finding.image, []).append(one.mask)
+        each = [(number, self.found.images[number].patient, self._union(parts)) for number, parts in masks.items()]
+        return MeanMasks(
+            [(patient, mask) for number, patient, mask in each if number in own],
+            self.space,
+            [(patient, mask) for number, patient, mask in each if number not in own],
+        )
+
+    def _finding(self, row: int) -> Scored:
+        return self.found.findings[self.numbers[row]]
+
+    def _union(self, masks: Sequence[bytes]) -> bytes:
+        if len(masks) == 1:
+            return masks[0]
+        return packed(torch.stack([unpacked(mask, self.space) for mask in masks]).any(0))
+
+    def _widened(self, row: int) -> Tensor:
+        one = self._finding(row)
+        spacing = self.found.surveyed[one.finding.image].spacing
+        return self.tolerance.widened(unpacked(one.mask, self.space), spacing)
+
+    def _batch(self, numbers: Sequence[int], classes: Sequence[int], labels: Sequence[str], images: Images) -> Batch:
+        usual = [self.mean_masks.of(self.found.images[number].patient) for number in numbers]
+        nothing = torch.full(self.space, torch.nan)
+        return Batch(
+            [images[number] for number in numbers],
+            torch.tensor(classes),
+            labels,
+            torch.stack([nothing if one is None else one for one in usual]),
+            [self.found.surveyed[number].case.maps for number in numbers],
+        )
+
+    @cached_property
+    def _classes(self) -> list[int]:
+        return sorted({one.index for one in self.found.findings})
+
+    def _suspected(self, number: int) -> int:
+        probabilities = self.found.surveyed[number].probabilities
+        return -1 if probabilities is None else max(self._classes, key=probabilities.__getitem__)
+
+
+def _files(image: Surveyed) -> dict[str, list[str]]:
+    """Digests of the files of maps made before."""
+    return {name: [digest(one) for one in _each(path)] for name, path in image.case.maps.items()}
+
+
+def _each(path: Path) -> list[Path]:
+    """The file of a path, or the archives of several classes that it stands for."""
+    return [path] if path.is_file() else sorted(of_classes(path))
+
+
+def _sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

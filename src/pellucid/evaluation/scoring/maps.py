@@ -1,0 +1,99 @@
+"""A batch of images and classes, and their maps by each method and prior."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.core.explanation import Explanation
+from pellucid.core.image import Image
+from pellucid.errors import DataError, OptionError, PellucidError
+from pellucid.evaluation.scoring.by_masks import Maps
+from pellucid.evaluation.scoring.made_before import MISSING, read_map
+from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.prior_maps import prior_maps
+from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
+from pellucid.run.judged_maps import maps_of
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """P images of one size, the class that is explained of each, (P,), and what there is of each beforehand.
+
+    ``labels`` are the names of the classes, which are −1 without a model. ``mean_masks`` (P, *space) are NaN where no
+    other patient has a mask; ``files`` are maps made before, by method.
+    """
+
+    images: Sequence[Image]
+    classes: Tensor
+    labels: Sequence[str]
+    mean_masks: Tensor
+    files: Sequence[Mapping[str, Path]]
+
+    @property
+    def values(self) -> Tensor:
+        """The network's input, (P, C, *space)."""
+        return torch.stack([one.values for one in self.images])
+
+    def part(self, which: Sequence[int], classes: Tensor) -> Batch:
+        """Some of the images, with the classes (P,) of all."""
+        chosen = list(which)
+        images, files = [self.images[index] for index in chosen], [self.files[index] for index in chosen]
+        labels = [self.labels[index] for index in chosen]
+        return Batch(images, classes[chosen], labels, self.mean_masks[chosen], files)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """The maps (P, *space) of a batch, NaN where there is none, how often and why; the Explanation of a method."""
+
+    maps: Maps
+    explanation: Explanation | None = None
+    missing: Mapping[str, int] | None = None
+
+
+def made(name: str, asked: Requested, network: Network | None, batch: Batch, seed: int) -> Made:
+    """The maps of a method or prior; of a prior that is drawn at random, one draw."""
+    if name in asked.made_before:
+        return _made_before(name, batch)
+    if name == MEAN_MASK:
+        return Made({"heatmaps": batch.mean_masks, "attributions": batch.mean_masks})
+    if name in asked.priors:
+        return Made(prior_maps(asked.priors[name], batch.values, seed))
+    if network is None:
+        raise OptionError(f"method {name!r} was asked for; it needs a model")
+    try:
+        return of_explanation(network.explainer(asked.methods[name])(batch.values, batch.classes[:, None]))
+    except PellucidError as error:  # several methods are measured: which one it is has to be said
+        raise type(error)(f"method {name!r}: {error}") from error
+
+
+def of_explanation(found: Explanation) -> Made:
+    """The maps of an explanation of one class an image."""
+    maps = maps_of(found, tuple(found.heatmaps.shape))
+    return Made({takes: one[:, 0].cpu() for takes, one in maps.items()}, replace(found, images=()))
+
+
+def _made_before(name: str, batch: Batch) -> Made:
+    each: list[Maps] = []
+    missing: Counter[str] = Counter()
+    given = zip(batch.images, batch.classes.tolist(), batch.labels, batch.files, strict=True)
+    for image, index, label, files in given:
+        try:
+            if name not in files:
+                raise DataError(MISSING)
+            each.append(read_map(files[name], image, index, label))
+        except DataError as error:
+            missing[str(error.args[0])] += 1
+            nothing = torch.full(image.size, torch.nan)
+            each.append({"heatmaps": nothing, "attributions": nothing})
+    maps: Maps = {
+        "heatmaps": torch.stack([one["heatmaps"] for one in each]),
+        "attributions": torch.stack([one["attributions"] for one in each]),
+    }
+    return Made(maps, missing=missing)

@@ -1,0 +1,231 @@
+"""``measured``: a value for each finding, method and metric of a data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pellucid.core import catalogue
+from pellucid.core.provenance import architecture, digest, versions
+from pellucid.errors import DataError
+from pellucid.evaluation.case import Data
+from pellucid.evaluation.data.patients import grouped
+from pellucid.evaluation.measured import Measured
+from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.scoring.assembling import assembled
+from pellucid.evaluation.scoring.batches import Batches, Images
+from pellucid.evaluation.scoring.journal import NAME, Journal
+from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.opening import opened
+from pellucid.evaluation.scoring.partners import partners
+from pellucid.evaluation.scoring.provenance import provenance
+from pellucid.evaluation.scoring.request import Requested, requested
+from pellucid.evaluation.scoring.scorer import Rows, Scorer
+from pellucid.evaluation.scoring.sorting import Sorted, sorted_out
+from pellucid.evaluation.scoring.survey import Progress, Survey, one_space, silent, surveyed
+from pellucid.evaluation.scoring.usable import ALL, expanded
+from pellucid.evaluation.splits import scored_images
+from pellucid.models.preprocessing import Preprocessing
+
+_BATCH = 8
+"""Findings that are scored at a time where no model says otherwise."""
+
+
+def measured(
+    data: Data,
+    plan: EvaluationPlan,
+    *,
+    network: Network | None = None,
+    preprocessing: Preprocessing | None = None,
+    labels: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    untrained: bool = True,
+    progress: Progress = silent,
+) -> Measured:
+    """Score the maps of a data set's findings, of every method and prior of a plan.
+
+    Each image is looked at once: what it holds, where its findings are on the grid of the network's input, and what the
+    model predicts. Then findings are scored, a few at a time. Images are read as they are needed and not kept.
+
+    Args:
+        data: the cases, as ``read_data`` makes them.
+        plan: what is measured, and what the splits are for. Only findings of the test split are scored.
+        network: the model; None where maps of all methods were made before.
+        preprocessing: without a model, how images become the grid; None: as they are.
+        labels: classes of the model by the labels of the data set, where their names differ.
+        folder: where scores are kept, so that a run that was killed goes on; None keeps them nowhere.
+        untrained: also score the maps of the network with random weights, a negative control.
+        progress: called with what is done, how many of it are, and of how many.
+
+    Raises:
+        DataError: no finding can be scored, or a patient is in two splits.
+        OptionError: the plan names what there is not, or images differ in size.
+    """
+    looked = Looked.of(
+        data, plan, network=network, preprocessing=preprocessing, labels=labels, untrained=untrained, progress=progress
+    )
+    return looked.measured(folder, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """A data set that was looked at once: what is scored is known, and nothing is scored yet."""
+
+    data: Data
+    plan: EvaluationPlan
+    survey: Survey
+    batches: Batches
+    scorer: Scorer
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        plan: EvaluationPlan,
+        *,
+        network: Network | None = None,
+        preprocessing: Preprocessing | None = None,
+        labels: Mapping[str, str] | None = None,
+        untrained: bool = True,
+        progress: Progress = silent,
+    ) -> Looked:
+        """Look at each image; arguments and errors are those of ``measured``."""
+        made_before = list(dict.fromkeys(name for case in data.cases for name in case.maps))
+        named = [name for name in plan.methods if name != ALL]
+        requested(plan, named, made_before, network is not None)  # what is wrong with the plan is said before any work
+        grid = network.preprocessing if network is not None else preprocessing or Preprocessing()
+        size = _BATCH if network is None else network.runtime.batch_size
+        survey = surveyed(data.cases, grid, network, size, progress)
+        whose = grouped([one.case for one in survey.cases], {one.case.name: one.fingerprint for one in survey.cases})
+        found = sorted_out(survey, whose.patients, labels or {}, [*data.excluded, *whose.excluded])
+        if network is not None and survey.predicted is not None:
+            network = network.of_head(survey.predicted.head)
+        first = next((one.image.values[None] for one in opened(data.cases[:1], grid) if one.image is not None), None)
+        methods, left_out = expanded(plan.methods, network, first)
+        asked = requested(plan, methods, made_before, network is not None)
+        notes = (*data.notes, *whose.notes, *left_out)
+        scorer = Scorer(asked, network, plan.seed, untrained)
+        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, notes)
+
+    @property
+    def size(self) -> int:
+        """How many images or findings are scored at a time."""
+        return _BATCH if self.scorer.network is None else self.scorer.network.runtime.batch_size
+
+    def measured(self, folder: Path | None = None, progress: Progress = silent) -> Measured:
+        """Score all findings, and images without one; what is in the folder's journal is taken from there."""
+        network, asked = self.scorer.network, self.scorer.asked
+        request = _request(asked, network, self.plan, self.scorer.untrained)
+        with Journal(None if folder is None else folder / NAME) as journal:
+            scoring = _Scoring(self.batches, self.scorer, journal, request, self.size, progress)
+            findings, lesion_free = scoring.of_findings(), scoring.without()
+        facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
+        rows = _rows(findings), _rows(lesion_free)
+        return assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
+
+
+def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing) -> Batches:
+    """What is scored: the findings and images of the test split."""
+    if not found.findings:
+        reasons = "; ".join(dict.fromkeys(one.reason for one in found.excluded)) or "no finding is stated"
+        raise DataError(f"no finding can be scored ({reasons}): give masks or boxes of the images")
+    own = scored_images(found.images, plan)
+    numbers = [number for number, one in enumerate(found.findings) if own[one.finding.image]]
+    if not numbers:
+        raise DataError(f"no finding is in the splits {', '.join(plan.test)}, which the plan scores")
+    whose = [found.images[found.findings[number].finding.image].patient for number in numbers]
+    return Batches(
+        found,
+        numbers,
+        [number for number in found.without if own[number]],
+        partners(whose, plan.seed),
+        one_space(found.surveyed),
+        asked.tolerance,
+        grid,
+        plan.gated if asked.gates else 0,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """Scores items a few at a time; those of a chunk that the journal has are taken from there.
+
+    Chunks are the same in every run, since rounding may depend on what is in a batch. ``request`` is a digest of what
+    all records depend on.
+    """
+
+    batches: Batches
+    scorer: Scorer
+    journal: Journal
+    request: str
+    size: int
+    progress: Progress
+
+    def of_findings(self) -> list[Any]:
+        """The records of all chunks of findings."""
+        rows = range(len(self.batches.numbers))
+        keys = [self.batches.key_of_finding(row) for row in rows]
+        return self._records("scoring findings", rows, keys, self.batches.image_of, self._findings)
+
+    def without(self) -> list[Any]:
+        """The records of all chunks of images without a finding."""
+        images = self.batches.without
+        keys = [self.batches.key_of_image(number) for number in images]
+        return self._records("scoring images without a finding", images, keys, int, self._images)
+
+    def _findings(self, chunk: Sequence[int], images: Images) -> Rows:
+        return self.scorer.findings(*self.batches.of_findings(chunk, images))
+
+    def _images(self, chunk: Sequence[int], images: Images) -> Rows:
+        return self.scorer.lesion_free(self.batches.of_images(chunk, images))
+
+    def _records(
+        self,
+        what: str,
+        items: Sequence[int],
+        keys: Sequence[object],
+        image_of: Callable[[int], int],
+        rows: Callable[[Sequence[int], Images], Rows],
+    ) -> list[Any]:
+        starts = range(0, len(items), self.size)
+        chunks = [items[start : start + self.size] for start in starts]
+        names = [self._name(what, keys[start : start + self.size]) for start in starts]
+        missing = [index for index, name in enumerate(names) if self.journal.get(name) is None]
+        images = self.batches.opened([[image_of(item) for item in chunks[index]] for index in missing])
+        done = len(items) - sum(len(chunks[index]) for index in missing)
+        for index in missing:
+            made = rows(chunks[index], next(images))
+            self.journal.keep(names[index], {"rows": made, "layers": self.scorer.layers})
+            done += len(chunks[index])
+            self.progress(what, done, len(items))
+        return [self.journal.get(name) for name in names]
+
+    def _name(self, what: str, keys: Sequence[object]) -> str:
+        return _sha([what, self.request, self.batches.masks_digest, *keys])
+
+
+def _rows(records: Sequence[Any]) -> Rows:
+    return [row for record in records for row in record["rows"]]
+
+
+def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, untrained: bool) -> str:
+    """A digest of what all scores depend on: the model, the methods, priors and metrics, and the versions."""
+    facts: list[Any] = [versions(), plan.seed, str(asked.tolerance), untrained, asked.made_before, asked.gated]
+    facts += [
+        [name, type(one).__module__, catalogue.settings(one)] for name, one in {**asked.methods, **asked.priors}.items()
+    ]
+    facts += [[label, repr(one)] for label, one in {**asked.metrics, **asked.gates}.items()]
+    if network is not None:
+        runtime = replace(network.runtime, batch_size=1, keep_memory=False)
+        facts += [digest(network.model), architecture(network.model), repr(network.preprocessing), repr(runtime)]
+        facts += [network.head, str(network.output)]
+    return _sha(facts)
+
+
+def _sha(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()

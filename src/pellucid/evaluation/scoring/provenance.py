@@ -1,0 +1,44 @@
+"""What a report states of where its figures are from: the data set, the model, the methods, and the versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pellucid.core import catalogue
+from pellucid.core.provenance import architecture, digest, versions
+from pellucid.evaluation.case import Data
+from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.request import Requested
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.sources import model_info
+
+
+def provenance(
+    data: Data, network: Network | None, grid: Preprocessing, asked: Requested, records: Sequence[Any]
+) -> dict[str, Any]:
+    """What the report states of the model, the methods and the data set, without a path."""
+    layers = {name: list(own) for record in records for name, own in record["layers"].items()}
+    facts: dict[str, Any] = {
+        "data set": {"form": data.form, "cases": len(data.cases), "phantoms": data.drawn},
+        "preprocessing": asdict(grid),
+        "methods": {
+            name: {"options": catalogue.settings(one), "layers": layers.get(name, [])}
+            for name, one in asked.methods.items()
+        },
+        "maps made before": list(asked.made_before),
+        "priors": {name: catalogue.settings(one) for name, one in asked.priors.items()},
+        "tolerance": str(asked.tolerance),
+        "versions": versions(),
+    }
+    if network is not None:
+        info = model_info(network.model)
+        facts["model"] = {
+            "architecture": architecture(network.model),
+            "weights": info.weights,
+            "weights SHA-256": digest(network.model),
+            "head": network.head,
+            "runtime": {"device": network.runtime.device, "precision": network.runtime.precision},
+        }
+    return facts

@@ -1,0 +1,214 @@
+"""The scores of a batch of findings by every method and prior, and where the heat goes on images without one."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.core.metric import Metric
+from pellucid.core.prior import Drawn
+from pellucid.errors import OptionError
+from pellucid.evaluation.measured import THRESHOLDS
+from pellucid.evaluation.scoring.by_masks import by_masks, of_random
+from pellucid.evaluation.scoring.maps import Batch, Made, made, of_explanation
+from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.request import Requested, fewer_draws
+from pellucid.run.evaluate import evaluate
+
+Rows = list[dict[str, Any]]
+"""A record for each image of a batch, in values that JSON can hold."""
+HIGH = 0.5
+"""Heat of at least this counts as a false-positive area on images without a finding."""
+BORDER = 0.1
+"""The outer part of each side that is the border."""
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What findings of a batch are scored on: their masks, the widened ones of the primary metric, those of partners.
+
+    ``partners`` (P, *space) are widened, too; ``has_partner`` (P,). ``predicted`` (P,) are the predicted classes,
+    ``gated`` (P,) says which findings the gates measure.
+    """
+
+    masks: Tensor
+    widened: Tensor
+    partners: Tensor
+    has_partner: Tensor
+    predicted: Tensor
+    gated: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Scores batches. ``untrained``: also the maps of the network with random weights, as a negative control."""
+
+    asked: Requested
+    network: Network | None
+    seed: int
+    untrained: bool = True
+    layers: dict[str, Sequence[str]] = field(default_factory=dict)
+    """The layers of each method, as they are found."""
+
+    @cached_property
+    def _primary(self) -> Metric:
+        return self.asked.metrics[self.asked.primary]
+
+    def findings(self, batch: Batch, wanted: Wanted) -> Rows:
+        """A record for each finding of a batch."""
+        rows: Rows = [{"values": {}, "overlaps": {}, "shuffled": {}, "untrained": {}, "gates": {}} for _ in batch.files]
+        reasons: Counter[tuple[str, str]] = Counter()
+        for name in self.asked.names:
+            found = made(name, self.asked, self.network, batch, self.seed)
+            self._note(name, found, reasons)
+            self._put(rows, "values", "label", name, self._values(name, found, batch, wanted.masks, wanted.widened))
+            for row, overlaps in zip(rows, self._overlaps(name, found, wanted.masks), strict=True):
+                row["overlaps"][name] = [_number(one) for one in overlaps]
+            shuffled = self._on(self._primary, name, found, wanted.partners).where(wanted.has_partner, torch.nan)
+            for row, value in zip(rows, shuffled.tolist(), strict=True):
+                row["shuffled"][name] = _number(value)
+            self._put_predicted(rows, name, batch, wanted)
+            self._put_controls(rows, name, batch, wanted)
+        rows[0]["reasons"] = {f"{metric}\n{reason}": count for (metric, reason), count in reasons.items()}
+        return rows
+
+    def lesion_free(self, batch: Batch) -> Rows:
+        """Where the heat goes on images without a finding, a record for each."""
+        rows: Rows = [{"heat": {}} for _ in batch.files]
+        for name in self.asked.names:
+            heat = made(name, self.asked, self.network, batch, self.seed).maps["heatmaps"].flatten(1).double()
+            usual = (batch.mean_masks >= HIGH).flatten(1)
+            border = _border(batch.mean_masks.shape[1:]).flatten()
+            whole = heat.sum(1)
+            for row, area, total, within, outer in zip(
+                rows,
+                (heat >= HIGH).double().mean(1).tolist(),
+                whole.tolist(),
+                (heat * usual).sum(1).tolist(),
+                (heat * border).sum(1).tolist(),
+                strict=True,
+            ):
+                known = math.isfinite(total)
+                row["heat"][name] = {
+                    "area": _number(area) if known else None,
+                    "in the mean mask": _number(within / total) if known and total > 0 else None,
+                    "at the border": _number(outer / total) if known and total > 0 else None,
+                }
+        return rows
+
+    def _note(self, name: str, found: Made, reasons: Counter[tuple[str, str]]) -> None:
+        if found.explanation is not None:
+            self.layers[name] = list(found.explanation.layers)
+        for reason, count in (found.missing or {}).items():
+            reasons[name, reason] += count
+
+    def _values(
+        self, name: str, found: Made, batch: Batch, masks: Tensor, widened: Tensor
+    ) -> Mapping[str, Sequence[float]]:
+        values = {
+            label: self._on(metric, name, found, widened if label == self.asked.primary else masks).tolist()
+            for label, metric in self.asked.on_masks.items()
+        }
+        return {**values, **self._on_scores(self.asked.on_scores, name, found, batch)}
+
+    def _on(self, metric: Metric, name: str, found: Made, masks: Tensor) -> Tensor:
+        """The values (P,) of a metric that needs masks; of a random prior the expectation."""
+        prior = self.asked.priors.get(name)
+        if isinstance(prior, Drawn):
+            return of_random(metric, prior, masks, self.seed)
+        return by_masks(metric, found.maps, masks)
+
+    def _on_scores(
+        self, metrics: Mapping[str, Metric], name: str, found: Made, batch: Batch
+    ) -> Mapping[str, Sequence[float]]:
+        """The values of metrics that ask the model, all in one call."""
+        if not metrics or self.network is None:
+            return {}
+        prior = self.asked.priors.get(name)
+        given: Any = found.explanation if prior is None else fewer_draws(prior)
+        given = found.maps["heatmaps"][:, None] if given is None else given
+        each: dict[str, Sequence[float]] = {}
+        for label, metric in metrics.items():
+            try:
+                scores = evaluate(
+                    self.network.model,
+                    batch.values,
+                    given,
+                    targets=batch.classes[:, None],
+                    metrics=[metric],
+                    head=self.network.head,
+                    output=self.network.output,
+                    seed=self.seed,
+                    runtime=self.network.runtime,
+                )
+                each[label] = scores[label][:, 0].tolist()
+            except OptionError:  # maps alone cannot be made again of changed images
+                each[label] = [math.nan] * len(batch.files)
+        return each
+
+    def _overlaps(self, name: str, found: Made, masks: Tensor) -> Sequence[Sequence[float]]:
+        """The IoU (P, thresholds) of each map with its mask."""
+        if isinstance(self.asked.priors.get(name), Drawn):
+            return [[math.nan] * len(THRESHOLDS) for _ in masks]
+        heat, mask = found.maps["heatmaps"].flatten(1), masks.flatten(1)
+        columns = []
+        for threshold in THRESHOLDS:
+            high = heat >= threshold
+            columns.append((high & mask).sum(1) / (high | mask).sum(1).clamp(min=1))
+        overlaps = torch.stack(columns, 1).double()
+        return overlaps.masked_fill(~heat.isfinite().all(1, keepdim=True), torch.nan).tolist()
+
+    def _put_predicted(self, rows: Rows, name: str, batch: Batch, wanted: Wanted) -> None:
+        """The values of the predicted class, measured where it is another one than the annotated class."""
+        if self.network is None:
+            return
+        for row in rows:
+            row["values"].setdefault("predicted", {})[name] = row["values"]["label"][name]
+        other = (wanted.predicted != batch.classes).nonzero()[:, 0].tolist()
+        if not other:
+            return
+        part = batch.part(other, wanted.predicted)
+        again = made(name, self.asked, self.network, part, self.seed)
+        values = self._values(name, again, part, wanted.masks[other], wanted.widened[other])
+        self._put([rows[index] for index in other], "values", "predicted", name, values)
+
+    def _put_controls(self, rows: Rows, name: str, batch: Batch, wanted: Wanted) -> None:
+        """The network with random weights, and the gates, of methods that can be run again."""
+        if self.network is None or name not in self.asked.methods:
+            return
+        method = self.asked.methods[name]
+        if self.untrained:
+            random = of_explanation(self.network.untrained(method, batch.values, batch.classes[:, None]))
+            for row, value in zip(rows, by_masks(self._primary, random.maps, wanted.widened).tolist(), strict=True):
+                row["untrained"][name] = _number(value)
+        gated = wanted.gated.nonzero()[:, 0].tolist()
+        if gated and self.asked.gates:
+            part = batch.part(gated, batch.classes)
+            again = made(name, self.asked, self.network, part, self.seed)
+            values = self._on_scores(self.asked.gates, name, again, part)
+            for index, number in enumerate(gated):
+                rows[number]["gates"][name] = {label: _number(own[index]) for label, own in values.items()}
+
+    @staticmethod
+    def _put(rows: Rows, what: str, target: str, name: str, values: Mapping[str, Sequence[float]]) -> None:
+        for index, row in enumerate(rows):
+            row[what].setdefault(target, {})[name] = {label: _number(own[index]) for label, own in values.items()}
+
+
+def _number(value: float) -> float | None:
+    """A value as it is kept: seven digits, None where there is none."""
+    return float(f"{value:.7g}") if math.isfinite(value) else None
+
+
+def _border(space: Sequence[int]) -> Tensor:
+    """Which pixels (*space) lie in the outer tenth of a side."""
+    inner = torch.zeros(tuple(space), dtype=torch.bool)
+    inner[tuple(slice(math.ceil(BORDER * side), side - math.ceil(BORDER * side)) for side in space)] = True
+    return ~inner
