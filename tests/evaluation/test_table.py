@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import DataError
-from pellucid.evaluation import rows as rows_module
+from pellucid.evaluation.data import rows as rows_module
 from pellucid.evaluation.data.cells import boxes_in, polygons_in, runs_in
 from pellucid.evaluation.data.columns import columns_of
 from pellucid.evaluation.data.mask_file import MaskFile

@@ -44,8 +44,9 @@ class EvaluationPlan:
         OptionError: a value is out of its range, there is no such metric, prior or tolerance, or two splits are mixed
             up.
 
-    >>> EvaluationPlan(primary="iou(threshold=0.3)", margin=0.05).digest[:12]
-    '33c07e6e4a98'
+    >>> plan = EvaluationPlan(primary="iou(threshold=0.3)", margin=0.05)
+    >>> plan.digest == EvaluationPlan(primary="iou(threshold=0.3)").digest
+    False
     """
 
     primary: str = "pointing_game"

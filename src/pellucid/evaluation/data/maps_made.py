@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.scoring.made_before import ARCHIVE, of_classes
+from pellucid.evaluation.data.made_before import ARCHIVE, of_classes
 from pellucid.io import SUFFIXES
 from pellucid.io.refusal import one_line
 

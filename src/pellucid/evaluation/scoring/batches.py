@@ -17,8 +17,8 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.errors import DataError
+from pellucid.evaluation.data.made_before import of_classes
 from pellucid.evaluation.scoring.frame import packed, unpacked
-from pellucid.evaluation.scoring.made_before import of_classes
 from pellucid.evaluation.scoring.maps import Batch
 from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.opening import opened

@@ -13,8 +13,8 @@ from torch import Tensor
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.errors import DataError, OptionError, PellucidError
+from pellucid.evaluation.data.made_before import MISSING, read_map
 from pellucid.evaluation.scoring.by_masks import Maps
-from pellucid.evaluation.scoring.made_before import MISSING, read_map
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.prior_maps import prior_maps
 from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
