@@ -38,9 +38,19 @@ def test_a_file_states_every_setting(tmp_path):
     path = written(tmp_path, WHOLE)
     plan = EvaluationPlan.of(path)
     assert plan == EvaluationPlan(
-        "iou(threshold=0.3)", "15 px", "centre", 0.05, 1.0, 0.025, ("gradcam", "mine"), ("auprc",),
-        ("val",), ("test",), ("cal",), 7,
-    )  # fmt: skip
+        primary="iou(threshold=0.3)",
+        tolerance="15 px",
+        prior="centre",
+        margin=0.05,
+        difference=1.0,
+        level=0.025,
+        methods=("gradcam", "mine"),
+        metrics=("auprc",),
+        choose=("val",),
+        test=("test",),
+        calibrate=("cal",),
+        seed=7,
+    )
     assert isinstance(plan.difference, float)
     assert plan.digest == hashlib.sha256(path.read_bytes()).hexdigest()
 

@@ -21,16 +21,17 @@ TARGETS = ("label", "predicted")
 """The classes that are explained: the annotated one, which gives the verdict, and the predicted one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
     """The plan of an evaluation. Its primary endpoint gives the verdicts; all else is exploratory.
 
     ``primary`` is a metric with its options, such as "pointing_game" or "iou(threshold=0.3)"; ``tolerance`` is of the
-    pointing game: "15 px" of the model's input, "2 %" of its diagonal or "5 mm". ``prior`` is the one that "worse" and
-    "as good as" are about, ``margin`` the difference that does not matter, ``difference`` the one for which the cases
-    needed are stated, ``level`` the one-sided level of each family of claims. ``methods`` and ``metrics`` are those to
-    measure, ``gates`` randomisation metrics of the first ``gated`` findings. ``choose``, ``test`` and ``calibrate``
-    name splits of the data set; without any, all cases are test.
+    pointing game: "15 px" of the model's input, "2 %" of its diagonal or "5 mm". ``target`` is the class whose maps
+    give the verdict, one of ``TARGETS``. ``prior`` is the one that "worse" and "as good as" are about, ``margin`` the
+    difference that does not matter, ``difference`` the one for which the cases needed are stated, ``level`` the
+    one-sided level of each family of claims. ``methods`` and ``metrics`` are those to measure, ``gates`` randomisation
+    metrics of the first ``gated`` findings. ``choose``, ``test`` and ``calibrate`` name splits of the data set; without
+    any, all cases are test.
 
     As a file it is TOML with these names as keys; what is left out has the value that it has here::
 
@@ -51,6 +52,7 @@ class EvaluationPlan:
 
     primary: str = "pointing_game"
     tolerance: str = "0 px"
+    target: str = "label"
     prior: str = "mean_mask"
     margin: float = MARGIN
     difference: float = DIFFERENCE
@@ -108,6 +110,8 @@ class EvaluationPlan:
 
     def _check_names(self) -> None:
         tolerance_of(self.tolerance)
+        if self.target not in TARGETS:
+            raise OptionError(f"target = {self.target!r} was asked for; it may be {' or '.join(TARGETS)}")
         PRIORS.find(self.prior)
         if metric_of(self.primary).better is None:
             raise OptionError(

@@ -126,9 +126,9 @@ def _miss(columns: Sequence[Column], facts: MetricFacts) -> float:
     return float(known.min(initial=0.0))
 
 
-def endpoint_of(measured: Measured, patients: Sequence[str]) -> Endpoint:
-    """The primary endpoint: the primary metric of maps of the annotated class; ``patients`` (N,) of the findings."""
-    columns = measured.values.get("label", {})
+def endpoint_of(measured: Measured, patients: Sequence[str], target: str) -> Endpoint:
+    """The primary endpoint: the primary metric of maps of the plan's target; ``patients`` (N,) of the findings."""
+    columns = measured.values.get(target, {})
     empty = np.full(len(patients), np.nan)
     found = {name: by_metric.get(measured.primary, empty) for name, by_metric in columns.items()}
     return Endpoint.of(

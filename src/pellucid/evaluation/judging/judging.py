@@ -24,7 +24,7 @@ from pellucid.statistics import Interval
 def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_digest: str) -> Evaluation:
     """What the images of the plan's test split show: no other is scored. Equal input gives an equal result.
 
-    The verdict on each method compares the primary metric of maps of the annotated class with that of priors, patients
+    The verdict on each method compares the primary metric of maps of the plan's target with that of priors, patients
     being the units (``pellucid.statistics.verdicts``). A finding on which a method has no value counts as a miss
     (``Endpoint``). All else is exploratory. Random numbers are drawn from ``plan.seed``.
 
@@ -40,7 +40,7 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
     split = split_of(measured, plan)
     test = split.test
     patients = [test.images[finding.image].patient for finding in test.findings]
-    endpoint = endpoint_of(test, patients)
+    endpoint = endpoint_of(test, patients, plan.target)
     rows = rows_of(test, endpoint, patients, plan)
     means = means_of(rows, test.metrics)
     return Evaluation(
@@ -98,7 +98,7 @@ def rows_of(measured: Measured, endpoint: Endpoint, patients: Sequence[str], pla
             if method in methods
         }
         if method in primary:
-            figures["label"][measured.primary] = primary[method]
+            figures[plan.target][measured.primary] = primary[method]
         is_prior, reason = method in measured.priors, endpoint.why_none(plan)
         verdict = verdicts.get(method)
         why = None if is_prior or verdict else reason or "it has no value"

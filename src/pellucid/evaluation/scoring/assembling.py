@@ -67,7 +67,7 @@ def assembled(
             for name in asked.methods
             if gated
         },
-        reasons=_reasons(findings),
+        reasons=_reasons(findings, asked),
         excluded=found.excluded,
         given=len(data.cases) + len(data.excluded),
         classes=None if predicted is None else predicted.classes,
@@ -94,11 +94,10 @@ def _whats(rows: Rows, name: str) -> Sequence[str]:
     return list(rows[0]["heat"][name]) if rows else []
 
 
-def _reasons(rows: Rows) -> dict[str, dict[str, int]]:
-    """By method, why maps are missing, and how often."""
-    found: dict[str, Counter[str]] = {}
+def _reasons(rows: Rows, asked: Requested) -> dict[str, dict[str, int]]:
+    """By metric, why values are missing: a map that is not there has no value of any."""
+    found: Counter[str] = Counter()
     for row in rows:
         for text, count in row.get("reasons", {}).items():
-            name, _, reason = text.partition("\n")
-            found.setdefault(name, Counter())[reason] += count
-    return {name: dict(counts) for name, counts in found.items()}
+            found[text] += count
+    return {label: dict(found) for label in asked.metrics} if found else {}

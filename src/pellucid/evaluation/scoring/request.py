@@ -72,6 +72,10 @@ def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequenc
             f"method {next(iter(made))!r} was asked for; neither a model nor maps of it were given: give a "
             "model, or the folder of its maps"
         )
+    if plan.target == "predicted" and not has_model:
+        raise OptionError(
+            "target='predicted' was asked for; the predicted class is not known without a model: give a model"
+        )
     tolerance, primary = _primary(plan)
     metrics = {label: metric for label, metric in map(_labelled, (plan.primary, *plan.metrics)) if metric != primary}
     metrics = {labelled(primary): primary, **metrics}

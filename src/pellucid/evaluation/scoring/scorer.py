@@ -76,7 +76,7 @@ class Scorer:
                 row["shuffled"][name] = _number(value)
             self._put_predicted(rows, name, batch, wanted)
             self._put_controls(rows, name, batch, wanted)
-        rows[0]["reasons"] = {f"{metric}\n{reason}": count for (metric, reason), count in reasons.items()}
+        rows[0]["reasons"] = {f"{reason} ({name})": count for (name, reason), count in reasons.items()}
         return rows
 
     def lesion_free(self, batch: Batch) -> Rows:

@@ -125,7 +125,7 @@ class _Sorting:
         """The model's class of a label; without a model, what the user maps it to."""
         predicted = self._survey.predicted
         if predicted is None:
-            return self._labels.get(label, label)
+            return matched(label, [*dict.fromkeys(self._labels.values()), label], self._labels)
         return matched(label, predicted.classes, self._labels)
 
 

@@ -110,7 +110,7 @@ def _looked(case: Case, image: Image) -> Surveyed:
         try:
             marked.append(_marked(label, outline, image))
         except DataError as error:
-            excluded.append(Exclusion(case.name, *map(str, error.args[:2])))
+            excluded.append(Exclusion(case.name, str(error), error.detail))
     return Surveyed(
         case,
         image.size,

@@ -29,6 +29,7 @@ from pellucid.report.evaluation.sections.exploratory import (
 from pellucid.report.evaluation.sections.flow import flow_of
 from pellucid.report.evaluation.sections.primary import primary_table
 from pellucid.report.evaluation.sections.provenance import plan_rows, provenance_rows
+from pellucid.report.evaluation.sections.published import published_tables
 from pellucid.report.evaluation.sections.quality import quality_table, quality_words
 from pellucid.report.evaluation.sections.summary import counted_cases, endpoint, endpoint_in_short, shown
 from pellucid.report.evaluation.sections.verdicts import groups, unjudged
@@ -83,6 +84,7 @@ def _exploratory(evaluation: Evaluation) -> dict[str, Any]:
         "tuned_table": tuned_table(evaluation),
         "ranks_table": ranks_table(evaluation),
         "tau_table": tau_table(evaluation),
+        "published_tables": published_tables(evaluation),
         "heat_tables": heat_tables(evaluation),
         "controls": controls(evaluation),
         "gate_tables": gate_tables(evaluation),

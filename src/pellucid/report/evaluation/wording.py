@@ -14,6 +14,8 @@ from pellucid.core.registry import summary
 from pellucid.errors import OptionError
 from pellucid.report.values import MAX_PATH, text
 
+TARGET_WORDS = {"label": "Maps of the annotated class", "predicted": "Maps of the predicted class"}
+
 
 def name(value: str) -> Markup:
     """A name from outside, as it may stand in a sentence: its own direction of writing does not leave it."""

@@ -8,10 +8,8 @@ from pellucid.evaluation.evaluation import Evaluation, Stratum
 from pellucid.evaluation.plan import TARGETS
 from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import about_metric, name
+from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, name
 from pellucid.statistics import Interval
-
-TARGET_WORDS = {"label": "Maps of the annotated class", "predicted": "Maps of the predicted class"}
 
 
 def metric_tables(evaluation: Evaluation) -> list[Table]:
@@ -28,7 +26,9 @@ def _metrics(evaluation: Evaluation) -> dict[str, list[str]]:
                 found.setdefault(metric, set()).add(target)
     known = {metric: sorted(targets, key=_order) for metric, targets in found.items()}
     return {
-        metric: targets for metric, targets in known.items() if (metric, targets) != (evaluation.primary, ["label"])
+        metric: targets
+        for metric, targets in known.items()
+        if (metric, targets) != (evaluation.primary, [evaluation.plan.target])
     }
 
 
@@ -51,7 +51,7 @@ def _metric_table(evaluation: Evaluation, metric: str, targets: list[str]) -> Ta
 
 def _notes(evaluation: Evaluation, metric: str) -> Iterator[str]:
     if metric == evaluation.primary:
-        yield "For the annotated class this is the primary endpoint, stated above."
+        yield f"{TARGET_WORDS[evaluation.plan.target]}: this is the primary endpoint, stated above."
     about = about_metric(metric)
     if about:
         yield about

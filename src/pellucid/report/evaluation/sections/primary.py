@@ -6,7 +6,7 @@ from pellucid.evaluation.evaluation import Evaluation, Row
 from pellucid.report.evaluation.numbers import NONE, of, p_value
 from pellucid.report.evaluation.sections.verdicts import WORDS, advantage, primary_of
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut
-from pellucid.report.evaluation.wording import name, sentence
+from pellucid.report.evaluation.wording import TARGET_WORDS, name, sentence
 from pellucid.statistics import Verdict
 
 COLUMNS = (
@@ -26,9 +26,9 @@ _NOTE = (
 
 
 def primary_table(evaluation: Evaluation) -> Table:
-    """The primary endpoint of every method and prior, on maps of the annotated class."""
+    """The primary endpoint of every method and prior, on maps of the plan's target."""
     lines = [Line(name(row.method), _cells(evaluation, row), PRIOR if row.is_prior else "") for row in evaluation.rows]
-    caption = f"Primary endpoint: {evaluation.primary}, maps of the annotated class"
+    caption = f"Primary endpoint: {evaluation.primary}, {TARGET_WORDS[evaluation.plan.target].lower()}"
     return cut(Table(caption, "Method", COLUMNS, lines, (_NOTE.format(evaluation.plan.difference),)))
 
 

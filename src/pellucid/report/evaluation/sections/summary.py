@@ -8,7 +8,16 @@ from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.sections.verdicts import Group
-from pellucid.report.evaluation.wording import about_metric, in_short, is_share, listed, metric_class, name, sentence
+from pellucid.report.evaluation.wording import (
+    TARGET_WORDS,
+    about_metric,
+    in_short,
+    is_share,
+    listed,
+    metric_class,
+    name,
+    sentence,
+)
 from pellucid.statistics.intervals import counted
 
 NAMES = 8
@@ -48,8 +57,9 @@ def _endpoint(evaluation: Evaluation, about: str) -> Markup:
     tolerance = ""
     if hasattr(metric_class(evaluation.primary), "tolerance"):
         tolerance = f" The tolerance is {evaluation.plan.tolerance}."
-    form = "{}. {} The figure is {}, for maps that explain the annotated class; patients are the units.{}"
-    return sentence(form, name(evaluation.primary), about, figure, tolerance)
+    form = "{}. {} The figure is {}, for {}; patients are the units.{}"
+    maps = TARGET_WORDS[evaluation.plan.target].lower()
+    return sentence(form, name(evaluation.primary), about, figure, maps, tolerance)
 
 
 def shown(groups: Sequence[Group]) -> list[Markup]:

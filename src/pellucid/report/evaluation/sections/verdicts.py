@@ -102,7 +102,7 @@ def _reason(row: Row) -> str:
 
 def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
     """The figure that a row's verdict rests on."""
-    return row.figures.get("label", {}).get(evaluation.primary)
+    return row.figures.get(evaluation.plan.target, {}).get(evaluation.primary)
 
 
 def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
