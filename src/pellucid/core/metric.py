@@ -179,7 +179,12 @@ class Metric(ABC):
 
     def compute(self, values: Tensor) -> float:
         """One figure of the values (N,) of all cases: the mean of those that there are; NaN if there are none."""
-        return float(values[~values.isnan()].double().mean())
+        return _mean(values)
+
+
+def _mean(values: Tensor) -> float:
+    """The mean of the values that there are; NaN if there are none."""
+    return float(values[~values.isnan()].double().mean())
 
 
 @runtime_checkable
@@ -211,7 +216,7 @@ class Comparison(ABC):
 
     def compute(self, values: Tensor) -> float:
         """One figure of the values (N,) of all pairs: the mean of those that there are; NaN if there are none."""
-        return float(values[~values.isnan()].double().mean())
+        return _mean(values)
 
 
 METRICS: Registry[Metric | Comparison] = Registry("pellucid.metrics", "metric")

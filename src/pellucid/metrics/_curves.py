@@ -28,32 +28,30 @@ class Curves:
 
 def deleted(cases: Cases, steps: int, baseline: Replacement) -> Curves:
     """The scores with the first 0 to all pixels of the order replaced. The image as it is is not passed again."""
-    ranked = ranks(cases.maps, cases.generator())
-    counts = parts(ranked[:1].numel(), steps, ranked.device)
     found = stand_ins(baseline, cases)
-    images, others = cases.images, found.images[0]
-
-    def variant(which: Tensor, step: Tensor) -> Tensor:
-        gone = among_first(ranked[which], counts[step + 1])
-        return torch.where(gone[:, None], others[which], images[which])
-
-    scores = torch.cat([cases.probabilities[:, None], cases.scores(steps, variant)], dim=1)
+    scores = torch.cat([cases.probabilities[:, None], _mixed(cases, steps, found.images[0], cases.images, 1)], dim=1)
     return Curves(scores, found.reasons(), notes(cases, scores[:, -1]))
 
 
 def inserted(cases: Cases, steps: int, baseline: Replacement) -> Curves:
     """The scores with the first 0 to all pixels of the order left, and the others replaced."""
-    ranked = ranks(cases.maps, cases.generator())
-    counts = parts(ranked[:1].numel(), steps, ranked.device)
     found = stand_ins(baseline, cases)
-    images, others = cases.images, found.images[0]
+    scores = torch.cat([_mixed(cases, steps, cases.images, found.images[0], 0), cases.probabilities[:, None]], dim=1)
+    return Curves(scores, found.reasons(), notes(cases, scores[:, 0]))
+
+
+def _mixed(cases: Cases, steps: int, first: Tensor, rest: Tensor, start: int) -> Tensor:
+    """The scores (P, steps) of ``rest`` with the first pixels of the order from ``first``.
+
+    These are ``start`` of the ``steps`` equal parts of all pixels in the first step, and one part more in each step.
+    """
+    ranked = ranks(cases.maps, cases.generator())
+    counts = parts(ranked[:1].numel(), steps, ranked.device)[start:]
 
     def variant(which: Tensor, step: Tensor) -> Tensor:
-        there = among_first(ranked[which], counts[step])
-        return torch.where(there[:, None], images[which], others[which])
+        return torch.where(among_first(ranked[which], counts[step])[:, None], first[which], rest[which])
 
-    scores = torch.cat([cases.scores(steps, variant), cases.probabilities[:, None]], dim=1)
-    return Curves(scores, found.reasons(), notes(cases, scores[:, 0]))
+    return cases.scores(steps, variant)
 
 
 def notes(cases: Cases, replaced: Tensor) -> dict[str, Tensor]:
