@@ -19,7 +19,7 @@ from pellucid.evaluation.measured import THRESHOLDS, Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.measuring import Looked, measured
 from pellucid.metrics.pointing import peaks
-from pellucid.priors.mean_mask import mean_mask_maps
+from pellucid.priors.mean_mask import mean_mask_heatmaps
 from tests.evaluation.small_set import CLASSES, GRID, SIDE, network, written
 
 PLAN = EvaluationPlan(methods=("gradcam", "saliency"), metrics=("iou", "relevance_mass"), tolerance="2 px", gated=3)
@@ -65,7 +65,24 @@ def hits(heat: torch.Tensor, masks: torch.Tensor, tolerance: float = 2) -> list[
     return each
 
 
+def usual(masks: torch.Tensor, patients: Sequence[object]) -> torch.Tensor:
+    """The mean of masks, blurred by Scott's rule (*space): the spread of their centres times patients^(−1/6)."""
+    deviations = []
+    for axis in (0, 1):
+        centres = [float(mask.nonzero()[:, axis].double().mean()) / GRID for mask in masks]
+        middle = sum(centres) / len(centres)
+        deviations.append((sum((one - middle) ** 2 for one in centres) / (len(centres) - 1)) ** 0.5)
+    sigma = sum(deviations) / 2 * len(set(patients)) ** (-1 / 6)
+    return mean_mask_heatmaps(masks.float().mean(0)[None], min(max(sigma, 0.02), 0.25))[0]
+
+
+def usual_of_others(masks: torch.Tensor, patients: Sequence[object], own: object) -> torch.Tensor:
+    kept = [number for number, patient in enumerate(patients) if patient != own]
+    return usual(masks[kept], [patients[number] for number in kept])
+
+
 LABELS = [n % 2 for n in range(9)]
+PATIENTS = [n // 2 for n in range(9)]
 
 
 def test_the_images_are_those_of_the_data_set(found: Measured, images: torch.Tensor) -> None:
@@ -116,7 +133,7 @@ def test_the_predicted_class_has_values_of_its_own(found: Measured, images: torc
 
 
 def test_the_mean_mask_is_that_of_the_other_patients(found: Measured, masks: torch.Tensor) -> None:
-    heat = mean_mask_maps(masks.float(), [f"P{n // 2}" for n in range(9)], (GRID, GRID))
+    heat = torch.stack([usual_of_others(masks, PATIENTS, own) for own in PATIENTS])
     assert found.values["label"]["mean_mask"]["pointing_game"].tolist() == hits(heat, masks)
 
 
@@ -163,7 +180,6 @@ def test_the_untrained_network_is_another_one_and_the_model_is_left_alone(
 def test_heat_of_images_without_a_finding(found: Measured, images: torch.Tensor, masks: torch.Tensor) -> None:
     suspected = [int(np.argmax([one.probabilities[name] for name in CLASSES[:2]])) for one in found.images[9:]]  # type: ignore[index]
     heat = heat_of(images[9:], "saliency", suspected).double()
-    usual = mean_mask_maps(masks.float(), [f"P{n // 2}" for n in range(9)], (GRID, GRID))
     own = found.lesion_free["saliency"]
     assert own["area"].tolist() == pytest.approx((heat >= 0.5).double().mean((1, 2)).tolist(), rel=1e-6)
     border = [
@@ -173,12 +189,10 @@ def test_heat_of_images_without_a_finding(found: Measured, images: torch.Tensor,
     ]
     assert own["at the border"].tolist() == pytest.approx(border, rel=1e-6)
     # Image 9 is of P4, whose finding 8 is left out of its mean mask; 10 and 11 are of P5, who has none.
-    everyone = mean_mask_maps(
-        torch.cat([masks.float(), torch.zeros(1, GRID, GRID)]), [*(f"P{n // 2}" for n in range(9)), "P5"], (GRID, GRID)
-    )
+    of_four, everyone = usual_of_others(masks, PATIENTS, 4), usual(masks, PATIENTS)
     expected = [
         float(one[where >= 0.5].sum() / one.sum())
-        for one, where in zip(heat, [usual[8], everyone[9], everyone[9]], strict=True)
+        for one, where in zip(heat, [of_four, everyone, everyone], strict=True)
     ]
     assert own["in the mean mask"].tolist() == pytest.approx(expected, rel=1e-6)
 
@@ -316,8 +330,8 @@ def test_only_the_test_split_is_scored_and_others_make_the_mean_mask(tmp_path: P
     masks = torch.from_numpy(
         np.stack([np.array(Pillow.open(tmp_path / f"mask {n}.png"))[np.ix_(place, place)] > 0 for n in range(24)])
     )
-    usual = mean_mask_maps(masks[20:].float(), [0, 0, 1, 1], (GRID, GRID), validation=masks[:20].float())
-    assert found.values["label"]["mean_mask"]["pointing_game"].tolist() == hits(usual, masks[20:], 0)
+    heat = usual(masks[:20], [number // 2 for number in range(20)]).expand(4, GRID, GRID)
+    assert found.values["label"]["mean_mask"]["pointing_game"].tolist() == hits(heat, masks[20:], 0)
 
 
 def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path) -> None:
