@@ -69,6 +69,8 @@ def test_commands_run(command: str, folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     if command.startswith("pellucid demo"):
         assert (folder / "demo-output" / "pellucid-demo.html").is_file()
+    if command.startswith("pellucid evaluate"):
+        assert (folder / "verdict" / "report.html").is_file()
     if command.startswith("pellucid explain"):
         results = folder / words[words.index("--output") + 1]
         assert list(results.glob("*_overlay.png"))
@@ -76,7 +78,7 @@ def test_commands_run(command: str, folder: Path) -> None:
 
 def test_snippets_and_commands_are_found() -> None:
     assert README.count("```python") == len(blocks("python")) > 0
-    assert {"demo", "explain", "layers", "methods"} <= {shlex.split(command)[1] for command in COMMANDS}
+    assert {"demo", "evaluate", "explain", "layers", "methods"} <= {shlex.split(command)[1] for command in COMMANDS}
 
 
 def test_nothing_is_counted_by_hand() -> None:

@@ -13,7 +13,6 @@ from pellucid.evaluation.judging.endpoint import Endpoint
 from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.judging.overlap import folds_of
 from pellucid.evaluation.judging.quality import calibration_of, roc_of
-from pellucid.evaluation.judging.wording import words_of
 from pellucid.evaluation.measured import THRESHOLDS, MetricFacts, Seen
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.statistics import Claim, Plan, auroc, kendall, mean, proportion, verdicts
@@ -540,18 +539,6 @@ def test_what_was_not_given_is_a_limit(found):
         assert any(part in one for one in bare.limits)
         assert not any(part in one for one in found.limits)
     assert any("trained on any of these images" in one for one in found.limits)
-
-
-def test_verdicts_in_words(found):
-    said = {name: words_of(row(found, name).verdict, "pointing_game") for name in RATES}
-    assert "better than every prior" in said["good"].means
-    assert "worse than mean_mask" in said["poor"].means
-    assert "there are 60" in said["equal"].means
-    assert "does not mean that there is no difference" in said["equal"].does_not_mean
-    alike = replace(row(found, "equal").verdict, claim=Claim.AS_GOOD)
-    assert "within 0.1" in words_of(alike, "iou").means
-    alone = replace(row(found, "equal").verdict, cases_needed=None)
-    assert "takes about" not in words_of(alone, "iou").means
 
 
 # --- rows of the table
