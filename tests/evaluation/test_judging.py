@@ -577,3 +577,12 @@ def test_findings_of_one_image_may_be_several():
     found = judge(scores)
     assert (found.flow.findings, found.flow.images) == (90, 55)
     assert row(found, "good").verdict.difference.patients == 30
+
+
+def test_a_control_names_what_is_as_good():
+    """Maps that hit others' findings just as the mean mask does: that is true, and the control says so."""
+    hits = np.tile([1.0, 1, 0, 0], 100)
+    scores = made(patients=400, methods={"same": 0.5}, priors={"mean_mask": 0.5})
+    (first, *_) = judge(replace(scores, shuffled={"same": hits, "mean_mask": hits})).controls
+    assert first.shown == ("same",)
+    assert "as good as" in first.expected
