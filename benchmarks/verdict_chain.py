@@ -16,11 +16,12 @@ from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.measured import Column, Finding, Measured, MetricFacts, Seen
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.by_masks import by_masks, of_random
+from pellucid.evaluation.scoring.frame import packed
+from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.measuring import measured
 from pellucid.evaluation.scoring.partners import partners
 from pellucid.export.csv_file import csv_file
 from pellucid.metrics.pointing import PointingGame
-from pellucid.priors.mean_mask import mean_mask_heatmaps
 from pellucid.priors.random import Random
 
 METRIC = PointingGame()
@@ -74,7 +75,7 @@ def direct(study: Study) -> Measured:
     """What is measured of a study's arrays alone: the primary metric of the methods and of three priors."""
     masks = torch.from_numpy(study.masks)
     maps = {name: torch.from_numpy(one).float() for name, one in study.maps.items()}
-    maps["mean_mask"] = _mean_masks(study)
+    maps["mean_mask"] = _mean_masks(study, masks)
     maps["centre"] = _centre().expand(masks.shape)
     partner = partners(study.patients, 0)
     others = masks[torch.from_numpy(partner).clamp(min=0)]
@@ -103,15 +104,13 @@ def direct(study: Study) -> Measured:
     )
 
 
-def _mean_masks(study: Study) -> Tensor:
+def _mean_masks(study: Study, masks: Tensor) -> Tensor:
     """The mean mask (N, side, side) of the other patients, for each finding."""
-    names = list(dict.fromkeys(study.patients))
-    number = np.array([names.index(patient) for patient in study.patients])
-    own = np.zeros((len(names), SIDE, SIDE))
-    np.add.at(own, number, study.masks)
-    others = len(number) - np.bincount(number)
-    means = (study.masks.sum(0) - own) / others[:, None, None]
-    return mean_mask_heatmaps(torch.from_numpy(means).float())[torch.from_numpy(number)]
+    each = [(patient, packed(mask)) for patient, mask in zip(study.patients, masks, strict=True)]
+    found = MeanMasks(each, (SIDE, SIDE))
+    nothing = torch.full((SIDE, SIDE), torch.nan)
+    maps = [found.of(patient) for patient in study.patients]
+    return torch.stack([nothing if one is None else one for one in maps])
 
 
 def _values(maps: Tensor, masks: Tensor) -> Column:

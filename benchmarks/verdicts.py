@@ -1,11 +1,12 @@
 """``python -m benchmarks.verdicts``: what evaluations claim, in simulated studies of which the truth is known.
 
-Each cell is 2000 studies with a seed of its own. The results are kept in docs/results/verdicts.json, and written as
+Each cell has a seed of its own. The results are kept in docs/results/verdicts.json, and written as
 docs/results/verdicts.md.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -74,11 +75,11 @@ class Cell:
 
 
 def cells() -> Iterator[Cell]:
-    """All cells: those of 25 patients through files, those of more patients and of wide positions from arrays."""
-    for patients in PATIENTS:
-        through = "files" if patients == PATIENTS[0] else "arrays"
-        yield from (replace(cell, patients=patients, through=through) for cell in _kinds())
-        yield from (replace(cell, patients=patients, spread=WIDE) for cell in _kinds() if cell.kind in SHUFFLED)
+    """All cells: 2000 studies of four kinds through files, then 2000 of each kind, size and spread from arrays."""
+    for cell in _kinds():
+        yield replace(cell, patients=PATIENTS[0], through="files", studies=min(cell.studies, STUDIES // 4))
+    for patients, spread in itertools.product(PATIENTS, (NARROW, WIDE)):
+        yield from (replace(cell, patients=patients, spread=spread) for cell in _kinds())
 
 
 def _kinds() -> Iterator[Cell]:
