@@ -14,6 +14,8 @@ from benchmarks.verdict_studies import MOST, SIDE, drawn, exchangeable
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.statistics import Claim
 
+COUNT = 20
+
 
 def rng(seed=0):
     return np.random.default_rng(seed)
@@ -87,20 +89,20 @@ def test_a_second_method_takes_the_place_of_the_prior():
 
 @pytest.fixture(scope="module")
 def sample():
-    """The claims of 100 studies of each kind, of 25 patients from arrays."""
-    verdicts.CALIBRATION, before = 100, verdicts.CALIBRATION
+    """The claims of 20 studies of each kind, of 25 patients from arrays."""
+    verdicts.CALIBRATION, before = 30, verdicts.CALIBRATION
     found = {
-        cell.kind: verdicts.simulated(replace(cell, through="arrays", studies=100), number)
+        cell.kind: verdicts.simulated(replace(cell, studies=COUNT), number)
         for number, cell in enumerate(verdicts.cells())
-        if cell.patients == 25 and cell.spread == verdicts.NARROW
+        if cell.patients == 25 and cell.spread == verdicts.NARROW and cell.through == "arrays"
     }
     verdicts.CALIBRATION = before
     return found
 
 
 def test_what_is_better_comes_out_so_more_often(sample):
-    assert sample["better"]["better"] > 25
-    assert sample["better"]["better"] > 3 * sample["equal"]["better"]
+    assert sample["better"]["better"] >= 5
+    assert sample["better"]["better"] > 2 * sample["equal"]["better"]
 
 
 @pytest.mark.parametrize(
@@ -113,30 +115,30 @@ def test_what_is_better_comes_out_so_more_often(sample):
     ],
 )
 def test_what_is_not_so_comes_out_seldom(sample, kind, claims):
-    assert all(sample[kind][claim] <= 12 for claim in claims)  # binomial of 100 at 5 %: above it once in 700
+    assert all(sample[kind][claim] <= 4 for claim in claims)  # of 20 at 5 %, more are once in 400
 
 
 def test_every_study_has_one_claim(sample):
     for row in sample.values():
-        assert sum(row[claim.name.lower()] for claim in Claim) == row["studies"] == 100
+        assert sum(row[claim.name.lower()] for claim in Claim) == row["studies"] == COUNT
 
 
 def test_the_page_names_what_is_above_the_allowed_share():
-    cells = {cell.kind: cell for cell in verdicts.cells() if cell.patients == 25 and cell.spread == verdicts.NARROW}
+    cells = {cell.kind: cell for cell in verdicts.cells() if cell.through == "files"}
     many, few = (dict.fromkeys(("better", "worse", "as_good", "not_shown"), count) for count in (150, 10))
     text = verdicts.page(
         {
-            cells["equal"].name: {"studies": 2000, **many},
-            cells["shuffled"].name: {"studies": 2000, **few},
-            cells["better"].name: {"studies": 2000, **many},
+            cells["equal"].name: {"studies": 500, **many},
+            cells["shuffled"].name: {"studies": 500, **few},
+            cells["better"].name: {"studies": 500, **many},
             verdicts.PROCESSES: {"studies": 50, "same": 50},
         }
     )
     above = text.partition("Above what is allowed:")[2]
-    assert "| equal |" in above
-    assert "| shuffled |" not in above
-    assert "| better |" not in above
-    assert "| better | files | 0.1 | 25 | 2000 | 0.075 |" in text
+    assert "\n| equal |" in above
+    assert "\n| shuffled |" not in above
+    assert "\n| better |" not in above
+    assert "| better | files | 0.1 | 25 | 500 | 0.300 |" in text
     assert "50 of 50 have the same scores.json" in text
 
 
