@@ -103,6 +103,7 @@ def test_what_was_read_is_what_was_written(found):
     assert str(again.rows[0].verdict) == str(found.rows[0].verdict)
     assert np.isnan(again.gates["good"]["smprt"].low)
     assert again.quality == found.quality
+    assert list(again.rows[0].figures["label"]) == list(found.rows[0].figures["label"])  # in their order
 
 
 def test_a_plan_of_a_file_keeps_its_digest(tmp_path):

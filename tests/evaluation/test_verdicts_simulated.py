@@ -92,8 +92,8 @@ def sample():
     """The claims of 20 studies of each kind, of 25 patients from arrays."""
     verdicts.CALIBRATION, before = 30, verdicts.CALIBRATION
     found = {
-        cell.kind: verdicts.simulated(replace(cell, studies=COUNT), number)
-        for number, cell in enumerate(verdicts.cells())
+        cell.kind: verdicts.simulated(replace(cell, studies=COUNT))
+        for cell in verdicts.cells()
         if cell.patients == 25 and cell.spread == verdicts.NARROW and cell.through == "arrays"
     }
     verdicts.CALIBRATION = before
