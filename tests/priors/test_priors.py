@@ -281,12 +281,26 @@ def test_each_image_gets_the_masks_of_other_patients():
 @pytest.mark.parametrize("count", [19, 20])
 def test_a_validation_split_of_20_masks_is_enough(count):
     masks, validation = random_masks(3, (12, 9)), random_masks(count, (12, 9), seed=4)
-    found = mean_mask_maps(masks, [1, 2, 3], (12, 9), validation=validation)
+    found = mean_mask_maps(masks, [1, 2, 3], (12, 9), validation=validation, sigma=0.05)
     if count == 20:
-        expected = torch.from_numpy(scaled(naive.mean_mask(validation.numpy()))).float().expand(3, 12, 9)
+        expected = torch.from_numpy(scaled(naive.mean_mask(validation.numpy(), 0.05))).float().expand(3, 12, 9)
     else:
-        expected = mean_mask_maps(masks, [1, 2, 3], (12, 9))
+        expected = mean_mask_maps(masks, [1, 2, 3], (12, 9), sigma=0.05)
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_the_blur_follows_scotts_rule():
+    masks, patients = random_masks(7, (12, 9), seed=3), ["a", "b", "a", "c", "b", "d", "d"]
+    found = mean_mask_maps(masks, patients, (12, 9))
+    for number, own in enumerate(patients):
+        others = [other for other, name in enumerate(patients) if name != own]
+        deviations = []
+        for axis, side in enumerate((12, 9)):
+            places = [np.argwhere(masks[other].numpy())[:, axis].mean() / side for other in others]
+            deviations.append(np.std(places, ddof=1))
+        sigma = np.clip(np.mean(deviations) * 3 ** (-1 / 6), 0.02, 0.25)  # of three other patients
+        expected = scaled(naive.mean_mask(masks[others].numpy(), sigma))
+        assert np.allclose(found[number].numpy(), expected, atol=1e-5)
 
 
 def test_one_patient_alone_has_no_others():

@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluation.scoring.frame import unpacked
-from pellucid.priors.mean_mask import ENOUGH, SIGMA, mean_mask_heatmaps
+from pellucid.priors.mean_mask import ENOUGH, WIDEST, bandwidth, mean_mask_heatmaps
 
 _HELD = 64
 """So many patients' maps are kept: the findings of one patient are scored one after the other."""
-_WIDEST = 0.25
-"""The largest standard deviation of the blur, in sides of the image."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,9 @@ class _Sums:
     def sigma(self) -> float:
         """The standard deviation of the blur, in sides of the image; see ``MeanMasks``."""
         if self.count < 2:
-            return _WIDEST
+            return WIDEST
         variances = (self.squares - self.centres.square() / self.count) / (self.count - 1)
-        spread = float(variances.clamp(min=0).sqrt().mean())
-        return min(max(spread * float(self.patients ** (-1 / (len(variances) + 4))), SIGMA), _WIDEST)
+        return bandwidth(variances, self.patients)
 
 
 class MeanMasks:
@@ -53,12 +50,7 @@ class MeanMasks:
     which things are chosen, are used alone where they are at least 20; else each patient's map is the mean of all
     masks but its own.
 
-    The mean is blurred by a Gaussian whose standard deviation is Scott's, as for a density: with s the standard
-    deviation of the masks' centres along an axis, in sides of the image, the mean over d axes of s, times m^(−1/(d+4))
-    for m patients (1992, Multivariate Density Estimation); at least 0.02 and at most 0.25. With little blur the peak
-    follows single masks, and moves away from a mask that is left out: so the hits of different patients depend on one
-    another, and in studies of 25 and 50 patients a method that was no better than the mean mask was found to be better
-    in 9 to 14 %.
+    The mean is blurred by Scott's rule (``pellucid.priors.mean_mask.bandwidth``).
     """
 
     def __init__(
