@@ -247,7 +247,7 @@ def test_a_missing_or_broken_map_has_no_value_and_is_counted(folder: Path, tmp_p
     own = found.values["label"]["mine"]["pointing_game"]
     assert np.isnan(own[:5]).all()
     assert np.isfinite(own[5:]).all()
-    assert sum(found.reasons["mine"].values()) == 4  # that of NaN is a map, and no number
+    assert sum(found.reasons["mine"].values()) == 5
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_values(folder: Path, tmp_path: Path) -> None:
