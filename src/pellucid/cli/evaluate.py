@@ -133,8 +133,8 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         Text,
         typer.Option(
             metavar="CLASS",
-            help="Class whose maps give the verdict: label, the annotated one, or predicted. Both are measured "
-            "(default: label).",
+            help="Class whose maps give the verdict: label, the annotated one, which is the default. Maps of the predicted "
+            "class are measured beside them.",
             rich_help_panel=PLAN_PANEL,
         ),
     ] = None,
@@ -178,9 +178,9 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     """
     with guarded():
         from pellucid.evaluation.data.reading import read_data
-        from pellucid.evaluation.whole import evaluate_data
+        from pellucid.evaluation.whole import check_free, evaluate_data
         from pellucid.export.writing import check_writable
-        from pellucid.report.evaluation import write_report
+        from pellucid.report.evaluation import FIGURES, PAGE, write_report
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         made_before = {name: Path(folder) for name, folder in _pairs("--maps", "METHOD=FOLDER", maps)}
@@ -188,8 +188,11 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         has_model = model is not None or checkpoint is not None
         known = [] if has_model or methods else list(made_before)
         lists = {"methods": _split(methods) or known, "metrics": _split(metrics)}
-        asked = _plan(plan, lists, {"primary": primary, "tolerance": tolerance, "target": target})
+        asked = _plan(plan, lists, {"primary": primary, "tolerance": tolerance})
+        _check_target(target)
         check_writable(output)
+        if page and not overwrite:
+            check_free(output, (PAGE, FIGURES))
         read = read_data(data, form=form, images=images, masks=masks, maps=made_before, labels=classes_of)
         network = None
         if has_model:
@@ -218,6 +221,15 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
 def _split(texts: Sequence[str] | None) -> list[str]:
     """Names with commas between them; those within parentheses belong to options."""
     return [part.strip() for text in texts or [] for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def _check_target(target: str | None) -> None:
+    """Raise unless maps of the annotated class give the verdict: those of the predicted one may be of no finding."""
+    if target not in (None, "label"):
+        raise OptionError(
+            f"--target {target} was given; maps of the annotated class give the verdict, and those of the predicted one "
+            "are measured beside them: write --target label, or leave it out"
+        )
 
 
 def _pairs(option: str, form: str, texts: Sequence[str] | None) -> Iterator[tuple[str, str]]:
@@ -293,12 +305,14 @@ def _progress(silent: bool) -> Iterator[Progress]:
 
 def _show(found: Evaluation, page: Path | None) -> None:
     """The verdicts, a line for each method, and where the report is."""
+    from pellucid.statistics.intervals import counted
+
     flow = found.flow
     left_out = sum(map(len, flow.excluded.values()))
     typer.echo(
         printable(
-            f"{flow.images} images of {flow.patients} patients: {flow.findings} findings, {flow.lesion_free} images "
-            f"without one; {left_out} left out"
+            f"{counted(flow.images, 'image')} of {counted(flow.patients, 'patient')}: "
+            f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; {left_out} left out"
         )
     )
     for row in found.rows:

@@ -105,8 +105,8 @@ class EvaluationPlan:
                 above = "" if most == math.inf else f" and below {most:g}"
                 raise OptionError(f"{name} = {value:g} was asked for; write a number above 0{above}")
         for name, number in (("seed", self.seed), ("gated", self.gated)):
-            if number < 0:
-                raise OptionError(f"{name} = {number} was asked for; write 0 or more")
+            if not 0 <= number < 2**63:
+                raise OptionError(f"{name} = {number} was asked for; write 0 or more, below 2 to the power of 63")
 
     def _check_names(self) -> None:
         tolerance_of(self.tolerance)

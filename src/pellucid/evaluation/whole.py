@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pellucid.errors import OutputExistsError
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.files import JSON, to_json, write_scores
+from pellucid.evaluation.files import CSV, JSON, to_json, write_scores
 from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.published import by_chexlocalize, check_protocol
 from pellucid.evaluation.scoring.examples import FOLDER, examples
+from pellucid.evaluation.scoring.journal import NAME as JOURNAL
 from pellucid.evaluation.scoring.measuring import Looked
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.survey import Progress, silent
 from pellucid.export.writing import write
 from pellucid.models.preprocessing import Preprocessing
-
-_MOST_BYTES = 2**31
 
 
 def evaluate_data(
@@ -67,6 +66,8 @@ def evaluate_data(
     """
     check_protocol(protocol)
     place = None if folder is None else Path(folder)
+    if place is not None and not overwrite:
+        check_free(place, (CSV, FOLDER))
     looked = Looked.of(data, plan, network=network, preprocessing=preprocessing, labels=labels, progress=progress)
     measured = looked.measured(place, progress)
     evaluation = judged(measured, plan, planned=plan.file_digest is not None, plan_digest=plan.digest)
@@ -75,10 +76,24 @@ def evaluate_data(
     evaluation = replace(evaluation, examples=shown, protocols=recipe)
     if place is not None:
         again = overwrite or _is_same(place, evaluation)
-        if files:
-            write(place / FOLDER, files, again)
+        if files:  # that were there before are of this evaluation, see above
+            write(place / FOLDER, files, True)
         write_scores(evaluation, place, overwrite=again)
     return evaluation
+
+
+def check_free(folder: Path, names: Iterable[str]) -> None:
+    """Raise ``OutputExistsError`` if there are files of such names in a folder in which no evaluation was begun.
+
+    Where one was, they are its own: they are replaced when it goes on.
+    """
+    if any(os.path.lexists(folder / name) for name in (JOURNAL, JSON)):
+        return
+    for name in names:
+        if os.path.lexists(folder / name):
+            raise OutputExistsError(
+                f"{folder / name} is already there: remove it, replace it with overwrite=True, or write to another folder"
+            )
 
 
 def _is_same(folder: Path, evaluation: Evaluation) -> bool:

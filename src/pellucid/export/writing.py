@@ -56,10 +56,11 @@ def write(
                     )
                 publish(drafts, list(files), sorted(replaced | set(existing)))
     except OSError as error:
-        raise _write_error(folder, error) from None
+        raise write_error(folder, error) from None
 
 
-def _write_error(folder: Path, error: OSError) -> WriteError:
+def write_error(folder: Path, error: OSError) -> WriteError:
+    """The error of a folder in which the system refuses to write, with what to do."""
     reason = error.strerror or error
     if error.errno in _FULL:
         return DiskFullError(

@@ -71,7 +71,10 @@ class Verdict:
     plan: Plan
 
     def __str__(self) -> str:
-        return f"{self.method}: {_WORDS[self.claim].format(self=self, needed=self._needed())}"
+        return f"{self.method}: {_WORDS[self.claim].format(self=self, by=self._by(), needed=self._needed())}"
+
+    def _by(self) -> str:
+        return str(self.difference) if self.difference.withheld is not None else f"by {self.difference}"
 
     def _needed(self) -> str:
         if self.cases_needed is None:
@@ -80,8 +83,8 @@ class Verdict:
 
 
 _WORDS: Mapping[Claim, str] = {
-    Claim.BETTER: "better than every prior (closest: {self.prior}, by {self.difference}; p = {self.better:.2g})",
-    Claim.WORSE: "worse than {self.prior} (by {self.difference}; p = {self.worse:.2g})",
+    Claim.BETTER: "better than every prior (closest: {self.prior}, {by}; p = {self.better:.2g})",
+    Claim.WORSE: "worse than {self.prior} ({by}; p = {self.worse:.2g})",
     Claim.AS_GOOD: "as good as {self.prior} within {self.plan.margin:g} ({self.difference}; p = {self.as_good:.2g})",
     Claim.NOT_SHOWN: "better than {self.prior} is not shown ({self.difference}; p = {self.better:.2g}); {needed}",
 }

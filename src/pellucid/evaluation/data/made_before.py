@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -17,20 +16,22 @@ from pellucid.core.archive import load_explanation
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.metric import Takes
-from pellucid.errors import DataError, PellucidError
+from pellucid.errors import DataError, message_of
 from pellucid.export.case import file_label
 from pellucid.io.refusal import one_line
 from pellucid.run.judged_maps import form_of, maps_of
 
 _MOST_BYTES = 2**29
 """The most bytes that a map may have when it is unpacked."""
-_ARRAY = "heatmap"
+_ARRAY = "heatmap.npy"
 ARCHIVE = "explanation.npz"
 """How the names of archives end that ``pellucid explain`` writes."""
 _MOST_CLASSES = 4096
+NO_NUMBERS = "the map made before is no array of numbers"
 BROKEN = "the map made before cannot be used"
 MISSING = "there is no map made before"
 OTHER_CLASS = "the maps made before hold none of this class"
+NOT_FINITE = "the map made before holds values that are not finite"
 OTHER_SIZE = "the map made before has neither the image's size nor that of the model's input"
 
 
@@ -49,11 +50,13 @@ def read_map(path: Path, image: Image, index: int, label: str) -> dict[Takes, Te
             return _of_one_class(path, image, index, label)
         if path.suffix == ".npz" and _is_explanation(path):
             return _of_explanation(path, image, index, label)
-        found = torch.from_numpy(np.array(_array(path), dtype=np.float32))
+        found = torch.from_numpy(np.array(_array(path, image), dtype=np.float32))
     except DataError:
         raise
-    except (PellucidError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(BROKEN, one_line(str(error))) from None
+    except Exception as error:  # zipfile, zlib and NumPy's header parser raise errors of many kinds
+        raise DataError(BROKEN, one_line(message_of(error))) from None
+    if not bool(found.isfinite().all()):
+        raise DataError(NOT_FINITE)
     maps = maps_of(_on_grid(found, image)[None, None], (1, 1, *image.size))
     return {takes: one[0, 0] for takes, one in maps.items()}
 
@@ -114,23 +117,41 @@ def _is_explanation(path: Path) -> bool:
         return "facts.npy" in archive.namelist()
 
 
-def _array(path: Path) -> Any:
-    found = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        array = found
-    else:
-        with found:
-            array = found[_ARRAY] if _ARRAY in found.files else found[found.files[0]]
-    if array.dtype.kind not in "fiub" or array.nbytes > _MOST_BYTES:
-        raise DataError(f"the map made before is an array of {array.dtype}, {array.nbytes} bytes, and no map")
-    return array
+def _array(path: Path, image: Image) -> Any:
+    """The array of a map. Its header is checked before memory is taken: it may state any size."""
+    if path.suffix == ".npy":
+        found = np.lib.format.open_memmap(path, mode="r")  # of objects, and so pickled, it refuses
+        _check(found.shape, found.dtype, image)
+        return found
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        name = _ARRAY if _ARRAY in names else names[0]
+        with archive.open(name) as file:
+            _check(*_header(file), image)
+        with archive.open(name) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and the dtype that an array in a file states."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], image: Image) -> None:
+    """Raise ``DataError`` unless an array holds numbers and has the size of the image or of the network's input."""
+    if dtype.kind not in "fiub":
+        raise DataError(NO_NUMBERS, one_line(str(dtype)))
+    rank = len(image.size)
+    if shape[-rank:] not in (image.size, image.original.size) or any(side != 1 for side in shape[:-rank]):
+        raise DataError(OTHER_SIZE, one_line(str(shape)))
 
 
 def _on_grid(found: Tensor, image: Image) -> Tensor:
     """A map on the grid of the network's input; one of the image's own size is resampled linearly."""
-    values = found[0] if found.ndim == len(image.size) + 1 and len(found) == 1 else found
+    values = found.reshape(found.shape[-len(image.size) :])
     if tuple(values.shape) == image.size:
         return values
-    if tuple(values.shape) != image.original.size or not math.prod(values.shape):
-        raise DataError(OTHER_SIZE)
     return image.geometry.inverse().sample(values[None, None])[0, 0]

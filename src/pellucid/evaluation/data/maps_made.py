@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.data.made_before import ARCHIVE, of_classes
+from pellucid.evaluation.data.made_before import ARCHIVE
 from pellucid.io import SUFFIXES
 from pellucid.io.refusal import one_line
 
@@ -31,10 +31,11 @@ def with_maps(data: Data, folders: Mapping[str, Path]) -> Data:
     notes = list(data.notes)
     last = Counter(_last(case.name) for case in cases)
     for method, folder in folders.items():
+        several = _of_several(folder)
         found = {
             case.name: path
             for case in cases
-            if (path := _map_of(case, folder, last[_last(case.name)] == 1)) is not None
+            if (path := _map_of(case, folder, last[_last(case.name)] == 1, several)) is not None
         }
         if not found:
             raise DataError(
@@ -53,15 +54,25 @@ def with_maps(data: Data, folders: Mapping[str, Path]) -> Data:
     return replace(data, cases=cases, notes=notes)
 
 
-def _map_of(case: Case, folder: Path, is_alone: bool) -> Path | None:
+def _of_several(folder: Path) -> set[str]:
+    """The paths before ``_CLASS_explanation.npz`` of all archives in a folder and below it, which are listed once."""
+    found: set[str] = set()
+    for where, _, names in os.walk(folder):
+        for name in names:
+            begin = name.removesuffix(f"_{ARCHIVE}")
+            cuts = (at for at, letter in enumerate(begin) if letter == "_") if begin != name else ()
+            found.update(f"{Path(where, begin[:at])}" for at in cuts if at)
+    return found
+
+
+def _map_of(case: Case, folder: Path, is_alone: bool, several: Collection[str]) -> Path | None:
     root = os.path.realpath(folder)
     stems = _stems(case.name, is_alone)
     for path in (folder / f"{stem}{ending}" for stem in stems for ending in _ENDINGS):
         real = os.path.realpath(path)  # a link may lead out of the folder
         if real.startswith(root + os.sep) and Path(real).is_file():
             return path
-    several = (folder / stem for stem in stems)
-    return next((path for path in several if next(of_classes(path), None) is not None), None)
+    return next((folder / stem for stem in stems if f"{folder / stem}" in several), None)
 
 
 def _stems(name: str, is_alone: bool) -> list[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pellucid.core.ordering import by_number
@@ -17,6 +18,8 @@ from pellucid.io.refusal import one_line
 
 MOST_FILES = 2**20
 _NOT_DATA = "__MACOSX"
+_WRITTEN = re.compile(r"examples/\d\d\.png|figures/(primary|roc|calibration|overlap)\.png")
+_SCORES = ".scores.jsonl"
 
 
 def found_in(root: Path | None, folders: Folders, excluded: list[Exclusion]) -> list[Found]:
@@ -25,7 +28,7 @@ def found_in(root: Path | None, folders: Folders, excluded: list[Exclusion]) -> 
         return []
     inside, found = Folders((root,), folders.allowed), []
     walked = list(_walked(root))
-    earlier = results_among(walked)
+    earlier = {*results_among(walked), *_of_evaluations(walked)}
     names = (path.relative_to(root).as_posix() for path in walked if path not in earlier and _is_image(path))
     for name in sorted(names, key=by_number):
         try:
@@ -56,6 +59,15 @@ def _walked(root: Path) -> Iterator[Path]:
                 raise DataError(f"data {one_line(root)} was given; it holds more than {MOST_FILES:,} files: divide it")
             if not name.startswith("."):
                 yield Path(where, name)
+
+
+def _of_evaluations(walked: Sequence[Path]) -> Iterator[Path]:
+    """The images that evaluations wrote, whose folders hold their scores: they are no data."""
+    folders = {path.parent.parent for path in walked if _WRITTEN.fullmatch(f"{path.parent.name}/{path.name}")}
+    begun = {folder for folder in folders if (folder / _SCORES).is_file()}
+    for path in walked:
+        if path.parent.parent in begun and _WRITTEN.fullmatch(f"{path.parent.name}/{path.name}"):
+            yield path
 
 
 def _is_image(path: Path) -> bool:

@@ -79,11 +79,13 @@ class Endpoint:
         reasons = (
             (self.facts.better is None, "of the primary metric neither more nor less is better"),
             (not self.patients, "there is no finding to score maps on"),
+            (len(self.patients) == 1, "there is one finding only"),
+            (len(set(self.patients)) == 1, "all findings are of one patient"),
             (not self.methods, "no method has a value"),
             (plan.prior not in self.priors, f"the prior {plan.prior} of the plan has no value"),
             (not self.kept.any(), "no finding has a value of every prior"),
-            (int(self.kept.sum()) == 1, "there is one finding only"),
-            (len(patients) == 1, "all findings are of one patient"),
+            (int(self.kept.sum()) == 1, "one finding only has a value of every prior"),
+            (len(patients) == 1, "all findings that have a value of every prior are of one patient"),
         )
         return next((reason for holds, reason in reasons if holds), None)
 

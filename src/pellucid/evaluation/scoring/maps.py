@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,18 @@ from torch import Tensor
 
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
-from pellucid.errors import DataError, OptionError, PellucidError
+from pellucid.core.metric import Takes
+from pellucid.errors import DataError, OptionError
 from pellucid.evaluation.data.made_before import MISSING, read_map
 from pellucid.evaluation.scoring.by_masks import Maps
+from pellucid.evaluation.scoring.failing import reason_of
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.prior_maps import prior_maps
 from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
 from pellucid.run.judged_maps import maps_of
+
+
+NOT_FINITE = "the method returns values that are not finite"
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,16 +72,35 @@ def made(name: str, asked: Requested, network: Network | None, batch: Batch, see
         return Made(prior_maps(asked.priors[name], batch.values, seed))
     if network is None:
         raise OptionError(f"method {name!r} was asked for; it needs a model")
+    explainer = network.explainer(asked.methods[name])
+    return explained(batch, lambda part: explainer(part.values, part.classes[:, None]))
+
+
+def explained(batch: Batch, explain: Callable[[Batch], Explanation]) -> Made:
+    """The maps of a batch; where its images cannot be explained together, each alone, NaN for those that fail."""
     try:
-        return of_explanation(network.explainer(asked.methods[name])(batch.values, batch.classes[:, None]))
-    except PellucidError as error:  # several methods are measured: which one it is has to be said
-        raise type(error)(f"method {name!r}: {error}") from error
+        return of_explanation(explain(batch))
+    except Exception as error:  # networks and methods are anyone's code
+        reason = reason_of(error)
+    if len(batch.images) == 1:
+        nothing = torch.full(batch.mean_masks.shape, torch.nan)
+        return Made({"heatmaps": nothing, "attributions": nothing}, missing={reason: 1})
+    return _together([explained(batch.part([index], batch.classes), explain) for index in range(len(batch.images))])
+
+
+def _together(each: Sequence[Made]) -> Made:
+    missing: Counter[str] = Counter()
+    for one in each:
+        missing.update(one.missing or {})
+    takes: tuple[Takes, ...] = ("heatmaps", "attributions")
+    return Made({one: torch.cat([made.maps[one] for made in each]) for one in takes}, missing=missing)
 
 
 def of_explanation(found: Explanation) -> Made:
     """The maps of an explanation of one class an image."""
-    maps = maps_of(found, tuple(found.heatmaps.shape))
-    return Made({takes: one[:, 0].cpu() for takes, one in maps.items()}, replace(found, images=()))
+    maps = {takes: one[:, 0].cpu() for takes, one in maps_of(found, tuple(found.heatmaps.shape)).items()}
+    lost = int((~maps["heatmaps"].flatten(1).isfinite().all(1)).sum())
+    return Made(maps, replace(found, images=()), {NOT_FINITE: lost} if lost else None)
 
 
 def _made_before(name: str, batch: Batch) -> Made:

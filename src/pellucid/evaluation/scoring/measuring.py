@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,14 +26,22 @@ from pellucid.evaluation.scoring.partners import partners
 from pellucid.evaluation.scoring.provenance import provenance
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
-from pellucid.evaluation.scoring.sorting import Sorted, sorted_out
-from pellucid.evaluation.scoring.survey import Progress, Survey, one_space, silent, surveyed
+from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, sorted_out
+from pellucid.evaluation.scoring.survey import FAILS, Progress, Survey, one_space, silent, surveyed, with_spacing
+from pellucid.evaluation.scoring.tolerance import NO_SPACING
 from pellucid.evaluation.scoring.usable import ALL, expanded
 from pellucid.evaluation.splits import scored_images
 from pellucid.models.preprocessing import Preprocessing
 
 _BATCH = 8
 """Findings that are scored at a time where no model says otherwise."""
+_TRIED = 3
+"""Methods are tried on so many images, since one of them may be out of the ordinary."""
+_REMEDIES = {
+    NO_CLASS: "say which class of the model a label stands for, by labels={label: class}",
+    NO_SPACING: "give the tolerance in px or in % of the diagonal",
+    FAILS: "check the model's input",
+}
 
 
 def measured(
@@ -97,16 +106,20 @@ class Looked:
         """Look at each image; arguments and errors are those of ``measured``."""
         made_before = list(dict.fromkeys(name for case in data.cases for name in case.maps))
         named = [name for name in plan.methods if name != ALL]
-        requested(plan, named, made_before, network is not None)  # what is wrong with the plan is said before any work
+        early = requested(plan, named, made_before, network is not None)  # errors of the plan come before any work
         grid = network.preprocessing if network is not None else preprocessing or Preprocessing()
         size = _BATCH if network is None else network.runtime.batch_size
         survey = surveyed(data.cases, grid, network, size, progress)
+        check_labels(labels or {}, survey.predicted)
+        if early.tolerance.value and early.tolerance.unit == "mm":
+            survey = with_spacing(survey)
         whose = grouped([one.case for one in survey.cases], {one.case.name: one.fingerprint for one in survey.cases})
         found = sorted_out(survey, whose.patients, labels or {}, [*data.excluded, *whose.excluded])
         if network is not None and survey.predicted is not None:
             network = network.of_head(survey.predicted.head)
-        first = next((one.image.values[None] for one in opened(data.cases[:1], grid) if one.image is not None), None)
-        methods, left_out = expanded(plan.methods, network, first)
+        tried = opened([one.case for one in survey.cases[:_TRIED]], grid) if network is not None else ()
+        images = [one.values[None] for one in tried if one.image is not None]
+        methods, left_out = expanded(plan.methods, made_before, network, images)
         asked = requested(plan, methods, made_before, network is not None)
         notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
@@ -132,23 +145,33 @@ class Looked:
 def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing) -> Batches:
     """What is scored: the findings and images of the test split."""
     if not found.findings:
-        reasons = "; ".join(dict.fromkeys(one.reason for one in found.excluded)) or "no finding is stated"
-        raise DataError(f"no finding can be scored ({reasons}): give masks or boxes of the images")
+        raise DataError(_nothing(found))
     own = scored_images(found.images, plan)
     numbers = [number for number, one in enumerate(found.findings) if own[one.finding.image]]
     if not numbers:
         raise DataError(f"no finding is in the splits {', '.join(plan.test)}, which the plan scores")
     whose = [found.images[found.findings[number].finding.image].patient for number in numbers]
+    space = one_space(found.surveyed)
+    for spacing in dict.fromkeys(one.spacing for one in found.surveyed):
+        asked.tolerance.check(space, spacing)
     return Batches(
         found,
         numbers,
         [number for number in found.without if own[number]],
         partners(whose, plan.seed),
-        one_space(found.surveyed),
+        space,
         asked.tolerance,
         grid,
         plan.gated if asked.gates else 0,
     )
+
+
+def _nothing(found: Sorted) -> str:
+    """Why no finding can be scored, and what to do about the most frequent reason."""
+    reasons = Counter(one.reason for one in found.excluded)
+    most = reasons.most_common(1)[0][0] if reasons else ""
+    remedy = _REMEDIES.get(most, "give masks or boxes of the images")
+    return f"no finding can be scored ({'; '.join(reasons) or 'no finding is stated'}): {remedy}"
 
 
 @dataclass(frozen=True, eq=False)

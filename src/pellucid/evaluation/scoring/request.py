@@ -66,6 +66,12 @@ def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequenc
     Raises:
         OptionError: it names what there is not, or what needs a model where there is none.
     """
+    known = catalogue.PRIORS.registered()
+    if taken := [name for name in (*made_before, *methods) if name in known]:
+        raise OptionError(
+            f"method {taken[0]!r} was asked for; that is a prior, with which each method is compared: give maps another "
+            "name, or leave it out"
+        )
     made = {name: method_of(name) for name in dict.fromkeys(methods) if name not in made_before}
     if made and not has_model:
         raise OptionError(
@@ -83,7 +89,7 @@ def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequenc
     if asking and not has_model:
         raise OptionError(f"metric {asking[0]!r} was asked for; it asks the model, and none was given: give a model")
     gates = dict(map(_labelled, plan.gates)) if has_model else {}
-    priors = {name: cls() for name, cls in sorted(catalogue.PRIORS.registered().items()) if name != MEAN_MASK}
+    priors = {name: cls() for name, cls in sorted(known.items()) if name != MEAN_MASK}
     return Requested(made, tuple(made_before), priors, labelled(primary), metrics, tolerance, gates, plan.gated)
 
 

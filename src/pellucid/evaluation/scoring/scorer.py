@@ -17,7 +17,7 @@ from pellucid.core.prior import Drawn
 from pellucid.errors import OptionError
 from pellucid.evaluation.measured import THRESHOLDS
 from pellucid.evaluation.scoring.by_masks import by_masks, of_random
-from pellucid.evaluation.scoring.maps import Batch, Made, made, of_explanation
+from pellucid.evaluation.scoring.maps import Batch, Made, explained, made
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.request import Requested, fewer_draws
 from pellucid.run.evaluate import evaluate
@@ -185,7 +185,10 @@ class Scorer:
             return
         method = self.asked.methods[name]
         if self.untrained:
-            random = of_explanation(self.network.untrained(method, batch.values, batch.classes[:, None]))
+            network = self.network
+            random = explained(
+                batch, lambda part: network.untrained(method, part.values, part.classes[:, None])
+            )
             for row, value in zip(rows, by_masks(self._primary, random.maps, wanted.widened).tolist(), strict=True):
                 row["untrained"][name] = _number(value)
         gated = wanted.gated.nonzero()[:, 0].tolist()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pellucid.errors import OptionError, did_you_mean
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.data.findings import matched, settled
 from pellucid.evaluation.measured import Finding, Seen
 from pellucid.evaluation.scoring.network import Predicted
 from pellucid.evaluation.scoring.survey import Marked, Survey, Surveyed
 
+_SHOWN = 20
+"""So many classes are named in a message."""
 NO_CLASS = "the label is no class of the model"
 
 
@@ -37,6 +40,14 @@ class Sorted:
     without: tuple[int, ...]
     excluded: tuple[Exclusion, ...]
     classes: Mapping[str, str]
+
+
+def check_labels(labels: Mapping[str, str], predicted: Predicted | None) -> None:
+    """Raise ``OptionError`` if a label is said to stand for what is no class of the model."""
+    for label, name in labels.items() if predicted is not None else ():
+        if matched(name, predicted.classes, {}) is None:
+            hint = did_you_mean(name, predicted.classes) or f"; there are {', '.join(predicted.classes[:_SHOWN])}"
+            raise OptionError(f"the label {label!r} was said to stand for {name!r}; the model has no such class{hint}")
 
 
 def sorted_out(
@@ -102,7 +113,8 @@ class _Sorting:
     def _seen(self, one: Surveyed) -> Seen:
         predicted, case = self._survey.predicted, one.case
         known = None if case.labels is None else tuple(filter(None, map(self._class_of, case.labels)))
-        if case.labels and not known:  # an exclusive class that the model does not have: it has no right answer
+        is_exclusive = predicted is not None and not predicted.independent
+        if case.labels and not known and is_exclusive:  # a class that the model does not have: no answer is right
             known = None
         probabilities = None
         if predicted is not None and one.probabilities is not None:

@@ -10,14 +10,17 @@ import torch
 from torch import Tensor
 
 from pellucid.core.image import Image
-from pellucid.errors import DataError, OptionError
+from pellucid.errors import DataError, OptionError, PellucidError
 from pellucid.evaluation.case import Case, Exclusion, Outline
 from pellucid.evaluation.data.patients import Fingerprint, fingerprint
+from pellucid.evaluation.scoring.failing import reason_of
 from pellucid.evaluation.scoring.frame import in_frame, packed, spacing_in_frame
 from pellucid.evaluation.scoring.network import Network, Predicted
 from pellucid.evaluation.scoring.opening import Opened, opened
+from pellucid.evaluation.scoring.tolerance import NO_SPACING
 from pellucid.models.preprocessing import Preprocessing
 
+FAILS = "the model fails on the image"
 OUT_OF_VIEW = "the finding lies outside of what the model sees"
 Progress = Callable[[str, int, int], None]
 """(what is done, how many of it are, of how many)."""
@@ -77,15 +80,52 @@ def surveyed(
     for batch in _batches(opened(cases, preprocessing), batch_size):
         done += len(batch)
         excluded += [one.exclusion for one in batch if one.exclusion is not None]
-        looked = [_looked(one.case, one.image) for one in batch if one.image is not None]
+        read = [one for one in batch if one.image is not None]
+        looked = [_looked(one.case, one.image) for one in read if one.image is not None]
         if looked and network is not None:
-            last = network.predicted(torch.stack([one.values for one in batch if one.image is not None]))
+            predicted, failed = _predicted(network, read)
+            excluded += failed
+            last = predicted or last
+            if last is None:
+                raise DataError(f"the model fails on the first images ({failed[0].detail}): check its input")
             network = network.of_head(last.head)
-            each = last.probabilities.double().tolist()
-            looked = [replace(one, probabilities=tuple(row)) for one, row in zip(looked, each, strict=True)]
+            each = iter(predicted.probabilities.double().tolist() if predicted is not None else ())
+            without = {one.name for one in failed}
+            looked = [replace(one, probabilities=tuple(next(each))) for one in looked if one.case.name not in without]
         found += looked
         progress("looking at images", done, len(cases))
     return Survey(tuple(found), tuple(excluded), last)
+
+
+def _predicted(network: Network, read: Sequence[Opened]) -> tuple[Predicted | None, list[Exclusion]]:
+    """What the network predicts of images; where it fails on them together, of each alone, without those it fails on.
+
+    Raises:
+        OptionError: its outputs are no probabilities.
+    """
+    try:
+        return network.predicted(torch.stack([one.values for one in read])), []
+    except PellucidError:
+        raise
+    except Exception as error:  # networks are anyone's code
+        reason = reason_of(error)
+    if len(read) == 1:
+        return None, [Exclusion(read[0].case.name, FAILS, reason)]
+    found, failed = zip(*(_predicted(network, [one]) for one in read), strict=True)
+    known = [one for one in found if one is not None]
+    together = replace(known[0], probabilities=torch.cat([one.probabilities for one in known])) if known else None
+    return together, [one for each in failed for one in each]
+
+
+def with_spacing(survey: Survey) -> Survey:
+    """The same, but images with a finding that state no spacing, which a tolerance in mm needs, are left out."""
+    return replace(survey, cases=tuple(_with_spacing(one) for one in survey.cases))
+
+
+def _with_spacing(one: Surveyed) -> Surveyed:
+    if one.spacing is not None or not one.marked:
+        return one
+    return replace(one, marked=(), excluded=(*one.excluded, Exclusion(one.case.name, NO_SPACING)))
 
 
 def _batches(images: Iterator[Opened], size: int) -> Iterator[list[Opened]]:

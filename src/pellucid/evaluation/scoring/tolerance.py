@@ -11,7 +11,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from pellucid.errors import DataError
+from pellucid.errors import DataError, OptionError
 from pellucid.evaluation.naming import tolerance_of
 
 NO_SPACING = "the image states no spacing, which a tolerance in mm needs"
@@ -40,6 +40,23 @@ class Tolerance:
     def __str__(self) -> str:
         """The number with its unit."""
         return f"{self.value:g} {self.unit}"
+
+    def check(self, space: Sequence[int], spacing: Sequence[float] | None) -> None:
+        """Check that a peak can be too far away: on a grid (*space), whose pixels have this spacing in mm.
+
+        Raises:
+            OptionError: the tolerance is half the grid's diagonal or more, the distance from its centre to a corner.
+        """
+        if self.unit == "mm" and spacing is None:
+            return
+        step = spacing if self.unit == "mm" and spacing is not None else [1.0] * len(space)
+        diagonal = math.hypot(*(side * one for side, one in zip(space, step, strict=True)))
+        half = 50.0 if self.unit == "%" else diagonal / 2
+        if self.value >= half:
+            raise OptionError(
+                f"tolerance {self} was given; half the diagonal of the images is {half:.4g} {self.unit}, within which "
+                "any peak may be a hit: give less"
+            )
 
     def widened(self, mask: Tensor, spacing: Sequence[float] | None) -> Tensor:
         """A mask (*space) bool, with all pixels whose distance to one of its pixels is at most the tolerance.

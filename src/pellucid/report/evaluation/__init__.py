@@ -6,6 +6,6 @@ part of the page, ``figures`` the drawings.
 
 from __future__ import annotations
 
-from pellucid.report.evaluation.writing import write_report
+from pellucid.report.evaluation.writing import FIGURES, PAGE, write_report
 
-__all__ = ["write_report"]
+__all__ = ["FIGURES", "PAGE", "write_report"]
