@@ -133,8 +133,8 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         Text,
         typer.Option(
             metavar="CLASS",
-            help="Class whose maps give the verdict: label, the annotated one, which is the default. Maps of the predicted "
-            "class are measured beside them.",
+            help="Class whose maps give the verdict: label, the annotated one, or predicted. Both are measured "
+            "(default: label).",
             rich_help_panel=PLAN_PANEL,
         ),
     ] = None,
@@ -186,10 +186,9 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         made_before = {name: Path(folder) for name, folder in _pairs("--maps", "METHOD=FOLDER", maps)}
         classes_of = dict(_pairs("--label", "LABEL=CLASS", label))
         has_model = model is not None or checkpoint is not None
-        known = [] if has_model or methods else list(made_before)
-        lists = {"methods": _split(methods) or known, "metrics": _split(metrics)}
-        asked = _plan(plan, lists, {"primary": primary, "tolerance": tolerance})
-        _check_target(target)
+        lists = {"methods": _split(methods), "metrics": _split(metrics)}
+        texts = {"primary": primary, "tolerance": tolerance, "target": target}
+        asked = _plan(plan, {**lists, **texts}, [] if has_model else list(made_before))
         check_writable(output)
         if page and not overwrite:
             check_free(output, (PAGE, FIGURES))
@@ -223,15 +222,6 @@ def _split(texts: Sequence[str] | None) -> list[str]:
     return [part.strip() for text in texts or [] for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
-def _check_target(target: str | None) -> None:
-    """Raise unless maps of the annotated class give the verdict: those of the predicted one may be of no finding."""
-    if target not in (None, "label"):
-        raise OptionError(
-            f"--target {target} was given; maps of the annotated class give the verdict, and those of the predicted one "
-            "are measured beside them: write --target label, or leave it out"
-        )
-
-
 def _pairs(option: str, form: str, texts: Sequence[str] | None) -> Iterator[tuple[str, str]]:
     for text in texts or []:
         name, sign, value = (part.strip() for part in text.partition("="))
@@ -240,14 +230,17 @@ def _pairs(option: str, form: str, texts: Sequence[str] | None) -> Iterator[tupl
         yield name, value
 
 
-def _plan(path: Path | None, lists: Mapping[str, list[str]], texts: Mapping[str, str | None]) -> EvaluationPlan:
-    """The plan of a file, or of the options."""
+def _plan(
+    path: Path | None, options: Mapping[str, list[str] | str | None], made_before: Sequence[str]
+) -> EvaluationPlan:
+    """The plan of a file, or of the options; ``made_before`` are the methods where none is named."""
     from pellucid.evaluation.plan import EvaluationPlan
 
-    stated = {name: value for name, value in {**lists, **texts}.items() if value}
+    stated = {name: value for name, value in options.items() if value}
     if path is None:
-        return replace(EvaluationPlan(), **stated)  # type: ignore[arg-type]  # each by its own name
-    if stated and list(stated) != ["methods"]:
+        methods = {"methods": made_before} if made_before else {}
+        return replace(EvaluationPlan(), **{**methods, **stated})  # type: ignore[arg-type]  # each by its own name
+    if stated:
         raise OptionError(f"--plan {path} and --{next(iter(stated))} were given; the plan states it: leave one out")
     return EvaluationPlan.of(path)
 
@@ -312,7 +305,8 @@ def _show(found: Evaluation, page: Path | None) -> None:
     typer.echo(
         printable(
             f"{counted(flow.images, 'image')} of {counted(flow.patients, 'patient')}: "
-            f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; {left_out} left out"
+            f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; "
+            f"{left_out} left out"
         )
     )
     for row in found.rows:

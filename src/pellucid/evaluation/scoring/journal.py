@@ -78,7 +78,7 @@ class Journal:
                     rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise write_error(self._path, error) from None
+                raise write_error(Path(self._file.name), error) from None
         return self._records[key]
 
     def _read(self, path: Path, opened: FileIO) -> int:
@@ -111,7 +111,9 @@ def _opened(path: Path) -> FileIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise WriteError(f"{path}: another run is writing there: wait for its end, or write to another folder") from None
+        raise WriteError(
+            f"{path}: another run is writing there: wait for its end, or write to another folder"
+        ) from None
     except OSError:
         pass  # a file system without locks
     return file
@@ -120,7 +122,9 @@ def _opened(path: Path) -> FileIO:
 def _check_own(path: Path, line: bytes, whole: int) -> None:
     """Raise if a file whose first line is no record was not begun by a journal: it is not overwritten."""
     if not whole and not line.startswith(_BEGIN[: len(line)]):
-        raise WriteError(f"{path}: scores cannot be kept there, it is another file: move it, or write to another folder")
+        raise WriteError(
+            f"{path}: scores cannot be kept there, it is another file: move it, or write to another folder"
+        )
 
 
 def _record(line: bytes) -> tuple[str, Any] | None:

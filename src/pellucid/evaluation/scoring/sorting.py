@@ -44,7 +44,9 @@ class Sorted:
 
 def check_labels(labels: Mapping[str, str], predicted: Predicted | None) -> None:
     """Raise ``OptionError`` if a label is said to stand for what is no class of the model."""
-    for label, name in labels.items() if predicted is not None else ():
+    if predicted is None:
+        return
+    for label, name in labels.items():
         if matched(name, predicted.classes, {}) is None:
             hint = did_you_mean(name, predicted.classes) or f"; there are {', '.join(predicted.classes[:_SHOWN])}"
             raise OptionError(f"the label {label!r} was said to stand for {name!r}; the model has no such class{hint}")
