@@ -133,8 +133,8 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         Text,
         typer.Option(
             metavar="CLASS",
-            help="Class whose maps give the verdict: label, the annotated one, which is the default. Maps of the predicted "
-            "class are measured beside them.",
+            help="Class whose maps give the verdict: label, the annotated one, which is the default. Maps of the "
+            "predicted class are measured beside them.",
             rich_help_panel=PLAN_PANEL,
         ),
     ] = None,
@@ -227,8 +227,8 @@ def _check_target(target: str | None) -> None:
     """Raise unless maps of the annotated class give the verdict: those of the predicted one may be of no finding."""
     if target not in (None, "label"):
         raise OptionError(
-            f"--target {target} was given; maps of the annotated class give the verdict, and those of the predicted one "
-            "are measured beside them: write --target label, or leave it out"
+            f"--target {target} was given; maps of the annotated class give the verdict, and those of the predicted "
+            "one are measured beside them: write --target label, or leave it out"
         )
 
 
@@ -312,7 +312,8 @@ def _show(found: Evaluation, page: Path | None) -> None:
     typer.echo(
         printable(
             f"{counted(flow.images, 'image')} of {counted(flow.patients, 'patient')}: "
-            f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; {left_out} left out"
+            f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; "
+            f"{left_out} left out"
         )
     )
     for row in found.rows:

@@ -22,7 +22,6 @@ from pellucid.evaluation.scoring.prior_maps import prior_maps
 from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
 from pellucid.run.judged_maps import maps_of
 
-
 NOT_FINITE = "the method returns values that are not finite"
 
 

@@ -69,8 +69,8 @@ def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequenc
     known = catalogue.PRIORS.registered()
     if taken := [name for name in (*made_before, *methods) if name in known]:
         raise OptionError(
-            f"method {taken[0]!r} was asked for; that is a prior, with which each method is compared: give maps another "
-            "name, or leave it out"
+            f"method {taken[0]!r} was asked for; that is a prior, with which each method is compared: give maps "
+            "another name, or leave it out"
         )
     made = {name: method_of(name) for name in dict.fromkeys(methods) if name not in made_before}
     if made and not has_model:

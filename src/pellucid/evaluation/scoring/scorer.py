@@ -186,9 +186,7 @@ class Scorer:
         method = self.asked.methods[name]
         if self.untrained:
             network = self.network
-            random = explained(
-                batch, lambda part: network.untrained(method, part.values, part.classes[:, None])
-            )
+            random = explained(batch, lambda part: network.untrained(method, part.values, part.classes[:, None]))
             for row, value in zip(rows, by_masks(self._primary, random.maps, wanted.widened).tolist(), strict=True):
                 row["untrained"][name] = _number(value)
         gated = wanted.gated.nonzero()[:, 0].tolist()
