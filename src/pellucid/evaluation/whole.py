@@ -92,8 +92,8 @@ def check_free(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         if os.path.lexists(folder / name):
             raise OutputExistsError(
-                f"{folder / name} is already there: remove it, replace it with overwrite=True, or write to "
-                "another folder"
+                f"{folder / name} is already there: remove it, replace it with overwrite=True, or write to another "
+                "folder"
             )
 
 

@@ -71,7 +71,7 @@ class Journal:
         """Keep a record, on the disk when this returns; returns it as it will be read."""
         line = json.dumps({"key": key, "record": record}, allow_nan=False)
         self._records[key] = json.loads(line)["record"]
-        if self._file is not None:
+        if self._file is not None and self._path is not None:
             try:
                 rest = memoryview(f"{line}\n".encode())
                 while rest:
@@ -111,9 +111,7 @@ def _opened(path: Path) -> FileIO:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise WriteError(
-            f"{path}: another run is writing there: wait for its end, or write to another folder"
-        ) from None
+        raise WriteError(f"{path}: another run writes there: wait for its end, or write to another folder") from None
     except OSError:
         pass  # a file system without locks
     return file
@@ -123,7 +121,7 @@ def _check_own(path: Path, line: bytes, whole: int) -> None:
     """Raise if a file whose first line is no record was not begun by a journal: it is not overwritten."""
     if not whole and not line.startswith(_BEGIN[: len(line)]):
         raise WriteError(
-            f"{path}: scores cannot be kept there, it is another file: move it, or write to another folder"
+            f"{path}: scores cannot be kept there, it is of something else: move it, or write to another folder"
         )
 
 

@@ -26,7 +26,7 @@ from pellucid.evaluation.scoring.partners import partners
 from pellucid.evaluation.scoring.provenance import provenance
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
-from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, sorted_out
+from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, some_of, sorted_out
 from pellucid.evaluation.scoring.survey import FAILS, Progress, Survey, one_space, silent, surveyed, with_spacing
 from pellucid.evaluation.scoring.tolerance import NO_SPACING
 from pellucid.evaluation.scoring.usable import ALL, expanded
@@ -38,7 +38,7 @@ _BATCH = 8
 _TRIED = 3
 """Methods are tried on so many images, since one of them may be out of the ordinary."""
 _REMEDIES = {
-    NO_CLASS: "say which class of the model a label stands for, by labels={label: class}",
+    NO_CLASS: "say which class of the model, of {}, a label stands for, by labels={{label: class}}",
     NO_SPACING: "give the tolerance in px or in % of the diagonal",
     FAILS: "check the model's input",
 }
@@ -123,7 +123,8 @@ class Looked:
         asked = requested(plan, methods, made_before, network is not None)
         notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
-        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, notes)
+        classes = () if survey.predicted is None else survey.predicted.classes
+        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes)
 
     @property
     def size(self) -> int:
@@ -142,10 +143,12 @@ class Looked:
         return assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
 
 
-def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing) -> Batches:
+def _batches(
+    found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing, classes: Sequence[str]
+) -> Batches:
     """What is scored: the findings and images of the test split."""
     if not found.findings:
-        raise DataError(_nothing(found))
+        raise DataError(_nothing(found, classes))
     own = scored_images(found.images, plan)
     numbers = [number for number, one in enumerate(found.findings) if own[one.finding.image]]
     if not numbers:
@@ -166,11 +169,11 @@ def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Prepro
     )
 
 
-def _nothing(found: Sorted) -> str:
+def _nothing(found: Sorted, classes: Sequence[str]) -> str:
     """Why no finding can be scored, and what to do about the most frequent reason."""
     reasons = Counter(one.reason for one in found.excluded)
     most = reasons.most_common(1)[0][0] if reasons else ""
-    remedy = _REMEDIES.get(most, "give masks or boxes of the images")
+    remedy = _REMEDIES.get(most, "give masks or boxes of the images").format(some_of(classes))
     return f"no finding can be scored ({'; '.join(reasons) or 'no finding is stated'}): {remedy}"
 
 

@@ -11,6 +11,7 @@ from pellucid.evaluation.data.findings import matched, settled
 from pellucid.evaluation.measured import Finding, Seen
 from pellucid.evaluation.scoring.network import Predicted
 from pellucid.evaluation.scoring.survey import Marked, Survey, Surveyed
+from pellucid.io.refusal import one_line
 
 _SHOWN = 20
 """So many classes are named in a message."""
@@ -48,8 +49,13 @@ def check_labels(labels: Mapping[str, str], predicted: Predicted | None) -> None
         return
     for label, name in labels.items():
         if matched(name, predicted.classes, {}) is None:
-            hint = did_you_mean(name, predicted.classes) or f"; there are {', '.join(predicted.classes[:_SHOWN])}"
+            hint = did_you_mean(name, predicted.classes) or f"; there are {some_of(predicted.classes)}"
             raise OptionError(f"the label {label!r} was said to stand for {name!r}; the model has no such class{hint}")
+
+
+def some_of(classes: Sequence[str]) -> str:
+    """The first classes of a model by name, for a message."""
+    return one_line(", ".join(classes[:_SHOWN]) + (", …" if len(classes) > _SHOWN else ""))
 
 
 def sorted_out(
