@@ -78,7 +78,7 @@ class Journal:
                     rest = rest[self._file.write(rest) :]
                 os.fsync(self._file.fileno())
             except OSError as error:
-                raise write_error(Path(self._file.name), error) from None
+                raise write_error(self._path or Path(), error) from None
         return self._records[key]
 
     def _read(self, path: Path, opened: FileIO) -> int:
