@@ -87,7 +87,7 @@ def cells() -> Iterator[Cell]:
 
 
 def _kinds() -> Iterator[Cell]:
-    yield Cell("equal", NARROW, 0, (Claim.BETTER,))
+    yield Cell("equal", NARROW, 0, (Claim.BETTER, Claim.WORSE))
     yield Cell("better", NARROW, 0, (Claim.BETTER,), false=False)
     for kind, studies in zip(SHUFFLED, (STUDIES, SHUFFLES), strict=True):
         yield Cell(kind, NARROW, 0, (Claim.BETTER, Claim.AS_GOOD), studies=studies)

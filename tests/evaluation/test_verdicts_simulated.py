@@ -108,7 +108,7 @@ def test_what_is_better_comes_out_so_more_often(sample):
 @pytest.mark.parametrize(
     ("kind", "claims"),
     [
-        ("equal", ("better",)),
+        ("equal", ("better", "worse")),
         ("exchangeable", ("better", "worse")),
         ("shuffled", ("better", "as_good")),
         ("one study shuffled", ("better", "as_good")),
