@@ -102,6 +102,9 @@ def test_maps_alone_are_judged_by_a_plan(folder: Path, tmp_path: Path) -> None:
         (["--maps", "mine={folder}/mine", "--plan", "{folder}/none.toml", "--metrics", "iou"], "leave one out"),
         (["--maps", "mine={folder}/mine", "--form", "cvs"], "did you mean csv"),
         (["--maps", "mine={folder}/mine", "--label", "cists=cyst"], "no case has that label"),
+        (["--maps", "mine={folder}/mine", "--target", "predicted"], "write --target label, or leave it out"),
+        (["--maps", "centre={folder}/mine"], "that is a prior"),
+        (["--maps", "mine={folder}/mine", "--tolerance", "5 mm"], "give the tolerance in px or in %"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(folder: Path, tmp_path: Path, options: list[str], message: str) -> None:
@@ -160,3 +163,22 @@ def test_the_model_and_the_images_are_left_alone(folder: Path, tmp_path: Path) -
     assert with_model(folder, "--methods", "gradcam", "--metrics", "iou", "--output", tmp_path).exit_code == 0
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "__pycache__" not in str(path)}
     assert after == before
+
+
+def test_the_annotated_class_may_be_asked_for_by_name(folder: Path, tmp_path: Path) -> None:
+    options = ("--maps", f"mine={folder / 'mine'}", "--no-report", "--output")
+    assert run(folder / "cases.csv", *options, tmp_path / "a").exit_code == 0
+    assert run(folder / "cases.csv", *options, tmp_path / "b", "--target", "label").exit_code == 0
+    assert (tmp_path / "a" / "scores.json").read_bytes() == (tmp_path / "b" / "scores.json").read_bytes()
+
+
+def test_a_report_of_the_user_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("mine")
+    options = ("--maps", f"mine={folder / 'mine'}", "--output", tmp_path)
+    done = run(folder / "cases.csv", *options)
+    assert done.exit_code == 3
+    assert "report.html is already there: remove it, replace it with --overwrite" in done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert (tmp_path / "report.html").read_text() == "mine"
+    assert run(folder / "cases.csv", *options, "--overwrite").exit_code == 0
+    assert (tmp_path / "report.html").read_text() != "mine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import struct
 import zipfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from PIL import Image as Pillow
@@ -30,7 +32,9 @@ from pellucid.evaluation.scoring.journal import NAME, Journal
 from pellucid.evaluation.scoring.measuring import measured
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.whole import evaluate_data
+from pellucid.report import write_report
 from tests.evaluation.small_set import SIDE, network, written
+from tests.export.dicom import SHIPPED
 
 PLAN = EvaluationPlan(methods=("gradcam",), metrics=("iou",), gates=())
 MINE = replace(PLAN, methods=("mine",))
@@ -357,3 +361,29 @@ def test_folders_of_maps_are_listed_once(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "scandir", counting)
     data_of(folder)
     assert counts["listed"] < 6
+
+
+def test_what_dicom_headers_say_of_patients_is_nowhere(tmp_path: Path) -> None:
+    data, lines = tmp_path / "set", ["path,label,box"]
+    data.mkdir()
+    for number in range(6):
+        path = data / f"{number}.dcm"
+        dataset = pydicom.dcmread(SHIPPED["CT_small.dcm"])
+        dataset.PatientName, dataset.PatientID = "Secretname^Ada", f"SECRET{number // 2}"
+        dataset.PatientBirthDate, dataset.InstitutionName = "19011224", "Secretplace"
+        pixels = dataset.pixel_array.copy()
+        pixels[number * 9 : number * 9 + 9] += 500
+        dataset.PixelData = pixels.tobytes()
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number}"
+        dataset.save_as(path)
+        lines.append(f"{path.name},cyst,10 {5 + number} 60 {50 + number}")
+    (data / "cases.csv").write_text("\n".join(lines))
+    found = evaluate_data(read_data(data / "cases.csv"), PLAN, network=network(), folder=tmp_path / "out")
+    write_report(found, tmp_path / "out")
+    assert found.flow.patients == 3
+    hidden = ("secret", "19011224", *(hashlib.sha256(f"SECRET{one}".encode()).hexdigest() for one in range(3)))
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes().lower()
+        assert not [one for one in hidden if one.encode() in content], path
