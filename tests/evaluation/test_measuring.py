@@ -162,6 +162,8 @@ def test_shuffled_masks_are_those_of_the_partners(found: Measured, images: torch
     assert all(own // 2 != other // 2 for own, other in enumerate(partner))
     heat = heat_of(images[:9], "gradcam", LABELS)
     assert found.shuffled["gradcam"].tolist() == hits(heat, masks[partner])
+    others = torch.stack([usual_of_others(masks, PATIENTS, PATIENTS[other]) for other in partner])
+    assert found.shuffled["mean_mask"].tolist() == hits(others, masks[partner])
 
 
 def test_the_untrained_network_is_another_one_and_the_model_is_left_alone(

@@ -80,12 +80,14 @@ class Batches:
         each = [self._finding(row) for row in rows]
         widened = torch.stack([self._widened(row) for row in rows])
         others = [int(self.partner[row]) for row in rows]
+        partners = [row if other < 0 else other for row, other in zip(rows, others, strict=True)]
         nothing = torch.zeros(self.space, dtype=torch.bool)
         wanted = Wanted(
             torch.stack([unpacked(one.mask, self.space) for one in each]),
             widened,
             torch.stack([nothing if other < 0 else self._widened(other) for other in others]),
             torch.tensor([other >= 0 for other in others]),
+            self._mean_masks([self.image_of(partner) for partner in partners]),
             torch.tensor([self.predicted(one.finding.image, one.index) for one in each]),
             torch.tensor([row < self.gated for row in rows]),
         )
@@ -161,14 +163,18 @@ class Batches:
         spacing = self.found.surveyed[one.finding.image].spacing
         return self.tolerance.widened(unpacked(one.mask, self.space), spacing)
 
-    def _batch(self, numbers: Sequence[int], classes: Sequence[int], labels: Sequence[str], images: Images) -> Batch:
+    def _mean_masks(self, numbers: Sequence[int]) -> Tensor:
+        """The mean masks (P, *space) for images; NaN where no other patient has a mask."""
         usual = [self.mean_masks.of(self.found.images[number].patient) for number in numbers]
         nothing = torch.full(self.space, torch.nan)
+        return torch.stack([nothing if one is None else one for one in usual])
+
+    def _batch(self, numbers: Sequence[int], classes: Sequence[int], labels: Sequence[str], images: Images) -> Batch:
         return Batch(
             [images[number] for number in numbers],
             torch.tensor(classes),
             labels,
-            torch.stack([nothing if one is None else one for one in usual]),
+            self._mean_masks(numbers),
             [self.found.surveyed[number].case.maps for number in numbers],
         )
 

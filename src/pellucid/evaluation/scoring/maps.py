@@ -66,7 +66,7 @@ def made(name: str, asked: Requested, network: Network | None, batch: Batch, see
     if name in asked.made_before:
         return _made_before(name, batch)
     if name == MEAN_MASK:
-        return Made({"heatmaps": batch.mean_masks, "attributions": batch.mean_masks})
+        return of_mean_masks(batch.mean_masks)
     if name in asked.priors:
         return Made(prior_maps(asked.priors[name], batch.values, seed))
     if network is None:
@@ -93,6 +93,11 @@ def _together(each: Sequence[Made]) -> Made:
         missing.update(one.missing or {})
     takes: tuple[Takes, ...] = ("heatmaps", "attributions")
     return Made({one: torch.cat([made.maps[one] for made in each]) for one in takes}, missing=missing)
+
+
+def of_mean_masks(heatmaps: Tensor) -> Made:
+    """The mean masks (P, *space), which have no sign."""
+    return Made({"heatmaps": heatmaps, "attributions": heatmaps})
 
 
 def of_explanation(found: Explanation) -> Made:

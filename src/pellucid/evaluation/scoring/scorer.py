@@ -17,9 +17,9 @@ from pellucid.core.prior import Drawn
 from pellucid.errors import OptionError
 from pellucid.evaluation.measured import THRESHOLDS
 from pellucid.evaluation.scoring.by_masks import by_masks, of_random
-from pellucid.evaluation.scoring.maps import Batch, Made, explained, made
+from pellucid.evaluation.scoring.maps import Batch, Made, explained, made, of_mean_masks
 from pellucid.evaluation.scoring.network import Network
-from pellucid.evaluation.scoring.request import Requested, fewer_draws
+from pellucid.evaluation.scoring.request import MEAN_MASK, Requested, fewer_draws
 from pellucid.run.evaluate import evaluate
 
 Rows = list[dict[str, Any]]
@@ -34,14 +34,16 @@ BORDER = 0.1
 class Wanted:
     """What findings of a batch are scored on: their masks, the widened ones of the primary metric, those of partners.
 
-    ``partners`` (P, *space) are widened, too; ``has_partner`` (P,). ``predicted`` (P,) are the predicted classes,
-    ``gated`` (P,) says which findings the gates measure.
+    ``partners`` (P, *space) are widened, too; ``has_partner`` (P,). ``partner_mean_masks`` are made without the masks
+    of the partners' patients: else that prior alone would know what it is scored on. ``predicted`` (P,) are the
+    predicted classes, ``gated`` (P,) says which findings the gates measure.
     """
 
     masks: Tensor
     widened: Tensor
     partners: Tensor
     has_partner: Tensor
+    partner_mean_masks: Tensor
     predicted: Tensor
     gated: Tensor
 
@@ -71,7 +73,8 @@ class Scorer:
             self._put(rows, "values", "label", name, self._values(name, found, batch, wanted.masks, wanted.widened))
             for row, overlaps in zip(rows, self._overlaps(name, found, wanted.masks), strict=True):
                 row["overlaps"][name] = [_number(one) for one in overlaps]
-            shuffled = self._on(self._primary, name, found, wanted.partners).where(wanted.has_partner, torch.nan)
+            control = of_mean_masks(wanted.partner_mean_masks) if name == MEAN_MASK else found
+            shuffled = self._on(self._primary, name, control, wanted.partners).where(wanted.has_partner, torch.nan)
             for row, value in zip(rows, shuffled.tolist(), strict=True):
                 row["shuffled"][name] = _number(value)
             self._put_predicted(rows, name, batch, wanted)
