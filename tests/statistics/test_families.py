@@ -167,3 +167,12 @@ def test_lengths_that_differ_are_refused():
 def test_a_level_is_a_probability(level):
     with pytest.raises(OptionError, match="level must be above 0 and below 1"):
         Plan("mean mask", level=level)
+
+
+def test_a_difference_that_is_withheld_is_none_to_be_better_by():
+    methods, priors = {"a": [0.0] * 12}, {"b": [1.0] * 12}
+    found = verdicts(methods, priors, Plan("b"), generator=rng(), patients=[str(k // 2) for k in range(12)])[0]
+    assert found.difference.withheld is not None
+    assert str(found).startswith(
+        f"a: worse than b (12 cases of 6 patients; interval withheld: {found.difference.withheld}"
+    )
