@@ -102,7 +102,7 @@ def test_maps_alone_are_judged_by_a_plan(folder: Path, tmp_path: Path) -> None:
         (["--maps", "mine={folder}/mine", "--plan", "{folder}/none.toml", "--metrics", "iou"], "leave one out"),
         (["--maps", "mine={folder}/mine", "--form", "cvs"], "did you mean csv"),
         (["--maps", "mine={folder}/mine", "--label", "cists=cyst"], "no case has that label"),
-        (["--maps", "mine={folder}/mine", "--target", "predicted"], "write --target label, or leave it out"),
+        (["--maps", "mine={folder}/mine", "--target", "predicted"], "is not known without a model"),
         (["--maps", "centre={folder}/mine"], "that is a prior"),
         (["--maps", "mine={folder}/mine", "--tolerance", "5 mm"], "give the tolerance in px or in %"),
     ],
