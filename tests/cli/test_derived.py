@@ -16,7 +16,10 @@ from pellucid.cli import derived
 from pellucid.cli.main import app
 from pellucid.core.catalogue import PRIORS
 from pellucid.core.head import HEADS
+from pellucid.core.metric import METRICS
 from pellucid.core.runtime import PRECISIONS
+from pellucid.evaluation.form import FORMS
+from pellucid.evaluation.published import PROTOCOLS
 from pellucid.export import exporters
 from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.window import PRESETS
@@ -37,12 +40,15 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
         ("activations", list(ACTIVATIONS)),
         ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
+        ("forms", FORMS.names()),
         ("checks", list(CHECKS)),
         ("fusions", list(FUSIONS)),
         ("heads", list(HEADS)),
         ("methods", library.available_methods()),
+        ("metrics", METRICS.names()),
         ("precisions", list(PRECISIONS)),
         ("priors", PRIORS.names()),
+        ("protocols", list(PROTOCOLS)),
         ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
         ("tables", list(TABLES)),
         ("weights", list(WEIGHTS)),

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pydicom.data
 import pytest
 import torch
@@ -32,6 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     save(tmp_path / "scan.png")
     save(tmp_path / "images" / "a.png")
     shutil.copy(pydicom.data.get_testdata_file("CT_small.dcm", download=False), tmp_path / "scan.dcm")
+    outlined(tmp_path)
     torch.save(resnet18(num_classes=2).state_dict(), tmp_path / "best.pt")
     torch.save(resnet18(num_classes=2), tmp_path / "whole.pt")
     monkeypatch.chdir(tmp_path)
@@ -39,6 +41,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PellucidWarning)
         yield
+
+
+def outlined(folder: Path) -> None:
+    """Write two images with boxes in a table, maps of them and of drawn radiographs, and a plan."""
+    lines = ["path,label,box,patient"]
+    for number in range(2):
+        save(folder / f"case{number}.png", (64, 64), seed=number)
+        lines.append(f"case{number}.png,{number},8 8 40 40,P{number}")
+    (folder / "cases.csv").write_text("\n".join(lines))
+    (folder / "plan.toml").write_text('methods = ["mine"]\n')
+    for name, side in [
+        *((f"maps/case{number}", 64) for number in range(2)),
+        *((f"drawn/{n:05}", 128) for n in range(8)),
+    ]:
+        (folder / name).parent.mkdir(exist_ok=True)
+        np.save(folder / f"{name}.npy", np.random.default_rng(side).random((side, side)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -69,4 +87,5 @@ def test_they_run(line: str, folder: None) -> None:
     assert done.exit_code == 0, done.stderr
     if "--output" in words:
         made = Path(words[words.index("--output") + 1])
-        assert made.is_file() or list(made.rglob("*_overlay.png"))
+        results = [*made.rglob("*_overlay.png"), *made.glob("report.html")]
+        assert made.is_file() or results

@@ -119,11 +119,12 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_another_allocator_is_left_alone(tmp_path: Path) -> None:
-    """A library that defines ``malloc`` is loaded before glibc, as jemalloc is."""
+    """A library that defines an allocator's functions is loaded before glibc, as jemalloc is."""
     source, library = tmp_path / "own.c", tmp_path / "own.so"
     source.write_text(
         "#include <stddef.h>\nextern void *__libc_malloc(size_t);\n"
         "void *malloc(size_t size) { return __libc_malloc(size); }\n"
+        "size_t malloc_usable_size(void *block) { (void)block; return 0; }\n"
     )
     try:
         subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 DATA_PANEL = "Data set"
 PLAN_PANEL = "Plan"
 EXAMPLES = (
-    "pellucid evaluate cases.csv --checkpoint best.pt --methods gradcam,saliency --output evaluation",
-    "pellucid evaluate cases.csv --checkpoint best.pt --plan plan.toml --output evaluation",
-    "pellucid evaluate cases.csv --maps gradcam=maps --output evaluation",
+    "pellucid evaluate cases.csv --checkpoint best.pt --output verdict",
+    "pellucid evaluate cases.csv --maps mine=maps --plan plan.toml --output mine",
+    "pellucid evaluate phantoms:8 --maps mine=drawn --output phantoms",
 )
 Text = str | None
 

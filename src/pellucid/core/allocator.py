@@ -63,9 +63,13 @@ def _is_glibc() -> bool:
 
 
 def _is_own_malloc() -> bool:
-    """Whether ``malloc`` is glibc's: jemalloc and others are loaded before it."""
+    """Whether ``malloc`` is glibc's: jemalloc and others are loaded before it, with all functions of an allocator.
+
+    The address of ``malloc`` itself does not tell: that of an executable that is loaded at a fixed address, such as
+    Debian's Python, is one within the executable. It does not call ``malloc_usable_size``.
+    """
     try:
-        found = [ctypes.cast(library.malloc, ctypes.c_void_p).value for library in _libraries()]
+        found = [ctypes.cast(library.malloc_usable_size, ctypes.c_void_p).value for library in _libraries()]
     except (OSError, AttributeError):
         return False
     return len(set(found)) == 1
