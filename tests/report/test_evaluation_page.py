@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.evaluation.evaluation import Evaluation, Row
+from pellucid.evaluation.evaluation import Evaluation, Row, Stratum
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
 from pellucid.statistics import Claim, Interval
@@ -136,7 +136,7 @@ def test_the_primary_endpoint_is_the_evaluations(small: Evaluation, report: Repo
         assert line[2] == shown
         for text, value in zip(line[3:6], (verdict.better, verdict.worse, verdict.as_good), strict=True):
             assert (text == "< 0.001") if value < 0.001 else math.isclose(float(text), value, abs_tol=0.005)
-        assert line[7] == "about 386"
+        assert line[7] == ("about 390" if verdict.claim is Claim.NOT_SHOWN else "–")
 
 
 def test_the_metrics_are_the_evaluations(small: Evaluation, report: Report) -> None:
@@ -167,12 +167,12 @@ def test_each_method_is_under_its_claim_with_what_it_does_not_mean(small: Evalua
     assert "It is no praise" in parts[1]
     assert "adjusted p < 0.001 for worse" in parts[2]
     assert "Not shown is not: no difference." in parts[3]
-    assert "adjusted p = 0.63. To find a true advantage of 0.1 with a probability of 80 % takes about 386" in parts[3]
+    assert "adjusted p = 0.63. To find a true advantage of 0.1 with a probability of 80 % takes about 390" in parts[3]
     assert "there are 99 findings here" in parts[3]
 
 
 def test_an_advantage_below_the_margin_and_a_control_that_fails_are_said(small: Evaluation, report: Report) -> None:
-    words = report.words("verdicts")
+    words = read(replace(small, strata=())).words("verdicts")
     assert words.count("Caution:") == 2
     assert "the interval of the advantage begins at +0.03: an advantage that matters is not shown" in words
     assert (
@@ -183,9 +183,31 @@ def test_an_advantage_below_the_margin_and_a_control_that_fails_are_said(small: 
     )
     first = small.rows[0]
     large = replace(first.verdict, difference=Interval(0.3, 0.2, 0.4, 99, 75))
-    without = read(replace(small, controls=(), rows=[replace(first, verdict=large), *small.rows[1:]]))
+    without = read(replace(small, controls=(), strata=(), rows=[replace(first, verdict=large), *small.rows[1:]]))
     assert "Caution:" not in without.words("verdicts")
     assert "negative control" not in without.words("summary")
+
+
+def test_where_a_better_method_is_not_better_is_said(small: Evaluation) -> None:
+    first = small.rows[0]
+    prior = next(row for row in small.rows if row.method == first.verdict.prior)
+    worse = Interval(0.1, 0.05, 0.15, 99, 75)
+    figures = {"label": {**first.figures["label"], "relevance_mass": worse}}
+    parts = [
+        Stratum(
+            "size", name, {first.method: Interval(own, 0.1, 0.9, 40, 30), prior.method: Interval(0.5, 0.4, 0.6, 40, 30)}
+        )
+        for name, own in (("small", 0.4), ("large", 0.8))
+    ]
+    few = Interval(0.1, math.nan, math.nan, 5, 5, withheld="fewer than 20 patients")
+    parts.append(Stratum("size", "medium", {first.method: few, prior.method: few}))
+    page = read(replace(small, strata=parts, rows=[replace(first, figures=figures), *small.rows[1:]]))
+    words = page.words("verdicts")
+    assert f"In these other metrics its mean is no better than that of {prior.method}: relevance_mass." in words
+    assert f"no better than that of {prior.method} for size small (0.40 and 0.50). Parts were not tested." in words
+    better = {"label": {name: replace(one, estimate=1.0) for name, one in first.figures["label"].items()}}
+    page = read(replace(small, strata=(), rows=[replace(first, figures=better), *small.rows[1:]]))
+    assert "In these other metrics" not in page.words("verdicts")
 
 
 def test_the_summary_states_counts_and_claims(report: Report) -> None:

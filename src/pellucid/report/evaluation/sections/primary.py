@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pellucid.evaluation.evaluation import Evaluation, Row
 from pellucid.report.evaluation.numbers import NONE, of, p_value
-from pellucid.report.evaluation.sections.verdicts import WORDS, advantage, primary_of
+from pellucid.report.evaluation.sections.verdicts import WORDS, advantage, in_two_digits, primary_of
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut
 from pellucid.report.evaluation.wording import TARGET_WORDS, name, sentence
-from pellucid.statistics import Verdict
+from pellucid.statistics import Claim, Verdict
 
 COLUMNS = (
     "Mean (95 % interval)",
@@ -40,7 +40,8 @@ def _cells(evaluation: Evaluation, row: Row) -> list[Cell]:
 def _judged(verdict: Verdict) -> list[Cell]:
     level = verdict.plan.level
     values = (verdict.better, verdict.worse, verdict.as_good)
-    needed = NONE if verdict.cases_needed is None else f"about {verdict.cases_needed}"
+    is_open = verdict.claim is Claim.NOT_SHOWN and verdict.cases_needed is not None
+    needed = f"about {in_two_digits(verdict.cases_needed or 0)}" if is_open else NONE
     return [
         Cell(sentence("{} over {}", advantage(verdict), name(verdict.prior)), of(verdict.difference)),
         *(Cell(p_value(value, level).removeprefix("= ")) for value in values),

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Evaluation, Row
 from pellucid.report.evaluation.numbers import in_words, of, p_value, rounded
+from pellucid.report.evaluation.sections.elsewhere import elsewhere
 from pellucid.report.evaluation.wording import is_share, listed, name, sentence
 from pellucid.statistics import Claim, Interval, Verdict
 from pellucid.statistics.intervals import counted
@@ -108,7 +109,8 @@ def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
 def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
     statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
     flagged = _flagged(evaluation, verdict)
-    return Said(name(row.method), _short(verdict, bool(flagged)), statement, [*_small(verdict), *flagged])
+    cautions = [*_small(verdict), *elsewhere(evaluation, verdict), *flagged]
+    return Said(name(row.method), _short(verdict, bool(flagged)), statement, cautions)
 
 
 def _short(verdict: Verdict, is_flagged: bool) -> Markup:
@@ -185,6 +187,15 @@ _STATEMENTS = {
 }
 
 
+def in_two_digits(count: int) -> int:
+    """A number of cases as exactly as it is known.
+
+    >>> in_two_digits(596), in_two_digits(98), in_two_digits(1001)
+    (600, 98, 1000)
+    """
+    return int(float(f"{count:.2g}"))
+
+
 def needed(verdict: Verdict) -> Markup:
     """The cases that the difference of the plan needs, beside those that there are."""
     here = counted(verdict.difference.count, "finding")
@@ -193,7 +204,7 @@ def needed(verdict: Verdict) -> Markup:
     return sentence(
         "To find a true advantage of {:g} with a probability of 80 % takes about {} findings; there are {} here.",
         verdict.plan.detectable,
-        verdict.cases_needed,
+        in_two_digits(verdict.cases_needed),
         here,
     )
 
