@@ -77,6 +77,12 @@ def _limits(measured: Measured, planned: bool) -> Iterator[str]:
         yield "No model was given: whether it is right on these images is not known."
     if not _any(measured.untrained.values()):
         yield "Maps of an untrained network were not made: how much of the maps is due to training is not known."
+    if len(labels) > 1:
+        yield (
+            "Each figure is a mean over the findings as these cases mix them: with other shares of classes and sizes it "
+            "may be another one."
+        )
+    yield "What is drawn into images, such as calipers or letters, was not removed: a peak may be on it."
     yield "Whether the model was trained on any of these images is not known here."
     yield "These are the images of one data set: how maps do on others is not known."
 
