@@ -79,8 +79,8 @@ def _limits(measured: Measured, planned: bool) -> Iterator[str]:
         yield "Maps of an untrained network were not made: how much of the maps is due to training is not known."
     if len(labels) > 1:
         yield (
-            "Each figure is a mean over the findings as these cases mix them: with other shares of classes and sizes it "
-            "may be another one."
+            "Each figure is a mean over the findings as these cases mix them: with other shares of classes and sizes "
+            "it may be another one."
         )
     yield "What is drawn into images, such as calipers or letters, was not removed: a peak may be on it."
     yield "Whether the model was trained on any of these images is not known here."
