@@ -181,6 +181,7 @@ def test_an_advantage_below_the_margin_and_a_control_that_fails_are_said(small: 
     assert "gradcam, by +0.14 (+0.03 to +0.25) over mean_mask, but in a negative control as well" in report.words(
         "summary"
     )
+    assert re.search(r"in a negative control as well \(with \d cautions: read the verdict\)", report.words("summary"))
     first = small.rows[0]
     large = replace(first.verdict, difference=Interval(0.3, 0.2, 0.4, 99, 75))
     without = read(replace(small, controls=(), strata=(), rows=[replace(first, verdict=large), *small.rows[1:]]))

@@ -23,7 +23,7 @@ _SIDE = 256
 _CHOSEN: Mapping[str, tuple[str, str]] = {
     "random": (
         "Cases drawn at random",
-        "Drawn without a look at their values: these show what to expect.",
+        "Drawn without a look at their values. So few do not show what to expect: the figures do.",
     ),
     "best": (
         "Best cases",

@@ -110,12 +110,13 @@ def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
     statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
     flagged = _flagged(evaluation, verdict)
     cautions = [*_small(verdict), *elsewhere(evaluation, verdict), *flagged]
-    return Said(name(row.method), _short(verdict, bool(flagged)), statement, cautions)
+    return Said(name(row.method), _short(verdict, bool(flagged), len(cautions)), statement, cautions)
 
 
-def _short(verdict: Verdict, is_flagged: bool) -> Markup:
+def _short(verdict: Verdict, is_flagged: bool, cautions: int) -> Markup:
     """A method with its advantage, for the summary; one that passes a negative control is not named without it."""
     ending = ", but in a negative control as well" if is_flagged else ""
+    ending += f" (with {counted(cautions, 'caution')}: read the verdict)" if cautions else ""
     form = "{}, by {} over {}{}"
     if verdict.claim is Claim.NOT_SHOWN:
         return sentence("{}{}", name(verdict.method), ending)
