@@ -15,10 +15,10 @@ from pellucid.evaluation.data.outlines import NO_BOX, Boxes, United, united
 
 MOST_GROUPS = 20
 MOST_VALUES = 20
-"""So many columns, with so many different values each, make subgroups."""
+"""The most columns that make subgroups, and the most different values of each."""
 _MOST_TEXT = 200
 _FEW = 10
-"""One in so many boxes may be wrong."""
+"""The share of wrong boxes that is accepted is one divided by this."""
 
 
 @dataclass

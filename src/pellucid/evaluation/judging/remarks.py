@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from pellucid.evaluation.judging.endpoint import Endpoint
 from pellucid.evaluation.judging.quality import judged_images
-from pellucid.evaluation.measured import Measured
+from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.statistics.intervals import counted
 
@@ -87,5 +87,5 @@ def _limits(measured: Measured, planned: bool) -> Iterator[str]:
     yield "These are the images of one data set: how maps do on others is not known."
 
 
-def _any(columns: object) -> bool:
-    return any(bool(np.isfinite(column).any()) for column in columns)  # type: ignore[attr-defined]
+def _any(columns: Iterable[Column]) -> bool:
+    return any(bool(np.isfinite(column).any()) for column in columns)

@@ -169,7 +169,7 @@ def _intervals(values: Values, generator: RandomState) -> list[PublishedInterval
 
 
 def _means(filled: Values, known: npt.NDArray[np.bool_], times: npt.NDArray[np.int64] | Values) -> Values:
-    """The mean of each column over the rows that have a value, each counted so many times; NaN without any."""
+    """The mean of each column over the rows with a value, weighted by how often a row was drawn; NaN without any."""
     totals, counts = times @ filled, times @ known
     means: Values = np.divide(totals, counts, out=np.full(len(totals), np.nan), where=counts > 0)
     return means

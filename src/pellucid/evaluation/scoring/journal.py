@@ -17,7 +17,7 @@ from pellucid.export.writing import write_error
 try:
     import fcntl
 except ImportError:  # a system without such locks
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module, or none
 
 NAME = ".scores.jsonl"
 _MOST_BYTES = 2**32

@@ -60,6 +60,12 @@ class Made:
     explanation: Explanation | None = None
     missing: Mapping[str, int] | None = None
 
+    def part(self, which: Sequence[int]) -> Made:
+        """The maps of some of the images, without a count of those that are missing."""
+        chosen = list(which)
+        maps: Maps = {takes: one[chosen] for takes, one in self.maps.items()}
+        return Made(maps, None if self.explanation is None else self.explanation[chosen])
+
 
 def made(name: str, asked: Requested, network: Network | None, batch: Batch, seed: int) -> Made:
     """The maps of a method or prior; of a prior that is drawn at random, one draw."""

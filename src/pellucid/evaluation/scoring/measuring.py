@@ -36,7 +36,7 @@ from pellucid.models.preprocessing import Preprocessing
 _BATCH = 8
 """Findings that are scored at a time where no model says otherwise."""
 _TRIED = 3
-"""Methods are tried on so many images, since one of them may be out of the ordinary."""
+"""The number of images that methods are tried on: one of them may be out of the ordinary."""
 _REMEDIES = {
     NO_CLASS: "say which class of the model, of {}, a label stands for, by labels={{label: class}}",
     NO_SPACING: "give the tolerance in px or in % of the diagonal",

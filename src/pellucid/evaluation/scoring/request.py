@@ -19,7 +19,7 @@ from pellucid.evaluation.scoring.tolerance import Tolerance
 MEAN_MASK = "mean_mask"
 """The prior that is made from the data set's own masks."""
 FEWER = 10
-"""Metrics that ask the model take the mean over so many draws of a random prior: each takes passes."""
+"""The draws of a random prior for metrics that ask the model, whose mean is taken: each takes passes."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _primary(plan: EvaluationPlan) -> tuple[Tolerance, Metric]:
     metric, tolerance = metric_of(plan.primary), Tolerance.of(plan.tolerance)
     if "tolerance" in options(type(metric)):
         own = getattr(metric, "tolerance", 0)
-        return (Tolerance(own, "px") if own else tolerance), replace(metric, tolerance=0)  # type: ignore[type-var]
+        return (Tolerance(own, "px") if own else tolerance), replace(metric, tolerance=0)  # type: ignore[type-var]  # a dataclass
     if tolerance.value:
         raise OptionError(f"tolerance {plan.tolerance!r} was given; the primary metric {plan.primary!r} has none")
     return tolerance, metric

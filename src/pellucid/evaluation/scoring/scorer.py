@@ -78,7 +78,7 @@ class Scorer:
             for row, value in zip(rows, shuffled.tolist(), strict=True):
                 row["shuffled"][name] = _number(value)
             self._put_predicted(rows, name, batch, wanted)
-            self._put_controls(rows, name, batch, wanted)
+            self._put_controls(rows, name, found, batch, wanted)
         rows[0]["reasons"] = {f"{reason} ({name})": count for (name, reason), count in reasons.items()}
         return rows
 
@@ -131,30 +131,41 @@ class Scorer:
     def _on_scores(
         self, metrics: Mapping[str, Metric], name: str, found: Made, batch: Batch
     ) -> Mapping[str, Sequence[float]]:
-        """The values of metrics that ask the model, all in one call."""
+        """The values of metrics that ask the model, all in one call.
+
+        Of maps alone, such as those made before, each metric is asked for by itself: what makes maps of changed images
+        again cannot be measured of them, and has no value.
+        """
         if not metrics or self.network is None:
             return {}
         prior = self.asked.priors.get(name)
         given: Any = found.explanation if prior is None else fewer_draws(prior)
-        given = found.maps["heatmaps"][:, None] if given is None else given
+        if given is not None:
+            return self._evaluated(metrics, given, batch)
         each: dict[str, Sequence[float]] = {}
         for label, metric in metrics.items():
             try:
-                scores = evaluate(
-                    self.network.model,
-                    batch.values,
-                    given,
-                    targets=batch.classes[:, None],
-                    metrics=[metric],
-                    head=self.network.head,
-                    output=self.network.output,
-                    seed=self.seed,
-                    runtime=self.network.runtime,
-                )
-                each[label] = scores[label][:, 0].tolist()
-            except OptionError:  # maps alone cannot be made again of changed images
+                each |= self._evaluated({label: metric}, found.maps["heatmaps"][:, None], batch)
+            except OptionError:
                 each[label] = [math.nan] * len(batch.files)
         return each
+
+    def _evaluated(self, metrics: Mapping[str, Metric], given: Any, batch: Batch) -> dict[str, Sequence[float]]:
+        """The values of metrics for an Explanation, a prior or maps (P, 1, *space)."""
+        if self.network is None:
+            return {}
+        scores = evaluate(
+            self.network.model,
+            batch.values,
+            given,
+            targets=batch.classes[:, None],
+            metrics=list(metrics.values()),
+            head=self.network.head,
+            output=self.network.output,
+            seed=self.seed,
+            runtime=self.network.runtime,
+        )
+        return {label: scores[label][:, 0].tolist() for label in metrics}
 
     def _overlaps(self, name: str, found: Made, masks: Tensor) -> Sequence[Sequence[float]]:
         """The IoU (P, thresholds) of each map with its mask."""
@@ -175,14 +186,15 @@ class Scorer:
         for row in rows:
             row["values"].setdefault("predicted", {})[name] = row["values"]["label"][name]
         other = (wanted.predicted != batch.classes).nonzero()[:, 0].tolist()
-        if not other:
+        is_class_blind = name not in self.asked.of_methods and not self.asked.on_scores
+        if not other or is_class_blind:  # a prior's map is the same for every class
             return
         part = batch.part(other, wanted.predicted)
         again = made(name, self.asked, self.network, part, self.seed)
         values = self._values(name, again, part, wanted.masks[other], wanted.widened[other])
         self._put([rows[index] for index in other], "values", "predicted", name, values)
 
-    def _put_controls(self, rows: Rows, name: str, batch: Batch, wanted: Wanted) -> None:
+    def _put_controls(self, rows: Rows, name: str, found: Made, batch: Batch, wanted: Wanted) -> None:
         """The network with random weights, and the gates, of methods that can be run again."""
         if self.network is None or name not in self.asked.methods:
             return
@@ -194,9 +206,7 @@ class Scorer:
                 row["untrained"][name] = _number(value)
         gated = wanted.gated.nonzero()[:, 0].tolist()
         if gated and self.asked.gates:
-            part = batch.part(gated, batch.classes)
-            again = made(name, self.asked, self.network, part, self.seed)
-            values = self._on_scores(self.asked.gates, name, again, part)
+            values = self._on_scores(self.asked.gates, name, found.part(gated), batch.part(gated, batch.classes))
             for index, number in enumerate(gated):
                 rows[number]["gates"][name] = {label: _number(own[index]) for label, own in values.items()}
 

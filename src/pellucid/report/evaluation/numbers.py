@@ -33,7 +33,7 @@ def decimals(found: Interval) -> int:
 
 
 def rounded(value: float, digits: int = 2, *, signed: bool = False) -> str:
-    """A number with so many decimals, a dash for none. The minus is a minus, and zero has no sign.
+    """A number rounded to a number of decimals, a dash for none. The minus is a minus, and zero has no sign.
 
     >>> rounded(-0.041), rounded(-0.001), rounded(0.05, signed=True), rounded(float("nan"))
     ('−0.04', '0.00', '+0.05', '–')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -103,8 +105,8 @@ def overlap(evaluation: Evaluation) -> Drawn | None:
     return drawn("overlap", f"Mean overlap by threshold. {alt}.", caption, draw)
 
 
-def _highest(curve: object) -> str:
-    values = [float(value) for value in curve]  # type: ignore[attr-defined]
+def _highest(curve: Iterable[float]) -> str:
+    values = [float(value) for value in curve]
     known = [(value, threshold) for value, threshold in zip(values, THRESHOLDS, strict=True) if value == value]
     if not known:
         return "no values"

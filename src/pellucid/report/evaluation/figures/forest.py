@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -28,10 +29,11 @@ class _Mark:
     shape: str
     fill: str
     colour: str
-    dashes: str
+    dashes: Any
+    """A line style of matplotlib: a name, or an offset with lengths."""
 
 
-_METHOD, _PRIOR = _Mark("s", BAR, BAR, "-"), _Mark("D", "white", SOFT, (0, (3, 1.5)))  # type: ignore[arg-type]
+_METHOD, _PRIOR = _Mark("s", BAR, BAR, "-"), _Mark("D", "white", SOFT, (0, (3, 1.5)))
 
 
 def forest(evaluation: Evaluation) -> Drawn | None:
