@@ -16,8 +16,10 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import errors, evaluation, methods, metrics, phantom, priors, report
+    from pellucid import attacks, errors, evaluation, methods, metrics, phantom, priors, report
     from pellucid.core.archive import load_explanation
+    from pellucid.core.attack import Attack, register_attack
+    from pellucid.core.attacked import Attacked
     from pellucid.core.attribution import Attribution
     from pellucid.core.catalogue import register_method, register_prior
     from pellucid.core.explanation import Explanation
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pellucid.models.preprocessing import Preprocessing
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay, show, viewer
+    from pellucid.run.attack import attack
     from pellucid.run.evaluate import compare, evaluate
     from pellucid.run.explain import Explainer, explain
     from pellucid.run.layers import recommended_layers
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 # Imported on first use: `pellucid --help` must not wait for torch.
 _HOMES = {
+    "Attack": "core.attack",
+    "Attacked": "core.attacked",
     "Attribution": "core.attribution",
     "BackwardRule": "core.rule",
     "Comparison": "core.metric",
@@ -64,6 +69,7 @@ _HOMES = {
     "Runtime": "core.runtime",
     "Scores": "core.scores",
     "Targets": "core.target",
+    "attack": "run.attack",
     "available_methods": "run.methods",
     "compare": "run.evaluate",
     "evaluate": "run.evaluate",
@@ -76,6 +82,7 @@ _HOMES = {
     "read_image": "io",
     "read_series": "io",
     "recommended_layers": "run.layers",
+    "register_attack": "core.attack",
     "register_method": "core.catalogue",
     "register_metric": "core.metric",
     "register_prior": "core.catalogue",
@@ -83,9 +90,11 @@ _HOMES = {
     "viewer": "render",
     "write": "run.writing",
 }
-_MODULES = ("errors", "evaluation", "methods", "metrics", "phantom", "priors", "report")
+_MODULES = ("attacks", "errors", "evaluation", "methods", "metrics", "phantom", "priors", "report")
 
 __all__ = [
+    "Attack",
+    "Attacked",
     "Attribution",
     "BackwardRule",
     "Comparison",
@@ -105,6 +114,8 @@ __all__ = [
     "Scores",
     "Targets",
     "__version__",
+    "attack",
+    "attacks",
     "available_methods",
     "compare",
     "errors",
@@ -123,6 +134,7 @@ __all__ = [
     "read_image",
     "read_series",
     "recommended_layers",
+    "register_attack",
     "register_method",
     "register_metric",
     "register_prior",

@@ -3,71 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from pellucid.attacks._balls import Box
+from pellucid.attacks._climbing import climbed
+from pellucid.attacks._of_probe import OfProbe
+from pellucid.core.attack import Attack, Subject, check_budget, loss_of, register_attack
 from pellucid.core.probe import Probe
-from pellucid.core.target import Targets
-from pellucid.errors import OptionError, TargetError
 
 
+@register_attack("pgd")
 @dataclass(frozen=True)
-class PGD:
+class PGD(Attack):
     """Projected gradient descent, an attack on the prediction in the L∞ norm.
 
-    From a random start in the box |δ| ≤ ε, the attack takes ``steps`` steps, with the cross-entropy L of the label y::
+    From a random start in the box |δ| ≤ ε, or from the image itself, the attack takes ``steps`` steps, with the loss L
+    of the answer y::
 
-        x ← clip( x + step_size · sign ∂L(x, y)/∂x )    to at most ε from the image, and to the image's range
+        x ← clip( x + step_size · sign ∂L(x, y)/∂x )    to at most ε from the image, and to the range of pixels
 
-    ``epsilon`` has the unit of the images. ``step_size`` None is ε / 4. The range is [0, 1] for an image within it,
-    otherwise from the image's minimum to its maximum. The start is drawn with ``seed``.
+    ``epsilon`` is in pixels' unit, in which an image is in [0, 1]. ``step_size`` None is ε / 4. The start is drawn with
+    ``seed``. ``early_stop``: an image whose answer has moved is left as it is.
     """
 
     epsilon: float = 8 / 255
     steps: int = 10
     step_size: float | None = None
     seed: int = 0
+    random_start: bool = True
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        if self.epsilon < 0 or (self.step_size is not None and self.step_size < 0):
-            raise OptionError(f"epsilon and step_size must be >= 0, got {self.epsilon} and {self.step_size}")
-        if self.steps < 1:
-            raise OptionError(f"steps must be >= 1, got {self.steps}")
+        check_budget(self.epsilon, self.steps, self.step_size)
+
+    def search(self, subject: Subject) -> Tensor:
+        """The images after all steps."""
+        ball = Box.of(subject, self.epsilon)
+        start = ball.start(torch.Generator().manual_seed(self.seed)) if self.random_start else subject.pixels
+        step = self.epsilon / 4 if self.step_size is None else self.step_size
+        return climbed(subject, ball, start, loss_of(subject), self.steps, step, self.early_stop)
 
     def perturb(self, probe: Probe, labels: Tensor | None = None) -> Tensor:
-        """Adversarial images (B, C, *space); ``labels`` (B,), by default the model's prediction."""
-        images, logits = probe.inputs.images, probe.scores()
-        labels = logits.argmax(dim=1) if labels is None else labels
-        if ((labels < 0) | (labels >= logits.shape[1])).any():
-            raise TargetError(f"labels {labels.tolist()} were given; the model has {logits.shape[1]} classes, from 0")
-        # A copy, since tensors created under inference_mode cannot be part of a graph.
-        targets = Targets(partial(_loss, labels=labels.clone()))
-        low, high = _range(images)
-        low, high = torch.maximum(low, images - self.epsilon), torch.minimum(high, images + self.epsilon)
-        step = self.epsilon / 4 if self.step_size is None else self.step_size
-        adversarial = self._start(images).clamp(low, high)
-        for _ in range(self.steps):
-            gradient = probe.on(adversarial).input_gradients(targets)[:, 0]
-            adversarial = (adversarial + step * gradient.sign().to(images)).clamp(low, high)
-        return adversarial
+        """Adversarial images (B, C, *space) of a probe's; ``labels`` (B,), by default the model's prediction.
 
-    def _start(self, images: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.rand(images.shape, generator=generator).to(images)
-        return images + self.epsilon * (2 * noise - 1)
+        Here ``epsilon`` has the unit of the model's input, the loss is the cross-entropy, and the range is [0, 1] for
+        an image within it, otherwise from the image's minimum to its maximum. ``pellucid.attack`` works on pixels.
 
-
-def _loss(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels.to(logits.device), reduction="none")
-
-
-def _range(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest allowed value of each image, (B, 1, …)."""
-    axes = tuple(range(1, images.ndim))
-    low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
-    unit = (low >= 0) & (high <= 1)
-    return torch.where(unit, torch.zeros_like(low), low), torch.where(unit, torch.ones_like(high), high)
+        Raises:
+            TargetError: a label is none of the model's classes.
+        """
+        return self.search(OfProbe.of(probe, labels))

@@ -278,17 +278,17 @@ def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batc
     whole = Pass(session, session.on_device(inputs), facts.occurrences, batch_size=batch_size)
     passes = [whole.at(occurrence) for occurrence in facts.occurrences] or [whole]
     step = max(1, _MAPS_AN_IMAGE * batch_size // len(inputs))
-    chunks = [_attributed(facts.method, passes, targets.columns(0, step))]
+    chunks = [attributed(facts.method, passes, targets.columns(0, step))]
     logits = whole.scores().detach()
     total = targets.count(logits)
     for start in range(step, total if facts.method.class_specific else 0, step):
-        chunks.append(_attributed(facts.method, passes, targets.columns(start, start + step)))
+        chunks.append(attributed(facts.method, passes, targets.columns(start, start + step)))
     indices = targets.columns(0, total).indices(logits)
     size = tuple(inputs.images.shape[2:])
     return assembled(facts, whole.head, chunks, over_places(logits), indices, size)
 
 
-def _attributed(method: Method, passes: Sequence[Pass], targets: Targets) -> list[Attribution]:
+def attributed(method: Method, passes: Sequence[Pass], targets: Targets) -> list[Attribution]:
     """The attributions of a chunk of classes, one an occurrence of a layer."""
     found = [method.attribute(one, targets) for one in passes]
     return found if method.uses_layers else [_on_image(found[0], passes[0])]

@@ -25,22 +25,25 @@ class Column:
 
 
 def on_image(places: Sequence[Place], each: Sequence[Column], size: Sequence[int]) -> Column:
-    """One column of the occurrences of a layer.
+    """One column of the occurrences of a layer."""
+    values = put_together(places, [own.values for own in each], size, each[0].is_on_image)
+    return Column(values, _why(values, each), each[0].checks if len(each) == 1 else {}, True)
+
+
+def put_together(places: Sequence[Place], each: Sequence[Tensor], size: Sequence[int], are_on_image: bool) -> Tensor:
+    """The maps (B, K, *grid) of the occurrences of a layer as one, differentiable.
 
     Occurrences that are the slices of the image, one each, are put together on their own grids. All others are drawn
     where they lie on the image, (B, K, *size), and added: each has a part of the evidence.
     """
-    along = None if each[0].is_on_image else _axis_of_slices(places, size)
+    if are_on_image:
+        return sum(each, torch.zeros(()))
+    along = _axis_of_slices(places, size)
     if along is None:
-        drawn = (
-            own.values if own.is_on_image else place.view.drawn(own.values, size)
-            for place, own in zip(places, each, strict=True)
-        )
-        values = sum(drawn, torch.zeros(()))
-    else:
-        order = sorted(range(len(places)), key=lambda number: places[number].view.member or 0)
-        values = torch.stack([each[number].values for number in order], dim=2 + along)
-    return Column(values, _why(values, each), each[0].checks if len(each) == 1 else {}, True)
+        drawn = (place.view.drawn(own, size) for place, own in zip(places, each, strict=True))
+        return sum(drawn, torch.zeros(()))
+    order = sorted(range(len(places)), key=lambda number: places[number].view.member or 0)
+    return torch.stack([each[number] for number in order], dim=2 + along)
 
 
 def _axis_of_slices(places: Sequence[Place], size: Sequence[int]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.outputs import Choice, raw_logits
 from pellucid.models.session.placement import Stamp, network_of, reference, written
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
+from pellucid.models.session.softened import SoftenedMode
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
 Key = tuple[object, ...]
@@ -49,6 +50,7 @@ class Session:
     ``model`` is the caller's, unwrapped; what is found out is remembered for it. ``network`` computes: its modules are
     the session's own, so that hooks and modes on them are nobody else's. ``head`` and ``stated_head`` say how logits
     are read, as the caller and the model's source have it. ``output`` says which of the model's outputs they are.
+    ``beta``: the network runs with softplus in place of ReLU, with this sharpness.
     """
 
     model: nn.Module
@@ -57,6 +59,7 @@ class Session:
     head: str = "auto"
     stated_head: str | None = None
     output: Choice = None
+    beta: float | None = None
 
     @classmethod
     def of(
@@ -198,7 +201,8 @@ class Session:
         return self.read(as_float(mode.logits_of(raw, ending)), ending)
 
     def _raw(self, inputs: Inputs) -> Tensor:
-        return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
+        with nullcontext() if self.beta is None else SoftenedMode(self.beta):
+            return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
     def _with_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:
         """The raw logits, those before a last function that makes probabilities of them, and that function's name."""

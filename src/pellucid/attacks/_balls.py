@@ -1,0 +1,125 @@
+"""The budgets of attacks: the images that are allowed, exact to the last bit, and the steepest step within them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pellucid.core.attack import Subject
+
+_SHRINK = 1 - 2.0**-20
+"""A change whose rounded length is above the budget is made shorter by this factor until it is not."""
+
+
+class Ball(Protocol):
+    """The allowed images around those of a subject; ``rows`` (N,) are the numbers of the images."""
+
+    def nearest(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        """The allowed images nearest to these, (N, C, *space)."""
+
+    def step(self, gradients: Tensor) -> Tensor:
+        """The change of length 1 along which gradients (N, C, *space) rise most."""
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Random images, (B, C, *space), which are not yet within the range."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """max |x′ − x| ≤ ε, and within the range: bounds of each pixel, rounded inwards."""
+
+    pixels: Tensor
+    epsilon: float
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, subject: Subject, epsilon: float) -> Box:
+        """The box around the images of a subject."""
+        return cls(
+            subject.pixels,
+            epsilon,
+            torch.maximum(_inwards(subject.pixels, -epsilon), subject.low),
+            torch.minimum(_inwards(subject.pixels, epsilon), subject.high),
+        )
+
+    def nearest(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        """Each pixel at its nearest bound where it is beyond."""
+        return torch.minimum(torch.maximum(pixels, self.low[rows]), self.high[rows])
+
+    def step(self, gradients: Tensor) -> Tensor:
+        """The gradients' signs."""
+        return gradients.sign()
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Each pixel uniformly from −ε to ε."""
+        noise = torch.rand(self.pixels.shape, generator=generator).to(self.pixels)
+        return self.pixels + self.epsilon * (2 * noise - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Sphere:
+    """‖x′ − x‖₂ ≤ ε over the whole image, and within the range."""
+
+    pixels: Tensor
+    epsilon: float
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def of(cls, subject: Subject, epsilon: float) -> Sphere:
+        """The sphere around the images of a subject."""
+        shape = subject.pixels.shape
+        return cls(subject.pixels, epsilon, subject.low.expand(shape), subject.high.expand(shape))
+
+    def nearest(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        """The change shortened to ε, then each pixel within the range, which makes it no longer."""
+        clean = self.pixels[rows]
+        change = pixels - clean
+        factor = (self.epsilon / lengths(change).clamp(min=1e-300)).clamp(max=1)
+        found = self._in_range(clean + change * _column(factor, change), rows)
+        while (beyond := lengths(exact(found) - exact(clean)) > self.epsilon).any():  # by rounding alone
+            shorter = self._in_range(clean + (found - clean) * _SHRINK, rows)
+            found = torch.where(_column(beyond, found), shorter, found)
+        return found
+
+    def step(self, gradients: Tensor) -> Tensor:
+        """The gradients divided by their lengths; 0 for a gradient of 0."""
+        norms = lengths(gradients)
+        return gradients / _column(torch.where(norms > 0, norms, torch.ones_like(norms)), gradients)
+
+    def start(self, generator: torch.Generator) -> Tensor:
+        """Uniformly within the ball: a normal direction, and a length ε u^(1/d) with u from 0 to 1."""
+        noise = torch.randn(self.pixels.shape, generator=generator)
+        share = torch.rand(len(noise), generator=generator) ** (1 / max(1, noise[0].numel()))
+        return self.pixels + (_column(self.epsilon * share / lengths(noise), noise) * noise).to(self.pixels)
+
+    def _in_range(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        return torch.minimum(torch.maximum(pixels, self.low[rows]), self.high[rows])
+
+
+def lengths(changes: Tensor) -> Tensor:
+    """The Euclidean lengths (N,) of changes (N, …), in float64."""
+    found: Tensor = torch.linalg.vector_norm(exact(changes).flatten(1), dim=1)
+    return found
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values in float64, in which differences of pixels are exact; on the CPU where the device lacks it."""
+    return values.cpu().double() if values.device.type == "mps" else values.double()
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """Values (N,) with axes of length 1, for tensors (N, …)."""
+    shaped = values.reshape(-1, *(1,) * (like.ndim - 1)).to(like.device)
+    return shaped if values.dtype == torch.bool else shaped.to(like.dtype)
+
+
+def _inwards(pixels: Tensor, change: float) -> Tensor:
+    """Pixels + change as their type holds it, never further away from the pixels than the change."""
+    moved = (exact(pixels) + change).to(pixels)
+    beyond = (exact(moved) - exact(pixels)).abs() > abs(change)
+    return torch.where(beyond.to(moved.device), torch.nextafter(moved, pixels), moved)

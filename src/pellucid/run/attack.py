@@ -1,0 +1,198 @@
+"""``attack``: images changed within a budget, to move what a network answers, or the map of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.core.answer import Answer
+from pellucid.core.attack import ATTACKS, Attack, settings
+from pellucid.core.attacked import Attacked
+from pellucid.core.explanation import Explanation
+from pellucid.core.head import check_head, over_places
+from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.method import Method
+from pellucid.core.runtime import AUTO, Runtime
+from pellucid.core.target import Request, Targets
+from pellucid.errors import OptionError, TargetError
+from pellucid.models.discovery.sequences import form_of
+from pellucid.models.discovery.shared_inputs import with_shared
+from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
+from pellucid.models.sources import model_info
+from pellucid.run.explain import Explainer, _as_tensor, _parts, _read_by
+from pellucid.run.given import Given, batch_of
+from pellucid.run.pixels import Pixels, normalisation_of
+from pellucid.run.pointing import check_model
+from pellucid.run.subject import ModelSubject
+
+
+def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
+    model: nn.Module,
+    images: Given,
+    attack: str | Attack = "pgd",
+    labels: Request | None = None,
+    method: str | Method | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    head: str = "auto",
+    output: str | int | None = None,
+    runtime: Runtime | None = None,
+) -> Attacked:
+    """Change images within a budget, to move what the model answers, or the map of its answer.
+
+    The budget is measured in pixels in [0, 1], before normalisation, and holds to the last bit; so does the range.
+
+    Args:
+        model: the network, which must be differentiable. It comes back as it was.
+        images: as for ``explain``.
+        attack: a name (``pellucid.attacks``) or an ``Attack`` with its options, such as
+            ``pellucid.attacks.PGD(epsilon=2 / 255)``.
+        labels: the classes or findings (B,) whose answers are attacked, as ``targets`` of ``explain``. None: the
+            predicted class, or the most probable finding. Of a finding, the answer is whether the model takes it to be
+            there.
+        method: how maps are made, by name or as a ``Method``: attacks on maps need one. For an attack on predictions,
+            the maps before and after come along.
+        layers: as for ``explain``.
+        preprocessing: how pixels were normalised. None: as the prepared images or the model state it. Where neither
+            does it must be given: ``pellucid.Preprocessing()`` says that the model takes pixels in [0, 1] as they are.
+        head: as for ``explain``. The loss is the cross-entropy of softmax, the binary cross-entropy of the finding of
+            sigmoid and binary, and −log p of probability.
+        output: as for ``explain``.
+        runtime: device, precision and batch size.
+
+    Raises:
+        OptionError: the normalisation is not known, the attack needs a method or other classes, the method's map is
+            not differentiable, or the head gives values.
+        ShapeError: pixels are outside [0, 1].
+        TargetError: labels do not fit the images or the model.
+        GradientError: no gradient of the score reaches the images.
+
+    >>> import torch, pellucid
+    >>> from torchvision.models import resnet18
+    >>> model, images = resnet18(num_classes=3), torch.rand(2, 3, 64, 64)
+    >>> found = pellucid.attack(model, images, "fgsm", preprocessing=pellucid.Preprocessing())
+    >>> bool((found.linf <= 8 / 255).all())
+    True
+    """
+    check_model(model)
+    check_head(head)
+    chosen = _chosen(attack)
+    explainer = _explainer(model, chosen, method, layers, head, output, runtime)
+    batch = batch_of(model, images)
+    info = model_info(model)
+    given = Inputs.of(batch.values)
+    known = normalisation_of(preprocessing, batch.images, info)
+    asked = Targets(_as_tensor("predicted" if labels is None else labels), info.classes)
+    request = asked.fitted(len(given), given.images.shape[2:])
+    own = _own_precision(runtime)
+
+    def work() -> Attacked:
+        session = Session.of(model, own, head, info.head, info.output if output is None else output)
+        inputs = with_shared(session, given) if len(given.tensors) > 1 else given
+        inputs = session.on_device(inputs.in_form(form_of(session, session.prepared(inputs[:1]))))
+        image = session.prepared(inputs[:1])
+        targets = _read_by(session, image, request)
+        clean = _logits(session, inputs)
+        targets = targets.resolved(clean)
+        subject = ModelSubject(
+            session,
+            inputs,
+            Pixels.of(inputs.images, known),
+            Answer.of(targets.head, _labels(targets, clean), clean),
+            targets,
+            None if explainer is None else explainer._facts(session, image),
+        )
+        return _found(chosen, subject, clean)
+
+    return kept(work)
+
+
+def _chosen(attack: object) -> Attack:
+    """An attack by its name, or as it was given."""
+    found = ATTACKS.find(attack)() if isinstance(attack, str) else attack
+    if isinstance(found, type) and issubclass(found, Attack):
+        raise OptionError(f"attack {found.__name__} was given as a class; write {found.__name__}()")
+    if not isinstance(found, Attack):
+        raise OptionError(f"attack must be a name or an Attack of pellucid.attacks, got {found!r}")
+    return found
+
+
+def _explainer(  # the options that an explainer takes, too
+    model: nn.Module,
+    attack: Attack,
+    method: str | Method | None,
+    layers: Sequence[str] | None,
+    head: str,
+    output: str | int | None,
+    runtime: Runtime | None,
+) -> Explainer | None:
+    """What makes the maps; None where none are asked for."""
+    if method is not None:
+        return Explainer(model, method, layers=layers, head=head, output=output, runtime=_own_precision(runtime))
+    if attack.moves_map:
+        raise OptionError(f"attack {attack.name!r} moves a map, and no method was given: give method='gradcam'")
+    if layers is not None:
+        raise OptionError(f"layers {list(layers)} were given, and no method that looks at them: give method='gradcam'")
+    return None
+
+
+def _own_precision(runtime: Runtime | None) -> Runtime:
+    """The runtime, in which "auto" is the model's own precision: what was measured is so for a method's maps."""
+    given = runtime or Runtime()
+    return replace(given, precision=None) if given.precision == AUTO else given
+
+
+def _logits(session: Session, inputs: Inputs) -> Tensor:
+    """What the model says of the images as they are, (B, C)."""
+    with torch.no_grad():
+        found = [
+            session.call(session.prepared(inputs[start:stop]))
+            for start, stop in chunks(len(inputs), session.runtime.batch_size)
+        ]
+    return over_places(torch.cat(found)).float()
+
+
+def _labels(targets: Targets, clean: Tensor) -> Tensor:
+    """The labels (B,) that are attacked."""
+    if targets.within is not None:
+        raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
+    found = targets.indices(clean)
+    if found.shape[1] != 1 or (found < 0).any():
+        raise TargetError(
+            f"labels for {found.shape[1]} classes an image were given; an attack takes one: give a number, a name or "
+            "a list with one for each image"
+        )
+    return found[:, 0]
+
+
+def _found(attack: Attack, subject: ModelSubject, clean: Tensor) -> Attacked:
+    """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
+    rows = torch.arange(len(subject.pixels), device=subject.pixels.device)
+    pixels = attack.search(subject).detach()
+    logits = over_places(subject.logits(pixels, rows))
+    return Attacked(
+        images=subject.inputs_of(pixels, rows).images.to(subject.inputs.images.dtype),
+        pixels=pixels,
+        clean=subject.pixels,
+        labels=subject.answer.labels,
+        moved=~subject.answer.holds(logits, rows),
+        logits=logits,
+        clean_logits=clean,
+        explanation=_explained(subject, subject.inputs_of(pixels, rows)),
+        clean_explanation=_explained(subject, subject.inputs),
+        attack=attack.name,
+        options=settings(attack),
+    )
+
+
+def _explained(subject: ModelSubject, inputs: Inputs) -> Explanation | None:
+    """The maps of the labels as ``explain`` makes them."""
+    if subject.facts is None:
+        return None
+    return Explanation.cat(_parts(subject.session, subject.facts, inputs, subject.targets))

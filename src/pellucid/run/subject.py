@@ -1,0 +1,126 @@
+"""What an attack asks of a network: its scores and its maps for changed pixels, with their gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from pellucid.core.answer import Answer
+from pellucid.core.attack import Objective, Outputs, Slope
+from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.target import Targets
+from pellucid.errors import GradientError, OptionError
+from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
+from pellucid.run.assembly import Facts
+from pellucid.run.differentiable import differentiable_maps
+from pellucid.run.pixels import Pixels
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSubject:
+    """The ``Subject`` of a session's network: images ``inputs``, their ``pixels``, and the ``answer`` for them.
+
+    ``targets`` are resolved, one label for each image. ``facts``: how maps are made; None without a method.
+    """
+
+    session: Session
+    inputs: Inputs
+    scaled: Pixels
+    answer: Answer
+    targets: Targets
+    facts: Facts | None
+
+    @property
+    def pixels(self) -> Tensor:
+        """The images as they are."""
+        return self.scaled.pixels
+
+    @property
+    def low(self) -> Tensor:
+        """Black: 0."""
+        return self.pixels.new_zeros(())
+
+    @property
+    def high(self) -> Tensor:
+        """White: 1."""
+        return self.pixels.new_ones(())
+
+    def logits(self, pixels: Tensor, rows: Tensor) -> Tensor:
+        """The logits (N, C) of changed images."""
+        with torch.no_grad():
+            found = [
+                self.session.call(self.session.prepared(self.inputs_of(pixels[part], rows[part])))
+                for part in self._parts(len(rows))
+            ]
+        return torch.cat(found).float()
+
+    def outputs(self, pixels: Tensor, rows: Tensor) -> Outputs:
+        """Logits and maps of changed images, without gradients."""
+        each = [self._plain(pixels[part], rows[part]) for part in self._parts(len(rows))]
+        logits, maps = (torch.cat(one) for one in zip(*each, strict=True))
+        return Outputs(rows, logits, lambda: maps)
+
+    def slope(self, pixels: Tensor, rows: Tensor, objective: Objective, beta: float | None = None) -> Slope:
+        """An objective's values and gradients at changed images, a few at a time."""
+        session = self.session if beta is None else replace(self.session, beta=beta)
+        parts = [self._slope(session, pixels[part], rows[part], objective) for part in self._parts(len(rows))]
+        values, gradients, logits = (
+            torch.cat([getattr(one, name) for one in parts]) for name in ("values", "gradients", "logits")
+        )
+        return Slope(values, gradients, logits)
+
+    def inputs_of(self, pixels: Tensor, rows: Tensor) -> Inputs:
+        """The network's inputs for changed images."""
+        others = self.inputs.map_each(lambda tensor: tensor[rows.to(tensor.device)])
+        return others.with_images(self.scaled.input_of(pixels, rows))
+
+    def _parts(self, count: int) -> list[slice]:
+        return [slice(*part) for part in chunks(count, self.session.runtime.batch_size)]
+
+    def _plain(self, pixels: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, and the maps, or nothing in their place without a method."""
+        whole = self._pass(self.session, self.inputs_of(pixels, rows))
+        maps = self._maps(whole, rows).detach() if self.facts is not None else pixels.new_zeros(len(rows))
+        return whole.scores().detach().float(), maps
+
+    def _slope(self, session: Session, pixels: Tensor, rows: Tensor, objective: Objective) -> Slope:
+        leaf = pixels.detach().clone().requires_grad_()
+        asked: list[Tensor] = []
+        with torch.enable_grad():
+            whole = self._pass(session, self.inputs_of(leaf, rows)).differentiable()
+
+            def maps() -> Tensor:
+                asked.append(self._maps(whole, rows))
+                return asked[-1]
+
+            values = objective(Outputs(rows, whole.scores().float(), maps))
+            self._check(asked, values)
+            (gradients,) = torch.autograd.grad(values.sum(), leaf)
+        return Slope(values.detach(), gradients.detach(), whole.scores().detach().float())
+
+    def _check(self, maps: list[Tensor], values: Tensor) -> None:
+        """Raise where no gradient reaches the images."""
+        if self.facts is not None and any(not one.requires_grad for one in maps):
+            raise OptionError(
+                f"an attack on the map of method {self.facts.method.name!r} was asked for; no gradient of that map "
+                "reaches the images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
+            )
+        if not values.requires_grad:
+            raise GradientError(
+                "an attack was asked for; no gradient of the model's score reaches the images: a part of the model "
+                "runs under no_grad or inference_mode, a detach, or not in torch: turn that off"
+            )
+
+    def _pass(self, session: Session, inputs: Inputs) -> Pass:
+        occurrences = self.facts.occurrences if self.facts is not None else ()
+        return Pass(session, session.on_device(inputs), occurrences, batch_size=session.runtime.batch_size)
+
+    def _maps(self, whole: Pass, rows: Tensor) -> Tensor:
+        """The maps (N, *space) of the labels."""
+        if self.facts is None:
+            raise OptionError("this attack moves a map, and no method was given to make one: give method='gradcam'")
+        found: Tensor = differentiable_maps(self.facts, whole, self.targets.rows(rows))[:, 0]
+        return found
