@@ -73,7 +73,8 @@ $(BENCH)/.ready: $(READY)
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
 	$(BENCH)/bin/python -m pip install --quiet scikit-learn
-	$(BENCH)/bin/python -m pip install --quiet --no-deps grad-cam ttach torchcam quantus
+	$(BENCH)/bin/python -m pip install --quiet --no-deps grad-cam ttach torchcam quantus \
+		foolbox eagerpy GitPython gitdb smmap
 	@touch $@
 
 mutate: $(READY)  ## mutation testing: list the changes to the methods that no replica detects (30 minutes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from pellucid.core.attack import Subject
+from pellucid.errors import OptionError
 
-_SHRINK = 1 - 2.0**-20
-"""A change whose rounded length is above the budget is made shorter by this factor until it is not."""
+_SHRINK = 2.0**-20
+"""By how much a change whose rounded length is above the budget is made shorter first, then by twice as much."""
 
 
 class Ball(Protocol):
@@ -38,7 +40,8 @@ class Box:
 
     @classmethod
     def of(cls, subject: Subject, epsilon: float) -> Box:
-        """The box around the images of a subject."""
+        """The box around the images of a subject. ``OptionError``: the budget is larger than the range."""
+        _check_range(epsilon, subject.widest)
         return cls(
             subject.pixels,
             epsilon,
@@ -71,8 +74,9 @@ class Sphere:
 
     @classmethod
     def of(cls, subject: Subject, epsilon: float) -> Sphere:
-        """The sphere around the images of a subject."""
+        """The sphere around the images of a subject. ``OptionError``: the budget is larger than the range."""
         shape = subject.pixels.shape
+        _check_range(epsilon, subject.widest * math.sqrt(shape[1:].numel()))
         return cls(subject.pixels, epsilon, subject.low.expand(shape), subject.high.expand(shape))
 
     def nearest(self, pixels: Tensor, rows: Tensor) -> Tensor:
@@ -81,9 +85,10 @@ class Sphere:
         change = pixels - clean
         factor = (self.epsilon / lengths(change).clamp(min=1e-300)).clamp(max=1)
         found = self._in_range(clean + change * _column(factor, change), rows)
+        less = _SHRINK
         while (beyond := lengths(exact(found) - exact(clean)) > self.epsilon).any():  # by rounding alone
-            shorter = self._in_range(clean + (found - clean) * _SHRINK, rows)
-            found = torch.where(_column(beyond, found), shorter, found)
+            shorter = self._in_range(clean + (found - clean) * (1 - less), rows)
+            found, less = torch.where(_column(beyond, found), shorter, found), min(1.0, 2 * less)
         return found
 
     def step(self, gradients: Tensor) -> Tensor:
@@ -99,6 +104,14 @@ class Sphere:
 
     def _in_range(self, pixels: Tensor, rows: Tensor) -> Tensor:
         return torch.minimum(torch.maximum(pixels, self.low[rows]), self.high[rows])
+
+
+def _check_range(epsilon: float, widest: float) -> None:
+    if epsilon > widest:
+        raise OptionError(
+            f"epsilon {epsilon:g} was given; pixels are in [0, 1], so that a change is at most {widest:.4g}: of grey "
+            "levels from 0 to 255 write epsilon=8 / 255"
+        )
 
 
 def lengths(changes: Tensor) -> Tensor:

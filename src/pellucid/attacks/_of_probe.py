@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pellucid.core.answer import Answer
-from pellucid.core.attack import Objective, Outputs, Slope
+from pellucid.core.attack import Objective, Outputs, Slope, no_maps
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
-from pellucid.errors import OptionError, TargetError
+from pellucid.errors import TargetError
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +40,18 @@ class OfProbe:
         """The probe's images."""
         return self.probe.inputs.images
 
+    @property
+    def widest(self) -> float:
+        """Infinite: the input may be normalised by anything."""
+        return math.inf
+
     def logits(self, pixels: Tensor, rows: Tensor) -> Tensor:
         """The logits of changed images."""
         return self._at(pixels, rows).scores()
 
     def outputs(self, pixels: Tensor, rows: Tensor) -> Outputs:
         """The logits of changed images, without maps."""
-        return Outputs(rows, self.logits(pixels, rows), _no_maps)
+        return Outputs(rows, self.logits(pixels, rows), no_maps)
 
     def slope(self, pixels: Tensor, rows: Tensor, objective: Objective, beta: float | None = None) -> Slope:  # noqa: ARG002  # without maps the network needs no stand-in
         """An objective of the logits, and its gradients."""
@@ -63,15 +69,11 @@ def scored_by(objective: Objective, rows: Tensor, values: list[Tensor]) -> Calla
     """An objective of the logits alone as a callable target, which keeps its values in ``values``."""
 
     def scored(logits: Tensor) -> Tensor:
-        found = objective(Outputs(rows, logits, _no_maps))
+        found = objective(Outputs(rows, logits, no_maps))
         values.append(found.detach())
         return found
 
     return scored
-
-
-def _no_maps() -> Tensor:
-    raise OptionError("this attack moves a map, and no method was given to make one: give method='gradcam'")
 
 
 def _range(images: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,20 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
+def check_answers(head: str, classes: int) -> None:
+    """Raise unless outputs of ``classes`` scores, read by ``head``, give an answer that can be moved."""
+    if head not in _RULES:
+        raise OptionError(
+            f"an attack was asked for; head {head!r} gives values and no class that could be moved: give head=, or "
+            "attack a classifier"
+        )
+    if head == "probability" and classes == 1:
+        raise OptionError(
+            "an attack was asked for; the model returns one probability, and not that of another class: attack the "
+            "model that returns the logit, with head='binary'"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """What a network answers for B images, as its head has it, and the loss that grows as it moves away from it.
@@ -89,23 +103,8 @@ class Answer:
 
     @classmethod
     def of(cls, head: str, labels: Tensor, clean: Tensor) -> Answer:
-        """The answer for labels (B,), of findings the one that the logits of the clean images (B, C) give.
-
-        Raises:
-            OptionError: the head gives values, of which none is an answer.
-        """
-        if head not in _RULES:
-            raise OptionError(
-                f"an attack was asked for; head {head!r} gives values and no class that could be moved: give head=, "
-                "or attack a classifier"
-            )
-        logits = over_places(clean)
-        if head == "probability" and logits.shape[1] == 1:
-            raise OptionError(
-                "an attack was asked for; the model returns one probability, whose other class is not known: give "
-                "head='binary' with the model's logit"
-            )
-        return cls(head, labels, _of(logits, labels) > 0)
+        """The answer for labels (B,), of findings the one that the logits of the clean images (B, C) give."""
+        return cls(head, labels, _of(over_places(clean), labels) > 0)
 
     @property
     def is_exclusive(self) -> bool:

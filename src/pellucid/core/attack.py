@@ -62,6 +62,10 @@ class Subject(Protocol):
         """The highest allowed value, of a shape that fits the pixels'."""
 
     @property
+    def widest(self) -> float:
+        """The largest change of a pixel that there can be; infinite where the unit of the budget is not known."""
+
+    @property
     def answer(self) -> Answer:
         """What the network answers for the images as they are, and the loss of it."""
 
@@ -130,6 +134,11 @@ def check_budget(epsilon: float, steps: int = 1, step_size: float | None = None)
 def loss_of(subject: Subject) -> Objective:
     """The loss of the answers, as an objective."""
     return lambda found: subject.answer.loss(found.logits, found.rows)
+
+
+def no_maps() -> Tensor:
+    """The maps of a subject without a method: an error."""
+    raise OptionError("an attack asked for maps, and no method was given to make them: give method='gradcam'")
 
 
 def all_rows(subject: Subject) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.answer import Answer
+from pellucid.core.answer import Answer, check_answers
 from pellucid.core.attack import ATTACKS, Attack, settings
 from pellucid.core.attacked import Attacked
 from pellucid.core.explanation import Explanation
@@ -21,9 +21,11 @@ from pellucid.errors import OptionError, TargetError
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
+from pellucid.run.assembly import Facts
 from pellucid.run.explain import Explainer, _as_tensor, _parts, _read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.pixels import Pixels, normalisation_of
@@ -99,16 +101,13 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         image = session.prepared(inputs[:1])
         targets = _read_by(session, image, request)
         clean = _logits(session, inputs)
+        check_answers(targets.head, clean.shape[1])
         targets = targets.resolved(clean)
-        subject = ModelSubject(
-            session,
-            inputs,
-            Pixels.of(inputs.images, known),
-            Answer.of(targets.head, _labels(targets, clean), clean),
-            targets,
-            None if explainer is None else explainer._facts(session, image),
-        )
-        return _found(chosen, subject, clean)
+        answer = Answer.of(targets.head, _labels(targets, clean), clean)
+        facts = None if explainer is None else explainer._facts(session, image)
+        pixels = Pixels.of(inputs.images, known)
+        subject = ModelSubject(session, inputs, pixels, answer, targets, facts if chosen.moves_map else None)
+        return _found(chosen, subject, clean, facts)
 
     return kept(work)
 
@@ -155,7 +154,7 @@ def _logits(session: Session, inputs: Inputs) -> Tensor:
             session.call(session.prepared(inputs[start:stop]))
             for start, stop in chunks(len(inputs), session.runtime.batch_size)
         ]
-    return over_places(torch.cat(found)).float()
+    return as_float(over_places(torch.cat(found)))
 
 
 def _labels(targets: Targets, clean: Tensor) -> Tensor:
@@ -171,28 +170,28 @@ def _labels(targets: Targets, clean: Tensor) -> Tensor:
     return found[:, 0]
 
 
-def _found(attack: Attack, subject: ModelSubject, clean: Tensor) -> Attacked:
+def _found(attack: Attack, subject: ModelSubject, clean: Tensor, facts: Facts | None) -> Attacked:
     """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
     rows = torch.arange(len(subject.pixels), device=subject.pixels.device)
     pixels = attack.search(subject).detach()
-    logits = over_places(subject.logits(pixels, rows))
+    logits, changed = over_places(subject.logits(pixels, rows)), subject.inputs_of(pixels, rows)
     return Attacked(
-        images=subject.inputs_of(pixels, rows).images.to(subject.inputs.images.dtype),
+        images=changed.images.to(subject.inputs.images.dtype),
         pixels=pixels,
         clean=subject.pixels,
         labels=subject.answer.labels,
         moved=~subject.answer.holds(logits, rows),
         logits=logits,
         clean_logits=clean,
-        explanation=_explained(subject, subject.inputs_of(pixels, rows)),
-        clean_explanation=_explained(subject, subject.inputs),
+        explanation=_explained(subject, changed, facts),
+        clean_explanation=_explained(subject, subject.inputs, facts),
         attack=attack.name,
         options=settings(attack),
     )
 
 
-def _explained(subject: ModelSubject, inputs: Inputs) -> Explanation | None:
-    """The maps of the labels as ``explain`` makes them."""
-    if subject.facts is None:
+def _explained(subject: ModelSubject, inputs: Inputs, facts: Facts | None) -> Explanation | None:
+    """The maps of the labels as ``explain`` makes them; None without a method."""
+    if facts is None:
         return None
-    return Explanation.cat(_parts(subject.session, subject.facts, inputs, subject.targets))
+    return Explanation.cat(_parts(subject.session, facts, inputs, subject.targets))

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from pellucid.core.answer import Answer
-from pellucid.core.attack import Objective, Outputs, Slope
+from pellucid.core.attack import Objective, Outputs, Slope, no_maps
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, OptionError
 from pellucid.models.engine import Pass
+from pellucid.models.session.derivatives import as_float
+from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
 from pellucid.run.assembly import Facts
 from pellucid.run.differentiable import differentiable_maps
@@ -23,7 +25,7 @@ from pellucid.run.pixels import Pixels
 class ModelSubject:
     """The ``Subject`` of a session's network: images ``inputs``, their ``pixels``, and the ``answer`` for them.
 
-    ``targets`` are resolved, one label for each image. ``facts``: how maps are made; None without a method.
+    ``targets`` are resolved, one label for each image. ``facts``: how maps are made, for an attack that moves them.
     """
 
     session: Session
@@ -48,6 +50,11 @@ class ModelSubject:
         """White: 1."""
         return self.pixels.new_ones(())
 
+    @property
+    def widest(self) -> float:
+        """From black to white."""
+        return 1.0
+
     def logits(self, pixels: Tensor, rows: Tensor) -> Tensor:
         """The logits (N, C) of changed images."""
         with torch.no_grad():
@@ -55,7 +62,7 @@ class ModelSubject:
                 self.session.call(self.session.prepared(self.inputs_of(pixels[part], rows[part])))
                 for part in self._parts(len(rows))
             ]
-        return torch.cat(found).float()
+        return as_float(torch.cat(found))
 
     def outputs(self, pixels: Tensor, rows: Tensor) -> Outputs:
         """Logits and maps of changed images, without gradients."""
@@ -84,35 +91,43 @@ class ModelSubject:
         """The logits, and the maps, or nothing in their place without a method."""
         whole = self._pass(self.session, self.inputs_of(pixels, rows))
         maps = self._maps(whole, rows).detach() if self.facts is not None else pixels.new_zeros(len(rows))
-        return whole.scores().detach().float(), maps
+        return as_float(whole.scores().detach()), maps
 
     def _slope(self, session: Session, pixels: Tensor, rows: Tensor, objective: Objective) -> Slope:
         leaf = pixels.detach().clone().requires_grad_()
-        asked: list[Tensor] = []
+        found = self._of_scores if self.facts is None else self._of_maps
         with torch.enable_grad():
-            whole = self._pass(session, self.inputs_of(leaf, rows)).differentiable()
-
-            def maps() -> Tensor:
-                asked.append(self._maps(whole, rows))
-                return asked[-1]
-
-            values = objective(Outputs(rows, whole.scores().float(), maps))
-            self._check(asked, values)
-            (gradients,) = torch.autograd.grad(values.sum(), leaf)
-        return Slope(values.detach(), gradients.detach(), whole.scores().detach().float())
-
-    def _check(self, maps: list[Tensor], values: Tensor) -> None:
-        """Raise where no gradient reaches the images."""
-        if self.facts is not None and any(not one.requires_grad for one in maps):
-            raise OptionError(
-                f"an attack on the map of method {self.facts.method.name!r} was asked for; no gradient of that map "
-                "reaches the images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
-            )
-        if not values.requires_grad:
+            values, logits = found(session, self.inputs_of(leaf, rows), rows, objective)
+            gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
+        if gradients is None:
             raise GradientError(
                 "an attack was asked for; no gradient of the model's score reaches the images: a part of the model "
                 "runs under no_grad or inference_mode, a detach, or not in torch: turn that off"
             )
+        return Slope(values.detach(), gradients, as_float(logits.detach()))
+
+    def _of_scores(self, session: Session, inputs: Inputs, rows: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        """An objective of the scores alone, with a plain pass: values (N,) and logits (N, C)."""
+        with at_rest(session.network):
+            logits = session.call(session.prepared(inputs))
+        return objective(Outputs(rows, as_float(logits), no_maps)), logits
+
+    def _of_maps(self, session: Session, inputs: Inputs, rows: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        """An objective of scores and maps, with a pass that can be differentiated twice."""
+        whole = self._pass(session, inputs).differentiable()
+        maps = self._differentiable(whole, rows)  # first: its pass gives the scores as well
+        logits = whole.scores()
+        return objective(Outputs(rows, as_float(logits), lambda: maps)), logits
+
+    def _differentiable(self, whole: Pass, rows: Tensor) -> Tensor:
+        """The maps (N, *space) with their graph, or an error where they have none."""
+        maps = self._maps(whole, rows)
+        if self.facts is not None and not maps.requires_grad:
+            raise OptionError(
+                f"an attack on the map of method {self.facts.method.name!r} was asked for; no gradient of that map "
+                "reaches the images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
+            )
+        return maps
 
     def _pass(self, session: Session, inputs: Inputs) -> Pass:
         occurrences = self.facts.occurrences if self.facts is not None else ()
@@ -121,6 +136,6 @@ class ModelSubject:
     def _maps(self, whole: Pass, rows: Tensor) -> Tensor:
         """The maps (N, *space) of the labels."""
         if self.facts is None:
-            raise OptionError("this attack moves a map, and no method was given to make one: give method='gradcam'")
+            return no_maps()
         found: Tensor = differentiable_maps(self.facts, whole, self.targets.rows(rows))[:, 0]
         return found
