@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import foolbox
-import torch
 from torch import Tensor, nn
 
 import pellucid
@@ -63,4 +62,6 @@ def _compared(
     robust, theirs = (1 - float(one.double().mean()) for one in (found.moved, moved))
     where = "equal" if robust == theirs else f"ours {robust:.3f}, foolbox's {theirs:.3f}"
     yield Compared(f"{own.name}, pixels", "foolbox", len(labels), float((found.pixels - images).abs().max()))
-    yield Compared(f"{own.name}, accuracy under attack", "foolbox", len(labels), abs(robust - theirs), f"{where}: {robust:.2f}")
+    yield Compared(
+        f"{own.name}, accuracy under attack", "foolbox", len(labels), abs(robust - theirs), f"{where}: {robust:.2f}"
+    )

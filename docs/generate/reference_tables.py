@@ -14,6 +14,7 @@ import typer.main
 import pellucid
 from pellucid import errors, phantom
 from pellucid.cli.main import app
+from pellucid.core.attack import ATTACKS
 from pellucid.core.catalogue import PRIORS
 from pellucid.core.metric import METRICS, Comparison
 from pellucid.core.registry import summary
@@ -137,6 +138,15 @@ def prior_table() -> str:
     return _table(("name", "class", "what it is"), rows)
 
 
+def attack_table() -> str:
+    """The attacks, with what each is and what it moves."""
+    rows = (
+        (f"`{name}`", f"`{cls.__name__}`", "the map" if cls.moves_map else "the answer", _about(cls))
+        for name, cls in sorted(ATTACKS.registered().items(), key=lambda item: (item[1].moves_map, item[0]))
+    )
+    return _table(("name", "class", "about", "what it is"), rows)
+
+
 def _about(cls: type[Any]) -> str:
     """The first line of the module of a class, without its full stop."""
     return method_pages.prose(summary(cls).removesuffix("."))
@@ -162,5 +172,6 @@ TABLES = {
     "<!-- the errors -->": error_table,
     "<!-- the metrics -->": metric_table,
     "<!-- the priors -->": prior_table,
+    "<!-- the attacks -->": attack_table,
 }
 """What replaces a comment on a page."""
