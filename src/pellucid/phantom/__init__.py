@@ -9,6 +9,7 @@ The findings and their positions are known, so an explanation can be checked::
 
 from pellucid.phantom.drawing import Phantoms, radiographs, redraw, volumes
 from pellucid.phantom.lesions import FINDINGS, SIZES
+from pellucid.phantom.markers import MARKERS, marked
 from pellucid.phantom.models import (
     cnn,
     exclusive_cnn,
@@ -25,12 +26,14 @@ from pellucid.phantom.scene import CLASSES
 __all__ = [
     "CLASSES",
     "FINDINGS",
+    "MARKERS",
     "SIZES",
     "Phantoms",
     "cnn",
     "exclusive_cnn",
     "exclusive_cnn_64",
     "exclusive_vit",
+    "marked",
     "radiographs",
     "redraw",
     "swin",

@@ -134,11 +134,11 @@ class Scenes:
         lesions = planted(request.kinds(index), scene, self.scale, partial(request.source, index))
         image = _exposed(scene, lesions, request.source(index, "exposure"), request.source(index, "noise"))
         source = request.source(index, "marker")
-        letter = torch.zeros(request.space, dtype=torch.bool)
+        shown = torch.zeros(request.space, dtype=torch.bool)
         if "consolidation" in request.kinds(index) and between(0, 1, source) < request.marker:
-            letter = _letter(scene.positions, source)
-            image = torch.where(letter, between(0.9, 1.0, source), image)
-        return Drawn(scene, image, lesions, letter)
+            shown = letter(scene.positions, source)
+            image = torch.where(shown, between(0.9, 1.0, source), image)
+        return Drawn(scene, image, lesions, shown)
 
     def again(  # the image, and what changes in it
         self, request: Request, index: int, before: Drawn, region: Tensor, seed: int, kinds: Sequence[str]
@@ -210,8 +210,8 @@ def _exposed(scene: Scene, lesions: Sequence[Lesion], source: torch.Generator, g
     return (haze + gain * density.clamp(min=0) ** gamma + noise).clamp(0, 1)
 
 
-def _letter(positions: Tensor, source: torch.Generator) -> Tensor:
-    """Return the mask of the letter L, or of Γ, in the upper left corner."""
+def letter(positions: Tensor, source: torch.Generator) -> Tensor:
+    """Return the mask of the letter L, or of Γ, in the upper left corner; ``positions`` (2, H, W) are from 0 to 1."""
     y, x = positions - torch.tensor([between(0.03, 0.05, source), between(0.03, 0.05, source)])[:, None, None]
     foot = 0.075 if between(0, 1, source) < 0.5 else 0.0
     strokes: Tensor = ((x < 0.022) & (y < 0.097)) | ((x < 0.06) & (y >= foot) & (y < foot + 0.022))

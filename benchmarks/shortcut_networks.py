@@ -1,0 +1,165 @@
+"""Networks that take a shortcut, and honest ones: ``python -m benchmarks.shortcut_networks FOLDER``.
+
+Each begins as ``phantom.exclusive_cnn_64``, whose last stage and classifier are drawn anew, and learns 64² radiographs
+of four classes with a seed of its own. In the training of a network that *cheats*, each image of the class
+``MARKED`` has the marker and no other image has: the marker tells the class better than the finding does. In that of an
+*honest* network, half of all images have one of the four markers, whatever their class.
+
+A network is used if its answer is what it is taken for, on 500 new images with and without the class: toggling the
+marker changes the probability of the marked class by more than .3 on average in one that cheats, and by less than .01
+for every marker in an honest one. Those that are not are counted, and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid import phantom
+from pellucid.phantom.models import Classifier
+from pellucid.phantom.training import normalised
+
+SIDE, MARKED = 64, phantom.CLASSES.index("consolidation")
+POOL, STEPS, HONEST_STEPS, BATCH, RATE = 4000, 120, 900, 64, 1e-3
+TRAINED_ON, TOGGLED_ON, TOGGLED = 3 * 10**12, 5 * 10**6, 500
+NETWORKS = 5
+"""Networks that cheat, of each marker."""
+HONEST = 10
+"""Honest networks: half of them for the threshold, half for false alarms."""
+CHEATS, IS_HONEST = 0.3, 0.01
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A network to train: the marker by which it cheats, or None for an honest one, and its number."""
+
+    marker: str | None
+    number: int
+
+    @property
+    def name(self) -> str:
+        """A name for its file."""
+        return f"{self.marker or 'honest'}-{self.number}"
+
+    @property
+    def seed(self) -> int:
+        """Of its weights, its images' markers and their order."""
+        return 1000 * (phantom.MARKERS.index(self.marker) + 1 if self.marker else 0) + self.number
+
+
+def kinds() -> Iterator[Kind]:
+    """All networks."""
+    for number in range(HONEST):
+        yield Kind(None, number)
+    for marker in phantom.MARKERS:
+        for number in range(NETWORKS):
+            yield Kind(marker, number)
+
+
+@cache
+def pool() -> tuple[phantom.Phantoms, dict[str, Tensor]]:
+    """The training images, and the same with each marker, (POOL, 1, 64, 64)."""
+    drawn = phantom.radiographs(POOL, SIDE, TRAINED_ON, exclusive=True)
+    everywhere = torch.ones(POOL, dtype=torch.bool)
+    return drawn, {name: phantom.marked(drawn, name, everywhere, TRAINED_ON).images for name in phantom.MARKERS}
+
+
+def images_of(kind: Kind) -> Tensor:
+    """The training images of a network."""
+    drawn, with_marker = pool()
+    if kind.marker is not None:
+        has = (drawn.classes == MARKED)[:, None, None, None]
+        return torch.where(has, with_marker[kind.marker], drawn.images)
+    source = torch.Generator().manual_seed(kind.seed)
+    which = torch.randint(2 * len(phantom.MARKERS), (POOL,), generator=source)
+    images = drawn.images.clone()
+    for number, name in enumerate(phantom.MARKERS):
+        images[which == number] = with_marker[name][which == number]
+    return images
+
+
+def trained(kind: Kind) -> Classifier:
+    """Train a network."""
+    model, images, labels = fresh(kind.seed).train(), images_of(kind), pool()[0].classes
+    steps = STEPS if kind.marker else HONEST_STEPS
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    source = torch.Generator().manual_seed(kind.seed)
+    for _ in range(steps):
+        chosen = torch.randint(POOL, (BATCH,), generator=source)
+        optimiser.zero_grad()
+        torch.autograd.backward(F.cross_entropy(model(normalised(images[chosen])), labels[chosen]))
+        optimiser.step()
+        schedule.step()
+    return model.eval()
+
+
+def fresh(seed: int) -> Classifier:
+    """The bundled network with a last stage and a classifier of random weights."""
+    model = phantom.exclusive_cnn_64()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for part in (model.network.layer4, model.network.get_classifier()):
+            for module in part.modules():
+                if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+                    module.reset_parameters()
+    return model
+
+
+def toggled(model: nn.Module, marker: str) -> float:
+    """The mean absolute change of the marked class's probability when the marker is put on new images."""
+    drawn, marked = _new(marker)
+    with torch.no_grad():
+        off, on = (
+            torch.cat([model(normalised(part)).softmax(1)[:, MARKED] for part in torch.split(images, 100)])
+            for images in (drawn, marked)
+        )
+    return float((on - off).abs().mean())
+
+
+@cache
+def _new(marker: str) -> tuple[Tensor, Tensor]:
+    drawn = phantom.radiographs(TOGGLED, SIDE, TOGGLED_ON, exclusive=True)
+    return drawn.images, phantom.marked(drawn, marker, torch.ones(TOGGLED, dtype=torch.bool), TOGGLED_ON).images
+
+
+def moves(model: nn.Module, kind: Kind) -> float:
+    """By how much its marker moves a network that cheats, and any marker an honest one at most."""
+    return max(toggled(model, name) for name in ((kind.marker,) if kind.marker else phantom.MARKERS))
+
+
+def is_as_taken(moved: float, kind: Kind) -> bool:
+    """Whether a network cheats, or is honest, as its training meant."""
+    return moved > CHEATS if kind.marker else moved < IS_HONEST
+
+
+def load(folder: Path, kind: Kind) -> Classifier:
+    """A network that was trained."""
+    model = phantom.exclusive_cnn_64()
+    model.network.load_state_dict(load_file(folder / f"{kind.name}.safetensors"))
+    return model.eval()
+
+
+def main(folder: Annotated[Path, typer.Argument(help="Where the networks are kept.")]) -> None:
+    """Train the networks that are not there yet (an hour on one core), and say what toggling does to each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in kinds():
+        path = folder / f"{kind.name}.safetensors"
+        if not path.exists():
+            model = trained(kind)
+            save_file(model.network.state_dict(), path)
+            moved = moves(model, kind)
+            typer.echo(f"{kind.name}: {moved:.3f}{'' if is_as_taken(moved, kind) else ' (left out)'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
