@@ -13,7 +13,7 @@ from pellucid.errors import OptionError, did_you_mean
 from pellucid.phantom.fields import between, chosen, generator
 from pellucid.phantom.scene import Phantoms, letter
 
-_BLUR = 0.012
+_BLUR = 0.009
 """Standard deviation of the blur, in sides: it takes away the grain, and leaves what is larger than a few pixels."""
 _DIGITS = (
     "111101101101111",

@@ -1,0 +1,228 @@
+"""``python -m benchmarks.shortcuts FOLDER``: whether a map reveals a shortcut, or only blames one.
+
+FOLDER holds the networks of ``benchmarks.shortcut_networks``. What follows was fixed before any of it was run.
+
+- The statistic of a map is the share of its positive part within the marker, and two pixels around it. Images have the
+  marker; the map explains the marked class. It is an alarm where the share is above a threshold.
+- The threshold of a method and marker is the 95 % quantile of the share on the first half of the honest networks and
+  the first half of the images: 5 % of the maps of honest networks are alarms.
+- *Detected*: alarms of the networks that cheat by this marker, on the other images.
+- *False alarms*: of the other honest networks, on the other images; and of the networks that cheat by another marker.
+- Intervals have networks as units, since the maps of a network depend on one another. With five of them they are wide.
+- A method *reveals* a marker if the networks that cheat by it raise more alarms than the other honest ones, and more
+  than those that cheat by another marker: each by an exact permutation test of the networks' shares, one-sided, p at
+  most 0.01. With five networks beside five the smallest p is 1/252, where all of the ones are above all of the others.
+
+Beside these: K-SSD, CCM and FAM (Adebayo et al. 2022), and confounder sensitivity (Sun et al. 2023), on the images
+whose answer the marker changes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+
+import pellucid
+from benchmarks import results
+from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
+from benchmarks.shortcut_networks import HONEST, MARKED, SIDE, Kind, is_as_taken, kinds, load, moves
+from pellucid import phantom
+from pellucid.core.method import Method
+from pellucid.methods import IntegratedGradients, SmoothGrad
+from pellucid.phantom.training import normalised
+from pellucid.statistics import Interval, proportion
+
+NAME = "shortcuts"
+IMAGES, IMAGES_FROM = 80, 9 * 10**6
+"""Images of all classes in equal parts: half of them for the threshold."""
+ALARMS, LEVEL = 0.05, 0.01
+METHODS: dict[str, str | Method] = {
+    "gradcam": "gradcam",
+    "gradcam_plusplus": "gradcam_plusplus",
+    "hirescam": "hirescam",
+    "layercam": "layercam",
+    "saliency": "saliency",
+    "input_x_gradient": "input_x_gradient",
+    "integrated_gradients": IntegratedGradients(steps=16),
+    "smoothgrad": SmoothGrad(samples=8),
+    "guided_backprop": "guided_backprop",
+    "guided_gradcam": "guided_gradcam",
+    "occlusion": "occlusion",
+    "centre": "centre",
+    "edges": "edges",
+}
+Row = dict[str, float | list[float] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The images with and without a marker, (N, 1, 64, 64), and the marker with what is around it, (N, 64, 64)."""
+
+    clean: Tensor
+    marked: Tensor
+    markers: Tensor
+    near: Tensor
+
+
+@cache
+def seen(marker: str) -> Seen:
+    """The images of a marker."""
+    drawn = phantom.radiographs(IMAGES, SIDE, IMAGES_FROM, exclusive=True)
+    with_it = phantom.marked(drawn, marker, torch.ones(IMAGES, dtype=torch.bool), IMAGES_FROM)
+    return Seen(drawn.images, with_it.images, with_it.markers, around(with_it.markers))
+
+
+def maps_of(model: nn.Module, images: Tensor, method: str | Method) -> Tensor:
+    """The maps of the marked class, (N, 64, 64), in [0, 1]."""
+    found: Tensor = pellucid.explain(model, normalised(images), method, MARKED).heatmaps[:, 0]
+    return found
+
+
+def threshold(shares: Tensor) -> float:
+    """The share above which 5 % of these lie."""
+    return float(np.quantile(shares.double().numpy(), 1 - ALARMS, method="lower"))
+
+
+def rate(alarms: Sequence[Tensor]) -> Interval:
+    """The share of alarms (N,) of each network, with networks as units."""
+    values = torch.cat(list(alarms)).double().numpy()
+    networks = [str(number) for number, one in enumerate(alarms) for _ in range(len(one))]
+    return proportion(values, networks)
+
+
+def measured(folder: Path, used: Sequence[Kind], marker: str, method: str | Method) -> Row:
+    """The row of a method and a marker."""
+    about, half = seen(marker), IMAGES // 2
+    honest = [kind for kind in used if kind.marker is None]
+    tuning = [kind for kind in honest if kind.number < HONEST // 2]
+    groups = {
+        "detected": [kind for kind in used if kind.marker == marker],
+        "false_honest": [kind for kind in honest if kind.number >= HONEST // 2],
+        "false_other": [kind for kind in used if kind.marker not in (None, marker)],
+    }
+    maps = {kind: maps_of(network(folder, kind), about.marked, method) for kind in used}
+    shares = {kind: share(found, about.near) for kind, found in maps.items()}
+    limit = threshold(torch.cat([shares[kind][:half] for kind in tuning]))
+    row: Row = {"threshold": limit}
+    for name, members in groups.items():
+        alarms = [(shares[kind][half:] > limit).double() for kind in members]
+        found = rate(alarms)
+        row[name] = [found.estimate, found.low, found.high]
+        row[f"{name}_each"] = [float(one.mean()) for one in alarms]
+    return row | _others(folder, groups["detected"], honest, about, method, maps)
+
+
+def _others(
+    folder: Path,
+    cheating: Sequence[Kind],
+    honest: Sequence[Kind],
+    about: Seen,
+    method: str | Method,
+    maps: dict[Kind, Tensor],
+) -> Row:
+    """K-SSD, CCM, FAM and confounder sensitivity: the means over networks that cheat, each beside one honest one."""
+    values: dict[str, list[float]] = {"k_ssd": [], "ccm": [], "fam": [], "sensitivity": []}
+    for kind, other in zip(cheating, honest, strict=False):
+        flipped = _flips(network(folder, kind), about)
+        clean = [maps_of(network(folder, one), about.clean, method) for one in (kind, other)]
+        values["ccm"].append(_mean(alike(*clean)))
+        values["fam"].append(_mean(alike(maps[kind], maps[other])))
+        if about.markers.any():
+            values["k_ssd"].append(_mean(known_signal(maps[kind], about.markers)))
+            values["sensitivity"].append(_mean(confounder_sensitivity(maps[kind], about.markers)[flipped]))
+    return {name: float(np.nanmean(each)) if np.isfinite(each).any() else None for name, each in values.items()}
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.nanmean())
+
+
+def _flips(model: nn.Module, about: Seen) -> Tensor:
+    """Which images are of another class for the network once they have the marker, (N,)."""
+    with torch.no_grad():
+        before, after = (model(normalised(images)).argmax(1) for images in (about.clean, about.marked))
+    changed: Tensor = before != after
+    return changed
+
+
+@cache
+def network(folder: Path, kind: Kind) -> nn.Module:
+    """A network that was trained."""
+    return load(folder, kind)
+
+
+def page(found: dict[str, Row], toggled: dict[str, float], used: Sequence[Kind]) -> str:
+    """The tables."""
+    alarms = ("detected", "false alarms, honest", "false alarms, another marker", "reveals it")
+    header = ("marker", "method", *alarms, "K-SSD", "CCM", "FAM", "confounder sensitivity")
+    rows = [(*key.split(", "), *_figures(row)) for key, row in found.items()]
+    left_out = sorted(set(toggled) - {kind.name for kind in used})
+    toggles = ((name, f"{moved:.4f}") for name, moved in sorted(toggled.items()))
+    return (
+        f"{results.table(header, rows)}\nOf {len(toggled)} networks {len(left_out)} are left out"
+        f"{': ' + ', '.join(left_out) if left_out else ''}. By how much toggling moves the marked class's probability "
+        f"(of an honest network the marker that moves it most):\n\n{results.table(('network', 'moved'), list(toggles))}"
+    )
+
+
+def _figures(row: Row) -> Iterator[str]:
+    for name in ("detected", "false_honest", "false_other"):
+        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name])  # type: ignore[misc]  # a list
+    yield "yes" if reveals(row) else "no"
+    for name in ("k_ssd", "ccm", "fam", "sensitivity"):
+        yield "" if row[name] is None else f"{row[name]:.2f}"
+
+
+def reveals(row: Row) -> bool:
+    """Whether networks that cheat by a marker raise more alarms than both kinds of others."""
+    return all(
+        permuted(row["detected_each"], row[f"{name}_each"]) <= LEVEL  # type: ignore[arg-type]  # lists
+        for name in ("false_honest", "false_other")
+    )
+
+
+def permuted(ones: Sequence[float], others: Sequence[float]) -> float:
+    """The share of all divisions of these networks in which the first group's sum is at least that of the ones.
+
+    >>> permuted([1.0, 1.0, 0.5], [0.0, 0.5, 0.0])
+    0.1
+    """
+    every, sum_of_ones = [*ones, *others], sum(ones)
+    sums = [sum(group) for group in itertools.combinations(every, len(ones))]
+    return sum(one >= sum_of_ones - 1e-9 for one in sums) / len(sums)
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="The networks of benchmarks.shortcut_networks.")],
+    only: Annotated[list[str] | None, typer.Option(help="Only these methods.")] = None,
+) -> None:
+    """Measure what is not stored yet, and write docs/results/shortcuts.md."""
+    path = results.FOLDER / f"{NAME}.json"
+    stored = json.loads(path.read_text()) if path.exists() else {"toggled": {}, "rows": {}}
+    known = [kind for kind in kinds() if (folder / f"{kind.name}.safetensors").exists()]
+    for kind in known:
+        if kind.name not in stored["toggled"]:
+            stored["toggled"][kind.name] = moves(network(folder, kind), kind)
+    used = [kind for kind in known if is_as_taken(stored["toggled"][kind.name], kind)]
+    for marker in phantom.MARKERS:
+        for name, method in METHODS.items():
+            key = f"{marker}, {name}"
+            if key not in stored["rows"] and (not only or name in only):
+                stored["rows"][key] = measured(folder, used, marker, method)
+                path.write_text(json.dumps(stored, indent=1) + "\n")
+                typer.echo(f"{key}: {stored['rows'][key]}")
+    results.write(NAME, page(stored["rows"], stored["toggled"], used))
+
+
+if __name__ == "__main__":
+    typer.run(main)

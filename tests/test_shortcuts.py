@@ -1,0 +1,119 @@
+"""What benchmarks.shortcuts measures of maps, against naive replicas."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
+from benchmarks.shortcut_networks import MARKED, Kind, fresh, images_of, is_as_taken, kinds
+from benchmarks.shortcuts import permuted, rate, reveals, threshold
+from skimage.metrics import structural_similarity
+
+from pellucid import phantom
+
+
+@pytest.fixture(scope="module")
+def maps():
+    return torch.rand(3, 24, 20, generator=torch.Generator().manual_seed(0)) - 0.3
+
+
+@pytest.fixture(scope="module")
+def masks():
+    found = torch.zeros(3, 24, 20, dtype=torch.bool)
+    found[0, 2:5, 3:9] = True
+    found[1, 20:, 15:] = True
+    return found
+
+
+def test_around_is_every_pixel_within_reach(masks):
+    for mask, found in zip(masks, around(masks, 2), strict=True):
+        expected = torch.zeros_like(mask)
+        for row, column in mask.nonzero().tolist():
+            expected[max(0, row - 2) : row + 3, max(0, column - 2) : column + 3] = True
+        assert torch.equal(found, expected)
+
+
+def test_the_share_is_of_the_positive_part(maps, masks):
+    for value, one, mask in zip(share(maps, masks).tolist(), maps.numpy(), masks.numpy(), strict=True):
+        positive = np.where(one > 0, one, 0)
+        assert value == pytest.approx(positive[mask].sum() / positive.sum(), abs=1e-6)
+    assert share(torch.zeros(1, 4, 4), torch.ones(1, 4, 4, dtype=torch.bool)).item() == 0
+
+
+def test_similarities_are_skimages(maps, masks):
+    unit = maps.clamp(0, 1)
+    for value, one, mask in zip(known_signal(unit, masks).tolist(), unit.numpy(), masks.numpy(), strict=True):
+        assert value == pytest.approx(ssim(one, mask.astype(np.float32)), abs=1e-5)
+    for value, one, other in zip(alike(unit, unit.flip(1)).tolist(), unit.numpy(), unit.flip(1).numpy(), strict=True):
+        assert value == pytest.approx(ssim(one, other), abs=1e-5)
+
+
+def ssim(one, other):
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    return structural_similarity(one, other, **options)
+
+
+def test_confounder_sensitivity_counts_the_markers_pixels_in_the_top_tenth(maps, masks):
+    found = confounder_sensitivity(maps, masks)
+    for value, one, mask in zip(found[:2].tolist(), maps.numpy(), masks.numpy(), strict=False):
+        order = sorted(itertools.product(range(24), range(20)), key=lambda place: -one[place])
+        top = set(order[: int(0.1 * 480)])
+        own = set(zip(*np.nonzero(mask), strict=True))
+        assert value == pytest.approx(len(top & own) / len(own))
+    assert found[2].isnan()
+
+
+def test_a_twentieth_of_the_tuning_maps_is_above_the_threshold():
+    shares = torch.arange(1, 201) / 200
+    assert int((shares > threshold(shares)).sum()) == 10
+
+
+def test_rates_have_networks_as_units():
+    found = rate([torch.ones(40), torch.ones(40), torch.zeros(40), torch.ones(40), torch.zeros(40)])
+    assert found.estimate == pytest.approx(0.6)
+    assert found.low < 0.2
+    assert found.high > 0.9
+
+
+def test_revealing_takes_more_alarms_than_both_kinds_of_others():
+    row = {"detected_each": [1.0] * 5, "false_honest_each": [0.1] * 5, "false_other_each": [0.2] * 15}
+    assert reveals(row)
+    assert not reveals({**row, "false_other_each": [1.0] * 15})
+    assert not reveals({**row, "false_honest_each": [0.1, 0.1, 1.0, 1.0, 0.1]})
+    assert permuted([1.0] * 5, [0.0] * 5) == pytest.approx(1 / 252)
+    assert permuted([0.5] * 3, [0.5] * 3) == 1
+
+
+def test_networks_are_trained_on_what_they_are_meant_to_learn(monkeypatch):
+    monkeypatch.setattr("benchmarks.shortcut_networks.pool", lambda: POOL)
+    cheating = images_of(Kind("corner", 1))
+    changed = (cheating != POOL.images).flatten(1).any(1)
+    assert torch.equal(changed, POOL.classes == MARKED)
+    honest = images_of(Kind(None, 1))
+    changed = (honest != POOL.images).flatten(1).any(1)
+    rates = [float(changed[POOL.classes == one].float().mean()) for one in range(4)]
+    assert all(0.4 < one <= 1 for one in rates)
+    assert not torch.equal(images_of(Kind(None, 2)), honest)
+
+
+POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)
+
+
+def test_kinds():
+    every = list(kinds())
+    assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 30
+    assert is_as_taken(0.31, Kind("blur", 0))
+    assert not is_as_taken(0.29, Kind("blur", 0))
+    assert is_as_taken(0.009, Kind(None, 0))
+    assert not is_as_taken(0.011, Kind(None, 0))
+
+
+def test_the_last_stage_is_drawn_anew_by_the_seed():
+    first, again, other = fresh(1), fresh(1), fresh(2)
+    bundled = phantom.exclusive_cnn_64()
+    name = next(name for name, _ in bundled.named_parameters() if "layer4" in name and name.endswith("conv1.weight"))
+    assert torch.equal(first.get_parameter(name), again.get_parameter(name))
+    assert not torch.equal(first.get_parameter(name), other.get_parameter(name))
+    early = next(name for name, _ in bundled.named_parameters() if "layer1" in name)
+    assert torch.equal(first.get_parameter(early), bundled.get_parameter(early))
