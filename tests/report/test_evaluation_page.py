@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.evaluation.evaluation import Evaluation, Row, Stratum
+from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Stratum
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
 from pellucid.statistics import Claim, Interval
@@ -226,6 +226,23 @@ def test_the_model_comes_with_its_counts(report: Report) -> None:
     _, *rows = report.table("The model on the images")
     assert rows[0] == ["benign", "0.91 (0.85 to 0.98)", "48", "51", "0.12", "0.06"]
     assert "above 0.5, which is chance, for benign and malignant" in report.words("model")
+
+
+def test_calls_stand_beside_the_area_under_the_curve(small: Evaluation) -> None:
+    classes = [f"class {index}" for index in range(14)]
+    counts = [[10 * row + column for column in range(14)] for row in range(14)]
+    detected = replace(small.quality[0], called=Called(40, 8, 3, 48))
+    report = read(replace(small, quality=[detected], confusion=Confusion(classes, classes, counts)))
+    assert report.table("Images in which the model detects a class")[1] == ["benign", "40", "8", "3", "48"]
+    parts = [table for table in report.tables if plain(table[0][0]) == "Images by annotated and predicted class"]
+    heads = [plain(cell) for part in parts for cell in part[1][1:]]
+    assert heads == [f"Predicted: class {index}" for index in range(2, 14)] + ["Predicted: 2 other classes"]
+    shown = [[int(cell) for part in parts for cell in part[row + 2][1:]] for row in range(14)]
+    assert shown == [[*row[2:], row[0] + row[1]] for row in counts]
+    words = report.words("model")
+    assert "Cases of the training may be among these" in words
+    assert words.index("Cases of the training") < words.index("Images in which the model detects")
+    assert "Cases of the training" not in read(evaluations.bare()).words("model")
 
 
 def test_a_model_that_is_not_better_than_chance_is_not_said_to_be(small: Evaluation) -> None:

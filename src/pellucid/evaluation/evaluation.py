@@ -41,10 +41,30 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Called:
+    """The images with and without a class, by whether the model calls it: its probability is above .5."""
+
+    present_called: int
+    present_missed: int
+    absent_called: int
+    absent_not_called: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often images of each annotated class have each predicted one: ``counts[annotated][predicted]``."""
+
+    annotated: Sequence[str]
+    predicted: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class ClassQuality:
     """How good the model is for one class against all others: the area under its ROC curve, and its calibration.
 
     ``roc`` holds points (1 − specificity, sensitivity). ``auc`` is None where all or no images have the class.
+    ``called`` is stated where classes do not exclude one another.
     """
 
     name: str
@@ -53,6 +73,7 @@ class ClassQuality:
     auc: Interval | None
     calibration: Calibration | None
     roc: Sequence[tuple[float, float]] = ()
+    called: Called | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,8 @@ class Evaluation:
     ``plan_digest`` is the SHA-256 of the plan's file, or of the settings where none was given (``planned`` is False).
     ``curves[method]`` is the mean overlap at each of ``measured.THRESHOLDS``. ``heat[method]`` says where the heat goes
     on images without a finding. ``tau`` is Kendall's between faithfulness under two baselines, by the names of the
-    two; ``ranks`` the best and worst rank of each method among the metrics. ``limits`` are sentences on what these
+    two; ``ranks`` the best and worst rank of each method among the metrics. ``confusion`` is of classes that exclude
+    one another. ``limits`` are sentences on what these
     cases cannot answer.
     """
 
@@ -152,6 +174,7 @@ class Evaluation:
     ranks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tau: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[Example] = ()
+    confusion: Confusion | None = None
     missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     limits: Sequence[str] = ()

@@ -11,7 +11,7 @@ from pellucid.evaluation.judging.controls import controls_of
 from pellucid.evaluation.judging.endpoint import Endpoint, endpoint_of
 from pellucid.evaluation.judging.figures import SCORE, figure
 from pellucid.evaluation.judging.overlap import curves_of, tuned_of
-from pellucid.evaluation.judging.quality import quality_of
+from pellucid.evaluation.judging.quality import confusion_of, quality_of
 from pellucid.evaluation.judging.remarks import limits_of, notes_of
 from pellucid.evaluation.judging.scored import score_rows
 from pellucid.evaluation.judging.strata import strata_of
@@ -49,6 +49,7 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
         plan_digest=plan_digest,
         flow=flow_of(measured, split),
         quality=quality_of(test),
+        confusion=confusion_of(test),
         primary=test.primary,
         rows=rows,
         tuned=tuned_of(test.overlaps, patients, split.choose.overlaps if split.choose else {}, plan.seed),

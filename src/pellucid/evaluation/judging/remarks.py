@@ -16,6 +16,11 @@ FEW = 20
 """Patients with fewer of which most intervals are withheld."""
 
 
+TRAINED_ON = (
+    "Cases of the training may be among these: whether the model was trained on any of these images is not known here."
+)
+
+
 def notes_of(measured: Measured, endpoint: Endpoint, plan: EvaluationPlan) -> tuple[str, ...]:
     """Whole sentences on how the figures came about, after those that were measured with."""
     return (*measured.notes, *_notes(measured, endpoint, plan))
@@ -83,7 +88,7 @@ def _limits(measured: Measured, planned: bool) -> Iterator[str]:
             "it may be another one."
         )
     yield "What is drawn into images, such as calipers or letters, was not removed: a peak may be on it."
-    yield "Whether the model was trained on any of these images is not known here."
+    yield TRAINED_ON
     yield "These are the images of one data set: how maps do on others is not known."
 
 

@@ -30,7 +30,7 @@ from pellucid.report.evaluation.sections.flow import flow_of
 from pellucid.report.evaluation.sections.primary import primary_table
 from pellucid.report.evaluation.sections.provenance import plan_rows, provenance_rows
 from pellucid.report.evaluation.sections.published import published_tables
-from pellucid.report.evaluation.sections.quality import quality_table, quality_words
+from pellucid.report.evaluation.sections.quality import called_tables, quality_table, quality_words
 from pellucid.report.evaluation.sections.summary import counted_cases, endpoint, endpoint_in_short, shown
 from pellucid.report.evaluation.sections.verdicts import groups, unjudged
 from pellucid.report.evaluation.wording import about_prior, name
@@ -72,6 +72,7 @@ def _opening(evaluation: Evaluation) -> dict[str, Any]:
         "endpoint": endpoint(evaluation),
         "endpoint_in_short": endpoint_in_short(evaluation),
         "quality_table": quality_table(evaluation),
+        "called_tables": called_tables(evaluation),
         "quality_words": quality_words(evaluation),
         "flow": flow_of(evaluation),
     }
