@@ -396,6 +396,12 @@ def test_heat_is_the_mean_over_images_without_a_finding(scores, found):
             assert found.heat[method][what].patients == 25
 
 
+def test_even_heat_is_the_mean_of_what_is_known(scores):
+    values = np.where(np.arange(25) % 3, np.linspace(0, 1, 25), np.nan)
+    found = judge(replace(scores, even={"at the border": values, "area": np.full(25, np.nan)}), EvaluationPlan())
+    assert dict(found.even) == {"at the border": pytest.approx(naive.mean(values.tolist()))}
+
+
 def test_gates_are_means_of_a_few_findings(scores, found):
     for method, columns in scores.gates.items():
         one = found.gates[method]["smprt"]

@@ -144,6 +144,15 @@ def test_priors_are_those_of_explain(found: Measured, images: torch.Tensor, mask
         assert found.values["label"][name]["pointing_game"].tolist() == hits(heat, masks), name
 
 
+def test_it_is_stated_what_priors_are_made_from(found: Measured) -> None:
+    stated = found.provenance["priors"]
+    assert set(stated) == set(found.priors)
+    nothing, image = "nothing but the size of the image", "the image alone"
+    expected = {"mean_mask": "the masks of other images", "centre": nothing, "random": nothing, "edges": image}
+    assert {name: stated[name]["made from"] for name in expected} == expected
+    assert stated["centre"]["sigma"] == 0.25
+
+
 def test_random_maps_have_the_expected_hit(found: Measured, masks: torch.Tensor) -> None:
     prior = catalogue.find("random")()
     places = prior.peaks((GRID, GRID)).tolist()  # type: ignore[attr-defined]
@@ -197,6 +206,9 @@ def test_heat_of_images_without_a_finding(found: Measured, images: torch.Tensor,
         for one, where in zip(heat, [of_four, everyone, everyone], strict=True)
     ]
     assert own["in the mean mask"].tolist() == pytest.approx(expected, rel=1e-6)
+    areas = [float((where >= 0.5).double().mean()) for where in (of_four, everyone, everyone)]
+    assert found.even["in the mean mask"].tolist() == pytest.approx(areas, rel=1e-6)
+    assert found.even["at the border"].tolist() == pytest.approx([1 - (24 / GRID) ** 2] * 3)
 
 
 def test_gates_are_measured_of_the_first_findings(found: Measured, images: torch.Tensor) -> None:

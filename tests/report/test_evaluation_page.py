@@ -282,6 +282,21 @@ def test_long_lists_of_names_are_cut_and_counted(small: Evaluation) -> None:
     assert "and 9500 more" in words
 
 
+def test_heat_stands_beside_an_even_map(small: Evaluation) -> None:
+    hardly = Interval(0.4, math.nan, math.nan, 25, 25, withheld="fewer than 10 patients differ")
+    columns = {"at the border": hardly, "area": hardly}
+    heat = dict.fromkeys(("gradcam", "edges", "centre", "mean_mask"), columns)
+    report = read(replace(small, heat=heat, even={"at the border": 0.3597}))
+    _, even, *rows = report.table("Where the heat goes")
+    assert even == ["an even map (reference)", "0.36", "–"]
+    own = {row[0].removesuffix(" (prior)"): row[1] for row in rows}
+    assert "not stated" in own["gradcam"]
+    assert "not stated" in own["edges"]
+    assert own["centre"] == own["mean_mask"] == "0.40 (nearly) the same for every image"
+    assert "It is computed, not measured" in report.words("without")
+    assert "an even map" not in read(replace(small, heat=heat, even={})).words("without")
+
+
 def test_controls_say_whether_they_came_out_as_expected(report: Report) -> None:
     words = report.words("controls")
     assert "shuffled masks none comes out" in words

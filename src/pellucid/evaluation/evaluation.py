@@ -151,10 +151,10 @@ class Evaluation:
     """All that a report states, in its order. ``write`` makes files of it.
 
     ``plan_digest`` is the SHA-256 of the plan's file, or of the settings where none was given (``planned`` is False).
-    ``curves[method]`` is the mean overlap at each of ``measured.THRESHOLDS``. ``heat[method]`` says where the heat goes
-    on images without a finding. ``tau`` is Kendall's between faithfulness under two baselines, by the names of the
-    two; ``ranks`` the best and worst rank of each method among the metrics. ``confusion`` is of classes that exclude
-    one another. ``limits`` are sentences on what these
+    ``confusion`` is of classes that exclude one another. ``curves[method]`` is the mean overlap at each of
+    ``measured.THRESHOLDS``. ``heat[method]`` says where the heat goes on images without a finding, ``even`` where it
+    would go if it were spread evenly. ``tau`` is Kendall's between faithfulness under two baselines, by the names of
+    the two; ``ranks`` the best and worst rank of each method among the metrics. ``limits`` are sentences on what these
     cases cannot answer.
     """
 
@@ -168,6 +168,7 @@ class Evaluation:
     tuned: Sequence[Tuned] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     heat: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    even: Mapping[str, float] = field(default_factory=dict)
     controls: Sequence[Control] = ()
     gates: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     strata: Sequence[Stratum] = ()

@@ -73,8 +73,9 @@ class Measured:
 
     ``lesion_free[method][what]`` (M,) says where the heat goes on images without a finding, whose indices are in
     ``without`` (M,): "area" is the share of the image at .5 or above, "in the mean mask" the share of the heat where
-    findings usually are, "at the border" the share in the outer tenth of each side. ``gates[method][metric]`` holds
-    the values of randomisation metrics, of a few findings.
+    findings usually are, "at the border" the share in the outer tenth of each side. ``even[what]`` (M,) is the
+    same of heat that is spread evenly over the image. ``gates[method][metric]`` holds the values of randomisation
+    metrics, of a few findings.
     """
 
     images: Sequence[Seen]
@@ -90,6 +91,7 @@ class Measured:
     untrained: Mapping[str, Column] = field(default_factory=dict)
     without: Sequence[int] = ()
     lesion_free: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
+    even: Mapping[str, Column] = field(default_factory=dict)
     gates: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By metric, why values are missing, and how often, over all methods and targets."""

@@ -104,6 +104,7 @@ def of_images(measured: Measured, kept: Sequence[bool]) -> Measured:
             untrained=_rows(measured.untrained, rows),
             without=[number[one] for one in measured.without if one in number],
             lesion_free={method: _rows(columns, without) for method, columns in measured.lesion_free.items()},
+            even=_rows(measured.even, without),
             gates={method: _gates(columns, chosen) for method, columns in measured.gates.items()},
         )
     )

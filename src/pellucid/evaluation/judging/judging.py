@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from pellucid.evaluation.evaluation import Evaluation, Flow, Row
 from pellucid.evaluation.judging.agreement import means_of, ranks_of, tau_of
 from pellucid.evaluation.judging.controls import controls_of
@@ -55,6 +57,7 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
         tuned=tuned_of(test.overlaps, patients, split.choose.overlaps if split.choose else {}, plan.seed),
         curves=curves_of(test.overlaps),
         heat=heat_of(test, plan.seed),
+        even=even_of(test),
         controls=controls_of(test, patients, plan),
         gates=gates_of(test, patients, plan.seed),
         strata=strata_of(test, endpoint, plan.seed),
@@ -118,6 +121,12 @@ def heat_of(measured: Measured, seed: int) -> dict[str, dict[str, Interval]]:
         if patients
         else {}
     )
+
+
+def even_of(measured: Measured) -> dict[str, float]:
+    """Where heat that is spread evenly goes on images without a finding: the mean, NaN being left out."""
+    each = {what: column[~np.isnan(column)] for what, column in measured.even.items()}
+    return {what: float(known.mean()) for what, known in each.items() if len(known)}
 
 
 def gates_of(measured: Measured, patients: Sequence[str], seed: int) -> Mapping[str, Mapping[str, Interval]]:

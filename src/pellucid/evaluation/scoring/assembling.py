@@ -62,6 +62,7 @@ def assembled(
             name: {what: _column(row["heat"][name][what] for row in lesion_free) for what in _whats(lesion_free, name)}
             for name in names
         },
+        even={what: _column(row["even"][what] for row in lesion_free) for what in _evens(lesion_free)},
         gates={
             name: {label: _column(row["gates"][name].get(label) for row in gated) for label in asked.gates}
             for name in asked.methods
@@ -92,6 +93,10 @@ def _table(rows: Sequence[Sequence[float | None]]) -> npt.NDArray[np.float64]:
 
 def _whats(rows: Rows, name: str) -> Sequence[str]:
     return list(rows[0]["heat"][name]) if rows else []
+
+
+def _evens(rows: Rows) -> Sequence[str]:
+    return list(rows[0]["even"]) if rows else []
 
 
 def _reasons(rows: Rows, asked: Requested) -> dict[str, dict[str, int]]:

@@ -35,6 +35,8 @@ from pellucid.models.preprocessing import Preprocessing
 
 _BATCH = 8
 """Findings that are scored at a time where no model says otherwise."""
+_RECORDS = 2
+"""The form of the records: those of another one are measured anew."""
 _TRIED = 3
 """The number of images that methods are tried on: one of them may be out of the ordinary."""
 _REMEDIES = {
@@ -241,7 +243,15 @@ def _rows(records: Sequence[Any]) -> Rows:
 
 def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, untrained: bool) -> str:
     """A digest of what all scores depend on: the model, the methods, priors and metrics, and the versions."""
-    facts: list[Any] = [versions(), plan.seed, str(asked.tolerance), untrained, asked.made_before, asked.gated]
+    facts: list[Any] = [
+        _RECORDS,
+        versions(),
+        plan.seed,
+        str(asked.tolerance),
+        untrained,
+        asked.made_before,
+        asked.gated,
+    ]
     facts += [
         [name, type(one).__module__, catalogue.settings(one)] for name, one in {**asked.methods, **asked.priors}.items()
     ]

@@ -10,9 +10,16 @@ from pellucid.core import catalogue
 from pellucid.core.provenance import architecture, digest, versions
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.scoring.network import Network
-from pellucid.evaluation.scoring.request import Requested
+from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import model_info
+
+_MADE_FROM = {
+    "model": "the model",
+    "image": "the image alone",
+    "masks": "the masks of other images",
+    "nothing": "nothing but the size of the image",
+}
 
 
 def provenance(
@@ -28,7 +35,7 @@ def provenance(
             for name, one in asked.methods.items()
         },
         "maps made before": list(asked.made_before),
-        "priors": {name: catalogue.settings(one) for name, one in asked.priors.items()},
+        "priors": {name: _about_prior(name, asked) for name in (*asked.priors, MEAN_MASK)},
         "tolerance": str(asked.tolerance),
         "versions": versions(),
     }
@@ -42,3 +49,10 @@ def provenance(
             "runtime": {"device": network.runtime.device, "precision": network.runtime.precision},
         }
     return facts
+
+
+def _about_prior(name: str, asked: Requested) -> dict[str, Any]:
+    """A prior's options, and what its maps are made from."""
+    made_from = catalogue.PRIORS.find(name).made_from
+    options = catalogue.settings(asked.priors[name]) if name in asked.priors else {}
+    return {**options, "made from": _MADE_FROM[made_from]}

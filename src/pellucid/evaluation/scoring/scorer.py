@@ -17,6 +17,7 @@ from pellucid.core.prior import Drawn
 from pellucid.errors import OptionError
 from pellucid.evaluation.measured import THRESHOLDS
 from pellucid.evaluation.scoring.by_masks import by_masks, of_random
+from pellucid.evaluation.scoring.heat import even_shares, shares
 from pellucid.evaluation.scoring.maps import Batch, Made, explained, made, of_mean_masks
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.request import MEAN_MASK, Requested, fewer_draws
@@ -24,10 +25,6 @@ from pellucid.run.evaluate import evaluate
 
 Rows = list[dict[str, Any]]
 """A record for each image of a batch, in values that JSON can hold."""
-HIGH = 0.5
-"""Heat of at least this counts as a false-positive area on images without a finding."""
-BORDER = 0.1
-"""The outer part of each side that is the border."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,26 +81,11 @@ class Scorer:
 
     def lesion_free(self, batch: Batch) -> Rows:
         """Where the heat goes on images without a finding, a record for each."""
-        rows: Rows = [{"heat": {}} for _ in batch.files]
+        rows: Rows = [{"heat": {}, "even": even} for even in even_shares(batch.mean_masks)]
         for name in self.asked.names:
-            heat = made(name, self.asked, self.network, batch, self.seed).maps["heatmaps"].flatten(1).double()
-            usual = (batch.mean_masks >= HIGH).flatten(1)
-            border = _border(batch.mean_masks.shape[1:]).flatten()
-            whole = heat.sum(1)
-            for row, area, total, within, outer in zip(
-                rows,
-                (heat >= HIGH).double().mean(1).tolist(),
-                whole.tolist(),
-                (heat * usual).sum(1).tolist(),
-                (heat * border).sum(1).tolist(),
-                strict=True,
-            ):
-                known = math.isfinite(total)
-                row["heat"][name] = {
-                    "area": _number(area) if known else None,
-                    "in the mean mask": _number(within / total) if known and total > 0 else None,
-                    "at the border": _number(outer / total) if known and total > 0 else None,
-                }
+            heat = made(name, self.asked, self.network, batch, self.seed).maps["heatmaps"]
+            for row, own in zip(rows, shares(heat, batch.mean_masks), strict=True):
+                row["heat"][name] = own
         return rows
 
     def _note(self, name: str, found: Made, reasons: Counter[tuple[str, str]]) -> None:
@@ -219,10 +201,3 @@ class Scorer:
 def _number(value: float) -> float | None:
     """A value as it is kept: seven digits, None where there is none."""
     return float(f"{value:.7g}") if math.isfinite(value) else None
-
-
-def _border(space: Sequence[int]) -> Tensor:
-    """Which pixels (*space) lie in the outer tenth of a side."""
-    inner = torch.zeros(tuple(space), dtype=torch.bool)
-    inner[tuple(slice(math.ceil(BORDER * side), side - math.ceil(BORDER * side)) for side in space)] = True
-    return ~inner

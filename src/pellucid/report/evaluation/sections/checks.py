@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Control, Evaluation
-from pellucid.report.evaluation.tables import PRIOR, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import about_metric, listed, name, sentence
+from pellucid.report.evaluation.numbers import NONE, rounded
+from pellucid.report.evaluation.tables import COLUMNS, PRIOR, Cell, Line, Table, cell, cut, matrix
+from pellucid.report.evaluation.wording import about_metric, listed, name, sees_images, sentence
+from pellucid.statistics import Interval
 
 HEAT = {
     "area": "Share of the image at 0.5 or above (false-positive area)",
@@ -17,15 +20,37 @@ HEAT = {
 }
 
 
+EVEN = "an even map"
+_EVEN_NOTE = (
+    "An even map knows nothing: a part of the image has the share of the heat that it has of the image, and of values "
+    "that are spread evenly from 0 to 1 half are 0.5 or above. It is computed, not measured."
+)
+
+
 def heat_tables(evaluation: Evaluation) -> list[Table]:
-    """Where the heat goes on images without a finding."""
-    figures = {
-        method: {HEAT.get(what, what): found for what, found in each.items()}
+    """Where the heat goes on images without a finding, beside what a map that knows nothing would give."""
+    whats = list(dict.fromkeys(what for each in evaluation.heat.values() for what in each))
+    return [_heat_table(evaluation, whats[start : start + COLUMNS]) for start in range(0, len(whats), COLUMNS)]
+
+
+def _heat_table(evaluation: Evaluation, whats: Sequence[str]) -> Table:
+    priors = _priors(evaluation)
+    lines = [
+        Line(name(method), [_heat(method, each.get(what)) for what in whats], PRIOR if method in priors else "")
         for method, each in evaluation.heat.items()
-    }
-    return matrix(
-        "Where the heat goes on images without a finding", "Method", figures, noun="image", priors=_priors(evaluation)
-    )
+    ]
+    even = [Cell(rounded(evaluation.even[what]) if what in evaluation.even else NONE) for what in whats]
+    own = [Line(sentence(EVEN), even, "reference")] if evaluation.even else []
+    notes = (_EVEN_NOTE,) if own else ()
+    heads = [HEAT.get(what, what) for what in whats]
+    return cut(Table("Where the heat goes on images without a finding", "Method", heads, [*own, *lines], notes))
+
+
+def _heat(method: str, found: Interval | None) -> Cell:
+    """A share with its interval; of a prior that never sees the image the share alone, since it hardly varies."""
+    if found is None or found.withheld is None or sees_images(method) or found.estimate != found.estimate:
+        return cell(found, "image")
+    return Cell(rounded(found.estimate), "(nearly) the same for every image")
 
 
 @dataclass(frozen=True)
