@@ -248,10 +248,13 @@ def test_calls_stand_beside_the_area_under_the_curve(small: Evaluation) -> None:
 def test_a_model_that_is_not_better_than_chance_is_not_said_to_be(small: Evaluation) -> None:
     weak = replace(small.quality[0], auc=Interval(0.55, 0.44, 0.66, 99, 75))
     unknown = replace(small.quality[1], auc=None)
-    words = read(replace(small, quality=[weak, unknown])).words("model")
-    assert "For benign and malignant the model is not shown to do better than chance" in words
+    whole = replace(small.quality[0], name="whole", auc=Interval(1.0, math.nan, math.nan, 40, 40, withheld="separate"))
+    words = read(replace(small, quality=[weak, unknown, whole])).words("model")
+    assert "For benign the model is not shown to do better than chance" in words
+    assert "For malignant and whole the AUC has no interval" in words
     assert "which is chance, for" not in words
     assert "not stated: all or no images have the class" in words
+    assert "1.00, without an interval: each image with the class has a higher probability than each without it" in words
 
 
 def test_the_flow_names_what_is_excluded_and_why(report: Report) -> None:
@@ -313,6 +316,27 @@ def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluatio
     assert "Nothing could be tested here: one patient only." in report.words("controls")
     assert "gradcam: no verdict (one patient only)." in report.words("verdicts")
     assert "For 3 findings it has no value, which counts as a miss." in report.words("verdicts")
+
+
+def test_each_case_is_shown_by_every_method(small: Evaluation, tmp_path: Path) -> None:
+    every = [
+        replace(one, method=method, value=value, file=one.file)
+        for one in evaluations.examples(tmp_path, 2)
+        for method, value in (("gradcam", 0.25), ("saliency", None))
+    ]
+    report = read(replace(small, examples=every), tmp_path)
+    cases = [each for each in report.all("div") if each.get("class") == "case"]
+    images = [each for each in report.all("img") if "map of" in (each["alt"] or "")]
+    assert (len(cases), len(images)) == (8, 16)
+    assert all(each["loading"] == "lazy" for each in images)
+    assert [f"map of {method}" in (each["alt"] or "") for each in images for method in ("gradcam",)] == [
+        True,
+        False,
+    ] * 8
+    words = report.words("examples")
+    assert "from 0 to 1, where 1 is the map's own maximum" in words
+    assert "the outline of the annotated finding, and the ring with cross hairs the map's peak" in words
+    assert words.count("pointing_game: 0.25") == 8
 
 
 def test_small_subgroups_have_counts_alone(report: Report) -> None:

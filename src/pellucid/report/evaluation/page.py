@@ -17,7 +17,7 @@ from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.figures.drawing import Drawn
 from pellucid.report.evaluation.numbers import rounded
 from pellucid.report.evaluation.sections.checks import controls, gate_notes, gate_tables, heat_tables
-from pellucid.report.evaluation.sections.examples import examples
+from pellucid.report.evaluation.sections.examples import LEGEND, examples
 from pellucid.report.evaluation.sections.exploratory import (
     counts_table,
     metric_tables,
@@ -55,6 +55,7 @@ def page(evaluation: Evaluation, figures: Mapping[str, Drawn], folder: Path) -> 
         primary_table=primary_table(evaluation),
         **_exploratory(evaluation),
         examples=examples(evaluation, folder),
+        legend=LEGEND,
         plan_rows=plan_rows(evaluation.plan),
         provenance_rows=provenance_rows(evaluation.provenance),
         warning=NOT_FOR_DIAGNOSIS,

@@ -8,10 +8,11 @@ from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Calibration, Called, ClassQuality, Confusion, Evaluation
 from pellucid.evaluation.judging.remarks import TRAINED_ON
-from pellucid.report.evaluation.numbers import NONE, rounded
+from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import COLUMNS as WIDTH
 from pellucid.report.evaluation.tables import Cell, Line, Table, cell, cut
 from pellucid.report.evaluation.wording import listed, name, sentence
+from pellucid.statistics import Interval
 
 COLUMNS = (
     "AUC (95 % interval)",
@@ -47,8 +48,17 @@ def quality_table(evaluation: Evaluation) -> Table:
 
 
 def _cells(one: ClassQuality) -> list[Cell]:
-    auc = Cell("not stated: all or no images have the class") if one.auc is None else cell(one.auc, "image")
-    return [auc, Cell(str(one.positive)), Cell(str(one.negative)), *_calibrated(one.calibration)]
+    return [_auc(one.auc), Cell(str(one.positive)), Cell(str(one.negative)), *_calibrated(one.calibration)]
+
+
+def _auc(found: Interval | None) -> Cell:
+    if found is None:
+        return Cell("not stated: all or no images have the class")
+    if found.estimate not in (0.0, 1.0):
+        return cell(found, "image")
+    order = "higher" if found.estimate else "lower"
+    form = "{}, without an interval: each image with the class has a {} probability than each without it"
+    return Cell(form.format(rounded(found.estimate), order), of(found, "image"))
 
 
 def _calibrated(found: Calibration | None) -> list[Cell]:
@@ -95,7 +105,8 @@ def quality_words(evaluation: Evaluation) -> list[Markup]:
     """Sentences on what the model is shown to tell apart."""
     known = [one for one in evaluation.quality if one.auc is not None and one.auc.withheld is None]
     above = [name(one.name) for one in known if one.auc is not None and one.auc.low > CHANCE]
-    others = [name(one.name) for one in evaluation.quality if name(one.name) not in above]
+    others = [name(one.name) for one in known if name(one.name) not in above]
+    unknown = [name(one.name) for one in evaluation.quality if one not in known]
     told = []
     if above:
         form = (
@@ -107,4 +118,9 @@ def quality_words(evaluation: Evaluation) -> list[Markup]:
             "For {} the model is not shown to do better than chance, so its maps explain an output that is not known "
         )
         told.append(sentence(form + "to be right.", listed(others, NAMES)))
+    if unknown:
+        form = (
+            "For {} the AUC has no interval, so that how far above chance the model is cannot be said: see the counts."
+        )
+        told.append(sentence(form, listed(unknown, NAMES)))
     return told
