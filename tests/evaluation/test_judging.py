@@ -15,6 +15,7 @@ from pellucid.evaluation.judging.overlap import folds_of
 from pellucid.evaluation.judging.quality import calibration_of, roc_of
 from pellucid.evaluation.measured import THRESHOLDS, MetricFacts, Seen
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.unit import DISTINCT
 from pellucid.statistics import Claim, Plan, auroc, kendall, mean, proportion, verdicts
 from tests.evaluation import naive_judging as naive
 from tests.evaluation.made_scores import FACTS, PRIORS, RATES, made, with_primary
@@ -372,6 +373,19 @@ def test_a_split_to_choose_on_gives_one_threshold():
     found = judge(replace(scores, images=images, overlaps={"a": table}), EvaluationPlan(choose=["val"], test=["test"]))
     assert found.tuned[0].thresholds == (THRESHOLDS[4],)
     assert (found.tuned[0].overlap.estimate, found.tuned[0].overlap.count) == (0, 40)
+
+
+def test_images_are_the_units_where_no_patient_is_stated():
+    alone = judge(made(patients=1, per=3, patients_stated=False), EvaluationPlan())
+    stated = judge(made(patients=1, per=3), EvaluationPlan())
+    assert not alone.patients_stated
+    texts = [*(row.no_verdict for row in alone.rows if row.no_verdict), *(one.what for one in alone.controls)]
+    texts += [one.name + one.expected + str(one.no_claim) for one in alone.controls]
+    assert "all findings are of one distinct image" in texts
+    assert not any("patient" in text for text in texts), texts
+    assert DISTINCT.means in alone.limits
+    assert DISTINCT.means not in stated.limits
+    assert any("all findings are of one patient" in str(row.no_verdict) for row in stated.rows)
 
 
 def test_one_patient_has_no_tuned_threshold():

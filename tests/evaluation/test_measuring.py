@@ -97,6 +97,7 @@ def test_the_images_are_those_of_the_data_set(found: Measured, images: torch.Ten
     assert found.given == 12
     assert found.classes == CLASSES
     assert not found.multilabel
+    assert found.patients_stated
 
 
 def test_the_findings_have_their_masks_and_classes(found: Measured, masks: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Stratum
+from pellucid.evaluation.unit import DISTINCT
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
 from pellucid.statistics import Claim, Interval
@@ -220,6 +221,24 @@ def test_the_summary_states_counts_and_claims(report: Report) -> None:
     assert "does not say that the map of a single patient is right" in words
     assert "Higher is better" in words
     assert "doi" not in words
+
+
+def test_images_are_not_called_patients_where_none_is_stated(small: Evaluation) -> None:
+    stratum = Stratum("hospital", "patient ward", dict.fromkeys(("gradcam",), evaluations.withheld()))
+    report = read(replace(small, patients_stated=False, strata=[stratum], controls=(), limits=(), notes=()))
+    whole = " ".join(map(plain, report.text))
+    for section in ("summary", "verdicts"):
+        assert DISTINCT.means in report.words(section)
+    assert "124 images of 100 distinct images with 99 findings were analysed" in whole
+    assert "12 findings of 9 distinct images" in whole
+    assert "fewer than 20 distinct images" in whole
+    assert "hospital: patient ward" in whole  # a name is left as it is
+    rest = whole.replace(DISTINCT.means, "")
+    known = ("map of a single patient", "hospitals, patients and models")
+    for phrase in (*known, "patient ward", "some patients is not known"):
+        rest = rest.replace(phrase, "")
+    assert "patient" not in rest, re.findall(".{40}patient.{40}", rest)
+    assert "distinct image" not in " ".join(read(small).text)
 
 
 def test_the_model_comes_with_its_counts(report: Report) -> None:

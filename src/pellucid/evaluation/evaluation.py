@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.protocols.chexlocalize import Protocol
+from pellucid.evaluation.unit import Unit, unit_of
 from pellucid.statistics import Interval, Verdict
 
 
@@ -175,6 +176,8 @@ class Evaluation:
     ranks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tau: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[Example] = ()
+    patients_stated: bool = True
+    """As in ``Measured``."""
     confusion: Confusion | None = None
     missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -185,3 +188,8 @@ class Evaluation:
     """The figures of a published recipe by method, where it was asked for."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one a finding, target and method, with the metrics as columns."""
+
+    @property
+    def unit(self) -> Unit:
+        """What the units of all statistics are called."""
+        return unit_of(self.patients_stated)

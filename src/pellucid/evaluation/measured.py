@@ -100,6 +100,8 @@ class Measured:
     """The cases that the data set names."""
     classes: Sequence[str] | None = None
     multilabel: bool = False
+    patients_stated: bool = True
+    """Whether the patient of every image is stated; else ``Seen.patient`` may be a group of images that are alike."""
     notes: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Model, layers by method, head, preprocessing, versions, data set: what the report states at its end."""

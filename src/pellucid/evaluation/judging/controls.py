@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from pellucid.evaluation.evaluation import Control
 from pellucid.evaluation.judging.endpoint import Endpoint
 from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.unit import unit_of
 from pellucid.statistics import Claim
 
 _SHOWN = (Claim.BETTER, Claim.AS_GOOD)
@@ -18,7 +20,17 @@ _CHANCE = "In up to 5 % of data sets one comes out by chance alone: it is a reas
 
 def controls_of(measured: Measured, patients: Sequence[str], plan: EvaluationPlan) -> tuple[Control, ...]:
     """The controls for which maps were scored; ``patients`` (N,) are the findings'."""
-    return tuple(_controls(measured, patients, plan))
+    unit = unit_of(measured.patients_stated)
+    return tuple(
+        replace(
+            one,
+            name=unit.words(one.name),
+            what=unit.words(one.what),
+            expected=unit.words(one.expected),
+            no_claim=None if one.no_claim is None else unit.words(one.no_claim),
+        )
+        for one in _controls(measured, patients, plan)
+    )
 
 
 def _controls(measured: Measured, patients: Sequence[str], plan: EvaluationPlan) -> Iterator[Control]:
@@ -64,7 +76,7 @@ _MASKS_EXPECTED = (
 _MAPS = (
     "Each finding is scored by a map of another patient, and compared with the priors' own maps of the finding's image."
 )
-_MAPS_EXPECTED = "No method is better than every prior: the map was made without this patient's image."
+_MAPS_EXPECTED = "No method is better than every prior: the map was made without the finding's image."
 _UNTRAINED = "The same methods explain the same network with random weights, which knows nothing of the classes."
 _UNTRAINED_EXPECTED = (
     "No method is better than every prior. One that is finds something in the image itself, such as edges, which is "

@@ -20,6 +20,7 @@ from pellucid.evaluation.judging.strata import strata_of
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.splits import Split, split_of
+from pellucid.evaluation.unit import unit_of
 from pellucid.statistics import Interval
 
 
@@ -52,6 +53,7 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
         flow=flow_of(measured, split),
         quality=quality_of(test),
         confusion=confusion_of(test),
+        patients_stated=test.patients_stated,
         primary=test.primary,
         rows=rows,
         tuned=tuned_of(test.overlaps, patients, split.choose.overlaps if split.choose else {}, plan.seed),
@@ -91,6 +93,7 @@ def flow_of(measured: Measured, split: Split) -> Flow:
 def rows_of(measured: Measured, endpoint: Endpoint, patients: Sequence[str], plan: EvaluationPlan) -> tuple[Row, ...]:
     """A row for each method, then for each prior. Of the primary endpoint the figure is what the verdict rests on."""
     verdicts, primary = endpoint.verdicts(plan), endpoint.figures(plan.seed)
+    unit = unit_of(measured.patients_stated)
     found = []
     for method in (*measured.methods, *measured.priors):
         figures = {
@@ -105,7 +108,7 @@ def rows_of(measured: Measured, endpoint: Endpoint, patients: Sequence[str], pla
             figures[plan.target][measured.primary] = primary[method]
         is_prior, reason = method in measured.priors, endpoint.why_none(plan)
         verdict = verdicts.get(method)
-        why = None if is_prior or verdict else reason or "it has no value"
+        why = None if is_prior or verdict else unit.words(reason or "it has no value")
         found.append(Row(method, is_prior, figures, verdict, why, endpoint.failed.get(method, 0)))
     return tuple(found)
 

@@ -92,6 +92,7 @@ class Looked:
     batches: Batches
     scorer: Scorer
     notes: tuple[str, ...]
+    patients_stated: bool
 
     @classmethod
     def of(
@@ -126,7 +127,7 @@ class Looked:
         notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
         classes = () if survey.predicted is None else survey.predicted.classes
-        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes)
+        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes, whose.are_stated)
 
     @property
     def size(self) -> int:
@@ -142,7 +143,8 @@ class Looked:
             findings, lesion_free = scoring.of_findings(), scoring.without()
         facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
         rows = _rows(findings), _rows(lesion_free)
-        return assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
+        found = assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
+        return replace(found, patients_stated=self.patients_stated)
 
 
 def _batches(

@@ -46,6 +46,7 @@ def page(evaluation: Evaluation, figures: Mapping[str, Drawn], folder: Path) -> 
     judged = groups(evaluation)
     made: str = environment.get_template("evaluation/page.html").render(
         evaluation=evaluation,
+        unit=evaluation.unit,
         figures=figures,
         **_opening(evaluation),
         groups=judged,

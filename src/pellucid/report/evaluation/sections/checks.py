@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Control, Evaluation
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, rounded
 from pellucid.report.evaluation.tables import COLUMNS, PRIOR, Cell, Line, Table, cell, cut, matrix
 from pellucid.report.evaluation.wording import about_metric, listed, name, sees_images, sentence
@@ -36,7 +37,11 @@ def heat_tables(evaluation: Evaluation) -> list[Table]:
 def _heat_table(evaluation: Evaluation, whats: Sequence[str]) -> Table:
     priors = _priors(evaluation)
     lines = [
-        Line(name(method), [_heat(method, each.get(what)) for what in whats], PRIOR if method in priors else "")
+        Line(
+            name(method),
+            [_heat(method, each.get(what), evaluation.unit) for what in whats],
+            PRIOR if method in priors else "",
+        )
         for method, each in evaluation.heat.items()
     ]
     even = [Cell(rounded(evaluation.even[what]) if what in evaluation.even else NONE) for what in whats]
@@ -46,10 +51,10 @@ def _heat_table(evaluation: Evaluation, whats: Sequence[str]) -> Table:
     return cut(Table("Where the heat goes on images without a finding", "Method", heads, [*own, *lines], notes))
 
 
-def _heat(method: str, found: Interval | None) -> Cell:
+def _heat(method: str, found: Interval | None, unit: Unit) -> Cell:
     """A share with its interval; of a prior that never sees the image the share alone, since it hardly varies."""
     if found is None or found.withheld is None or sees_images(method) or found.estimate != found.estimate:
-        return cell(found, "image")
+        return cell(found, unit, "image")
     return Cell(rounded(found.estimate), "(nearly) the same for every image")
 
 
@@ -86,13 +91,16 @@ def _result(control: Control) -> tuple[str, Markup]:
 
 def _control_table(evaluation: Evaluation, control: Control) -> Table:
     priors = _priors(evaluation)
-    lines = [Line(name(row), [cell(found)], PRIOR if row in priors else "") for row, found in control.figures.items()]
+    lines = [
+        Line(name(row), [cell(found, evaluation.unit)], PRIOR if row in priors else "")
+        for row, found in control.figures.items()
+    ]
     return cut(Table(f"{control.name}: {evaluation.primary}", "Method", ("Mean (95 % interval)",), lines))
 
 
 def gate_tables(evaluation: Evaluation) -> list[Table]:
     """What is left of the maps when the network's weights are random."""
-    return matrix("Maps of a network with random weights", "Method", evaluation.gates, noun="finding")
+    return matrix("Maps of a network with random weights", "Method", evaluation.gates, evaluation.unit)
 
 
 def gate_notes(evaluation: Evaluation) -> list[tuple[str, str]]:

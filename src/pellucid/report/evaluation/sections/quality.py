@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Calibration, Called, ClassQuality, Confusion, Evaluation
 from pellucid.evaluation.judging.remarks import TRAINED_ON
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import COLUMNS as WIDTH
 from pellucid.report.evaluation.tables import Cell, Line, Table, cell, cut
@@ -43,22 +44,22 @@ NAMES = 8
 
 def quality_table(evaluation: Evaluation) -> Table:
     """The area under the ROC curve and the calibration of each class."""
-    lines = [Line(name(one.name), _cells(one)) for one in evaluation.quality]
+    lines = [Line(name(one.name), _cells(one, evaluation.unit)) for one in evaluation.quality]
     return cut(Table("The model on the images that were analysed", "Class", COLUMNS, lines, _NOTES))
 
 
-def _cells(one: ClassQuality) -> list[Cell]:
-    return [_auc(one.auc), Cell(str(one.positive)), Cell(str(one.negative)), *_calibrated(one.calibration)]
+def _cells(one: ClassQuality, unit: Unit) -> list[Cell]:
+    return [_auc(one.auc, unit), Cell(str(one.positive)), Cell(str(one.negative)), *_calibrated(one.calibration)]
 
 
-def _auc(found: Interval | None) -> Cell:
+def _auc(found: Interval | None, unit: Unit) -> Cell:
     if found is None:
         return Cell("not stated: all or no images have the class")
     if found.estimate not in (0.0, 1.0):
-        return cell(found, "image")
+        return cell(found, unit, "image")
     order = "higher" if found.estimate else "lower"
     form = "{}, without an interval: each image with the class has a {} probability than each without it"
-    return Cell(form.format(rounded(found.estimate), order), of(found, "image"))
+    return Cell(form.format(rounded(found.estimate), order), of(found, unit, "image"))
 
 
 def _calibrated(found: Calibration | None) -> list[Cell]:
