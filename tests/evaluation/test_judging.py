@@ -247,7 +247,7 @@ def test_no_model_and_nothing_but_the_primary():
     bare = made(overlaps={}, shuffled={}, untrained={}, without=(), lesion_free={}, gates={}, classes=None)
     images = [replace(one, probabilities=None, predicted=None) for one in bare.images]
     findings = [replace(one, probability=None, is_called=None) for one in bare.findings]
-    found = judge(replace(bare, images=images, findings=findings, partner=np.zeros(0, dtype=np.int64)))
+    found = judge(replace(bare, images=images, findings=findings, partners=np.zeros((0, 1), dtype=np.int64)))
     assert (found.quality, found.tuned, found.curves, found.heat, found.controls, found.gates) == (
         (),
         (),
@@ -546,7 +546,7 @@ def test_a_finding_without_a_partner_is_left_out():
     scores = made(patients=30)
     partner = np.where(np.arange(30) < 10, -1, scores.partner)
     shuffled = {name: np.where(partner < 0, np.nan, column) for name, column in scores.shuffled.items()}
-    found = judge(replace(scores, partner=partner, shuffled=shuffled))
+    found = judge(replace(scores, partners=partner[:, None], shuffled=shuffled))
     assert [one.figures["good"].count for one in found.controls] == [20, 20, 30]
 
 

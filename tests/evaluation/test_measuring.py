@@ -172,6 +172,12 @@ def test_shuffled_masks_are_those_of_the_partners(found: Measured, images: torch
     assert all(own // 2 != other // 2 for own, other in enumerate(partner))
     heat = heat_of(images[:9], "gradcam", LABELS)
     assert found.shuffled["gradcam"].tolist() == hits(heat, masks[partner])
+    assert found.partners.shape == (9, 20)
+    assert len(np.unique(found.partners, axis=1).T) > 10
+    for number, others in enumerate(found.partners.T.tolist()):
+        assert all(own // 2 != other // 2 for own, other in enumerate(others))
+        assert found.reshuffled["gradcam"][:, number].tolist() == hits(heat, masks[others])
+    assert set(found.reshuffled) == {"gradcam", "saliency"}
     others = torch.stack([usual_of_others(masks, PATIENTS, PATIENTS[other]) for other in partner])
     assert found.shuffled["mean_mask"].tolist() == hits(others, masks[partner])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Stratum
+from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Spread, Stratum
 from pellucid.evaluation.unit import DISTINCT
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
@@ -325,6 +325,23 @@ def test_controls_say_whether_they_came_out_as_expected(report: Report) -> None:
     assert "No method comes out better than the priors, or as good as one." in words
     assert "untrained network look closer" in words
     assert "gradcam comes out better than the priors, or as good as one, where no map can know the finding" in words
+
+
+def test_methods_stand_beside_their_own_controls(small: Evaluation) -> None:
+    apart = {"gradcam": Interval(0.31, 0.12, 0.5, 99, 75), "saliency": Interval(0.05, -0.1, 0.2, 99, 75)}
+    spreads = {"gradcam": Spread(0.31, 0.27, 0.34, 20)}
+    control = replace(small.controls[0], differences=apart, spreads=spreads)
+    report = read(replace(small, controls=[control]))
+    head, *rows = report.table("shuffled masks: pointing_game")
+    assert [cell.split(" (")[0] for cell in head] == ["Method", "Mean", "Method − control", "Mean of the shuffles"]
+    own = {row[0]: row[2:] for row in rows}
+    assert own["gradcam"] == ["+0.31 (+0.12 to +0.50)", "0.31 (0.27 to 0.34)"]
+    assert own["saliency"][1] == own["centre (prior)"][0] == "–"
+    words = report.words("controls")
+    assert "Better on the findings themselves than here: gradcam. Not shown for saliency." in words
+    assert "Methods were shuffled 20 times" in words
+    assert "not that they are better than a prior" in words
+    assert "shuffled 20 times" not in read(small).words("controls")
 
 
 def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluation) -> None:

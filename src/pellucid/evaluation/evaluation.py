@@ -95,11 +95,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The mean of several shuffles' means, with the lowest and the highest of them."""
+
+    mean: float
+    lowest: float
+    highest: float
+    shuffles: int
+
+
+@dataclass(frozen=True)
 class Control:
     """A negative control: figures of the primary metric by method, where no method can know anything.
 
     ``shown`` are the methods that come out better than, or as good as, priors there; ``expected`` says in a sentence
-    what is expected.
+    what is expected. ``differences`` are of each method on the findings themselves and under the control, finding by
+    finding, positive where the method is better than its control. ``spreads`` are of several shuffles, where
+    ``figures`` and ``shown`` are of the first.
     """
 
     name: str
@@ -108,6 +120,8 @@ class Control:
     figures: Mapping[str, Interval]
     shown: Sequence[str]
     no_claim: str | None = None
+    differences: Mapping[str, Interval] = field(default_factory=dict)
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

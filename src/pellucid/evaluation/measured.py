@@ -68,8 +68,9 @@ class Measured:
     ``THRESHOLDS``, of the maps of the annotated class.
 
     Negative controls, of the primary metric and maps of the annotated class: ``shuffled[method]`` (N,) scores each map
-    on the mask of a finding of another patient, whose index is in ``partner`` (N,) (−1: there is none); ``untrained``
-    the maps of the same network with random weights.
+    on the mask of a finding of another patient, whose index is in ``partner`` (N,) (−1: there is none), the first of
+    ``partners`` (N, shuffles); ``reshuffled[method]`` (N, shuffles) does so for each of them, of methods alone, with
+    the first among them; ``untrained`` scores the maps of the same network with random weights.
 
     ``lesion_free[method][what]`` (M,) says where the heat goes on images without a finding, whose indices are in
     ``without`` (M,): "area" is the share of the image at .5 or above, "in the mean mask" the share of the heat where
@@ -86,8 +87,9 @@ class Measured:
     primary: str
     values: Mapping[str, Mapping[str, Mapping[str, Column]]]
     overlaps: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    partner: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    partners: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
     shuffled: Mapping[str, Column] = field(default_factory=dict)
+    reshuffled: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     untrained: Mapping[str, Column] = field(default_factory=dict)
     without: Sequence[int] = ()
     lesion_free: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
@@ -105,3 +107,8 @@ class Measured:
     notes: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Model, layers by method, head, preprocessing, versions, data set: what the report states at its end."""
+
+    @property
+    def partner(self) -> npt.NDArray[np.int64]:
+        """The partner (N,) of each finding in the first shuffle."""
+        return self.partners[:, 0]

@@ -99,8 +99,9 @@ def of_images(measured: Measured, kept: Sequence[bool]) -> Measured:
                 for target, methods in measured.values.items()
             },
             overlaps={method: table[rows] for method, table in measured.overlaps.items()},
-            partner=_renumbered(measured.partner, rows),
+            partners=_renumbered(measured.partners, rows),
             shuffled=_rows(measured.shuffled, rows),
+            reshuffled=_rows(measured.reshuffled, rows),
             untrained=_rows(measured.untrained, rows),
             without=[number[one] for one in measured.without if one in number],
             lesion_free={method: _rows(columns, without) for method, columns in measured.lesion_free.items()},
@@ -119,13 +120,13 @@ def _gates(columns: Mapping[str, Column], chosen: npt.NDArray[np.bool_]) -> dict
     return {name: column[chosen] if len(column) == len(chosen) else column for name, column in columns.items()}
 
 
-def _renumbered(partner: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+def _renumbered(partners: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
     """The partners of the chosen findings; −1 for one that is not among them."""
-    if not len(partner):
-        return partner
-    number = np.full(len(partner) + 1, -1, dtype=np.int64)
+    if not len(partners):
+        return partners
+    number = np.full(len(partners) + 1, -1, dtype=np.int64)
     number[rows] = np.arange(len(rows))
-    return number[partner[rows]]  # −1 is the last entry
+    return number[partners[rows]]  # −1 is the last entry
 
 
 def _finite(measured: Measured) -> Measured:
@@ -137,6 +138,7 @@ def _finite(measured: Measured) -> Measured:
             for target, methods in measured.values.items()
         },
         shuffled=dict(_clean(measured.shuffled)),
+        reshuffled=dict(_clean(measured.reshuffled)),
         untrained=dict(_clean(measured.untrained)),
         lesion_free={method: dict(_clean(columns)) for method, columns in measured.lesion_free.items()},
         gates={method: dict(_clean(columns)) for method, columns in measured.gates.items()},

@@ -18,10 +18,10 @@ Table = npt.NDArray[np.float64]
 
 def curves_of(overlaps: Mapping[str, Table]) -> dict[str, tuple[float, ...]]:
     """The mean overlap at each threshold, by method; NaN where no map has a value."""
-    return {method: tuple(_means(table).tolist()) for method, table in overlaps.items()}
+    return {method: tuple(means_of_columns(table).tolist()) for method, table in overlaps.items()}
 
 
-def _means(table: Table) -> Table:
+def means_of_columns(table: Table) -> Table:
     """The mean of each column, NaN being left out; NaN for a column without values."""
     known = ~np.isnan(table)
     counts = known.sum(axis=0)
@@ -78,5 +78,5 @@ def folds_of(patients: Sequence[str], generator: Generator) -> npt.NDArray[np.in
 
 def _best(table: Table) -> int | None:
     """The threshold with the greatest mean; None where no map has a value."""
-    means = _means(table)
+    means = means_of_columns(table)
     return None if np.isnan(means).all() else int(np.nanargmax(means))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pellucid.evaluation.case import Data
-from pellucid.evaluation.measured import THRESHOLDS, Column, Measured, MetricFacts
+from pellucid.evaluation.measured import Column, Measured, MetricFacts
 from pellucid.evaluation.scoring.batches import Batches
 from pellucid.evaluation.scoring.request import Requested
 from pellucid.evaluation.scoring.scorer import Rows
@@ -50,8 +50,9 @@ def assembled(
             for target in targets
         },
         overlaps={name: _table([row["overlaps"][name] for row in findings]) for name in names},
-        partner=batches.partner,
+        partners=batches.partners,
         shuffled={name: _column(row["shuffled"][name] for row in findings) for name in names},
+        reshuffled={name: _table([row["reshuffled"][name] for row in findings]) for name in asked.of_methods},
         untrained={
             name: _column(row["untrained"].get(name) for row in findings)
             for name in asked.methods
@@ -88,7 +89,7 @@ def _column(values: Any) -> Column:
 
 def _table(rows: Sequence[Sequence[float | None]]) -> npt.NDArray[np.float64]:
     found = [[np.nan if value is None else value for value in row] for row in rows]
-    return np.array(found, dtype=np.float64).reshape(len(rows), len(THRESHOLDS))
+    return np.array(found, dtype=np.float64)
 
 
 def _whats(rows: Rows, name: str) -> Sequence[str]:

@@ -22,7 +22,7 @@ from pellucid.evaluation.scoring.batches import Batches, Images
 from pellucid.evaluation.scoring.journal import NAME, Journal
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.opening import opened
-from pellucid.evaluation.scoring.partners import partners
+from pellucid.evaluation.scoring.partners import shuffles
 from pellucid.evaluation.scoring.provenance import provenance
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
@@ -165,7 +165,7 @@ def _batches(
         found,
         numbers,
         [number for number in found.without if own[number]],
-        partners(whose, plan.seed),
+        shuffles(whose, plan.seed),
         space,
         asked.tolerance,
         grid,

@@ -10,7 +10,7 @@ from pellucid.core import catalogue
 from pellucid.core.provenance import architecture, digest, versions
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.scoring.network import Network
-from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
+from pellucid.evaluation.scoring.request import Requested
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import model_info
 
@@ -35,7 +35,7 @@ def provenance(
             for name, one in asked.methods.items()
         },
         "maps made before": list(asked.made_before),
-        "priors": {name: _about_prior(name, asked) for name in (*asked.priors, MEAN_MASK)},
+        "priors": {name: _about_prior(name, asked) for name in (*asked.priors, *asked.from_masks)},
         "tolerance": str(asked.tolerance),
         "versions": versions(),
     }

@@ -42,7 +42,12 @@ class Requested:
     @property
     def names(self) -> list[str]:
         """The methods, then the priors."""
-        return [*self.of_methods, *self.priors, MEAN_MASK]
+        return [*self.of_methods, *self.priors, *self.from_masks]
+
+    @property
+    def from_masks(self) -> list[str]:
+        """The priors that are made from the data set's own masks."""
+        return [MEAN_MASK]
 
     @property
     def of_methods(self) -> list[str]:

@@ -20,26 +20,29 @@ from pellucid.evaluation.scoring.by_masks import by_masks, of_random
 from pellucid.evaluation.scoring.heat import even_shares, shares
 from pellucid.evaluation.scoring.maps import Batch, Made, explained, made, of_mean_masks
 from pellucid.evaluation.scoring.network import Network
-from pellucid.evaluation.scoring.request import MEAN_MASK, Requested, fewer_draws
+from pellucid.evaluation.scoring.request import Requested, fewer_draws
+from pellucid.evaluation.scoring.shuffled import Shuffled, on_others
 from pellucid.run.evaluate import evaluate
 
 Rows = list[dict[str, Any]]
 """A record for each image of a batch, in values that JSON can hold."""
 
 
+_KINDS = ("values", "overlaps", "shuffled", "reshuffled", "untrained", "gates")
+
+
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """What findings of a batch are scored on: their masks, the widened ones of the primary metric, those of partners.
 
-    ``partners`` (P, *space) are widened, too; ``has_partner`` (P,). ``partner_mean_masks`` are made without the masks
-    of the partners' patients: else that prior alone would know what it is scored on. ``predicted`` (P,) are the
+    Those of ``shuffles`` are widened, too. ``partner_mean_masks`` are made without the masks of the patients of the
+    first one: else that prior alone would know what it is scored on. ``predicted`` (P,) are the
     predicted classes, ``gated`` (P,) says which findings the gates measure.
     """
 
     masks: Tensor
     widened: Tensor
-    partners: Tensor
-    has_partner: Tensor
+    shuffles: Shuffled
     partner_mean_masks: Tensor
     predicted: Tensor
     gated: Tensor
@@ -62,7 +65,7 @@ class Scorer:
 
     def findings(self, batch: Batch, wanted: Wanted) -> Rows:
         """A record for each finding of a batch."""
-        rows: Rows = [{"values": {}, "overlaps": {}, "shuffled": {}, "untrained": {}, "gates": {}} for _ in batch.files]
+        rows: Rows = [{kind: {} for kind in _KINDS} for _ in batch.files]
         reasons: Counter[tuple[str, str]] = Counter()
         for name in self.asked.names:
             found = made(name, self.asked, self.network, batch, self.seed)
@@ -70,10 +73,7 @@ class Scorer:
             self._put(rows, "values", "label", name, self._values(name, found, batch, wanted.masks, wanted.widened))
             for row, overlaps in zip(rows, self._overlaps(name, found, wanted.masks), strict=True):
                 row["overlaps"][name] = [_number(one) for one in overlaps]
-            control = of_mean_masks(wanted.partner_mean_masks) if name == MEAN_MASK else found
-            shuffled = self._on(self._primary, name, control, wanted.partners).where(wanted.has_partner, torch.nan)
-            for row, value in zip(rows, shuffled.tolist(), strict=True):
-                row["shuffled"][name] = _number(value)
+            self._put_shuffled(rows, name, found, wanted)
             self._put_predicted(rows, name, batch, wanted)
             self._put_controls(rows, name, found, batch, wanted)
         rows[0]["reasons"] = {f"{reason} ({name})": count for (name, reason), count in reasons.items()}
@@ -175,6 +175,20 @@ class Scorer:
         again = made(name, self.asked, self.network, part, self.seed)
         values = self._values(name, again, part, wanted.masks[other], wanted.widened[other])
         self._put([rows[index] for index in other], "values", "predicted", name, values)
+
+    def _put_shuffled(self, rows: Rows, name: str, found: Made, wanted: Wanted) -> None:
+        """The maps on masks of other patients: of methods in every shuffle, of priors in the first one."""
+        if name in self.asked.of_methods:
+            each = on_others(self._primary, found.maps, wanted.shuffles).tolist()
+            for row, values in zip(rows, each, strict=True):
+                row["shuffled"][name], row["reshuffled"][name] = _number(values[0]), list(map(_number, values))
+            return
+        first = wanted.shuffles.shuffle(0)
+        control = of_mean_masks(wanted.partner_mean_masks) if name in self.asked.from_masks else found
+        for row, value, there in zip(
+            rows, self._on(self._primary, name, control, first.masks).tolist(), first.there.tolist(), strict=True
+        ):
+            row["shuffled"][name] = _number(value) if there else None
 
     def _put_controls(self, rows: Rows, name: str, found: Made, batch: Batch, wanted: Wanted) -> None:
         """The network with random weights, and the gates, of methods that can be run again."""

@@ -48,6 +48,7 @@ def rounded(value: float, digits: int = 2, *, signed: bool = False) -> str:
 def in_words(found: Interval, unit: Unit, *, signed: bool = False) -> str:
     r"""An estimate with its 95 % interval, which is not broken between lines; where it is withheld, only why.
 
+    >>> from pellucid.evaluation.unit import PATIENT
     >>> in_words(Interval(0.616, 0.513, 0.712, 99, 99), PATIENT)
     '0.62 (0.51\xa0to\xa00.71)'
     >>> in_words(Interval(0.7, float("nan"), float("nan"), 12, 12, withheld="fewer than 20 patients"), PATIENT)
@@ -63,6 +64,7 @@ def in_words(found: Interval, unit: Unit, *, signed: bool = False) -> str:
 def of(found: Interval, unit: Unit, noun: str = "finding") -> str:
     """What an estimate is counted on, and how much of it has no value.
 
+    >>> from pellucid.evaluation.unit import PATIENT
     >>> of(Interval(0.6, 0.5, 0.7, 99, 75, excluded=2), PATIENT)
     '99 findings of 75 patients, 2 without a value'
     """

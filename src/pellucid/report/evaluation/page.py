@@ -16,7 +16,8 @@ from pellucid.core.caption import NOT_FOR_DIAGNOSIS
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.figures.drawing import Drawn
 from pellucid.report.evaluation.numbers import rounded
-from pellucid.report.evaluation.sections.checks import controls, gate_notes, gate_tables, heat_tables
+from pellucid.report.evaluation.sections.checks import gate_notes, gate_tables, heat_tables
+from pellucid.report.evaluation.sections.controls import controls
 from pellucid.report.evaluation.sections.examples import LEGEND, examples
 from pellucid.report.evaluation.sections.exploratory import (
     counts_table,

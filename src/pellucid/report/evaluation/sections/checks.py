@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from markupsafe import Markup
-
-from pellucid.evaluation.evaluation import Control, Evaluation
+from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, rounded
 from pellucid.report.evaluation.tables import COLUMNS, PRIOR, Cell, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import about_metric, listed, name, sees_images, sentence
+from pellucid.report.evaluation.wording import about_metric, name, sees_images, sentence
 from pellucid.statistics import Interval
 
 HEAT = {
@@ -56,46 +53,6 @@ def _heat(method: str, found: Interval | None, unit: Unit) -> Cell:
     if found is None or found.withheld is None or sees_images(method) or found.estimate != found.estimate:
         return cell(found, unit, "image")
     return Cell(rounded(found.estimate), "(nearly) the same for every image")
-
-
-@dataclass(frozen=True)
-class Told:
-    """A negative control with its result in words; ``tag`` is the result in short."""
-
-    name: str
-    what: str
-    expected: str
-    tag: str
-    result: Markup
-    table: Table
-
-
-def controls(evaluation: Evaluation) -> list[Told]:
-    """The negative controls: where no method can know anything, none should come out."""
-    return [
-        Told(one.name, one.what, one.expected, *_result(one), _control_table(evaluation, one))
-        for one in evaluation.controls
-    ]
-
-
-def _result(control: Control) -> tuple[str, Markup]:
-    if control.no_claim is not None:
-        return "not tested", sentence("Nothing could be tested here: {}.", control.no_claim)
-    if not control.shown:
-        return "none comes out", sentence("No method comes out better than the priors, or as good as one.")
-    form = "{} {} out better than the priors, or as good as one, where no map can know the finding."
-    return "look closer", sentence(
-        form, listed(map(name, control.shown)), "comes" if len(control.shown) == 1 else "come"
-    )
-
-
-def _control_table(evaluation: Evaluation, control: Control) -> Table:
-    priors = _priors(evaluation)
-    lines = [
-        Line(name(row), [cell(found, evaluation.unit)], PRIOR if row in priors else "")
-        for row, found in control.figures.items()
-    ]
-    return cut(Table(f"{control.name}: {evaluation.primary}", "Method", ("Mean (95 % interval)",), lines))
 
 
 def gate_tables(evaluation: Evaluation) -> list[Table]:
