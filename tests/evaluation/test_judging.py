@@ -491,10 +491,10 @@ def test_ranks_and_tau_equal_loops(scores, found):
     assert found.tau == {"deletion_auc and deletion_auc(baseline=blur)": pytest.approx(kendall(first, second).tau)}
 
 
-def test_one_method_has_no_rank():
-    found = judge(made(methods={"a": 0.5}))
-    assert found.ranks == {}
-    assert np.isnan(found.tau["deletion_auc and deletion_auc(baseline=blur)"])
+@pytest.mark.parametrize("methods", [{"a": 0.5}, {"a": 0.5, "b": 0.3}])
+def test_fewer_than_three_methods_have_no_rank(methods):
+    found = judge(made(methods=methods))
+    assert (found.ranks, found.tau) == ({}, {})
 
 
 def test_other_options_than_the_baseline_are_no_second_baseline():

@@ -26,6 +26,7 @@ from pellucid.report.evaluation.sections.exploratory import (
     strata_tables,
     tau_table,
     tuned_table,
+    why_no_agreement,
 )
 from pellucid.report.evaluation.sections.flow import flow_of
 from pellucid.report.evaluation.sections.primary import primary_table
@@ -88,6 +89,7 @@ def _exploratory(evaluation: Evaluation) -> dict[str, Any]:
         "tuned_table": tuned_table(evaluation),
         "ranks_table": ranks_table(evaluation),
         "tau_table": tau_table(evaluation),
+        "why_no_agreement": why_no_agreement(evaluation),
         "published_tables": published_tables(evaluation),
         "heat_tables": heat_tables(evaluation),
         "controls": controls(evaluation),

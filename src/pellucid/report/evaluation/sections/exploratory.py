@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pellucid.evaluation.evaluation import Evaluation, Stratum
+from pellucid.evaluation.judging.agreement import FEWEST
 from pellucid.evaluation.plan import TARGETS
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, of, rounded
@@ -88,6 +89,17 @@ def ranks_table(evaluation: Evaluation) -> Table:
 
 def _rank(value: float) -> str:
     return NONE if value != value else f"{value:g}"
+
+
+def why_no_agreement(evaluation: Evaluation) -> str:
+    """Why methods are not ranked; "" where they are, or could be."""
+    methods = sum(not row.is_prior for row in evaluation.rows)
+    if not 0 < methods < FEWEST:
+        return ""
+    return (
+        f"Ranks and Kendall's τ are left out: of fewer than {FEWEST} methods any two orders are the same or the "
+        "reverse of one another, which says nothing of how far metrics agree."
+    )
 
 
 def tau_table(evaluation: Evaluation) -> Table:
