@@ -146,6 +146,7 @@ def test_priors_are_those_of_explain(found: Measured, images: torch.Tensor, mask
 
 
 def test_it_is_stated_what_priors_are_made_from(found: Measured) -> None:
+    assert found.provenance["data set"]["organ"] == found.provenance["data set"]["modality"] == "not stated"
     stated = found.provenance["priors"]
     assert set(stated) == set(found.priors)
     nothing, image = "nothing but the size of the image", "the image alone"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Spread, Stratum
+from pellucid.evaluation.plan import DataFacts
 from pellucid.evaluation.unit import DISTINCT
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
@@ -344,6 +345,15 @@ def test_methods_stand_beside_their_own_controls(small: Evaluation) -> None:
     assert "shuffled 20 times" not in read(small).words("controls")
 
 
+def test_why_few_methods_are_not_ranked_is_said(small: Evaluation) -> None:
+    said = "Ranks and Kendall's τ are left out: of fewer than 3 methods"
+    priors = [row for row in small.rows if row.is_prior]
+    for count in (1, 2, 3):
+        few = replace(small, rows=[*small.rows[:count], *priors], ranks={}, tau={})
+        assert (said in read(few).words("figures")) is (count < 3)
+    assert said not in read(small).words("figures")
+
+
 def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluation) -> None:
     control = replace(small.controls[0], no_claim="one patient only")
     lone = replace(small.rows[0], verdict=None, no_verdict="one patient only", failed=3)
@@ -412,6 +422,12 @@ def test_without_a_plan_all_is_exploratory(small: Evaluation, report: Report) ->
         assert said not in report.words(section)
     assert unplanned.words("verdicts").count("exploratory") >= 1 + 4  # and at every claim
     assert "a plan states the endpoint" not in unplanned.words("summary").lower()
+
+
+def test_the_plan_states_what_the_images_are(small: Evaluation) -> None:
+    plan = replace(small.plan, data=DataFacts(modality="ultrasound"))
+    rows = dict(row for row in read(replace(small, plan=plan)).table("The plan") if len(row) == 2)
+    assert (rows["data.modality"], rows["data.organ"], rows["tolerance"]) == ("ultrasound", "not stated", "0 px")
 
 
 def test_exploratory_figures_are_apart_from_the_primary_endpoint(report: Report) -> None:

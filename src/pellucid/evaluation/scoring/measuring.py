@@ -141,7 +141,7 @@ class Looked:
         with Journal(None if folder is None else folder / NAME) as journal:
             scoring = _Scoring(self.batches, self.scorer, journal, request, self.size, progress)
             findings, lesion_free = scoring.of_findings(), scoring.without()
-        facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
+        facts = provenance(self.data, self.plan.data, network, self.batches.preprocessing, asked, findings)
         rows = _rows(findings), _rows(lesion_free)
         found = assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
         return replace(found, patients_stated=self.patients_stated)
