@@ -367,12 +367,17 @@ def test_a_threshold_is_not_tuned_on_the_patient_that_is_scored():
 
 def test_a_split_to_choose_on_gives_one_threshold():
     scores = made(patients=60, methods={"a": 0.5})
-    table = np.zeros((60, len(THRESHOLDS)))
-    table[:20, 4], table[20:, 9] = 1, 1
-    images = [replace(one, split="val" if index < 20 else "test") for index, one in enumerate(scores.images)]
-    found = judge(replace(scores, images=images, overlaps={"a": table}), EvaluationPlan(choose=["val"], test=["test"]))
-    assert found.tuned[0].thresholds == (THRESHOLDS[4],)
-    assert (found.tuned[0].overlap.estimate, found.tuned[0].overlap.count) == (0, 40)
+    table, chosen = np.zeros((60, len(THRESHOLDS))), np.full((21, len(THRESHOLDS)), np.nan)
+    table[:, 9], chosen[:20] = 1, 0
+    chosen[:20, 4] = 1
+    images = [replace(one, split="test" if index < 40 else "val") for index, one in enumerate(scores.images)]
+    scores = replace(
+        scores, images=images, overlaps={"a": table, "b": table}, chosen={"a": chosen, "b": chosen * np.nan}
+    )
+    first, second = judge(scores, EvaluationPlan(choose=["val"], test=["test"])).tuned
+    assert (first.thresholds, first.chosen_on) == ((THRESHOLDS[4],), 20)
+    assert (first.overlap.estimate, first.overlap.count) == (0, 40)
+    assert (set(second.thresholds), second.chosen_on) == ({THRESHOLDS[9]}, 0)  # no map of it has a value there
 
 
 def test_images_are_the_units_where_no_patient_is_stated():

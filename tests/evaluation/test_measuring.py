@@ -17,6 +17,8 @@ from pellucid.errors import DataError, OptionError
 from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.measured import THRESHOLDS, Measured
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.scoring.frame import packed
+from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.measuring import Looked, measured
 from pellucid.metrics.pointing import peaks
 from pellucid.priors.mean_mask import mean_mask_heatmaps
@@ -354,6 +356,48 @@ def test_only_the_test_split_is_scored_and_others_make_the_mean_mask(tmp_path: P
     )
     heat = usual(masks[:20], [number // 2 for number in range(20)]).expand(4, GRID, GRID)
     assert found.values["label"]["mean_mask"]["pointing_game"].tolist() == hits(heat, masks[20:], 0)
+
+
+def test_of_the_choose_split_overlaps_alone_are_measured(tmp_path: Path) -> None:
+    def split(number: int, line: str) -> str:
+        return line + ("test" if number < 4 else "val" if number < 8 else "train")
+
+    path = written(tmp_path, findings=12, without=0, change=split)
+    plan = EvaluationPlan(methods=("gradcam",), metrics=("iou",), gates=(), choose=("val",), test=("test",))
+    begun: list[str] = []
+    data, own = read_data(path), network()
+    looked = Looked.of(data, plan, network=own, untrained=False)
+    found = looked.measured(tmp_path / "out", lambda what, _done, _of: begun.append(what))
+    assert [found.images[one.image].name for one in found.findings] == [f"image {n}.png" for n in range(4)]
+    labels = [n % 2 for n in range(12)]
+    read = [own.preprocessing(pellucid.read_image(tmp_path / f"image {n}.png")).values for n in range(12)]
+    heat = heat_of(torch.stack(read), "gradcam", labels)
+    place = [int((one + 0.5) * SIDE / GRID) for one in range(GRID)]
+    masks = [np.array(Pillow.open(tmp_path / f"mask {n}.png"))[np.ix_(place, place)] > 0 for n in range(12)]
+    for tables, numbers in ((found.overlaps, range(4)), (found.chosen, range(4, 8))):
+        for row, number in enumerate(numbers):
+            high, mask = heat[number].numpy()[None] >= np.array(THRESHOLDS)[:, None, None], masks[number]
+            expected = (high & mask).sum((1, 2)) / (high | mask).sum((1, 2))
+            assert tables["gradcam"][row].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert {name: table.shape for name, table in found.chosen.items()} == dict.fromkeys(
+        ("gradcam", *found.priors), (4, len(THRESHOLDS))
+    )
+    assert begun.count("scoring overlaps to choose thresholds") == 1
+    begun.clear()
+    again = Looked.of(data, plan, network=network(), untrained=False)
+    again = again.measured(tmp_path / "out", lambda what, _done, _of: begun.append(what))
+    assert not begun  # all of it is in the journal
+    np.testing.assert_array_equal(again.chosen["gradcam"], found.chosen["gradcam"])
+
+
+def test_a_mean_mask_of_the_choose_split_leaves_the_patient_out() -> None:
+    masks = torch.zeros(25, 8, 8, dtype=torch.bool)
+    for number in range(25):
+        masks[number, number % 8, number % 5] = True
+    others = [(f"V{number}", packed(mask)) for number, mask in enumerate(masks)]
+    made, without = MeanMasks([], (8, 8), others), MeanMasks([], (8, 8), others[1:])
+    assert torch.equal(made.of("V0"), without.of("T"))  # type: ignore[arg-type]  # there are other patients
+    assert not torch.equal(made.of("T"), without.of("T"))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path) -> None:

@@ -354,6 +354,14 @@ def test_why_few_methods_are_not_ranked_is_said(small: Evaluation) -> None:
     assert said not in read(small).words("figures")
 
 
+def test_what_thresholds_were_tuned_on_is_said(small: Evaluation) -> None:
+    folds, chosen = small.tuned[0], replace(small.tuned[1], thresholds=(0.4,), chosen_on=28)
+    plan = replace(small.plan, choose=("val", "dev"), test=("test",))
+    _, first, second = read(replace(small, plan=plan, tuned=[folds, chosen])).table("Overlap of map and finding")
+    assert first[2:] == ["0.3, 0.35, 0.3, 0.4, 0.3", "for each of 5 folds, the findings of the others"]
+    assert second[2:] == ["0.4", "28 findings of the split val and dev, none of which is scored"]
+
+
 def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluation) -> None:
     control = replace(small.controls[0], no_claim="one patient only")
     lone = replace(small.rows[0], verdict=None, no_verdict="one patient only", failed=3)

@@ -154,11 +154,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A threshold that was tuned on other patients: the overlap with it, and the thresholds of the folds."""
+    """A threshold that was tuned on other patients: the overlap with it, and the thresholds of the folds.
+
+    ``chosen_on`` is the number of findings of the plan's choose split that the one threshold was chosen on; 0 where
+    there were folds.
+    """
 
     method: str
     overlap: Interval
     thresholds: Sequence[float]
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,8 @@ class Measured:
     ``values[target][method][metric]`` is (N,), where ``target`` is "label" (the maps explain the annotated class) or
     "predicted"; methods here include the priors. ``primary`` is the name of the primary metric among them; of the mean
     mask every map is made from other patients' masks. ``overlaps[method]`` (N, thresholds) is the IoU at each of
-    ``THRESHOLDS``, of the maps of the annotated class.
+    ``THRESHOLDS``, of the maps of the annotated class; ``chosen[method]`` (C, thresholds) is the same of the C findings
+    of the plan's choose split, of which nothing else is measured.
 
     Negative controls, of the primary metric and maps of the annotated class: ``shuffled[method]`` (N,) scores each map
     on the mask of a finding of another patient, whose index is in ``partner`` (N,) (−1: there is none), the first of
@@ -87,6 +88,7 @@ class Measured:
     primary: str
     values: Mapping[str, Mapping[str, Mapping[str, Column]]]
     overlaps: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    chosen: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     partners: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
     shuffled: Mapping[str, Column] = field(default_factory=dict)
     reshuffled: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)

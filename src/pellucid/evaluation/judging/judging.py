@@ -56,7 +56,7 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
         patients_stated=test.patients_stated,
         primary=test.primary,
         rows=rows,
-        tuned=tuned_of(test.overlaps, patients, split.choose.overlaps if split.choose else {}, plan.seed),
+        tuned=tuned_of(test.overlaps, patients, test.chosen, plan.seed),
         curves=curves_of(test.overlaps),
         heat=heat_of(test, plan.seed),
         even=even_of(test),

@@ -46,16 +46,15 @@ def tuned_of(
     found = []
     for method, table in overlaps.items():
         training = chosen_on.get(method, np.zeros((0, table.shape[1])))
-        best = (
-            [_best(training)] if np.isfinite(training).any() else [_best(table[folds != fold]) for fold in _all(folds)]
-        )
+        known = int(np.isfinite(training).any(axis=1).sum())
+        best = [_best(training)] if known else [_best(table[folds != fold]) for fold in _all(folds)]
         if not best or None in best:
             continue
         where = folds if len(best) > 1 else np.zeros(len(table), dtype=np.intp)
         columns = np.array(best, dtype=np.intp)
         values = table[np.arange(len(table)), columns[where]]
         thresholds = tuple(THRESHOLDS[column] for column in columns.tolist())
-        found.append(Tuned(method, figure(values, SCORE, patients, seed), thresholds))
+        found.append(Tuned(method, figure(values, SCORE, patients, seed), thresholds, known))
     return tuple(found)
 
 

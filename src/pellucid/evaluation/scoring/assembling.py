@@ -23,11 +23,12 @@ def assembled(
     asked: Requested,
     findings: Rows,
     lesion_free: Rows,
+    chosen: Rows,
     data: Data,
     provenance: Mapping[str, Any],
     notes: Sequence[str],
 ) -> Measured:
-    """All that was measured; ``findings`` and ``lesion_free`` are records in the order of ``batches``."""
+    """All that was measured; ``findings``, ``lesion_free`` and ``chosen`` are records in the order of ``batches``."""
     found, names = batches.found, asked.names
     predicted = survey.predicted
     targets = ("label",) if predicted is None else ("label", "predicted")
@@ -50,6 +51,7 @@ def assembled(
             for target in targets
         },
         overlaps={name: _table([row["overlaps"][name] for row in findings]) for name in names},
+        chosen={name: _table([row["overlaps"][name] for row in chosen]) for name in names if chosen},
         partners=batches.partners,
         shuffled={name: _column(row["shuffled"][name] for row in findings) for name in names},
         reshuffled={name: _table([row["reshuffled"][name] for row in findings]) for name in asked.of_methods},

@@ -38,6 +38,8 @@ Images = Mapping[int, Image]
 class Batches:
     """What is scored: ``numbers`` are the findings of the test split, among all of ``found``, ``without`` its images.
 
+    ``chosen`` are the findings of the choose split: thresholds are tuned on their overlaps.
+
     ``partners`` (N, shuffles) are indices among ``numbers`` of findings of other patients. The gates measure the first
     ``gated`` findings.
     """
@@ -50,6 +52,7 @@ class Batches:
     tolerance: Tolerance
     preprocessing: Preprocessing
     gated: int
+    chosen: Sequence[int] = ()
 
     @property
     def partner(self) -> npt.NDArray[np.int64]:
@@ -96,6 +99,14 @@ class Batches:
         numbers, classes = [one.finding.image for one in each], [one.index for one in each]
         return self._batch(numbers, classes, [one.finding.label for one in each], images), wanted
 
+    def of_chosen(self, numbers: Sequence[int], images: Images) -> tuple[Batch, Tensor]:
+        """Some findings of the choose split, by their number among all, with their masks (P, *space)."""
+        each = [self.found.findings[number] for number in numbers]
+        masks = torch.stack([unpacked(one.mask, self.space) for one in each])
+        labels = [one.finding.label for one in each]
+        batch = self._batch([one.finding.image for one in each], [one.index for one in each], labels, images)
+        return batch, masks
+
     def of_images(self, numbers: Sequence[int], images: Images) -> Batch:
         """Some images without a finding, whose explained class is the most probable one of those that are found."""
         classes = [self._suspected(number) for number in numbers]
@@ -124,6 +135,12 @@ class Batches:
         masks = [_sha(one.mask), *map(_sha, partners), image.spacing]
         own = [one.index, self.predicted(one.finding.image, one.index), row < self.gated]
         return [image.content, masks, own, _files(image)]
+
+    def key_of_chosen(self, number: int) -> list[Any]:
+        """All that the overlaps of a finding of the choose split depend on, likewise."""
+        one = self.found.findings[number]
+        image = self.found.surveyed[one.finding.image]
+        return [image.content, _sha(one.mask), one.index, _files(image)]
 
     def key_of_image(self, number: int) -> list[Any]:
         """All that the heat of an image without a finding depends on, likewise."""

@@ -71,12 +71,18 @@ class Scorer:
             found = made(name, self.asked, self.network, batch, self.seed)
             self._note(name, found, reasons)
             self._put(rows, "values", "label", name, self._values(name, found, batch, wanted.masks, wanted.widened))
-            for row, overlaps in zip(rows, self._overlaps(name, found, wanted.masks), strict=True):
-                row["overlaps"][name] = [_number(one) for one in overlaps]
+            self._put_overlaps(rows, name, found, wanted.masks)
             self._put_shuffled(rows, name, found, wanted)
             self._put_predicted(rows, name, batch, wanted)
             self._put_controls(rows, name, found, batch, wanted)
         rows[0]["reasons"] = {f"{reason} ({name})": count for (name, reason), count in reasons.items()}
+        return rows
+
+    def overlaps(self, batch: Batch, masks: Tensor) -> Rows:
+        """The overlaps of each map with its mask (P, *space) alone, a record for each finding."""
+        rows: Rows = [{"overlaps": {}} for _ in batch.files]
+        for name in self.asked.names:
+            self._put_overlaps(rows, name, made(name, self.asked, self.network, batch, self.seed), masks)
         return rows
 
     def lesion_free(self, batch: Batch) -> Rows:
@@ -148,6 +154,10 @@ class Scorer:
             runtime=self.network.runtime,
         )
         return {label: scores[label][:, 0].tolist() for label in metrics}
+
+    def _put_overlaps(self, rows: Rows, name: str, found: Made, masks: Tensor) -> None:
+        for row, overlaps in zip(rows, self._overlaps(name, found, masks), strict=True):
+            row["overlaps"][name] = [_number(one) for one in overlaps]
 
     def _overlaps(self, name: str, found: Made, masks: Tensor) -> Sequence[Sequence[float]]:
         """The IoU (P, thresholds) of each map with its mask."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pellucid.evaluation.evaluation import Evaluation, Stratum
+from markupsafe import Markup
+
+from pellucid.evaluation.evaluation import Evaluation, Stratum, Tuned
 from pellucid.evaluation.judging.agreement import FEWEST
 from pellucid.evaluation.plan import TARGETS
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, name
+from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, listed, name, sentence
 from pellucid.statistics import Interval
+from pellucid.statistics.intervals import counted
 
 
 def metric_tables(evaluation: Evaluation) -> list[Table]:
@@ -68,13 +71,24 @@ def tuned_table(evaluation: Evaluation) -> Table:
     lines = [
         Line(
             name(one.method),
-            [cell(one.overlap, evaluation.unit), Cell(", ".join(f"{value:g}" for value in one.thresholds))],
+            [
+                cell(one.overlap, evaluation.unit),
+                Cell(", ".join(f"{value:g}" for value in one.thresholds)),
+                Cell(_chosen_on(evaluation, one)),
+            ],
         )
         for one in evaluation.tuned
     ]
-    columns = ("Overlap (95 % interval)", "Thresholds of the folds")
+    columns = ("Overlap (95 % interval)", "Threshold, or those of the folds", "Tuned on")
     caption = f"Overlap of map and finding (IoU), each at a threshold that was tuned on other {evaluation.unit.plural}"
     return cut(Table(caption, "Method", columns, lines))
+
+
+def _chosen_on(evaluation: Evaluation, one: Tuned) -> Markup:
+    if one.chosen_on:
+        splits = listed(map(name, evaluation.plan.choose))
+        return sentence("{} of the split {}, none of which is scored", counted(one.chosen_on, "finding"), splits)
+    return sentence("for each of {} folds, the findings of the others", len(one.thresholds))
 
 
 def ranks_table(evaluation: Evaluation) -> Table:
