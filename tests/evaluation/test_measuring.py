@@ -169,6 +169,18 @@ def test_random_maps_have_the_expected_hit(found: Measured, masks: torch.Tensor)
         assert found.values["label"]["random"]["pointing_game"][row] == pytest.approx(np.mean(single), rel=1e-6)
 
 
+def test_exploratory_metrics_take_fewer_random_maps(folder: Path, masks: torch.Tensor) -> None:
+    prior = catalogue.find("random")()
+    drawn = [prior.map_on((GRID, GRID), PLAN.seed, draw) for draw in range(100)]  # type: ignore[attr-defined]
+    scaled = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in drawn]).double()
+    mass = torch.stack([scaled[:, mask].sum(1) / scaled.sum((1, 2)) for mask in masks])
+    for primary, metrics, draws in (("pointing_game", ("relevance_mass",), 10), ("relevance_mass", (), 100)):
+        plan = EvaluationPlan(primary=primary, metrics=metrics, gates=())
+        own = measured(read_data(folder / "cases.csv"), plan, network=network(), untrained=False)
+        found = own.values["label"]["random"]["relevance_mass"]
+        assert found.tolist() == pytest.approx(mass[:, :draws].mean(1).tolist(), rel=1e-5)
+
+
 def test_shuffled_masks_are_those_of_the_partners(found: Measured, images: torch.Tensor, masks: torch.Tensor) -> None:
     partner = found.partner.tolist()
     assert sorted(partner) == list(range(9))

@@ -104,14 +104,14 @@ class Scorer:
         self, name: str, found: Made, batch: Batch, masks: Tensor, widened: Tensor
     ) -> Mapping[str, Sequence[float]]:
         values = {
-            label: self._on(metric, name, found, widened if label == self.asked.primary else masks).tolist()
-            for label, metric in self.asked.on_masks.items()
+            label: self._on(label, name, found, widened if label == self.asked.primary else masks).tolist()
+            for label in self.asked.on_masks
         }
         return {**values, **self._on_scores(self.asked.on_scores, name, found, batch)}
 
-    def _on(self, metric: Metric, name: str, found: Made, masks: Tensor) -> Tensor:
+    def _on(self, label: str, name: str, found: Made, masks: Tensor) -> Tensor:
         """The values (P,) of a metric that needs masks; of a random prior the expectation."""
-        prior = self.asked.priors.get(name)
+        metric, prior = self.asked.metrics[label], self.asked.prior_for(label, name)
         if isinstance(prior, Drawn):
             return of_random(metric, prior, masks, self.seed)
         return by_masks(metric, found.maps, masks)
@@ -196,7 +196,7 @@ class Scorer:
         first = wanted.shuffles.shuffle(0)
         control = of_mean_masks(wanted.partner_mean_masks) if name in self.asked.from_masks else found
         for row, value, there in zip(
-            rows, self._on(self._primary, name, control, first.masks).tolist(), first.there.tolist(), strict=True
+            rows, self._on(self.asked.primary, name, control, first.masks).tolist(), first.there.tolist(), strict=True
         ):
             row["shuffled"][name] = _number(value) if there else None
 
