@@ -30,7 +30,7 @@ def test_a_constant_and_a_value_without_an_interval_are_stated() -> None:
     assert in_words(withheld(), PATIENT) == "not stated: fewer than 20 patients"
     assert in_words(withheld(), DISTINCT) == "not stated: fewer than 20 distinct images"
     assert of(Interval(0.5, 0.4, 0.6, 1, 1), PATIENT) == "1 finding of 1 patient"
-    assert of(Interval(0.5, 0.4, 0.6, 3, 2), DISTINCT, "image") == "3 images of 2 distinct images"
+    assert of(Interval(0.5, 0.4, 0.6, 3, 2), DISTINCT, "image") == "3 images (2 distinct)"
 
 
 @pytest.mark.parametrize(

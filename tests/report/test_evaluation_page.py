@@ -230,7 +230,7 @@ def test_images_are_not_called_patients_where_none_is_stated(small: Evaluation) 
     whole = " ".join(map(plain, report.text))
     for section in ("summary", "verdicts"):
         assert DISTINCT.means in report.words(section)
-    assert "124 images of 100 distinct images with 99 findings were analysed" in whole
+    assert "124 images (100 distinct) with 99 findings were analysed" in whole
     assert "12 findings of 9 distinct images" in whole
     assert "fewer than 20 distinct images" in whole
     assert "hospital: patient ward" in whole  # a name is left as it is

@@ -68,7 +68,7 @@ def of(found: Interval, unit: Unit, noun: str = "finding") -> str:
     >>> of(Interval(0.6, 0.5, 0.7, 99, 75, excluded=2), PATIENT)
     '99 findings of 75 patients, 2 without a value'
     """
-    text = f"{counted(found.count, noun)} of {unit.counted(found.patients)}"
+    text = f"{counted(found.count, noun)} {unit.of(found.patients, noun)}"
     return f"{text}, {found.excluded} without a value" if found.excluded else text
 
 

@@ -18,8 +18,8 @@ AGAINST = "Method − control (95 % interval)"
 SPREAD = "Mean of the shuffles (lowest to highest)"
 _DIFFERENCE = (
     "Method − control: each method on the findings themselves less the same method here, finding by finding, positive "
-    "where it is better on the findings themselves. Above 0 says that its maps depend on the case, not that they are "
-    "better than a prior. The intervals are not adjusted for their number."
+    "where it is better on the findings themselves. Above 0 says that its maps depend on what the control takes away, "
+    "not that they are better than a prior. The intervals are not adjusted for their number."
 )
 _SHUFFLES = (
     "Methods were shuffled {} times: the difference is to the mean over the shuffles. The first column, and what comes "

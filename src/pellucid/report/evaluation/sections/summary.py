@@ -29,9 +29,9 @@ def counted_cases(evaluation: Evaluation) -> Markup:
     flow = evaluation.flow
     methods = sum(not row.is_prior for row in evaluation.rows)
     return sentence(
-        "{} of {} with {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
+        "{} {} with {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
         counted(flow.images, "image"),
-        evaluation.unit.counted(flow.patients),
+        evaluation.unit.of(flow.patients, "image"),
         counted(flow.findings, "finding"),
         counted(flow.given, "case"),
         counted(methods, "method"),
