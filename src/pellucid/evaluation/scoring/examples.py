@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ from pellucid.render.encoding import png, thumbnail
 EACH = 3
 """So many cases of each of the four kinds are shown, by each method."""
 FOLDER = "examples"
+OWN_NAMES = re.compile(r"\d\d-\d\d+\.png")
+"""The names of examples: the number of the case, then of the method."""
 WITHOUT = "without a finding"
 _SIDE = 768
 """The most pixels of the longest side of an example's image."""
