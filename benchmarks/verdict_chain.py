@@ -98,7 +98,7 @@ def direct(study: Study) -> Measured:
         metrics={METRIC.name: MetricFacts(METRIC.better, METRIC.proportion, METRIC.needs_mask)},
         primary=METRIC.name,
         values={"label": values},
-        partner=partner,
+        partners=partner[:, None],
         shuffled=shuffled,
         given=len(study.patients),
     )

@@ -24,7 +24,7 @@ from pellucid.export import exporters
 from pellucid.io.dimensions import DIMENSIONS
 from pellucid.io.window import PRESETS
 from pellucid.models.checkpoints.heads import ACTIVATIONS
-from pellucid.models.sources.base import sources
+from pellucid.models.sources.base import PathSource, sources
 from pellucid.models.sources.loading import WEIGHTS
 from pellucid.report.table import TABLES
 from pellucid.run.assembly import FUSIONS, HEATMAP_FUSIONS, SUM
@@ -49,7 +49,7 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
         ("precisions", list(PRECISIONS)),
         ("priors", PRIORS.names()),
         ("protocols", list(PROTOCOLS)),
-        ("sources", [f"{prefix}:NAME" for prefix in sorted(sources()) if prefix not in ("file", "onnx")]),
+        ("sources", [f"{prefix}:NAME" for prefix, one in sorted(sources().items()) if not isinstance(one, PathSource)]),
         ("tables", list(TABLES)),
         ("weights", list(WEIGHTS)),
         ("windows", list(PRESETS)),

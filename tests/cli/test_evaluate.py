@@ -78,12 +78,15 @@ def test_the_same_request_again_is_the_same_and_another_one_is_refused(folder: P
 
 def test_maps_alone_are_judged_by_a_plan(folder: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
-    plan.write_text('methods = ["mine", "other"]\ntolerance = "10 %"\nmargin = 0.2\n')
+    plan.write_text('methods = ["mine", "other"]\ntolerance = "10 %"\nmargin = 0.2\n[data]\nmodality = "X-ray"\n')
     maps = [part for name in ("mine", "other") for part in ("--maps", f"{name}={folder / name}")]
     done = run(folder / "cases.csv", *maps, "--plan", plan, "--output", tmp_path / "out", "--no-report")
     assert done.exit_code == 0, done.output
     stated = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert (stated["planned"], stated["plan"]["margin"], stated["quality"]) == (True, 0.2, [])
+    assert stated["plan"]["data"] == {"modality": "X-ray", "organ": ""}
+    assert stated["provenance"]["data set"]["modality"] == "X-ray (stated by the plan)"
+    assert stated["provenance"]["data set"]["organ"] == "not stated"
     assert not (tmp_path / "out" / "report.html").exists()
 
 

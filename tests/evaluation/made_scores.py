@@ -39,7 +39,7 @@ def made(patients=40, per=1, methods=RATES, priors=PRIORS, seed=0, **changes):
         primary="pointing_game",
         values={target: {name: _columns(rate, count, rng) for name, rate in rates.items()} for target in TARGETS},
         overlaps={name: rng.random((count, len(THRESHOLDS))) for name in rates},
-        partner=_partners(whose, rng),
+        partners=_partners(whose, rng)[:, None],
         shuffled={name: _hits(0.3, count, rng) for name in rates},
         untrained={name: _hits(0.3, count, rng) for name in methods},
         without=tuple(range(patients, patients + 25)),

@@ -262,13 +262,18 @@ def test_one_patient_is_the_reason_why_there_is_no_verdict(tmp_path: Path) -> No
 def test_files_that_were_there_before_are_not_replaced(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "examples").mkdir(parents=True)
-    (out / "examples" / "00.png").write_text("mine")
+    (out / "examples" / "00-00.png").write_text("mine")
     for _ in range(2):
         with pytest.raises(OutputExistsError, match="examples is already there"):
             evaluate_data(data_of(folder), MINE, folder=out)
-    assert [path.name for path in out.rglob("*")] == ["examples", "00.png"]
+    assert [path.name for path in out.rglob("*")] == ["examples", "00-00.png"]
     evaluate_data(data_of(folder), MINE, folder=out, overwrite=True)
-    assert (out / "examples" / "00.png").read_bytes()[1:4] == b"PNG"
+    assert (out / "examples" / "00-00.png").read_bytes()[1:4] == b"PNG"
+    (out / "examples" / "00-07.png").write_text("of a method that is not evaluated any more")
+    (out / "examples" / "mine.png").write_text("mine")
+    evaluate_data(data_of(folder), MINE, folder=out, overwrite=True)
+    assert not (out / "examples" / "00-07.png").exists()
+    assert (out / "examples" / "mine.png").read_text() == "mine"
 
 
 @pytest.mark.parametrize("stage", ["write", "write_scores"])
@@ -297,7 +302,7 @@ def test_images_that_an_evaluation_wrote_are_no_data(folder: Path) -> None:
             (folder / f"{name} {number}.png").rename(layout / part / f"{number}.png")
     before = [case.name for case in read_data(layout).cases]
     evaluate_data(read_data(layout), PLAN, network=replace(network(), classes=None), folder=layout / "out")
-    assert (layout / "out" / "examples" / "00.png").is_file()
+    assert (layout / "out" / "examples" / "00-00.png").is_file()
     assert [case.name for case in read_data(layout).cases] == before
 
 

@@ -15,6 +15,7 @@ from pellucid.evaluation.judging.overlap import folds_of
 from pellucid.evaluation.judging.quality import calibration_of, roc_of
 from pellucid.evaluation.measured import THRESHOLDS, MetricFacts, Seen
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.unit import DISTINCT
 from pellucid.statistics import Claim, Plan, auroc, kendall, mean, proportion, verdicts
 from tests.evaluation import naive_judging as naive
 from tests.evaluation.made_scores import FACTS, PRIORS, RATES, made, with_primary
@@ -246,7 +247,7 @@ def test_no_model_and_nothing_but_the_primary():
     bare = made(overlaps={}, shuffled={}, untrained={}, without=(), lesion_free={}, gates={}, classes=None)
     images = [replace(one, probabilities=None, predicted=None) for one in bare.images]
     findings = [replace(one, probability=None, is_called=None) for one in bare.findings]
-    found = judge(replace(bare, images=images, findings=findings, partner=np.zeros(0, dtype=np.int64)))
+    found = judge(replace(bare, images=images, findings=findings, partners=np.zeros((0, 1), dtype=np.int64)))
     assert (found.quality, found.tuned, found.curves, found.heat, found.controls, found.gates) == (
         (),
         (),
@@ -366,12 +367,30 @@ def test_a_threshold_is_not_tuned_on_the_patient_that_is_scored():
 
 def test_a_split_to_choose_on_gives_one_threshold():
     scores = made(patients=60, methods={"a": 0.5})
-    table = np.zeros((60, len(THRESHOLDS)))
-    table[:20, 4], table[20:, 9] = 1, 1
-    images = [replace(one, split="val" if index < 20 else "test") for index, one in enumerate(scores.images)]
-    found = judge(replace(scores, images=images, overlaps={"a": table}), EvaluationPlan(choose=["val"], test=["test"]))
-    assert found.tuned[0].thresholds == (THRESHOLDS[4],)
-    assert (found.tuned[0].overlap.estimate, found.tuned[0].overlap.count) == (0, 40)
+    table, chosen = np.zeros((60, len(THRESHOLDS))), np.full((21, len(THRESHOLDS)), np.nan)
+    table[:, 9], chosen[:20] = 1, 0
+    chosen[:20, 4] = 1
+    images = [replace(one, split="test" if index < 40 else "val") for index, one in enumerate(scores.images)]
+    scores = replace(
+        scores, images=images, overlaps={"a": table, "b": table}, chosen={"a": chosen, "b": chosen * np.nan}
+    )
+    first, second = judge(scores, EvaluationPlan(choose=["val"], test=["test"])).tuned
+    assert (first.thresholds, first.chosen_on) == ((THRESHOLDS[4],), 20)
+    assert (first.overlap.estimate, first.overlap.count) == (0, 40)
+    assert (set(second.thresholds), second.chosen_on) == ({THRESHOLDS[9]}, 0)  # no map of it has a value there
+
+
+def test_images_are_the_units_where_no_patient_is_stated():
+    alone = judge(made(patients=1, per=3, patients_stated=False), EvaluationPlan())
+    stated = judge(made(patients=1, per=3), EvaluationPlan())
+    assert not alone.patients_stated
+    texts = [*(row.no_verdict for row in alone.rows if row.no_verdict), *(one.what for one in alone.controls)]
+    texts += [one.name + one.expected + str(one.no_claim) for one in alone.controls]
+    assert "all findings are of one distinct image" in texts
+    assert not any("patient" in text for text in texts), texts
+    assert DISTINCT.means in alone.limits
+    assert DISTINCT.means not in stated.limits
+    assert any("all findings are of one patient" in str(row.no_verdict) for row in stated.rows)
 
 
 def test_one_patient_has_no_tuned_threshold():
@@ -394,6 +413,12 @@ def test_heat_is_the_mean_over_images_without_a_finding(scores, found):
         for what, column in columns.items():
             assert found.heat[method][what].estimate == pytest.approx(naive.mean(column.tolist()))
             assert found.heat[method][what].patients == 25
+
+
+def test_even_heat_is_the_mean_of_what_is_known(scores):
+    values = np.where(np.arange(25) % 3, np.linspace(0, 1, 25), np.nan)
+    found = judge(replace(scores, even={"at the border": values, "area": np.full(25, np.nan)}), EvaluationPlan())
+    assert dict(found.even) == {"at the border": pytest.approx(naive.mean(values.tolist()))}
 
 
 def test_gates_are_means_of_a_few_findings(scores, found):
@@ -471,10 +496,10 @@ def test_ranks_and_tau_equal_loops(scores, found):
     assert found.tau == {"deletion_auc and deletion_auc(baseline=blur)": pytest.approx(kendall(first, second).tau)}
 
 
-def test_one_method_has_no_rank():
-    found = judge(made(methods={"a": 0.5}))
-    assert found.ranks == {}
-    assert np.isnan(found.tau["deletion_auc and deletion_auc(baseline=blur)"])
+@pytest.mark.parametrize("methods", [{"a": 0.5}, {"a": 0.5, "b": 0.3}])
+def test_fewer_than_three_methods_have_no_rank(methods):
+    found = judge(made(methods=methods))
+    assert (found.ranks, found.tau) == ({}, {})
 
 
 def test_other_options_than_the_baseline_are_no_second_baseline():
@@ -526,7 +551,7 @@ def test_a_finding_without_a_partner_is_left_out():
     scores = made(patients=30)
     partner = np.where(np.arange(30) < 10, -1, scores.partner)
     shuffled = {name: np.where(partner < 0, np.nan, column) for name, column in scores.shuffled.items()}
-    found = judge(replace(scores, partner=partner, shuffled=shuffled))
+    found = judge(replace(scores, partners=partner[:, None], shuffled=shuffled))
     assert [one.figures["good"].count for one in found.controls] == [20, 20, 30]
 
 

@@ -17,6 +17,8 @@ from pellucid.errors import DataError, OptionError
 from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.measured import THRESHOLDS, Measured
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.scoring.frame import packed
+from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.measuring import Looked, measured
 from pellucid.metrics.pointing import peaks
 from pellucid.priors.mean_mask import mean_mask_heatmaps
@@ -97,6 +99,7 @@ def test_the_images_are_those_of_the_data_set(found: Measured, images: torch.Ten
     assert found.given == 12
     assert found.classes == CLASSES
     assert not found.multilabel
+    assert found.patients_stated
 
 
 def test_the_findings_have_their_masks_and_classes(found: Measured, masks: torch.Tensor) -> None:
@@ -144,6 +147,16 @@ def test_priors_are_those_of_explain(found: Measured, images: torch.Tensor, mask
         assert found.values["label"][name]["pointing_game"].tolist() == hits(heat, masks), name
 
 
+def test_it_is_stated_what_priors_are_made_from(found: Measured) -> None:
+    assert found.provenance["data set"]["organ"] == found.provenance["data set"]["modality"] == "not stated"
+    stated = found.provenance["priors"]
+    assert set(stated) == set(found.priors)
+    nothing, image = "nothing but the size of the image", "the image alone"
+    expected = {"mean_mask": "the masks of other images", "centre": nothing, "random": nothing, "edges": image}
+    assert {name: stated[name]["made from"] for name in expected} == expected
+    assert stated["centre"]["sigma"] == 0.25
+
+
 def test_random_maps_have_the_expected_hit(found: Measured, masks: torch.Tensor) -> None:
     prior = catalogue.find("random")()
     places = prior.peaks((GRID, GRID)).tolist()  # type: ignore[attr-defined]
@@ -156,12 +169,30 @@ def test_random_maps_have_the_expected_hit(found: Measured, masks: torch.Tensor)
         assert found.values["label"]["random"]["pointing_game"][row] == pytest.approx(np.mean(single), rel=1e-6)
 
 
+def test_exploratory_metrics_take_fewer_random_maps(folder: Path, masks: torch.Tensor) -> None:
+    prior = catalogue.find("random")()
+    drawn = [prior.map_on((GRID, GRID), PLAN.seed, draw) for draw in range(100)]  # type: ignore[attr-defined]
+    scaled = torch.stack([(one - one.min()) / (one.max() - one.min()) for one in drawn]).double()
+    mass = torch.stack([scaled[:, mask].sum(1) / scaled.sum((1, 2)) for mask in masks])
+    for primary, metrics, draws in (("pointing_game", ("relevance_mass",), 10), ("relevance_mass", (), 100)):
+        plan = EvaluationPlan(primary=primary, metrics=metrics, gates=())
+        own = measured(read_data(folder / "cases.csv"), plan, network=network(), untrained=False)
+        found = own.values["label"]["random"]["relevance_mass"]
+        assert found.tolist() == pytest.approx(mass[:, :draws].mean(1).tolist(), rel=1e-5)
+
+
 def test_shuffled_masks_are_those_of_the_partners(found: Measured, images: torch.Tensor, masks: torch.Tensor) -> None:
     partner = found.partner.tolist()
     assert sorted(partner) == list(range(9))
     assert all(own // 2 != other // 2 for own, other in enumerate(partner))
     heat = heat_of(images[:9], "gradcam", LABELS)
     assert found.shuffled["gradcam"].tolist() == hits(heat, masks[partner])
+    assert found.partners.shape == (9, 20)
+    assert len(np.unique(found.partners, axis=1).T) > 10
+    for number, others in enumerate(found.partners.T.tolist()):
+        assert all(own // 2 != other // 2 for own, other in enumerate(others))
+        assert found.reshuffled["gradcam"][:, number].tolist() == hits(heat, masks[others])
+    assert set(found.reshuffled) == {"gradcam", "saliency"}
     others = torch.stack([usual_of_others(masks, PATIENTS, PATIENTS[other]) for other in partner])
     assert found.shuffled["mean_mask"].tolist() == hits(others, masks[partner])
 
@@ -197,6 +228,9 @@ def test_heat_of_images_without_a_finding(found: Measured, images: torch.Tensor,
         for one, where in zip(heat, [of_four, everyone, everyone], strict=True)
     ]
     assert own["in the mean mask"].tolist() == pytest.approx(expected, rel=1e-6)
+    areas = [float((where >= 0.5).double().mean()) for where in (of_four, everyone, everyone)]
+    assert found.even["in the mean mask"].tolist() == pytest.approx(areas, rel=1e-6)
+    assert found.even["at the border"].tolist() == pytest.approx([1 - (24 / GRID) ** 2] * 3)
 
 
 def test_gates_are_measured_of_the_first_findings(found: Measured, images: torch.Tensor) -> None:
@@ -334,6 +368,48 @@ def test_only_the_test_split_is_scored_and_others_make_the_mean_mask(tmp_path: P
     )
     heat = usual(masks[:20], [number // 2 for number in range(20)]).expand(4, GRID, GRID)
     assert found.values["label"]["mean_mask"]["pointing_game"].tolist() == hits(heat, masks[20:], 0)
+
+
+def test_of_the_choose_split_overlaps_alone_are_measured(tmp_path: Path) -> None:
+    def split(number: int, line: str) -> str:
+        return line + ("test" if number < 4 else "val" if number < 8 else "train")
+
+    path = written(tmp_path, findings=12, without=0, change=split)
+    plan = EvaluationPlan(methods=("gradcam",), metrics=("iou",), gates=(), choose=("val",), test=("test",))
+    begun: list[str] = []
+    data, own = read_data(path), network()
+    looked = Looked.of(data, plan, network=own, untrained=False)
+    found = looked.measured(tmp_path / "out", lambda what, _done, _of: begun.append(what))
+    assert [found.images[one.image].name for one in found.findings] == [f"image {n}.png" for n in range(4)]
+    labels = [n % 2 for n in range(12)]
+    read = [own.preprocessing(pellucid.read_image(tmp_path / f"image {n}.png")).values for n in range(12)]
+    heat = heat_of(torch.stack(read), "gradcam", labels)
+    place = [int((one + 0.5) * SIDE / GRID) for one in range(GRID)]
+    masks = [np.array(Pillow.open(tmp_path / f"mask {n}.png"))[np.ix_(place, place)] > 0 for n in range(12)]
+    for tables, numbers in ((found.overlaps, range(4)), (found.chosen, range(4, 8))):
+        for row, number in enumerate(numbers):
+            high, mask = heat[number].numpy()[None] >= np.array(THRESHOLDS)[:, None, None], masks[number]
+            expected = (high & mask).sum((1, 2)) / (high | mask).sum((1, 2))
+            assert tables["gradcam"][row].tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert {name: table.shape for name, table in found.chosen.items()} == dict.fromkeys(
+        ("gradcam", *found.priors), (4, len(THRESHOLDS))
+    )
+    assert begun.count("scoring overlaps to choose thresholds") == 1
+    begun.clear()
+    again = Looked.of(data, plan, network=network(), untrained=False)
+    again = again.measured(tmp_path / "out", lambda what, _done, _of: begun.append(what))
+    assert not begun  # all of it is in the journal
+    np.testing.assert_array_equal(again.chosen["gradcam"], found.chosen["gradcam"])
+
+
+def test_a_mean_mask_of_the_choose_split_leaves_the_patient_out() -> None:
+    masks = torch.zeros(25, 8, 8, dtype=torch.bool)
+    for number in range(25):
+        masks[number, number % 8, number % 5] = True
+    others = [(f"V{number}", packed(mask)) for number, mask in enumerate(masks)]
+    made, without = MeanMasks([], (8, 8), others), MeanMasks([], (8, 8), others[1:])
+    assert torch.equal(made.of("V0"), without.of("T"))  # type: ignore[arg-type]  # there are other patients
+    assert not torch.equal(made.of("T"), without.of("T"))  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pellucid.evaluation.scoring.partners import partners
+from pellucid.evaluation.scoring.partners import partners, shuffles
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -37,3 +37,16 @@ def test_a_patient_of_more_than_half_keeps_some_without_partner() -> None:
     found = partners(patients, 3).tolist()
     assert all(other < 0 or patients[other] != patients[own] for own, other in enumerate(found))
     assert sum(other >= 0 for other in found) >= 2
+
+
+def test_shuffles_are_other_partners_each_the_first_that_of_the_seed() -> None:
+    patients = [str(number // 2) for number in range(30)]
+    found = shuffles(patients, 7)
+    assert found.shape == (30, 20)
+    assert found[:, 0].tolist() == partners(patients, 7).tolist()
+    assert len({tuple(column) for column in found.T.tolist()}) == 20
+    for column in found.T.tolist():
+        assert sorted(column) == list(range(30))
+        assert all(patients[other] != patients[own] for own, other in enumerate(column))
+    assert shuffles(patients, 7).tolist() == found.tolist()
+    assert shuffles([], 7).shape == (0, 20)

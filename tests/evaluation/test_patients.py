@@ -149,7 +149,7 @@ def test_near_duplicates_are_one_patient() -> None:
     }
     assert found.notes == [
         "The data set does not state the patient of 5 images: images that are nearly the same (perceptual hashes that "
-        "differ in at most 24 of 512 bits) count as one patient's. That makes 3 patients, the largest with 3 images; "
+        "differ in at most 24 of 512 bits) count as one. That makes 3 distinct images, each of at most 3 images; "
         "other images of the same patient are not recognised."
     ]
 
@@ -159,6 +159,8 @@ def test_stated_patients_are_not_guessed() -> None:
     found = grouped(cases, {one.name: print_of(0) for one in cases[:-1]})
     assert found.patients == {"a": "7", "b": "7", "c": "8", "d": "patient 2", "e": "patient 1"}
     assert len(found.notes) == 1
+    assert not found.are_stated
+    assert grouped(cases[:3], {one.name: print_of(0) for one in cases[:3]}).are_stated
     assert grouped(cases[:3], {one.name: print_of(0) for one in cases[:3]}).notes == []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.errors import MethodError, OptionError
 from pellucid.evaluation.naming import metric_of, parts_of, tolerance_of
-from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.plan import DataFacts, EvaluationPlan
 from pellucid.evaluation.plan_file import MAX_BYTES
 from pellucid.metrics import IoU
 
@@ -25,6 +25,8 @@ choose = ["val"]
 test = "test"
 calibrate = ["cal"]
 seed = 7
+[data]
+modality = "ultrasound"
 """
 
 
@@ -50,6 +52,7 @@ def test_a_file_states_every_setting(tmp_path):
         test=("test",),
         calibrate=("cal",),
         seed=7,
+        data=DataFacts(modality="ultrasound"),
     )
     assert isinstance(plan.difference, float)
     assert plan.digest == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -77,6 +80,7 @@ def test_the_digest_of_settings_depends_on_each():
         EvaluationPlan(margin=0.2),
         EvaluationPlan(methods=["rise"]),
         EvaluationPlan(prior="edges"),
+        EvaluationPlan(data=DataFacts(organ="breast")),
     ]
     assert len({plan.digest for plan in plans}) == len(plans)
     assert EvaluationPlan(methods=["gradcam"]).digest == EvaluationPlan(methods=("gradcam",)).digest
@@ -117,6 +121,10 @@ def test_the_digest_of_settings_depends_on_each():
         ('choose = ["a"]\ntest = ["a"]', "the split 'a' is named twice"),
         ('choose = ["a"]', "none to score"),
         ('calibrate = ["a"]', "none to score"),
+        ('[data]\nmodalty = "CT"', "[data] has no setting 'modalty'; did you mean modality"),
+        ("[data]\norgan = 3", "organ = 3 was read; write a text"),
+        ('data = "CT"', "data = CT was read; write a table, as in [data]"),
+        ('modality = "CT"', "it has no setting 'modality'"),
         ("day = 2026-01-01", "no setting 'day'"),
         ("margin = 2026-01-01", "write a number"),
         ("margin = ", "it is not TOML"),

@@ -201,7 +201,10 @@ def named(text: str, folder: Path) -> Evaluation:
         tuned=[replace(base.tuned[0], method=text)],
         curves={text: base.curves["gradcam"]},
         heat={text: {text: share(0.5)}},
-        controls=[Control(text, text, text, {text: share(0.5)}, (text,)), Control(text, text, text, {}, (), text)],
+        controls=[
+            Control(text, text, text, {text: share(0.5)}, (text,), None, {text: share(0.5)}),
+            Control(text, text, text, {}, (), text),
+        ],
         gates={text: {text: share(0.5)}},
         strata=[Stratum(text, text, {text: share(0.5)}), Stratum(text, text, {text: withheld()})],
         ranks={text: (1.0, 2.0)},

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from pellucid.evaluation.unit import DISTINCT, PATIENT
 from pellucid.report.evaluation.numbers import decimals, in_words, of, p_value, rounded
 from pellucid.statistics import Interval
 from tests.report.evaluations import share, withheld
@@ -25,9 +26,11 @@ def test_rounding_moves_a_value_by_at_most_a_quarter_of_half_the_interval(half: 
 
 
 def test_a_constant_and_a_value_without_an_interval_are_stated() -> None:
-    assert in_words(Interval(1.0, 1.0, 1.0, 9, 9)).replace("\N{NO-BREAK SPACE}", " ") == "1.00 (1.00 to 1.00)"
-    assert in_words(withheld()) == "not stated: fewer than 20 patients"
-    assert of(Interval(0.5, 0.4, 0.6, 1, 1)) == "1 finding of 1 patient"
+    assert in_words(Interval(1.0, 1.0, 1.0, 9, 9), PATIENT).replace("\N{NO-BREAK SPACE}", " ") == "1.00 (1.00 to 1.00)"
+    assert in_words(withheld(), PATIENT) == "not stated: fewer than 20 patients"
+    assert in_words(withheld(), DISTINCT) == "not stated: fewer than 20 distinct images"
+    assert of(Interval(0.5, 0.4, 0.6, 1, 1), PATIENT) == "1 finding of 1 patient"
+    assert of(Interval(0.5, 0.4, 0.6, 3, 2), DISTINCT, "image") == "3 images (2 distinct)"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.evaluation.evaluation import Evaluation, Row, Stratum
+from pellucid.evaluation.evaluation import Called, Confusion, Evaluation, Row, Spread, Stratum
+from pellucid.evaluation.plan import DataFacts
+from pellucid.evaluation.unit import DISTINCT
 from pellucid.report.evaluation import write_report
 from pellucid.report.evaluation.page import page
 from pellucid.statistics import Claim, Interval
@@ -222,19 +224,57 @@ def test_the_summary_states_counts_and_claims(report: Report) -> None:
     assert "doi" not in words
 
 
+def test_images_are_not_called_patients_where_none_is_stated(small: Evaluation) -> None:
+    stratum = Stratum("hospital", "patient ward", dict.fromkeys(("gradcam",), evaluations.withheld()))
+    report = read(replace(small, patients_stated=False, strata=[stratum], controls=(), limits=(), notes=()))
+    whole = " ".join(map(plain, report.text))
+    for section in ("summary", "verdicts"):
+        assert DISTINCT.means in report.words(section)
+    assert "124 images (100 distinct) with 99 findings were analysed" in whole
+    assert "12 findings of 9 distinct images" in whole
+    assert "fewer than 20 distinct images" in whole
+    assert "hospital: patient ward" in whole  # a name is left as it is
+    rest = whole.replace(DISTINCT.means, "")
+    known = ("map of a single patient", "hospitals, patients and models")
+    for phrase in (*known, "patient ward", "some patients is not known"):
+        rest = rest.replace(phrase, "")
+    assert "patient" not in rest, re.findall(".{40}patient.{40}", rest)
+    assert "distinct image" not in " ".join(read(small).text)
+
+
 def test_the_model_comes_with_its_counts(report: Report) -> None:
     _, *rows = report.table("The model on the images")
     assert rows[0] == ["benign", "0.91 (0.85 to 0.98)", "48", "51", "0.12", "0.06"]
     assert "above 0.5, which is chance, for benign and malignant" in report.words("model")
 
 
+def test_calls_stand_beside_the_area_under_the_curve(small: Evaluation) -> None:
+    classes = [f"class {index}" for index in range(14)]
+    counts = [[10 * row + column for column in range(14)] for row in range(14)]
+    detected = replace(small.quality[0], called=Called(40, 8, 3, 48))
+    report = read(replace(small, quality=[detected], confusion=Confusion(classes, classes, counts)))
+    assert report.table("Images in which the model detects a class")[1] == ["benign", "40", "8", "3", "48"]
+    parts = [table for table in report.tables if plain(table[0][0]) == "Images by annotated and predicted class"]
+    heads = [plain(cell) for part in parts for cell in part[1][1:]]
+    assert heads == [f"Predicted: class {index}" for index in range(2, 14)] + ["Predicted: 2 other classes"]
+    shown = [[int(cell) for part in parts for cell in part[row + 2][1:]] for row in range(14)]
+    assert shown == [[*row[2:], row[0] + row[1]] for row in counts]
+    words = report.words("model")
+    assert "Cases of the training may be among these" in words
+    assert words.index("Cases of the training") < words.index("Images in which the model detects")
+    assert "Cases of the training" not in read(evaluations.bare()).words("model")
+
+
 def test_a_model_that_is_not_better_than_chance_is_not_said_to_be(small: Evaluation) -> None:
     weak = replace(small.quality[0], auc=Interval(0.55, 0.44, 0.66, 99, 75))
     unknown = replace(small.quality[1], auc=None)
-    words = read(replace(small, quality=[weak, unknown])).words("model")
-    assert "For benign and malignant the model is not shown to do better than chance" in words
+    whole = replace(small.quality[0], name="whole", auc=Interval(1.0, math.nan, math.nan, 40, 40, withheld="separate"))
+    words = read(replace(small, quality=[weak, unknown, whole])).words("model")
+    assert "For benign the model is not shown to do better than chance" in words
+    assert "For malignant and whole the AUC has no interval" in words
     assert "which is chance, for" not in words
     assert "not stated: all or no images have the class" in words
+    assert "1.00, without an interval: each image with the class has a higher probability than each without it" in words
 
 
 def test_the_flow_names_what_is_excluded_and_why(report: Report) -> None:
@@ -265,12 +305,61 @@ def test_long_lists_of_names_are_cut_and_counted(small: Evaluation) -> None:
     assert "and 9500 more" in words
 
 
+def test_heat_stands_beside_an_even_map(small: Evaluation) -> None:
+    hardly = Interval(0.4, math.nan, math.nan, 25, 25, withheld="fewer than 10 patients differ")
+    columns = {"at the border": hardly, "area": hardly}
+    heat = dict.fromkeys(("gradcam", "edges", "centre", "mean_mask"), columns)
+    report = read(replace(small, heat=heat, even={"at the border": 0.3597}))
+    _, even, *rows = report.table("Where the heat goes")
+    assert even == ["an even map (reference)", "0.36", "–"]
+    own = {row[0].removesuffix(" (prior)"): row[1] for row in rows}
+    assert "not stated" in own["gradcam"]
+    assert "not stated" in own["edges"]
+    assert own["centre"] == own["mean_mask"] == "0.40 (nearly) the same for every image"
+    assert "It is computed, not measured" in report.words("without")
+    assert "an even map" not in read(replace(small, heat=heat, even={})).words("without")
+
+
 def test_controls_say_whether_they_came_out_as_expected(report: Report) -> None:
     words = report.words("controls")
     assert "shuffled masks none comes out" in words
     assert "No method comes out better than the priors, or as good as one." in words
     assert "untrained network look closer" in words
     assert "gradcam comes out better than the priors, or as good as one, where no map can know the finding" in words
+
+
+def test_methods_stand_beside_their_own_controls(small: Evaluation) -> None:
+    apart = {"gradcam": Interval(0.31, 0.12, 0.5, 99, 75), "saliency": Interval(0.05, -0.1, 0.2, 99, 75)}
+    spreads = {"gradcam": Spread(0.31, 0.27, 0.34, 20)}
+    control = replace(small.controls[0], differences=apart, spreads=spreads)
+    report = read(replace(small, controls=[control]))
+    head, *rows = report.table("shuffled masks: pointing_game")
+    assert [cell.split(" (")[0] for cell in head] == ["Method", "Mean", "Method − control", "Mean of the shuffles"]
+    own = {row[0]: row[2:] for row in rows}
+    assert own["gradcam"] == ["+0.31 (+0.12 to +0.50)", "0.31 (0.27 to 0.34)"]
+    assert own["saliency"][1] == own["centre (prior)"][0] == "–"
+    words = report.words("controls")
+    assert "Better on the findings themselves than here: gradcam. Not shown for saliency." in words
+    assert "Methods were shuffled 20 times" in words
+    assert "not that they are better than a prior" in words
+    assert "shuffled 20 times" not in read(small).words("controls")
+
+
+def test_why_few_methods_are_not_ranked_is_said(small: Evaluation) -> None:
+    said = "Ranks and Kendall's τ are left out: of fewer than 3 methods"
+    priors = [row for row in small.rows if row.is_prior]
+    for count in (1, 2, 3):
+        few = replace(small, rows=[*small.rows[:count], *priors], ranks={}, tau={})
+        assert (said in read(few).words("figures")) is (count < 3)
+    assert said not in read(small).words("figures")
+
+
+def test_what_thresholds_were_tuned_on_is_said(small: Evaluation) -> None:
+    folds, chosen = small.tuned[0], replace(small.tuned[1], thresholds=(0.4,), chosen_on=28)
+    plan = replace(small.plan, choose=("val", "dev"), test=("test",))
+    _, first, second = read(replace(small, plan=plan, tuned=[folds, chosen])).table("Overlap of map and finding")
+    assert first[2:] == ["0.3, 0.35, 0.3, 0.4, 0.3", "for each of 5 folds, the findings of the others"]
+    assert second[2:] == ["0.4", "28 findings of the split val and dev, none of which is scored"]
 
 
 def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluation) -> None:
@@ -281,6 +370,27 @@ def test_what_could_not_be_tested_is_not_said_to_be_as_expected(small: Evaluatio
     assert "Nothing could be tested here: one patient only." in report.words("controls")
     assert "gradcam: no verdict (one patient only)." in report.words("verdicts")
     assert "For 3 findings it has no value, which counts as a miss." in report.words("verdicts")
+
+
+def test_each_case_is_shown_by_every_method(small: Evaluation, tmp_path: Path) -> None:
+    every = [
+        replace(one, method=method, value=value, file=one.file)
+        for one in evaluations.examples(tmp_path, 2)
+        for method, value in (("gradcam", 0.25), ("saliency", None))
+    ]
+    report = read(replace(small, examples=every), tmp_path)
+    cases = [each for each in report.all("div") if each.get("class") == "case"]
+    images = [each for each in report.all("img") if "map of" in (each["alt"] or "")]
+    assert (len(cases), len(images)) == (8, 16)
+    assert all(each["loading"] == "lazy" for each in images)
+    assert [f"map of {method}" in (each["alt"] or "") for each in images for method in ("gradcam",)] == [
+        True,
+        False,
+    ] * 8
+    words = report.words("examples")
+    assert "from 0 to 1, where 1 is the map's own maximum" in words
+    assert "the outline of the annotated finding, and the ring with cross hairs the map's peak" in words
+    assert words.count("pointing_game: 0.25") == 8
 
 
 def test_small_subgroups_have_counts_alone(report: Report) -> None:
@@ -320,6 +430,12 @@ def test_without_a_plan_all_is_exploratory(small: Evaluation, report: Report) ->
         assert said not in report.words(section)
     assert unplanned.words("verdicts").count("exploratory") >= 1 + 4  # and at every claim
     assert "a plan states the endpoint" not in unplanned.words("summary").lower()
+
+
+def test_the_plan_states_what_the_images_are(small: Evaluation) -> None:
+    plan = replace(small.plan, data=DataFacts(modality="ultrasound"))
+    rows = dict(row for row in read(replace(small, plan=plan)).table("The plan") if len(row) == 2)
+    assert (rows["data.modality"], rows["data.organ"], rows["tolerance"]) == ("ultrasound", "not stated", "0 px")
 
 
 def test_exploratory_figures_are_apart_from_the_primary_endpoint(report: Report) -> None:

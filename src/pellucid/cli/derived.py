@@ -81,8 +81,8 @@ def constant(module: str, name: str) -> list[str]:
     return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
-_FILES = ("file", "onnx")
-"""The sources whose models are named by a path instead of a prefix."""
+_FILES = ("file", "module", "onnx")
+"""The sources whose models are named by a path, or by a module, instead of a prefix."""
 
 
 def registered_names(package: str) -> list[str]:

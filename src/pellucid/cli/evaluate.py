@@ -304,7 +304,7 @@ def _show(found: Evaluation, page: Path | None) -> None:
     left_out = sum(map(len, flow.excluded.values()))
     typer.echo(
         printable(
-            f"{counted(flow.images, 'image')} of {counted(flow.patients, 'patient')}: "
+            f"{counted(flow.images, 'image')} {found.unit.of(flow.patients, 'image')}: "
             f"{counted(flow.findings, 'finding')}, {counted(flow.lesion_free, 'image')} without one; "
             f"{left_out} left out"
         )

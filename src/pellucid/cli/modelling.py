@@ -10,7 +10,7 @@ import typer
 from pellucid.cli.completing import among, models
 
 MODEL_PANEL = "Model"
-_SPEC = "Model: {sources}, path/to/file.py:factory or path/to/model.onnx."
+_SPEC = "Model: {sources}, path/to/file.py:factory, package.module:factory or path/to/model.onnx."
 Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC, autocompletion=models)]
 OptionalSpec = Annotated[
     str | None,

@@ -12,7 +12,7 @@ from pellucid.evaluation.data.reading import read_data
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.files import write_scores
 from pellucid.evaluation.form import Asked, Form, register_form
-from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.plan import DataFacts, EvaluationPlan
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.whole import evaluate_data
 
@@ -20,6 +20,7 @@ __all__ = [
     "Asked",
     "Case",
     "Data",
+    "DataFacts",
     "Evaluation",
     "EvaluationPlan",
     "Exclusion",

@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.protocols.chexlocalize import Protocol
+from pellucid.evaluation.unit import Unit, unit_of
 from pellucid.statistics import Interval, Verdict
 
 
@@ -41,10 +42,30 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Called:
+    """The images with and without a class, by whether the model calls it: its probability is above .5."""
+
+    present_called: int
+    present_missed: int
+    absent_called: int
+    absent_not_called: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often images of each annotated class have each predicted one: ``counts[annotated][predicted]``."""
+
+    annotated: Sequence[str]
+    predicted: Sequence[str]
+    counts: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class ClassQuality:
     """How good the model is for one class against all others: the area under its ROC curve, and its calibration.
 
     ``roc`` holds points (1 − specificity, sensitivity). ``auc`` is None where all or no images have the class.
+    ``called`` is stated where classes do not exclude one another.
     """
 
     name: str
@@ -53,6 +74,7 @@ class ClassQuality:
     auc: Interval | None
     calibration: Calibration | None
     roc: Sequence[tuple[float, float]] = ()
+    called: Called | None = None
 
 
 @dataclass(frozen=True)
@@ -73,11 +95,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The mean of several shuffles' means, with the lowest and the highest of them."""
+
+    mean: float
+    lowest: float
+    highest: float
+    shuffles: int
+
+
+@dataclass(frozen=True)
 class Control:
     """A negative control: figures of the primary metric by method, where no method can know anything.
 
     ``shown`` are the methods that come out better than, or as good as, priors there; ``expected`` says in a sentence
-    what is expected.
+    what is expected. ``differences`` are of each method on the findings themselves and under the control, finding by
+    finding, positive where the method is better than its control. ``spreads`` are of several shuffles, where
+    ``figures`` and ``shown`` are of the first.
     """
 
     name: str
@@ -86,6 +120,8 @@ class Control:
     figures: Mapping[str, Interval]
     shown: Sequence[str]
     no_claim: str | None = None
+    differences: Mapping[str, Interval] = field(default_factory=dict)
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,11 +154,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A threshold that was tuned on other patients: the overlap with it, and the thresholds of the folds."""
+    """A threshold that was tuned on other patients: the overlap with it, and the thresholds of the folds.
+
+    ``chosen_on`` is the number of findings of the plan's choose split that the one threshold was chosen on; 0 where
+    there were folds.
+    """
 
     method: str
     overlap: Interval
     thresholds: Sequence[float]
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,9 +171,10 @@ class Evaluation:
     """All that a report states, in its order. ``write`` makes files of it.
 
     ``plan_digest`` is the SHA-256 of the plan's file, or of the settings where none was given (``planned`` is False).
-    ``curves[method]`` is the mean overlap at each of ``measured.THRESHOLDS``. ``heat[method]`` says where the heat goes
-    on images without a finding. ``tau`` is Kendall's between faithfulness under two baselines, by the names of the
-    two; ``ranks`` the best and worst rank of each method among the metrics. ``limits`` are sentences on what these
+    ``confusion`` is of classes that exclude one another. ``curves[method]`` is the mean overlap at each of
+    ``measured.THRESHOLDS``. ``heat[method]`` says where the heat goes on images without a finding, ``even`` where it
+    would go if it were spread evenly. ``tau`` is Kendall's between faithfulness under two baselines, by the names of
+    the two; ``ranks`` the best and worst rank of each method among the metrics. ``limits`` are sentences on what these
     cases cannot answer.
     """
 
@@ -146,12 +188,16 @@ class Evaluation:
     tuned: Sequence[Tuned] = ()
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
     heat: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    even: Mapping[str, float] = field(default_factory=dict)
     controls: Sequence[Control] = ()
     gates: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     strata: Sequence[Stratum] = ()
     ranks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     tau: Mapping[str, float] = field(default_factory=dict)
     examples: Sequence[Example] = ()
+    patients_stated: bool = True
+    """As in ``Measured``."""
+    confusion: Confusion | None = None
     missing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     notes: Sequence[str] = ()
     limits: Sequence[str] = ()
@@ -161,3 +207,8 @@ class Evaluation:
     """The figures of a published recipe by method, where it was asked for."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one a finding, target and method, with the metrics as columns."""
+
+    @property
+    def unit(self) -> Unit:
+        """What the units of all statistics are called."""
+        return unit_of(self.patients_stated)

@@ -65,16 +65,19 @@ class Measured:
     ``values[target][method][metric]`` is (N,), where ``target`` is "label" (the maps explain the annotated class) or
     "predicted"; methods here include the priors. ``primary`` is the name of the primary metric among them; of the mean
     mask every map is made from other patients' masks. ``overlaps[method]`` (N, thresholds) is the IoU at each of
-    ``THRESHOLDS``, of the maps of the annotated class.
+    ``THRESHOLDS``, of the maps of the annotated class; ``chosen[method]`` (C, thresholds) is the same of the C findings
+    of the plan's choose split, of which nothing else is measured.
 
     Negative controls, of the primary metric and maps of the annotated class: ``shuffled[method]`` (N,) scores each map
-    on the mask of a finding of another patient, whose index is in ``partner`` (N,) (−1: there is none); ``untrained``
-    the maps of the same network with random weights.
+    on the mask of a finding of another patient, whose index is in ``partner`` (N,) (−1: there is none), the first of
+    ``partners`` (N, shuffles); ``reshuffled[method]`` (N, shuffles) does so for each of them, of methods alone, with
+    the first among them; ``untrained`` scores the maps of the same network with random weights.
 
     ``lesion_free[method][what]`` (M,) says where the heat goes on images without a finding, whose indices are in
     ``without`` (M,): "area" is the share of the image at .5 or above, "in the mean mask" the share of the heat where
-    findings usually are, "at the border" the share in the outer tenth of each side. ``gates[method][metric]`` holds
-    the values of randomisation metrics, of a few findings.
+    findings usually are, "at the border" the share in the outer tenth of each side. ``even[what]`` (M,) is the
+    same of heat that is spread evenly over the image. ``gates[method][metric]`` holds the values of randomisation
+    metrics, of a few findings.
     """
 
     images: Sequence[Seen]
@@ -85,11 +88,14 @@ class Measured:
     primary: str
     values: Mapping[str, Mapping[str, Mapping[str, Column]]]
     overlaps: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
-    partner: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    chosen: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    partners: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 1), dtype=np.int64))
     shuffled: Mapping[str, Column] = field(default_factory=dict)
+    reshuffled: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     untrained: Mapping[str, Column] = field(default_factory=dict)
     without: Sequence[int] = ()
     lesion_free: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
+    even: Mapping[str, Column] = field(default_factory=dict)
     gates: Mapping[str, Mapping[str, Column]] = field(default_factory=dict)
     reasons: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By metric, why values are missing, and how often, over all methods and targets."""
@@ -98,6 +104,13 @@ class Measured:
     """The cases that the data set names."""
     classes: Sequence[str] | None = None
     multilabel: bool = False
+    patients_stated: bool = True
+    """Whether the patient of every image is stated; else ``Seen.patient`` may be a group of images that are alike."""
     notes: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Model, layers by method, head, preprocessing, versions, data set: what the report states at its end."""
+
+    @property
+    def partner(self) -> npt.NDArray[np.int64]:
+        """The partner (N,) of each finding in the first shuffle."""
+        return self.partners[:, 0]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 
@@ -22,6 +22,14 @@ TARGETS = ("label", "predicted")
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """What the plan's authors state of the images, for the report; "" where they do not. Nothing depends on it."""
+
+    modality: str = ""
+    organ: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
     """The plan of an evaluation. Its primary endpoint gives the verdicts; all else is exploratory.
 
@@ -31,7 +39,7 @@ class EvaluationPlan:
     difference that does not matter, ``difference`` the one for which the cases needed are stated, ``level`` the
     one-sided level of each family of claims. ``methods`` and ``metrics`` are those to measure, ``gates`` randomisation
     metrics of the first ``gated`` findings. ``choose``, ``test`` and ``calibrate`` name splits of the data set; without
-    any, all cases are test.
+    any, all cases are test. ``data`` says what the images are.
 
     As a file it is TOML with these names as keys; what is left out has the value that it has here::
 
@@ -40,6 +48,10 @@ class EvaluationPlan:
         methods = ["gradcam", "integrated_gradients"]
         choose = ["val"]
         test = ["test"]
+
+        [data]
+        modality = "ultrasound"
+        organ = "breast"
 
     Raises:
         OptionError: a value is out of its range, there is no such metric, prior or tolerance, or two splits are mixed
@@ -65,6 +77,7 @@ class EvaluationPlan:
     seed: int = 0
     gates: Sequence[str] = ("emprt", "random_logit")
     gated: int = 24
+    data: DataFacts = DataFacts()
     file_digest: str | None = field(default=None, compare=False, repr=False)
     """The SHA-256 of the file that it was read from; None without one."""
 
@@ -95,7 +108,8 @@ class EvaluationPlan:
         """The SHA-256 of the file that it was read from, else of its settings as JSON with sorted keys."""
         if self.file_digest is not None:
             return self.file_digest
-        settings = {one.name: getattr(self, one.name) for one in fields(self) if one.compare}
+        every = asdict(self)
+        settings = {one.name: every[one.name] for one in fields(self) if one.compare}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def _check_numbers(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,16 @@ def read_settings(path: Path, defaults: Mapping[str, Any]) -> tuple[dict[str, An
         ) from None
     except (UnicodeDecodeError, RecursionError, ValueError):
         raise OptionError(f'{asked}; it is not TOML: write lines such as prior = "centre" in UTF-8') from None
+    return _settings(stated, defaults, asked), _digest(content)
+
+
+def _settings(stated: Mapping[str, Any], defaults: Mapping[str, Any], asked: str, where: str = "") -> dict[str, Any]:
+    """The settings of a file or, with its name as ``where``, of a table in it."""
     for key in stated:
         if key not in defaults:
             hint = did_you_mean(key, defaults) or f"; there are {', '.join(defaults)}"
-            raise OptionError(f"{asked}; it has no setting {one_line(key)!r}{hint}")
-    return {key: _typed(key, value, defaults[key], asked) for key, value in stated.items()}, _digest(content)
+            raise OptionError(f"{asked}; {where or 'it'} has no setting {one_line(key)!r}{hint}")
+    return {key: _typed(key, value, defaults[key], asked) for key, value in stated.items()}
 
 
 def _content(path: Path, asked: str) -> bytes:
@@ -58,7 +64,15 @@ def _digest(content: bytes) -> str:
 
 
 def _typed(key: str, value: Any, default: Any, asked: str) -> Any:
-    """A value of the type of the default; a text stands for a list of one, a whole number for any."""
+    """A value of the type of the default; a text stands for a list of one, a whole number for any.
+
+    Of a default that is a dataclass a table is read, whose keys are its fields.
+    """
+    if is_dataclass(default) and not isinstance(default, type):
+        if not isinstance(value, Mapping):
+            raise OptionError(f"{asked}; {key} = {one_line(value)} was read; write a table, as in [{key}]")
+        own = {one.name: getattr(default, one.name) for one in fields(default)}
+        return replace(default, **_settings(value, own, asked, f"[{key}]"))
     if isinstance(default, tuple):
         values = [value] if isinstance(value, str) else value
         if isinstance(values, list) and all(isinstance(one, str) for one in values):

@@ -19,10 +19,9 @@ _SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What is scored, what thresholds may be chosen on (None: no split is named for it), and the images of no score."""
+    """What is scored, and how many images of the other splits there are, by the split's use."""
 
     test: Measured
-    choose: Measured | None
     other: Mapping[str, int]
 
 
@@ -32,20 +31,16 @@ def split_of(measured: Measured, plan: EvaluationPlan) -> Split:
     Raises:
         DataError: a patient is in two splits, or the plan names a split that no image is in.
     """
-    check_patients(measured.images)
-    uses = {name: use for use, names in _uses(plan).items() for name in names}
-    _check_named(uses, measured.images)
-    if not uses:
-        return Split(_finite(measured), None, {})
-    found = [uses.get(image.split or "", "none") for image in measured.images]
+    found = uses_of(measured.images, plan)
+    if all(use == "test" for use in found):
+        return Split(_finite(measured), {})
     other = Counter(use for use in found if use != "test")
     test = of_images(measured, [use == "test" for use in found])
-    choose = of_images(measured, [use == "choose" for use in found]) if plan.choose else None
-    return Split(test, choose, dict(sorted(other.items())))
+    return Split(test, dict(sorted(other.items())))
 
 
-def scored_images(images: Sequence[Seen], plan: EvaluationPlan) -> list[bool]:
-    """Whether each image is of a split that a plan scores; all are where it names none.
+def uses_of(images: Sequence[Seen], plan: EvaluationPlan) -> list[str]:
+    """What a plan uses each image for: "test", "choose", "calibrate" or "none"; "test" where it names no split.
 
     Raises:
         DataError: as for ``split_of``.
@@ -53,7 +48,7 @@ def scored_images(images: Sequence[Seen], plan: EvaluationPlan) -> list[bool]:
     check_patients(images)
     uses = {name: use for use, names in _uses(plan).items() for name in names}
     _check_named(uses, images)
-    return [not uses or uses.get(image.split or "") == "test" for image in images]
+    return [uses.get(image.split or "", "none") if uses else "test" for image in images]
 
 
 def check_patients(images: Sequence[Seen]) -> None:
@@ -99,11 +94,13 @@ def of_images(measured: Measured, kept: Sequence[bool]) -> Measured:
                 for target, methods in measured.values.items()
             },
             overlaps={method: table[rows] for method, table in measured.overlaps.items()},
-            partner=_renumbered(measured.partner, rows),
+            partners=_renumbered(measured.partners, rows),
             shuffled=_rows(measured.shuffled, rows),
+            reshuffled=_rows(measured.reshuffled, rows),
             untrained=_rows(measured.untrained, rows),
             without=[number[one] for one in measured.without if one in number],
             lesion_free={method: _rows(columns, without) for method, columns in measured.lesion_free.items()},
+            even=_rows(measured.even, without),
             gates={method: _gates(columns, chosen) for method, columns in measured.gates.items()},
         )
     )
@@ -118,13 +115,13 @@ def _gates(columns: Mapping[str, Column], chosen: npt.NDArray[np.bool_]) -> dict
     return {name: column[chosen] if len(column) == len(chosen) else column for name, column in columns.items()}
 
 
-def _renumbered(partner: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+def _renumbered(partners: npt.NDArray[np.int64], rows: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
     """The partners of the chosen findings; −1 for one that is not among them."""
-    if not len(partner):
-        return partner
-    number = np.full(len(partner) + 1, -1, dtype=np.int64)
+    if not len(partners):
+        return partners
+    number = np.full(len(partners) + 1, -1, dtype=np.int64)
     number[rows] = np.arange(len(rows))
-    return number[partner[rows]]  # −1 is the last entry
+    return number[partners[rows]]  # −1 is the last entry
 
 
 def _finite(measured: Measured) -> Measured:
@@ -136,6 +133,7 @@ def _finite(measured: Measured) -> Measured:
             for target, methods in measured.values.items()
         },
         shuffled=dict(_clean(measured.shuffled)),
+        reshuffled=dict(_clean(measured.reshuffled)),
         untrained=dict(_clean(measured.untrained)),
         lesion_free={method: dict(_clean(columns)) for method, columns in measured.lesion_free.items()},
         gates={method: dict(_clean(columns)) for method, columns in measured.gates.items()},

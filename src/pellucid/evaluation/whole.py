@@ -14,7 +14,7 @@ from pellucid.evaluation.files import CSV, JSON, to_json, write_scores
 from pellucid.evaluation.judging.judging import judged
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.published import by_chexlocalize, check_protocol
-from pellucid.evaluation.scoring.examples import FOLDER, examples
+from pellucid.evaluation.scoring.examples import FOLDER, OWN_NAMES, examples
 from pellucid.evaluation.scoring.journal import NAME as JOURNAL
 from pellucid.evaluation.scoring.measuring import Looked
 from pellucid.evaluation.scoring.network import Network
@@ -77,9 +77,14 @@ def evaluate_data(
     if place is not None:
         again = overwrite or _is_same(place, evaluation)
         if files:  # that were there before are of this evaluation, see above
-            write(place / FOLDER, files, True)
+            write(place / FOLDER, files, True, lambda: _earlier(place / FOLDER))
         write_scores(evaluation, place, overwrite=again)
     return evaluation
+
+
+def _earlier(folder: Path) -> list[str]:
+    """The examples that are there: none of other cases or methods may stay beside the new ones."""
+    return [path.name for path in folder.iterdir() if OWN_NAMES.fullmatch(path.name) and path.is_file()]
 
 
 def check_free(folder: Path, names: Iterable[str]) -> None:

@@ -26,7 +26,7 @@ from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.assembly import Facts
-from pellucid.run.explain import Explainer, _as_tensor, _parts, _read_by
+from pellucid.run.explain import Explainer, _parts, as_tensor, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.pixels import Pixels, normalisation_of
 from pellucid.run.pointing import check_model
@@ -90,7 +90,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     info = model_info(model)
     given = Inputs.of(batch.values)
     known = normalisation_of(preprocessing, batch.images, info)
-    asked = Targets(_as_tensor("predicted" if labels is None else labels), info.classes)
+    asked = Targets(as_tensor("predicted" if labels is None else labels), info.classes)
     request = asked.fitted(len(given), given.images.shape[2:])
     own = _own_precision(runtime)
 
@@ -99,7 +99,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         inputs = with_shared(session, given) if len(given.tensors) > 1 else given
         inputs = session.on_device(inputs.in_form(form_of(session, session.prepared(inputs[:1]))))
         image = session.prepared(inputs[:1])
-        targets = _read_by(session, image, request)
+        targets = read_by(session, image, request)
         clean = _logits(session, inputs)
         check_answers(targets.head, clean.shape[1])
         targets = targets.resolved(clean)

@@ -28,7 +28,7 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.cases import ImageCases, Judged
 from pellucid.run.chance import Chance
-from pellucid.run.explain import Explainer, _as_tensor, _read_by, explain
+from pellucid.run.explain import Explainer, as_tensor, explain, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
 from pellucid.run.pointing import check_model
@@ -103,7 +103,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
     explainer = _explainer(model, explanation, method, making, head, output)
-    request = Targets(_as_tensor(_request(explanation, targets)), info.classes).fitted(
+    request = Targets(as_tensor(_request(explanation, targets)), info.classes).fitted(
         len(given), given.images.shape[2:]
     )
 
@@ -115,7 +115,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         inputs = inputs.in_form(form_of(session, session.prepared(inputs[:1])))
         image = session.prepared(inputs[:1])
         clean = cache(partial(_logits, session, inputs))
-        read = _read_by(session, image, request)
+        read = read_by(session, image, request)
         # Classes that are given by number need no passes: metrics that want no scores do without.
         logits = _like(session, image, len(inputs)) if read.is_of_numbers else clean()
         resolved = read.resolved(logits)

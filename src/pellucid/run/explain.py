@@ -186,7 +186,7 @@ class Explainer:
         info = model_info(self.model)
         cautions.range_of(info, inputs)
         names = tuple(self.classes) if self.classes is not None else info.classes
-        request = Targets(_as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
+        request = Targets(as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
 
         def work() -> Explanation:
@@ -201,7 +201,7 @@ class Explainer:
                 cautions.found_layers(facts.layers, share)
             else:
                 cautions.named_layers(session, image, facts.layers, share)
-            targets = _read_by(session, image, request)
+            targets = read_by(session, image, request)
             facts = replace(facts, classes=targets.classes, share=share)
             found = Explanation.cat(_parts(session, facts, given, targets))
             cautions.head(session, image, info, found)
@@ -246,7 +246,7 @@ def _check_distinct(places: Mapping[str, Sequence[Place]]) -> None:
             seen[occurrence] = layer
 
 
-def _read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
+def read_by(session: Session, image: Inputs, targets: Targets) -> Targets:
     """The targets with the head that the session's network turns out to have, and the names of its scores."""
     known = session.known(image)
     head = session.resolved_head(image)
@@ -325,7 +325,7 @@ def _check_names(what: str, names: object, meant: str | None = None) -> None:
         raise OptionError(f"{what} must be a list of names, got one of type {type(wrong[0]).__name__}{cure}")
 
 
-def _as_tensor(targets: Request) -> Request:
+def as_tensor(targets: Request) -> Request:
     """NumPy arrays as tensors; everything else unchanged."""
     is_array = hasattr(targets, "__array__") and getattr(targets, "ndim", 0) > 0
     return torch.as_tensor(targets) if is_array and not isinstance(targets, Tensor) else targets

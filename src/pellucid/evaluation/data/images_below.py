@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 
 from pellucid.errors import DataError
+from pellucid.evaluation.case import Case
+from pellucid.evaluation.data.annotated import Gathering
 from pellucid.evaluation.data.folders import Folders
+from pellucid.evaluation.data.image_file import ImageFile
 from pellucid.io import is_image_file
 
 MISSING = "its image is missing"
@@ -50,8 +53,19 @@ def _files(root: Path) -> Iterable[Path]:
         yield from (path for name in sorted(names) if not (path := Path(where, name)).is_symlink())
 
 
-def only(paths: list[Path]) -> Path:
-    """The one image of a name. ``DataError``: there is none, or there are several."""
-    if len(paths) != 1:
-        raise DataError(MISSING if not paths else SEVERAL, f"{len(paths)} files" if paths else "")
-    return paths[0]
+def cases_below(
+    root: Path, names: Iterable[str], gathering: Gathering, patient_of: Callable[[str], str | None] = lambda _: None
+) -> list[Case]:
+    """The cases of images that are found by name below a folder, with what was gathered of them.
+
+    One that is missing, is there several times, or has an annotation that cannot be read is excluded by ``gathering``.
+    """
+    each = images_by_name(root, names).items()
+    cases = []
+    for name, paths in each:
+        if len(paths) != 1:
+            reason, detail = (SEVERAL, f"{len(paths)} files") if paths else (MISSING, "")
+            gathering.refuse(name, DataError(reason, detail))
+        if name not in gathering.wrong:
+            cases.append(gathering.case(name, ImageFile(paths[0]), patient_of(name)))
+    return cases

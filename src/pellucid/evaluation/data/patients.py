@@ -16,6 +16,7 @@ from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.data.likeness import BITS, DISTANCE, groups_of, near_pairs, perceptual_hash
+from pellucid.evaluation.unit import DISTINCT
 from pellucid.io.refusal import one_line
 from pellucid.statistics.intervals import counted
 
@@ -59,11 +60,13 @@ class Grouped:
     """Whose the images are: ``patients`` by the name of each case that is kept.
 
     ``excluded`` are those that are the same file as one before; ``notes`` say how patients were told apart.
+    ``are_stated``: the patient of every case is stated, by the data set or a DICOM header.
     """
 
     patients: Mapping[str, str]
     excluded: Sequence[Exclusion]
     notes: Sequence[str]
+    are_stated: bool
 
 
 def grouped(cases: Sequence[Case], prints: Mapping[str, Fingerprint]) -> Grouped:
@@ -91,7 +94,8 @@ def grouped(cases: Sequence[Case], prints: Mapping[str, Fingerprint]) -> Grouped
     groups = groups_of(len(kept), _pairs(kept, found))
     _check_pairs(kept, groups, "nearly the same image as one, or the same patient's,")
     patients = dict(zip((case.name for case in kept), _named(kept, groups), strict=True))
-    return Grouped(patients, excluded, _notes(kept, found, groups))
+    stated = all(case.patient is not None or one.patient is not None for case, one in zip(kept, found, strict=True))
+    return Grouped(patients, excluded, _notes(kept, found, groups), stated)
 
 
 def check_splits(cases: Sequence[Case]) -> None:
@@ -175,8 +179,8 @@ def _notes(cases: Sequence[Case], prints: Sequence[Fingerprint], groups: Sequenc
         sizes = Counter(bare)
         notes.append(
             f"The data set does not state the patient of {counted(len(bare), 'image')}: images that are nearly the "
-            f"same (perceptual hashes that differ in at most {DISTANCE} of {BITS} bits) count as one patient's. That "
-            f"makes {counted(len(sizes), 'patient')}, the largest with {counted(max(sizes.values()), 'image')}; other "
-            "images of the same patient are not recognised."
+            f"same (perceptual hashes that differ in at most {DISTANCE} of {BITS} bits) count as one. That makes "
+            f"{DISTINCT.counted(len(sizes))}, each of at most {counted(max(sizes.values()), 'image')}; other images of "
+            "the same patient are not recognised."
         )
     return notes

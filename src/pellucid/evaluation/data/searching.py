@@ -18,7 +18,7 @@ from pellucid.io.refusal import one_line
 
 MOST_FILES = 2**20
 _NOT_DATA = "__MACOSX"
-_WRITTEN = re.compile(r"examples/\d\d\.png|figures/(primary|roc|calibration|overlap)\.png")
+_WRITTEN = re.compile(r"examples/\d\d-\d\d+\.png|figures/(primary|roc|calibration|overlap)\.png")
 _SCORES = ".scores.jsonl"
 
 

@@ -10,6 +10,8 @@ from pellucid.evaluation.measured import MetricFacts
 from pellucid.evaluation.naming import parts_of
 from pellucid.statistics import kendall, ranks
 
+FEWEST = 3
+"""The methods that are ranked at least: of two, any order is a perfect agreement or its opposite."""
 BASELINES = ("baseline", "replacement")
 """The options of metrics that say what pixels are replaced by."""
 Means = Mapping[str, Mapping[str, float]]
@@ -28,8 +30,8 @@ def means_of(rows: Sequence[Row], metrics: Mapping[str, MetricFacts]) -> dict[st
 
 
 def ranks_of(means: Means) -> dict[str, tuple[float, float]]:
-    """The best and the worst rank of each method among the metrics; nothing to rank with fewer than two methods."""
-    if not means or len(next(iter(means.values()))) < 2:
+    """The best and the worst rank of each method among the metrics; nothing to rank with fewer than three methods."""
+    if _too_few(means):
         return {}
     return {one.method: (one.best, one.worst) for one in ranks(means)}
 
@@ -37,14 +39,20 @@ def ranks_of(means: Means) -> dict[str, tuple[float, float]]:
 def tau_of(means: Means, metrics: Mapping[str, MetricFacts]) -> dict[str, float]:
     """Kendall's tau between the methods' means under two baselines of one metric of faithfulness, by their labels.
 
-    NaN where it is undefined; a metric that needs masks has no baseline.
+    NaN where it is undefined; a metric that needs masks has no baseline. There is none with fewer than three methods.
     """
+    if _too_few(means):
+        return {}
     labels = [name for name in means if not metrics[name].needs_mask]
     return {
         f"{first} and {second}": kendall(list(means[first].values()), list(means[second].values())).tau
         for first, second in combinations(labels, 2)
         if _but_for_the_baseline(first) == _but_for_the_baseline(second)
     }
+
+
+def _too_few(means: Means) -> bool:
+    return not means or len(next(iter(means.values()))) < FEWEST
 
 
 def _but_for_the_baseline(label: str) -> tuple[str, frozenset[tuple[str, str]]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from pellucid.evaluation.evaluation import Control
 from pellucid.evaluation.judging.endpoint import Endpoint
+from pellucid.evaluation.judging.own_controls import Table, by_partner, differences_of, over_shuffles, spreads_of
 from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.unit import unit_of
 from pellucid.statistics import Claim
 
 _SHOWN = (Claim.BETTER, Claim.AS_GOOD)
@@ -18,35 +21,68 @@ _CHANCE = "In up to 5 % of data sets one comes out by chance alone: it is a reas
 
 def controls_of(measured: Measured, patients: Sequence[str], plan: EvaluationPlan) -> tuple[Control, ...]:
     """The controls for which maps were scored; ``patients`` (N,) are the findings'."""
-    return tuple(_controls(measured, patients, plan))
+    unit = unit_of(measured.patients_stated)
+    return tuple(
+        replace(
+            one,
+            name=unit.words(one.name),
+            what=unit.words(one.what),
+            expected=unit.words(one.expected),
+            no_claim=None if one.no_claim is None else unit.words(one.no_claim),
+        )
+        for one in _controls(measured, patients, plan)
+    )
 
 
 def _controls(measured: Measured, patients: Sequence[str], plan: EvaluationPlan) -> Iterator[Control]:
-    facts, own = measured.metrics[measured.primary], _own_priors(measured)
+    facts, priors = measured.metrics[measured.primary], _own(measured, measured.priors)
     shuffled = {name: measured.shuffled[name] for name in measured.methods if name in measured.shuffled}
-    priors = {name: measured.shuffled[name] for name in measured.priors if name in measured.shuffled}
     if shuffled:
-        found = Endpoint.of(shuffled, priors, patients, facts)
-        yield _control("shuffled masks", _MASKS, _MASKS_EXPECTED, found, plan)
+        there = {name: measured.shuffled[name] for name in measured.priors if name in measured.shuffled}
+        found = Endpoint.of(shuffled, there, patients, facts)
+        control = _control("shuffled masks", _MASKS, _MASKS_EXPECTED, found, plan)
+        yield _with_shuffles(control, measured, _tables(measured), patients, plan)
     partner = measured.partner
     known = np.flatnonzero(partner >= 0)
     if shuffled and len(known):
         whose = [patients[one] for one in partner[known]]
-        there = {name: column[partner[known]] for name, column in own.items()}
+        there = {name: column[partner[known]] for name, column in priors.items()}
         found = Endpoint.of({name: column[known] for name, column in shuffled.items()}, there, whose, facts)
-        yield _control("maps shuffled between patients", _MAPS, _MAPS_EXPECTED, found, plan)
+        control = _control("maps shuffled between patients", _MAPS, _MAPS_EXPECTED, found, plan)
+        tables = {
+            name: by_partner(table, measured.partners[:, : table.shape[1]]) for name, table in _tables(measured).items()
+        }
+        yield _with_shuffles(control, measured, tables, patients, plan)
     untrained = {name: measured.untrained[name] for name in measured.methods if name in measured.untrained}
     if untrained:
-        found = Endpoint.of(untrained, own, patients, facts)
-        yield _control("untrained network", _UNTRAINED, _UNTRAINED_EXPECTED, found, plan)
+        found = Endpoint.of(untrained, priors, patients, facts)
+        control = _control("untrained network", _UNTRAINED, _UNTRAINED_EXPECTED, found, plan)
+        own = _own(measured, measured.methods)
+        yield replace(control, differences=differences_of(own, untrained, patients, facts, plan.seed))
 
 
-def _own_priors(measured: Measured) -> Mapping[str, Column]:
-    """The priors' values on the findings themselves."""
+def _own(measured: Measured, names: Sequence[str]) -> Mapping[str, Column]:
+    """The values of methods or priors on the findings themselves."""
     columns = measured.values.get("label", {})
-    return {
-        name: columns[name][measured.primary] for name in measured.priors if measured.primary in columns.get(name, {})
-    }
+    return {name: columns[name][measured.primary] for name in names if measured.primary in columns.get(name, {})}
+
+
+def _tables(measured: Measured) -> Mapping[str, Table]:
+    """The values in all shuffles; of what was scored in one only, those of that one."""
+    each = {name: measured.shuffled[name][:, None] for name in measured.methods if name in measured.shuffled}
+    return {name: measured.reshuffled.get(name, table) for name, table in each.items()}
+
+
+def _with_shuffles(
+    control: Control, measured: Measured, tables: Mapping[str, Table], patients: Sequence[str], plan: EvaluationPlan
+) -> Control:
+    means = {name: over_shuffles(table) for name, table in tables.items()}
+    facts, own = measured.metrics[measured.primary], _own(measured, measured.methods)
+    return replace(
+        control,
+        differences=differences_of(own, means, patients, facts, plan.seed),
+        spreads=spreads_of(tables),
+    )
 
 
 def _control(name: str, what: str, expected: str, endpoint: Endpoint, plan: EvaluationPlan) -> Control:
@@ -64,7 +100,7 @@ _MASKS_EXPECTED = (
 _MAPS = (
     "Each finding is scored by a map of another patient, and compared with the priors' own maps of the finding's image."
 )
-_MAPS_EXPECTED = "No method is better than every prior: the map was made without this patient's image."
+_MAPS_EXPECTED = "No method is better than every prior: the map was made without the finding's image."
 _UNTRAINED = "The same methods explain the same network with random weights, which knows nothing of the classes."
 _UNTRAINED_EXPECTED = (
     "No method is better than every prior. One that is finds something in the image itself, such as edges, which is "

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from pellucid.evaluation.evaluation import Evaluation, Flow, Row
 from pellucid.evaluation.judging.agreement import means_of, ranks_of, tau_of
 from pellucid.evaluation.judging.controls import controls_of
 from pellucid.evaluation.judging.endpoint import Endpoint, endpoint_of
 from pellucid.evaluation.judging.figures import SCORE, figure
 from pellucid.evaluation.judging.overlap import curves_of, tuned_of
-from pellucid.evaluation.judging.quality import quality_of
+from pellucid.evaluation.judging.quality import confusion_of, quality_of
 from pellucid.evaluation.judging.remarks import limits_of, notes_of
 from pellucid.evaluation.judging.scored import score_rows
 from pellucid.evaluation.judging.strata import strata_of
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.splits import Split, split_of
+from pellucid.evaluation.unit import unit_of
 from pellucid.statistics import Interval
 
 
@@ -49,11 +52,14 @@ def judged(measured: Measured, plan: EvaluationPlan, *, planned: bool, plan_dige
         plan_digest=plan_digest,
         flow=flow_of(measured, split),
         quality=quality_of(test),
+        confusion=confusion_of(test),
+        patients_stated=test.patients_stated,
         primary=test.primary,
         rows=rows,
-        tuned=tuned_of(test.overlaps, patients, split.choose.overlaps if split.choose else {}, plan.seed),
+        tuned=tuned_of(test.overlaps, patients, test.chosen, plan.seed),
         curves=curves_of(test.overlaps),
         heat=heat_of(test, plan.seed),
+        even=even_of(test),
         controls=controls_of(test, patients, plan),
         gates=gates_of(test, patients, plan.seed),
         strata=strata_of(test, endpoint, plan.seed),
@@ -87,6 +93,7 @@ def flow_of(measured: Measured, split: Split) -> Flow:
 def rows_of(measured: Measured, endpoint: Endpoint, patients: Sequence[str], plan: EvaluationPlan) -> tuple[Row, ...]:
     """A row for each method, then for each prior. Of the primary endpoint the figure is what the verdict rests on."""
     verdicts, primary = endpoint.verdicts(plan), endpoint.figures(plan.seed)
+    unit = unit_of(measured.patients_stated)
     found = []
     for method in (*measured.methods, *measured.priors):
         figures = {
@@ -101,7 +108,7 @@ def rows_of(measured: Measured, endpoint: Endpoint, patients: Sequence[str], pla
             figures[plan.target][measured.primary] = primary[method]
         is_prior, reason = method in measured.priors, endpoint.why_none(plan)
         verdict = verdicts.get(method)
-        why = None if is_prior or verdict else reason or "it has no value"
+        why = None if is_prior or verdict else unit.words(reason or "it has no value")
         found.append(Row(method, is_prior, figures, verdict, why, endpoint.failed.get(method, 0)))
     return tuple(found)
 
@@ -117,6 +124,12 @@ def heat_of(measured: Measured, seed: int) -> dict[str, dict[str, Interval]]:
         if patients
         else {}
     )
+
+
+def even_of(measured: Measured) -> dict[str, float]:
+    """Where heat that is spread evenly goes on images without a finding: the mean, NaN being left out."""
+    each = {what: column[~np.isnan(column)] for what, column in measured.even.items()}
+    return {what: float(known.mean()) for what, known in each.items() if len(known)}
 
 
 def gates_of(measured: Measured, patients: Sequence[str], seed: int) -> Mapping[str, Mapping[str, Interval]]:

@@ -18,10 +18,10 @@ Table = npt.NDArray[np.float64]
 
 def curves_of(overlaps: Mapping[str, Table]) -> dict[str, tuple[float, ...]]:
     """The mean overlap at each threshold, by method; NaN where no map has a value."""
-    return {method: tuple(_means(table).tolist()) for method, table in overlaps.items()}
+    return {method: tuple(means_of_columns(table).tolist()) for method, table in overlaps.items()}
 
 
-def _means(table: Table) -> Table:
+def means_of_columns(table: Table) -> Table:
     """The mean of each column, NaN being left out; NaN for a column without values."""
     known = ~np.isnan(table)
     counts = known.sum(axis=0)
@@ -46,16 +46,15 @@ def tuned_of(
     found = []
     for method, table in overlaps.items():
         training = chosen_on.get(method, np.zeros((0, table.shape[1])))
-        best = (
-            [_best(training)] if np.isfinite(training).any() else [_best(table[folds != fold]) for fold in _all(folds)]
-        )
+        known = int(np.isfinite(training).any(axis=1).sum())
+        best = [_best(training)] if known else [_best(table[folds != fold]) for fold in _all(folds)]
         if not best or None in best:
             continue
         where = folds if len(best) > 1 else np.zeros(len(table), dtype=np.intp)
         columns = np.array(best, dtype=np.intp)
         values = table[np.arange(len(table)), columns[where]]
         thresholds = tuple(THRESHOLDS[column] for column in columns.tolist())
-        found.append(Tuned(method, figure(values, SCORE, patients, seed), thresholds))
+        found.append(Tuned(method, figure(values, SCORE, patients, seed), thresholds, known))
     return tuple(found)
 
 
@@ -78,5 +77,5 @@ def folds_of(patients: Sequence[str], generator: Generator) -> npt.NDArray[np.in
 
 def _best(table: Table) -> int | None:
     """The threshold with the greatest mean; None where no map has a value."""
-    means = _means(table)
+    means = means_of_columns(table)
     return None if np.isnan(means).all() else int(np.nanargmax(means))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from pellucid.evaluation.evaluation import Calibration, ClassQuality
+from pellucid.evaluation.evaluation import Calibration, Called, ClassQuality, Confusion
 from pellucid.evaluation.measured import Measured, Seen
 from pellucid.statistics import auroc
 
+CALLED_ABOVE = 0.5
+"""The probability above which a class that excludes no other is called."""
 BINS = 10
 """Bins of predicted probability, of equal width; the last one includes 1."""
 Array = npt.NDArray[np.float64]
@@ -27,7 +30,7 @@ def quality_of(measured: Measured) -> tuple[ClassQuality, ...]:
         return ()
     there = {name for image in images for name in (*(image.labels or ()), image.predicted)}
     classes = measured.classes or dict.fromkeys(name for image in images for name in image.probabilities or {})
-    return tuple(_quality(name, images) for name in classes if name in there)
+    return tuple(_quality(name, images, measured.multilabel) for name in classes if name in there)
 
 
 def judged_images(measured: Measured) -> list[Seen]:
@@ -35,10 +38,31 @@ def judged_images(measured: Measured) -> list[Seen]:
     stated = [one for one in measured.images if one.probabilities is not None and one.labels is not None]
     if measured.multilabel:
         return stated
-    return [one for one in stated if any(label in (one.probabilities or {}) for label in one.labels or ())]
+    return [one for one in stated if known_labels(one)]
 
 
-def _quality(name: str, images: Sequence[Seen]) -> ClassQuality:
+def confusion_of(measured: Measured) -> Confusion | None:
+    """The images by annotated and predicted class, in the model's order; None where classes do not exclude one another.
+
+    They are the images that ``quality_of`` judges. One that is stated to have several classes counts in each.
+    """
+    images = judged_images(measured)
+    if measured.multilabel or not images:
+        return None
+    pairs = Counter((label, image.predicted or "") for image in images for label in known_labels(image))
+    order = {name: place for place, name in enumerate(measured.classes or ())}
+    annotated, predicted = (
+        sorted(set(names), key=lambda name: (order.get(name, len(order)), name)) for names in zip(*pairs, strict=True)
+    )
+    return Confusion(annotated, predicted, [[pairs[own, other] for other in predicted] for own in annotated])
+
+
+def known_labels(image: Seen) -> list[str]:
+    """The classes that an image is stated to have, of those that the model knows."""
+    return [label for label in dict.fromkeys(image.labels or ()) if label in (image.probabilities or {})]
+
+
+def _quality(name: str, images: Sequence[Seen], multilabel: bool) -> ClassQuality:
     values = np.array([(image.probabilities or {}).get(name, np.nan) for image in images], dtype=np.float64)
     kept = np.isfinite(values)
     has = np.array([name in (image.labels or ()) for image in images], dtype=np.float64)[kept]
@@ -46,10 +70,21 @@ def _quality(name: str, images: Sequence[Seen]) -> ClassQuality:
     positive, negative = int(has.sum()), int((1 - has).sum())
     if not len(values):
         return ClassQuality(name, positive, negative, None, None)
-    calibration = calibration_of(values, has)
+    calibration, called = calibration_of(values, has), called_of(values, has) if multilabel else None
     if not positive or not negative:
-        return ClassQuality(name, positive, negative, None, calibration)
-    return ClassQuality(name, positive, negative, auroc(values, has, patients), calibration, roc_of(values, has))
+        return ClassQuality(name, positive, negative, None, calibration, called=called)
+    auc = auroc(values, has, patients)
+    return ClassQuality(name, positive, negative, auc, calibration, roc_of(values, has), called)
+
+
+def called_of(values: Array, has: Array) -> Called:
+    """How many images (N,) with and without a class are called.
+
+    >>> called_of(np.array([0.9, 0.5, 0.8, 0.1]), np.array([1.0, 1, 0, 0]))
+    Called(present_called=1, present_missed=1, absent_called=1, absent_not_called=1)
+    """
+    calls, there = values > CALLED_ABOVE, has > 0
+    return Called(*(int((own & other).sum()) for own in (there, ~there) for other in (calls, ~calls)))
 
 
 def roc_of(values: Array, has: Array) -> tuple[tuple[float, float], ...]:

@@ -10,10 +10,16 @@ from pellucid.evaluation.judging.endpoint import Endpoint
 from pellucid.evaluation.judging.quality import judged_images
 from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.plan import EvaluationPlan
+from pellucid.evaluation.unit import unit_of
 from pellucid.statistics.intervals import counted
 
 FEW = 20
 """Patients with fewer of which most intervals are withheld."""
+
+
+TRAINED_ON = (
+    "Cases of the training may be among these: whether the model was trained on any of these images is not known here."
+)
 
 
 def notes_of(measured: Measured, endpoint: Endpoint, plan: EvaluationPlan) -> tuple[str, ...]:
@@ -37,7 +43,7 @@ def _notes(measured: Measured, endpoint: Endpoint, plan: EvaluationPlan) -> Iter
         yield f"{name} has no value of {measured.primary} at all, and is not compared."
     reason = endpoint.why_none(plan)
     if reason:
-        yield f"There is no verdict: {reason}."
+        yield f"There is no verdict: {unit_of(measured.patients_stated).words(reason)}."
     elif not endpoint.leaves_room(plan):
         yield (
             f'"As good as" was not asked: {plan.prior} is not shown to be better than a miss by twice the margin of '
@@ -63,12 +69,15 @@ def limits_of(measured: Measured, planned: bool) -> tuple[str, ...]:
 
 
 def _limits(measured: Measured, planned: bool) -> Iterator[str]:
+    unit = unit_of(measured.patients_stated)
     patients = len({measured.images[one.image].patient for one in measured.findings})
     labels = {one.label for one in measured.findings}
     if not planned:
         yield "No plan was fixed before the scores were seen: every result here is exploratory."
     if patients < FEW:
-        yield f"The findings are of {counted(patients, 'patient')}: with fewer than {FEW} hardly anything can be shown."
+        yield f"The findings are of {unit.counted(patients)}: with fewer than {FEW} hardly anything can be shown."
+    if unit.means:
+        yield unit.means
     if len(labels) == 1:
         yield f"All findings are of one class ({next(iter(labels))}): how maps of other classes do is not known."
     if not len(measured.without):
@@ -83,7 +92,7 @@ def _limits(measured: Measured, planned: bool) -> Iterator[str]:
             "it may be another one."
         )
     yield "What is drawn into images, such as calipers or letters, was not removed: a peak may be on it."
-    yield "Whether the model was trained on any of these images is not known here."
+    yield TRAINED_ON
     yield "These are the images of one data set: how maps do on others is not known."
 
 

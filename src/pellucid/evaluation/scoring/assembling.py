@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pellucid.evaluation.case import Data
-from pellucid.evaluation.measured import THRESHOLDS, Column, Measured, MetricFacts
+from pellucid.evaluation.measured import Column, Measured, MetricFacts
 from pellucid.evaluation.scoring.batches import Batches
 from pellucid.evaluation.scoring.request import Requested
 from pellucid.evaluation.scoring.scorer import Rows
@@ -23,11 +23,12 @@ def assembled(
     asked: Requested,
     findings: Rows,
     lesion_free: Rows,
+    chosen: Rows,
     data: Data,
     provenance: Mapping[str, Any],
     notes: Sequence[str],
 ) -> Measured:
-    """All that was measured; ``findings`` and ``lesion_free`` are records in the order of ``batches``."""
+    """All that was measured; ``findings``, ``lesion_free`` and ``chosen`` are records in the order of ``batches``."""
     found, names = batches.found, asked.names
     predicted = survey.predicted
     targets = ("label",) if predicted is None else ("label", "predicted")
@@ -50,8 +51,10 @@ def assembled(
             for target in targets
         },
         overlaps={name: _table([row["overlaps"][name] for row in findings]) for name in names},
-        partner=batches.partner,
+        chosen={name: _table([row["overlaps"][name] for row in chosen]) for name in names if chosen},
+        partners=batches.partners,
         shuffled={name: _column(row["shuffled"][name] for row in findings) for name in names},
+        reshuffled={name: _table([row["reshuffled"][name] for row in findings]) for name in asked.of_methods},
         untrained={
             name: _column(row["untrained"].get(name) for row in findings)
             for name in asked.methods
@@ -62,6 +65,7 @@ def assembled(
             name: {what: _column(row["heat"][name][what] for row in lesion_free) for what in _whats(lesion_free, name)}
             for name in names
         },
+        even={what: _column(row["even"][what] for row in lesion_free) for what in _evens(lesion_free)},
         gates={
             name: {label: _column(row["gates"][name].get(label) for row in gated) for label in asked.gates}
             for name in asked.methods
@@ -87,11 +91,15 @@ def _column(values: Any) -> Column:
 
 def _table(rows: Sequence[Sequence[float | None]]) -> npt.NDArray[np.float64]:
     found = [[np.nan if value is None else value for value in row] for row in rows]
-    return np.array(found, dtype=np.float64).reshape(len(rows), len(THRESHOLDS))
+    return np.array(found, dtype=np.float64)
 
 
 def _whats(rows: Rows, name: str) -> Sequence[str]:
     return list(rows[0]["heat"][name]) if rows else []
+
+
+def _evens(rows: Rows) -> Sequence[str]:
+    return list(rows[0]["even"]) if rows else []
 
 
 def _reasons(rows: Rows, asked: Requested) -> dict[str, dict[str, int]]:

@@ -23,6 +23,7 @@ from pellucid.evaluation.scoring.maps import Batch
 from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.opening import opened
 from pellucid.evaluation.scoring.scorer import Wanted
+from pellucid.evaluation.scoring.shuffled import Shuffled
 from pellucid.evaluation.scoring.sorting import Scored, Sorted
 from pellucid.evaluation.scoring.survey import Surveyed
 from pellucid.evaluation.scoring.tolerance import Tolerance
@@ -37,18 +38,26 @@ Images = Mapping[int, Image]
 class Batches:
     """What is scored: ``numbers`` are the findings of the test split, among all of ``found``, ``without`` its images.
 
-    ``partner`` (N,) is the index among ``numbers`` of a finding of another patient. The gates measure the first
+    ``chosen`` are the findings of the choose split: thresholds are tuned on their overlaps.
+
+    ``partners`` (N, shuffles) are indices among ``numbers`` of findings of other patients. The gates measure the first
     ``gated`` findings.
     """
 
     found: Sorted
     numbers: Sequence[int]
     without: Sequence[int]
-    partner: npt.NDArray[np.int64]
+    partners: npt.NDArray[np.int64]
     space: tuple[int, ...]
     tolerance: Tolerance
     preprocessing: Preprocessing
     gated: int
+    chosen: Sequence[int] = ()
+
+    @property
+    def partner(self) -> npt.NDArray[np.int64]:
+        """The partners (N,) of the first shuffle, which the verdicts of negative controls rest on."""
+        return self.partners[:, 0]
 
     def opened(self, chunks: Sequence[Sequence[int]]) -> Iterator[Images]:
         """The images of each chunk of images' numbers, read ahead."""
@@ -78,21 +87,25 @@ class Batches:
     def of_findings(self, rows: Sequence[int], images: Images) -> tuple[Batch, Wanted]:
         """Some findings, by their index among ``numbers``."""
         each = [self._finding(row) for row in rows]
-        widened = torch.stack([self._widened(row) for row in rows])
-        others = [int(self.partner[row]) for row in rows]
-        partners = [row if other < 0 else other for row, other in zip(rows, others, strict=True)]
-        nothing = torch.zeros(self.space, dtype=torch.bool)
+        partners = [row if other < 0 else other for row, other in zip(rows, self.partner[rows].tolist(), strict=True)]
         wanted = Wanted(
             torch.stack([unpacked(one.mask, self.space) for one in each]),
-            widened,
-            torch.stack([nothing if other < 0 else self._widened(other) for other in others]),
-            torch.tensor([other >= 0 for other in others]),
+            torch.stack([self._widened(row) for row in rows]),
+            Shuffled(self._partner_masks, self.partners[list(rows)]),
             self._mean_masks([self.image_of(partner) for partner in partners]),
             torch.tensor([self.predicted(one.finding.image, one.index) for one in each]),
             torch.tensor([row < self.gated for row in rows]),
         )
         numbers, classes = [one.finding.image for one in each], [one.index for one in each]
         return self._batch(numbers, classes, [one.finding.label for one in each], images), wanted
+
+    def of_chosen(self, numbers: Sequence[int], images: Images) -> tuple[Batch, Tensor]:
+        """Some findings of the choose split, by their number among all, with their masks (P, *space)."""
+        each = [self.found.findings[number] for number in numbers]
+        masks = torch.stack([unpacked(one.mask, self.space) for one in each])
+        labels = [one.finding.label for one in each]
+        batch = self._batch([one.finding.image for one in each], [one.index for one in each], labels, images)
+        return batch, masks
 
     def of_images(self, numbers: Sequence[int], images: Images) -> Batch:
         """Some images without a finding, whose explained class is the most probable one of those that are found."""
@@ -116,12 +129,18 @@ class Batches:
 
     def key_of_finding(self, row: int) -> list[Any]:
         """All that the scores of a finding depend on, beside the request and the masks of the others."""
-        one, other = self._finding(row), int(self.partner[row])
-        partner = b"" if other < 0 else self._finding(other).mask
+        one = self._finding(row)
+        partners = [b"" if other < 0 else self._finding(other).mask for other in self.partners[row].tolist()]
         image = self.found.surveyed[one.finding.image]
-        masks = [_sha(one.mask), _sha(partner), image.spacing]
+        masks = [_sha(one.mask), *map(_sha, partners), image.spacing]
         own = [one.index, self.predicted(one.finding.image, one.index), row < self.gated]
         return [image.content, masks, own, _files(image)]
+
+    def key_of_chosen(self, number: int) -> list[Any]:
+        """All that the overlaps of a finding of the choose split depend on, likewise."""
+        one = self.found.findings[number]
+        image = self.found.surveyed[one.finding.image]
+        return [image.content, _sha(one.mask), one.index, _files(image)]
 
     def key_of_image(self, number: int) -> list[Any]:
         """All that the heat of an image without a finding depends on, likewise."""
@@ -159,9 +178,21 @@ class Batches:
         return packed(torch.stack([unpacked(mask, self.space) for mask in masks]).any(0))
 
     def _widened(self, row: int) -> Tensor:
-        one = self._finding(row)
-        spacing = self.found.surveyed[one.finding.image].spacing
-        return self.tolerance.widened(unpacked(one.mask, self.space), spacing)
+        if row not in self._known:
+            one = self._finding(row)
+            spacing = self.found.surveyed[one.finding.image].spacing
+            self._known[row] = packed(self.tolerance.widened(unpacked(one.mask, self.space), spacing))
+        return unpacked(self._known[row], self.space)
+
+    @cached_property
+    def _known(self) -> dict[int, bytes]:
+        """The widened masks that were made, packed: each is the partner of several findings."""
+        return {}
+
+    def _partner_masks(self, others: Sequence[int]) -> Tensor:
+        """The widened masks (P, *space) of findings, nothing for −1."""
+        nothing = torch.zeros(self.space, dtype=torch.bool)
+        return torch.stack([nothing if other < 0 else self._widened(other) for other in others])
 
     def _mean_masks(self, numbers: Sequence[int]) -> Tensor:
         """The mean masks (P, *space) for images; NaN where no other patient has a mask."""

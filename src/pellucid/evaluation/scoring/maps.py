@@ -19,7 +19,7 @@ from pellucid.evaluation.scoring.by_masks import Maps
 from pellucid.evaluation.scoring.failing import reason_of
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.prior_maps import prior_maps
-from pellucid.evaluation.scoring.request import MEAN_MASK, Requested
+from pellucid.evaluation.scoring.request import Requested
 from pellucid.run.judged_maps import maps_of
 
 NOT_FINITE = "the method returns values that are not finite"
@@ -71,7 +71,7 @@ def made(name: str, asked: Requested, network: Network | None, batch: Batch, see
     """The maps of a method or prior; of a prior that is drawn at random, one draw."""
     if name in asked.made_before:
         return _made_before(name, batch)
-    if name == MEAN_MASK:
+    if name in asked.from_masks:
         return of_mean_masks(batch.mean_masks)
     if name in asked.priors:
         return Made(prior_maps(asked.priors[name], batch.values, seed))

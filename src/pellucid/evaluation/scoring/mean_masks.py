@@ -47,8 +47,8 @@ class MeanMasks:
     """Makes the prior's maps from the masks of a data set, which stay packed.
 
     ``masks`` are each image's, of all findings together, with its patient. Those of ``others``, such as of a split on
-    which things are chosen, are used alone where they are at least 20; else each patient's map is the mean of all
-    masks but its own.
+    which things are chosen, are used alone where they are at least 20. Each patient's map is the mean of all masks but
+    its own.
 
     The mean is blurred by Scott's rule (``pellucid.priors.mean_mask.bandwidth``).
     """
@@ -77,7 +77,7 @@ class MeanMasks:
 
     def _of(self, patient: str) -> Tensor | None:
         """The map (*space) in [0, 1] for images of a patient; None if there is no mask of another one."""
-        own = [] if self.from_others else self._own.get(patient, [])
+        own = self._own.get(patient, [])  # of others only where the image is one of theirs
         used = self._total - self._sum(own, bool(own))
         if not used.count:
             return None

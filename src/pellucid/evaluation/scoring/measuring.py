@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,12 @@ from pellucid.evaluation.data.patients import grouped
 from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.assembling import assembled
-from pellucid.evaluation.scoring.batches import Batches, Images
+from pellucid.evaluation.scoring.batches import Batches
+from pellucid.evaluation.scoring.chunks import Scoring, sha
 from pellucid.evaluation.scoring.journal import NAME, Journal
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.opening import opened
-from pellucid.evaluation.scoring.partners import partners
+from pellucid.evaluation.scoring.partners import shuffles
 from pellucid.evaluation.scoring.provenance import provenance
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
@@ -30,11 +29,13 @@ from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, 
 from pellucid.evaluation.scoring.survey import FAILS, Progress, Survey, one_space, silent, surveyed, with_spacing
 from pellucid.evaluation.scoring.tolerance import NO_SPACING
 from pellucid.evaluation.scoring.usable import ALL, expanded
-from pellucid.evaluation.splits import scored_images
+from pellucid.evaluation.splits import uses_of
 from pellucid.models.preprocessing import Preprocessing
 
 _BATCH = 8
 """Findings that are scored at a time where no model says otherwise."""
+_RECORDS = 2
+"""The form of the records: those of another one are measured anew."""
 _TRIED = 3
 """The number of images that methods are tried on: one of them may be out of the ordinary."""
 _REMEDIES = {
@@ -90,6 +91,7 @@ class Looked:
     batches: Batches
     scorer: Scorer
     notes: tuple[str, ...]
+    patients_stated: bool
 
     @classmethod
     def of(
@@ -124,7 +126,7 @@ class Looked:
         notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
         classes = () if survey.predicted is None else survey.predicted.classes
-        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes)
+        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes, whose.are_stated)
 
     @property
     def size(self) -> int:
@@ -136,11 +138,12 @@ class Looked:
         network, asked = self.scorer.network, self.scorer.asked
         request = _request(asked, network, self.plan, self.scorer.untrained)
         with Journal(None if folder is None else folder / NAME) as journal:
-            scoring = _Scoring(self.batches, self.scorer, journal, request, self.size, progress)
-            findings, lesion_free = scoring.of_findings(), scoring.without()
-        facts = provenance(self.data, network, self.batches.preprocessing, asked, findings)
-        rows = _rows(findings), _rows(lesion_free)
-        return assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
+            scoring = Scoring(self.batches, self.scorer, journal, request, self.size, progress)
+            findings, lesion_free, chosen = scoring.of_findings(), scoring.without(), scoring.of_chosen()
+        facts = provenance(self.data, self.plan.data, network, self.batches.preprocessing, asked, findings)
+        rows = _rows(findings), _rows(lesion_free), _rows(chosen)
+        found = assembled(self.batches, self.survey, asked, *rows, self.data, facts, self.notes)
+        return replace(found, patients_stated=self.patients_stated)
 
 
 def _batches(
@@ -149,8 +152,11 @@ def _batches(
     """What is scored: the findings and images of the test split."""
     if not found.findings:
         raise DataError(_nothing(found, classes))
-    own = scored_images(found.images, plan)
-    numbers = [number for number, one in enumerate(found.findings) if own[one.finding.image]]
+    uses = uses_of(found.images, plan)
+    numbers, chosen = (
+        [number for number, one in enumerate(found.findings) if uses[one.finding.image] == use]
+        for use in ("test", "choose")
+    )
     if not numbers:
         raise DataError(f"no finding is in the splits {', '.join(plan.test)}, which the plan scores")
     whose = [found.images[found.findings[number].finding.image].patient for number in numbers]
@@ -160,12 +166,13 @@ def _batches(
     return Batches(
         found,
         numbers,
-        [number for number in found.without if own[number]],
-        partners(whose, plan.seed),
+        [number for number in found.without if uses[number] == "test"],
+        shuffles(whose, plan.seed),
         space,
         asked.tolerance,
         grid,
         plan.gated if asked.gates else 0,
+        chosen,
     )
 
 
@@ -177,71 +184,21 @@ def _nothing(found: Sorted, classes: Sequence[str]) -> str:
     return f"no finding can be scored ({'; '.join(reasons) or 'no finding is stated'}): {remedy}"
 
 
-@dataclass(frozen=True, eq=False)
-class _Scoring:
-    """Scores items a few at a time; those of a chunk that the journal has are taken from there.
-
-    Chunks are the same in every run, since rounding may depend on what is in a batch. ``request`` is a digest of what
-    all records depend on.
-    """
-
-    batches: Batches
-    scorer: Scorer
-    journal: Journal
-    request: str
-    size: int
-    progress: Progress
-
-    def of_findings(self) -> list[Any]:
-        """The records of all chunks of findings."""
-        rows = range(len(self.batches.numbers))
-        keys = [self.batches.key_of_finding(row) for row in rows]
-        return self._records("scoring findings", rows, keys, self.batches.image_of, self._findings)
-
-    def without(self) -> list[Any]:
-        """The records of all chunks of images without a finding."""
-        images = self.batches.without
-        keys = [self.batches.key_of_image(number) for number in images]
-        return self._records("scoring images without a finding", images, keys, int, self._images)
-
-    def _findings(self, chunk: Sequence[int], images: Images) -> Rows:
-        return self.scorer.findings(*self.batches.of_findings(chunk, images))
-
-    def _images(self, chunk: Sequence[int], images: Images) -> Rows:
-        return self.scorer.lesion_free(self.batches.of_images(chunk, images))
-
-    def _records(
-        self,
-        what: str,
-        items: Sequence[int],
-        keys: Sequence[object],
-        image_of: Callable[[int], int],
-        rows: Callable[[Sequence[int], Images], Rows],
-    ) -> list[Any]:
-        starts = range(0, len(items), self.size)
-        chunks = [items[start : start + self.size] for start in starts]
-        names = [self._name(what, keys[start : start + self.size]) for start in starts]
-        missing = [index for index, name in enumerate(names) if self.journal.get(name) is None]
-        images = self.batches.opened([[image_of(item) for item in chunks[index]] for index in missing])
-        done = len(items) - sum(len(chunks[index]) for index in missing)
-        for index in missing:
-            made = rows(chunks[index], next(images))
-            self.journal.keep(names[index], {"rows": made, "layers": self.scorer.layers})
-            done += len(chunks[index])
-            self.progress(what, done, len(items))
-        return [self.journal.get(name) for name in names]
-
-    def _name(self, what: str, keys: Sequence[object]) -> str:
-        return _sha([what, self.request, self.batches.masks_digest, *keys])
-
-
 def _rows(records: Sequence[Any]) -> Rows:
     return [row for record in records for row in record["rows"]]
 
 
 def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, untrained: bool) -> str:
     """A digest of what all scores depend on: the model, the methods, priors and metrics, and the versions."""
-    facts: list[Any] = [versions(), plan.seed, str(asked.tolerance), untrained, asked.made_before, asked.gated]
+    facts: list[Any] = [
+        _RECORDS,
+        versions(),
+        plan.seed,
+        str(asked.tolerance),
+        untrained,
+        asked.made_before,
+        asked.gated,
+    ]
     facts += [
         [name, type(one).__module__, catalogue.settings(one)] for name, one in {**asked.methods, **asked.priors}.items()
     ]
@@ -250,8 +207,4 @@ def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, un
         runtime = replace(network.runtime, batch_size=1, keep_memory=False)
         facts += [digest(network.model), architecture(network.model), repr(network.preprocessing), repr(runtime)]
         facts += [network.head, str(network.output)]
-    return _sha(facts)
-
-
-def _sha(facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return sha(facts)

@@ -19,7 +19,7 @@ from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.priors.centre import Centre
-from pellucid.run.explain import Explainer, _as_tensor, _read_by
+from pellucid.run.explain import Explainer, as_tensor, read_by
 from pellucid.run.remade import Remaker
 
 
@@ -82,7 +82,7 @@ class Network:
             session = Session.of(self.model, self.runtime, self.head, info.head, output)
             inputs = session.prepared(Inputs.of(images))
             image = inputs[:1]
-            targets = _read_by(session, image, Targets(_as_tensor(classes)).fitted(len(inputs), images.shape[2:]))
+            targets = read_by(session, image, Targets(as_tensor(classes)).fitted(len(inputs), images.shape[2:]))
             maker = Remaker.of(explainer, session, image)
             (_, random), *_rest = maker.randomised(image, "all", self.runtime.seed)
             return random.explained(inputs, targets)

@@ -8,8 +8,20 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+SHUFFLES = 20
+"""So many shuffles are scored: the result of a single one is chance in part."""
 
-def partners(patients: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+
+def shuffles(patients: Sequence[str], seed: int, count: int = SHUFFLES) -> npt.NDArray[np.int64]:
+    """Several shuffles (N, count), the first of which is ``partners`` with the seed alone.
+
+    >>> shuffles(list("abcd"), seed=0).shape
+    (4, 20)
+    """
+    return np.stack([partners(patients, [seed, number] if number else seed) for number in range(count)], axis=1)
+
+
+def partners(patients: Sequence[str], seed: int | Sequence[int]) -> npt.NDArray[np.int64]:
     """For each of N findings the index of one of another patient, (N,); each is the partner of one at most.
 
     Findings are put in a row in random order, those of a patient side by side, and each gets the one that is as many

@@ -19,7 +19,7 @@ from pellucid.evaluation.scoring.tolerance import Tolerance
 MEAN_MASK = "mean_mask"
 """The prior that is made from the data set's own masks."""
 FEWER = 10
-"""The draws of a random prior for metrics that ask the model, whose mean is taken: each takes passes."""
+"""The draws of a random prior for exploratory metrics, whose mean is taken: each costs as much as a method's map."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,22 @@ class Requested:
     @property
     def names(self) -> list[str]:
         """The methods, then the priors."""
-        return [*self.of_methods, *self.priors, MEAN_MASK]
+        return [*self.of_methods, *self.priors, *self.from_masks]
+
+    @property
+    def from_masks(self) -> list[str]:
+        """The priors that are made from the data set's own masks."""
+        return [MEAN_MASK]
 
     @property
     def of_methods(self) -> list[str]:
         """The methods, those with maps made before among them."""
         return list(dict.fromkeys([*self.made_before, *self.methods]))
+
+    def prior_for(self, label: str, name: str) -> Method | None:
+        """A prior as a metric takes it: exploratory ones with fewer draws; None of a method."""
+        prior = self.priors.get(name)
+        return prior if prior is None or label == self.primary else fewer_draws(prior)
 
     @property
     def on_masks(self) -> dict[str, Metric]:
@@ -94,9 +104,10 @@ def requested(plan: EvaluationPlan, methods: Sequence[str], made_before: Sequenc
 
 
 def fewer_draws(prior: Method) -> Method:
-    """A prior for metrics that ask the model: of one that is drawn at random, a mean over fewer draws."""
-    fewer = isinstance(prior, Drawn) and "draws" in options(type(prior))
-    return replace(prior, draws=FEWER) if fewer else prior  # type: ignore[type-var]  # a frozen dataclass
+    """A prior for exploratory metrics: of one that is drawn at random, a mean over at most 10 draws."""
+    if not isinstance(prior, Drawn) or "draws" not in options(type(prior)):
+        return prior
+    return replace(prior, draws=min(FEWER, prior.many()))  # type: ignore[type-var]  # a frozen dataclass
 
 
 def _primary(plan: EvaluationPlan) -> tuple[Tolerance, Metric]:

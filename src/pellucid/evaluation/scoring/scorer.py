@@ -17,32 +17,32 @@ from pellucid.core.prior import Drawn
 from pellucid.errors import OptionError
 from pellucid.evaluation.measured import THRESHOLDS
 from pellucid.evaluation.scoring.by_masks import by_masks, of_random
+from pellucid.evaluation.scoring.heat import even_shares, shares
 from pellucid.evaluation.scoring.maps import Batch, Made, explained, made, of_mean_masks
 from pellucid.evaluation.scoring.network import Network
-from pellucid.evaluation.scoring.request import MEAN_MASK, Requested, fewer_draws
+from pellucid.evaluation.scoring.request import Requested, fewer_draws
+from pellucid.evaluation.scoring.shuffled import Shuffled, on_others
 from pellucid.run.evaluate import evaluate
 
 Rows = list[dict[str, Any]]
 """A record for each image of a batch, in values that JSON can hold."""
-HIGH = 0.5
-"""Heat of at least this counts as a false-positive area on images without a finding."""
-BORDER = 0.1
-"""The outer part of each side that is the border."""
+
+
+_KINDS = ("values", "overlaps", "shuffled", "reshuffled", "untrained", "gates")
 
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
     """What findings of a batch are scored on: their masks, the widened ones of the primary metric, those of partners.
 
-    ``partners`` (P, *space) are widened, too; ``has_partner`` (P,). ``partner_mean_masks`` are made without the masks
-    of the partners' patients: else that prior alone would know what it is scored on. ``predicted`` (P,) are the
+    Those of ``shuffles`` are widened, too. ``partner_mean_masks`` are made without the masks of the patients of the
+    first one: else that prior alone would know what it is scored on. ``predicted`` (P,) are the
     predicted classes, ``gated`` (P,) says which findings the gates measure.
     """
 
     masks: Tensor
     widened: Tensor
-    partners: Tensor
-    has_partner: Tensor
+    shuffles: Shuffled
     partner_mean_masks: Tensor
     predicted: Tensor
     gated: Tensor
@@ -65,45 +65,33 @@ class Scorer:
 
     def findings(self, batch: Batch, wanted: Wanted) -> Rows:
         """A record for each finding of a batch."""
-        rows: Rows = [{"values": {}, "overlaps": {}, "shuffled": {}, "untrained": {}, "gates": {}} for _ in batch.files]
+        rows: Rows = [{kind: {} for kind in _KINDS} for _ in batch.files]
         reasons: Counter[tuple[str, str]] = Counter()
         for name in self.asked.names:
             found = made(name, self.asked, self.network, batch, self.seed)
             self._note(name, found, reasons)
             self._put(rows, "values", "label", name, self._values(name, found, batch, wanted.masks, wanted.widened))
-            for row, overlaps in zip(rows, self._overlaps(name, found, wanted.masks), strict=True):
-                row["overlaps"][name] = [_number(one) for one in overlaps]
-            control = of_mean_masks(wanted.partner_mean_masks) if name == MEAN_MASK else found
-            shuffled = self._on(self._primary, name, control, wanted.partners).where(wanted.has_partner, torch.nan)
-            for row, value in zip(rows, shuffled.tolist(), strict=True):
-                row["shuffled"][name] = _number(value)
+            self._put_overlaps(rows, name, found, wanted.masks)
+            self._put_shuffled(rows, name, found, wanted)
             self._put_predicted(rows, name, batch, wanted)
             self._put_controls(rows, name, found, batch, wanted)
         rows[0]["reasons"] = {f"{reason} ({name})": count for (name, reason), count in reasons.items()}
         return rows
 
+    def overlaps(self, batch: Batch, masks: Tensor) -> Rows:
+        """The overlaps of each map with its mask (P, *space) alone, a record for each finding."""
+        rows: Rows = [{"overlaps": {}} for _ in batch.files]
+        for name in self.asked.names:
+            self._put_overlaps(rows, name, made(name, self.asked, self.network, batch, self.seed), masks)
+        return rows
+
     def lesion_free(self, batch: Batch) -> Rows:
         """Where the heat goes on images without a finding, a record for each."""
-        rows: Rows = [{"heat": {}} for _ in batch.files]
+        rows: Rows = [{"heat": {}, "even": even} for even in even_shares(batch.mean_masks)]
         for name in self.asked.names:
-            heat = made(name, self.asked, self.network, batch, self.seed).maps["heatmaps"].flatten(1).double()
-            usual = (batch.mean_masks >= HIGH).flatten(1)
-            border = _border(batch.mean_masks.shape[1:]).flatten()
-            whole = heat.sum(1)
-            for row, area, total, within, outer in zip(
-                rows,
-                (heat >= HIGH).double().mean(1).tolist(),
-                whole.tolist(),
-                (heat * usual).sum(1).tolist(),
-                (heat * border).sum(1).tolist(),
-                strict=True,
-            ):
-                known = math.isfinite(total)
-                row["heat"][name] = {
-                    "area": _number(area) if known else None,
-                    "in the mean mask": _number(within / total) if known and total > 0 else None,
-                    "at the border": _number(outer / total) if known and total > 0 else None,
-                }
+            heat = made(name, self.asked, self.network, batch, self.seed).maps["heatmaps"]
+            for row, own in zip(rows, shares(heat, batch.mean_masks), strict=True):
+                row["heat"][name] = own
         return rows
 
     def _note(self, name: str, found: Made, reasons: Counter[tuple[str, str]]) -> None:
@@ -116,14 +104,14 @@ class Scorer:
         self, name: str, found: Made, batch: Batch, masks: Tensor, widened: Tensor
     ) -> Mapping[str, Sequence[float]]:
         values = {
-            label: self._on(metric, name, found, widened if label == self.asked.primary else masks).tolist()
-            for label, metric in self.asked.on_masks.items()
+            label: self._on(label, name, found, widened if label == self.asked.primary else masks).tolist()
+            for label in self.asked.on_masks
         }
         return {**values, **self._on_scores(self.asked.on_scores, name, found, batch)}
 
-    def _on(self, metric: Metric, name: str, found: Made, masks: Tensor) -> Tensor:
+    def _on(self, label: str, name: str, found: Made, masks: Tensor) -> Tensor:
         """The values (P,) of a metric that needs masks; of a random prior the expectation."""
-        prior = self.asked.priors.get(name)
+        metric, prior = self.asked.metrics[label], self.asked.prior_for(label, name)
         if isinstance(prior, Drawn):
             return of_random(metric, prior, masks, self.seed)
         return by_masks(metric, found.maps, masks)
@@ -167,6 +155,10 @@ class Scorer:
         )
         return {label: scores[label][:, 0].tolist() for label in metrics}
 
+    def _put_overlaps(self, rows: Rows, name: str, found: Made, masks: Tensor) -> None:
+        for row, overlaps in zip(rows, self._overlaps(name, found, masks), strict=True):
+            row["overlaps"][name] = [_number(one) for one in overlaps]
+
     def _overlaps(self, name: str, found: Made, masks: Tensor) -> Sequence[Sequence[float]]:
         """The IoU (P, thresholds) of each map with its mask."""
         if isinstance(self.asked.priors.get(name), Drawn):
@@ -194,6 +186,20 @@ class Scorer:
         values = self._values(name, again, part, wanted.masks[other], wanted.widened[other])
         self._put([rows[index] for index in other], "values", "predicted", name, values)
 
+    def _put_shuffled(self, rows: Rows, name: str, found: Made, wanted: Wanted) -> None:
+        """The maps on masks of other patients: of methods in every shuffle, of priors in the first one."""
+        if name in self.asked.of_methods:
+            each = on_others(self._primary, found.maps, wanted.shuffles).tolist()
+            for row, values in zip(rows, each, strict=True):
+                row["shuffled"][name], row["reshuffled"][name] = _number(values[0]), list(map(_number, values))
+            return
+        first = wanted.shuffles.shuffle(0)
+        control = of_mean_masks(wanted.partner_mean_masks) if name in self.asked.from_masks else found
+        for row, value, there in zip(
+            rows, self._on(self.asked.primary, name, control, first.masks).tolist(), first.there.tolist(), strict=True
+        ):
+            row["shuffled"][name] = _number(value) if there else None
+
     def _put_controls(self, rows: Rows, name: str, found: Made, batch: Batch, wanted: Wanted) -> None:
         """The network with random weights, and the gates, of methods that can be run again."""
         if self.network is None or name not in self.asked.methods:
@@ -219,10 +225,3 @@ class Scorer:
 def _number(value: float) -> float | None:
     """A value as it is kept: seven digits, None where there is none."""
     return float(f"{value:.7g}") if math.isfinite(value) else None
-
-
-def _border(space: Sequence[int]) -> Tensor:
-    """Which pixels (*space) lie in the outer tenth of a side."""
-    inner = torch.zeros(tuple(space), dtype=torch.bool)
-    inner[tuple(slice(math.ceil(BORDER * side), side - math.ceil(BORDER * side)) for side in space)] = True
-    return ~inner

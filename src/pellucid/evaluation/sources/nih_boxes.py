@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import DataError
-from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.case import Data
 from pellucid.evaluation.data.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
 from pellucid.evaluation.data.annotations import head_of
-from pellucid.evaluation.data.image_file import ImageFile
-from pellucid.evaluation.data.images_below import images_by_name, only
+from pellucid.evaluation.data.images_below import cases_below
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.run.csv_lines import read_lines
 
@@ -50,8 +49,7 @@ class NIHBoxes(Form):
         for row in read_lines(path, f"data {path.name} was given", DataError)[1:]:
             names[row[0].strip()] = None
             _gather(row, gathering)
-        found = images_by_name(asked.images or path.parent, names)
-        cases = [case for name in names if (case := _case(name, found[name], gathering)) is not None]
+        cases = cases_below(asked.images or path.parent, names, gathering, _patient)
         return Data(cases, list(gathering.wrong.values()), self.name, [_ONLY_BOXES])
 
 
@@ -67,12 +65,7 @@ def _gather(row: Sequence[str], gathering: Gathering) -> None:
         gathering.refuse(name, error)
 
 
-def _case(name: str, paths: list[Path], gathering: Gathering) -> Case | None:
-    try:
-        path = only(paths)
-    except DataError as error:
-        gathering.refuse(name, error)
-    if name in gathering.wrong:
-        return None
+def _patient(name: str) -> str | None:
+    """The number before the underscore."""
     matched = _NAME.fullmatch(name)
-    return gathering.case(name, ImageFile(path), matched.group(1) if matched else None)
+    return matched.group(1) if matched else None

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import DataError
-from pellucid.evaluation.case import Case, Data
+from pellucid.evaluation.case import Data
 from pellucid.evaluation.data.annotated import BROKEN, Gathering, box_of, name_of, pixels_of
 from pellucid.evaluation.data.annotations import head_of
-from pellucid.evaluation.data.image_file import ImageFile
-from pellucid.evaluation.data.images_below import images_by_name, only
+from pellucid.evaluation.data.images_below import cases_below
 from pellucid.evaluation.form import Asked, Form, register_form
 from pellucid.run.csv_lines import read_lines
 
@@ -50,8 +49,7 @@ class VinDr(Form):
             name = cells["image_id"]
             readers[name].add(cells.get(_READER, ""))
             _gather(name, cells, gathering)
-        found = images_by_name(asked.images or path.parent, readers)
-        cases = [case for name in readers if (case := _case(name, found[name], gathering)) is not None]
+        cases = cases_below(asked.images or path.parent, readers, gathering)
         return Data(cases, list(gathering.wrong.values()), self.name, [_PIXELS, *_said_of(readers)])
 
 
@@ -78,14 +76,6 @@ def _gather(name: str, cells: Mapping[str, str], gathering: Gathering) -> None:
         gathering.state(name, label, box_of(left, top, right - left, bottom - top, None))
     except DataError as error:
         gathering.refuse(name, error)
-
-
-def _case(name: str, paths: list[Path], gathering: Gathering) -> Case | None:
-    try:
-        path = only(paths)
-    except DataError as error:
-        gathering.refuse(name, error)
-    return None if name in gathering.wrong else gathering.case(name, ImageFile(path))
 
 
 def _said_of(readers: Mapping[str, Sequence[str] | set[str]]) -> list[str]:

@@ -53,26 +53,31 @@ class FileSource:
 
     def info(self, request: ModelRequest, model: nn.Module) -> ModelInfo:
         """Return what the model's own attributes state."""
-        classes, head = getattr(model, "classes", None), getattr(model, "head", None)
-        output = getattr(model, "output", None)
-        if isinstance(head, str) and head not in HEADS:
-            raise SourceError(f"{request.name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
-        given = getattr(model, "preprocessing", None)
-        known = known_of(model)
-        own = replace(
-            known,
-            classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else known.classes,
-            head=head if isinstance(head, str) else known.head,
-            output=output if isinstance(output, str | int) else known.output,
-        )
-        if isinstance(given, Mapping):
-            states_orientation, stated = "orientation" in given, from_mapping(given, request.name)
-        elif isinstance(given, Preprocessing):
-            states_orientation, stated = given.orientation is not None, given
-        else:  # none, or a layer of the network's own
-            return own
-        assumed = () if states_orientation or not takes_volumes(model) else (ORIENTATION,)
-        return replace(own, preprocessing=stated, assumed=assumed, input_size=None)
+        return info_of(request.name, model)
+
+
+def info_of(name: str, model: nn.Module) -> ModelInfo:
+    """What the attributes of a model that a factory of this name returned state."""
+    classes, head = getattr(model, "classes", None), getattr(model, "head", None)
+    output = getattr(model, "output", None)
+    if isinstance(head, str) and head not in HEADS:
+        raise SourceError(f"{name}: the model's head is {head!r}; it may be {', '.join(HEADS)}")
+    given = getattr(model, "preprocessing", None)
+    known = known_of(model)
+    own = replace(
+        known,
+        classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else known.classes,
+        head=head if isinstance(head, str) else known.head,
+        output=output if isinstance(output, str | int) else known.output,
+    )
+    if isinstance(given, Mapping):
+        states_orientation, stated = "orientation" in given, from_mapping(given, name)
+    elif isinstance(given, Preprocessing):
+        states_orientation, stated = given.orientation is not None, given
+    else:  # none, or a layer of the network's own
+        return own
+    assumed = () if states_orientation or not takes_volumes(model) else (ORIENTATION,)
+    return replace(own, preprocessing=stated, assumed=assumed, input_size=None)
 
 
 def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
@@ -82,16 +87,22 @@ def _run(name: str, sizes: dict[str, int | None]) -> nn.Module:
     file = Path(path)
     if not file.is_file():
         raise SourceError(f"{name}: no file {path}; give path/to/file.py:factory")
-    # What the file prints must not get into the command's output.
-    with _errors_of(name), _importable(file.resolve().parent), redirect_stdout(sys.stderr):
-        model = declaring(partial(_made, file, function, sizes))
+    with _importable(file.resolve().parent):
+        return made_by(name, partial(_load, file, function), sizes)
+
+
+def made_by(name: str, load: Callable[[], Callable[..., Any]], sizes: dict[str, int | None]) -> nn.Module:
+    """The model of a factory of this name, which ``load`` returns. ``SourceError``: an error in it, or no model."""
+    # What the user's code prints must not get into the command's output.
+    with _errors_of(name), redirect_stdout(sys.stderr):
+        model = declaring(partial(_made, load, sizes))
     if not isinstance(model, nn.Module):
         raise SourceError(f"{name}: an nn.Module was expected, got {type(model).__name__}; return the model")
     return model
 
 
-def _made(file: Path, function: str, sizes: dict[str, int | None]) -> object:
-    factory = _load(file, function)
+def _made(load: Callable[[], Callable[..., Any]], sizes: dict[str, int | None]) -> object:
+    factory = load()
     return factory(**_accepted(factory, sizes))
 
 

@@ -62,8 +62,9 @@ def load_model(
 
     Args:
         spec: a source's prefix and the model's name, as ``timm:vit_base_patch16_224``, or a path, as
-            ``path/to/model.onnx`` or ``path/to/file.py:factory`` (which runs that file: your own code). If it is left
-            out, the architecture is the one that the checkpoint states or that its weights are recognised as.
+            ``path/to/model.onnx`` or ``path/to/file.py:factory`` (which runs that file: your own code), or
+            ``package.module:factory`` (which imports that module of an installed package). If it is left out, the
+            architecture is the one that the checkpoint states or that its weights are recognised as.
         checkpoint: a weights file. The numbers of classes and of input channels are the checkpoint's.
         weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
             same every time.

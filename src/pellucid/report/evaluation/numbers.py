@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pellucid.evaluation.unit import Unit
 from pellucid.statistics import Interval
 from pellucid.statistics.intervals import counted
 
@@ -44,28 +45,30 @@ def rounded(value: float, digits: int = 2, *, signed: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
 
 
-def in_words(found: Interval, *, signed: bool = False) -> str:
+def in_words(found: Interval, unit: Unit, *, signed: bool = False) -> str:
     r"""An estimate with its 95 % interval, which is not broken between lines; where it is withheld, only why.
 
-    >>> in_words(Interval(0.616, 0.513, 0.712, 99, 99))
+    >>> from pellucid.evaluation.unit import PATIENT
+    >>> in_words(Interval(0.616, 0.513, 0.712, 99, 99), PATIENT)
     '0.62 (0.51\xa0to\xa00.71)'
-    >>> in_words(Interval(0.7, float("nan"), float("nan"), 12, 12, withheld="fewer than 20 patients"))
+    >>> in_words(Interval(0.7, float("nan"), float("nan"), 12, 12, withheld="fewer than 20 patients"), PATIENT)
     'not stated: fewer than 20 patients'
     """
     if found.withheld is not None:
-        return f"not stated: {found.withheld}"
+        return f"not stated: {unit.words(found.withheld)}"
     digits = decimals(found)
     each = [rounded(value, digits, signed=signed) for value in (found.estimate, found.low, found.high)]
     return f"{each[0]} ({each[1]}{_JOINED}to{_JOINED}{each[2]})"
 
 
-def of(found: Interval, noun: str = "finding") -> str:
+def of(found: Interval, unit: Unit, noun: str = "finding") -> str:
     """What an estimate is counted on, and how much of it has no value.
 
-    >>> of(Interval(0.6, 0.5, 0.7, 99, 75, excluded=2))
+    >>> from pellucid.evaluation.unit import PATIENT
+    >>> of(Interval(0.6, 0.5, 0.7, 99, 75, excluded=2), PATIENT)
     '99 findings of 75 patients, 2 without a value'
     """
-    text = f"{counted(found.count, noun)} of {counted(found.patients, 'patient')}"
+    text = f"{counted(found.count, noun)} {unit.of(found.patients, noun)}"
     return f"{text}, {found.excluded} without a value" if found.excluded else text
 
 

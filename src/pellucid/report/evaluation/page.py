@@ -16,8 +16,9 @@ from pellucid.core.caption import NOT_FOR_DIAGNOSIS
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.figures.drawing import Drawn
 from pellucid.report.evaluation.numbers import rounded
-from pellucid.report.evaluation.sections.checks import controls, gate_notes, gate_tables, heat_tables
-from pellucid.report.evaluation.sections.examples import examples
+from pellucid.report.evaluation.sections.checks import gate_notes, gate_tables, heat_tables
+from pellucid.report.evaluation.sections.controls import controls
+from pellucid.report.evaluation.sections.examples import LEGEND, examples
 from pellucid.report.evaluation.sections.exploratory import (
     counts_table,
     metric_tables,
@@ -25,12 +26,13 @@ from pellucid.report.evaluation.sections.exploratory import (
     strata_tables,
     tau_table,
     tuned_table,
+    why_no_agreement,
 )
 from pellucid.report.evaluation.sections.flow import flow_of
 from pellucid.report.evaluation.sections.primary import primary_table
 from pellucid.report.evaluation.sections.provenance import plan_rows, provenance_rows
 from pellucid.report.evaluation.sections.published import published_tables
-from pellucid.report.evaluation.sections.quality import quality_table, quality_words
+from pellucid.report.evaluation.sections.quality import called_tables, quality_table, quality_words
 from pellucid.report.evaluation.sections.summary import counted_cases, endpoint, endpoint_in_short, shown
 from pellucid.report.evaluation.sections.verdicts import groups, unjudged
 from pellucid.report.evaluation.wording import about_prior, name
@@ -46,6 +48,7 @@ def page(evaluation: Evaluation, figures: Mapping[str, Drawn], folder: Path) -> 
     judged = groups(evaluation)
     made: str = environment.get_template("evaluation/page.html").render(
         evaluation=evaluation,
+        unit=evaluation.unit,
         figures=figures,
         **_opening(evaluation),
         groups=judged,
@@ -55,6 +58,7 @@ def page(evaluation: Evaluation, figures: Mapping[str, Drawn], folder: Path) -> 
         primary_table=primary_table(evaluation),
         **_exploratory(evaluation),
         examples=examples(evaluation, folder),
+        legend=LEGEND,
         plan_rows=plan_rows(evaluation.plan),
         provenance_rows=provenance_rows(evaluation.provenance),
         warning=NOT_FOR_DIAGNOSIS,
@@ -72,6 +76,7 @@ def _opening(evaluation: Evaluation) -> dict[str, Any]:
         "endpoint": endpoint(evaluation),
         "endpoint_in_short": endpoint_in_short(evaluation),
         "quality_table": quality_table(evaluation),
+        "called_tables": called_tables(evaluation),
         "quality_words": quality_words(evaluation),
         "flow": flow_of(evaluation),
     }
@@ -84,6 +89,7 @@ def _exploratory(evaluation: Evaluation) -> dict[str, Any]:
         "tuned_table": tuned_table(evaluation),
         "ranks_table": ranks_table(evaluation),
         "tau_table": tau_table(evaluation),
+        "why_no_agreement": why_no_agreement(evaluation),
         "published_tables": published_tables(evaluation),
         "heat_tables": heat_tables(evaluation),
         "controls": controls(evaluation),

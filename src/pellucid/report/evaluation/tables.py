@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, in_words, of
 from pellucid.report.evaluation.wording import name
 from pellucid.statistics import Interval
@@ -57,25 +58,30 @@ def _shared(each: Sequence[str]) -> str:
     return known.pop() if len(known) == 1 else ""
 
 
-def cell(found: Interval | None, noun: str = "finding") -> Cell:
+def cell(found: Interval | None, unit: Unit, noun: str = "finding") -> Cell:
     """The cell of an estimate; a dash where there is none."""
-    return Cell(NONE) if found is None else Cell(in_words(found), of(found, noun))
+    return Cell(NONE) if found is None else Cell(in_words(found, unit), of(found, unit, noun))
 
 
 def matrix(
-    caption: str, first: str, figures: Mapping[str, Mapping[str, Interval]], *, noun: str, priors: Sequence[str] = ()
+    caption: str,
+    first: str,
+    figures: Mapping[str, Mapping[str, Interval]],
+    unit: Unit,
+    *,
+    priors: Sequence[str] = (),
 ) -> list[Table]:
     """Tables of ``figures[row][column]``, with at most four columns each."""
     columns = list(dict.fromkeys(column for row in figures.values() for column in row))
     parts = [columns[start : start + COLUMNS] for start in range(0, len(columns), COLUMNS)]
     return [
-        cut(Table(caption, first, part, [_line(row, each, part, noun, priors) for row, each in figures.items()]))
+        cut(Table(caption, first, part, [_line(row, each, part, unit, priors) for row, each in figures.items()]))
         for part in parts
     ]
 
 
-def _line(row: str, each: Mapping[str, Interval], columns: Sequence[str], noun: str, priors: Sequence[str]) -> Line:
-    cells = [cell(each.get(column), noun) for column in columns]
+def _line(row: str, each: Mapping[str, Interval], columns: Sequence[str], unit: Unit, priors: Sequence[str]) -> Line:
+    cells = [cell(each.get(column), unit) for column in columns]
     return Line(name(row), cells, PRIOR if row in priors else "")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from markupsafe import Markup
 
 from pellucid.core import catalogue
+from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, Comparison, Metric
 from pellucid.core.prior import STATEMENTS
 from pellucid.core.registry import summary
@@ -82,9 +83,21 @@ def is_share(label: str) -> bool:
 
 def about_prior(label: str) -> str:
     """What a prior's maps are made from."""
-    try:
-        found = catalogue.PRIORS.find(label.partition("(")[0])
-    except OptionError:
+    found = _prior(label)
+    if found is None:
         return ""
     made_from = (STATEMENTS[found.made_from] or "").removeprefix("a prior: it ")
     return f"{summary(found)} It {made_from}."
+
+
+def sees_images(label: str) -> bool:
+    """Whether a method's or prior's map depends on the image: those of some priors are the same, or nearly so."""
+    found = _prior(label)
+    return found is None or found.made_from not in ("nothing", "masks")
+
+
+def _prior(label: str) -> type[Method] | None:
+    try:
+        return catalogue.PRIORS.find(label.partition("(")[0])
+    except OptionError:
+        return None

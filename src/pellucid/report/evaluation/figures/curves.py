@@ -25,8 +25,8 @@ def roc(evaluation: Evaluation) -> Drawn | None:
     if not classes:
         return None
     alt = "; ".join(
-        f"{one.name}: AUC {in_words(one.auc) if one.auc is not None else 'not stated'}, {one.positive} images with the "
-        f"class and {one.negative} without"
+        f"{one.name}: AUC {in_words(one.auc, evaluation.unit) if one.auc is not None else 'not stated'}, "
+        f"{one.positive} images with the class and {one.negative} without"
         for one in classes
     )
     caption = "ROC curves of the model: sensitivity (upwards) by 1 − specificity. The dashed diagonal is chance."

@@ -43,7 +43,10 @@ def forest(evaluation: Evaluation) -> Drawn | None:
     ordered = sorted(rows, key=lambda one: one[0].is_prior)[:MOST]
     if not ordered:
         return None
-    alt = "; ".join(f"{row.method}{' (prior)' if row.is_prior else ''}: {in_words(value)}" for row, value in ordered)
+    unit = evaluation.unit
+    alt = "; ".join(
+        f"{row.method}{' (prior)' if row.is_prior else ''}: {in_words(value, unit)}" for row, value in ordered
+    )
     caption = (
         f"Primary endpoint, {evaluation.primary}: mean and 95 % interval. Filled squares are methods, open diamonds "
         f"with dashed lines are priors. The vertical line is at {evaluation.plan.prior}, the named prior. "
@@ -66,7 +69,8 @@ def _figure(evaluation: Evaluation, rows: list[tuple[Row, Interval]], width: flo
     axes = figure.add_axes((left, 0.55 / whole, span, (whole - 0.65) / whole))
     for index, (row, found) in enumerate(rows):
         _row(axes, len(rows) - 1 - index, row, found)
-        _texts(axes, len(rows) - 1 - index, row, found, is_beside)
+        numbers = in_words(found, evaluation.unit) if found.withheld is None else "not stated"
+        _texts(axes, len(rows) - 1 - index, row, numbers, is_beside)
     _frame(axes, evaluation, rows)
     return figure
 
@@ -78,9 +82,8 @@ def _row(axes: Axes, level: int, row: Row, found: Interval) -> None:
         axes.plot([found.estimate], [level], mark.shape, color=mark.colour, markerfacecolor=mark.fill, markersize=5)
 
 
-def _texts(axes: Axes, level: int, row: Row, found: Interval, is_beside: bool) -> None:
-    own, numbers = label(row.method, 26), in_words(found) if found.withheld is None else "not stated"
-    colour = SOFT if row.is_prior else INK
+def _texts(axes: Axes, level: int, row: Row, numbers: str, is_beside: bool) -> None:
+    own, colour = label(row.method, 26), SOFT if row.is_prior else INK
     at = axes.get_yaxis_transform()
     if is_beside:
         axes.text(-0.03, level, own, ha="right", va="center", transform=at, color=colour)
@@ -103,6 +106,6 @@ def _frame(axes: Axes, evaluation: Evaluation, rows: list[tuple[Row, Interval]])
         axes.axhline(len(rows) - methods - 0.5 + (0.18 if len(rows) else 0), color=LINE, linewidth=0.8, zorder=0)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    counts = {of(found) for _, found in rows}
+    counts = {of(found, evaluation.unit) for _, found in rows}
     ending = f" ({next(iter(counts))})" if len(counts) == 1 else ""
     axes.set_xlabel(f"{label(evaluation.primary)}{ending}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from markupsafe import Markup
-
-from pellucid.evaluation.evaluation import Control, Evaluation
-from pellucid.report.evaluation.tables import PRIOR, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import about_metric, listed, name, sentence
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.unit import Unit
+from pellucid.report.evaluation.numbers import NONE, rounded
+from pellucid.report.evaluation.tables import COLUMNS, PRIOR, Cell, Line, Table, cell, cut, matrix
+from pellucid.report.evaluation.wording import about_metric, name, sees_images, sentence
+from pellucid.statistics import Interval
 
 HEAT = {
     "area": "Share of the image at 0.5 or above (false-positive area)",
@@ -17,57 +18,46 @@ HEAT = {
 }
 
 
+EVEN = "an even map"
+_EVEN_NOTE = (
+    "An even map knows nothing: a part of the image has the share of the heat that it has of the image, and of values "
+    "that are spread evenly from 0 to 1 half are 0.5 or above. It is computed, not measured."
+)
+
+
 def heat_tables(evaluation: Evaluation) -> list[Table]:
-    """Where the heat goes on images without a finding."""
-    figures = {
-        method: {HEAT.get(what, what): found for what, found in each.items()}
-        for method, each in evaluation.heat.items()
-    }
-    return matrix(
-        "Where the heat goes on images without a finding", "Method", figures, noun="image", priors=_priors(evaluation)
-    )
+    """Where the heat goes on images without a finding, beside what a map that knows nothing would give."""
+    whats = list(dict.fromkeys(what for each in evaluation.heat.values() for what in each))
+    return [_heat_table(evaluation, whats[start : start + COLUMNS]) for start in range(0, len(whats), COLUMNS)]
 
 
-@dataclass(frozen=True)
-class Told:
-    """A negative control with its result in words; ``tag`` is the result in short."""
-
-    name: str
-    what: str
-    expected: str
-    tag: str
-    result: Markup
-    table: Table
-
-
-def controls(evaluation: Evaluation) -> list[Told]:
-    """The negative controls: where no method can know anything, none should come out."""
-    return [
-        Told(one.name, one.what, one.expected, *_result(one), _control_table(evaluation, one))
-        for one in evaluation.controls
-    ]
-
-
-def _result(control: Control) -> tuple[str, Markup]:
-    if control.no_claim is not None:
-        return "not tested", sentence("Nothing could be tested here: {}.", control.no_claim)
-    if not control.shown:
-        return "none comes out", sentence("No method comes out better than the priors, or as good as one.")
-    form = "{} {} out better than the priors, or as good as one, where no map can know the finding."
-    return "look closer", sentence(
-        form, listed(map(name, control.shown)), "comes" if len(control.shown) == 1 else "come"
-    )
-
-
-def _control_table(evaluation: Evaluation, control: Control) -> Table:
+def _heat_table(evaluation: Evaluation, whats: Sequence[str]) -> Table:
     priors = _priors(evaluation)
-    lines = [Line(name(row), [cell(found)], PRIOR if row in priors else "") for row, found in control.figures.items()]
-    return cut(Table(f"{control.name}: {evaluation.primary}", "Method", ("Mean (95 % interval)",), lines))
+    lines = [
+        Line(
+            name(method),
+            [_heat(method, each.get(what), evaluation.unit) for what in whats],
+            PRIOR if method in priors else "",
+        )
+        for method, each in evaluation.heat.items()
+    ]
+    even = [Cell(rounded(evaluation.even[what]) if what in evaluation.even else NONE) for what in whats]
+    own = [Line(sentence(EVEN), even, "reference")] if evaluation.even else []
+    notes = (_EVEN_NOTE,) if own else ()
+    heads = [HEAT.get(what, what) for what in whats]
+    return cut(Table("Where the heat goes on images without a finding", "Method", heads, [*own, *lines], notes))
+
+
+def _heat(method: str, found: Interval | None, unit: Unit) -> Cell:
+    """A share with its interval; of a prior that never sees the image the share alone, since it hardly varies."""
+    if found is None or found.withheld is None or sees_images(method) or found.estimate != found.estimate:
+        return cell(found, unit, "image")
+    return Cell(rounded(found.estimate), "(nearly) the same for every image")
 
 
 def gate_tables(evaluation: Evaluation) -> list[Table]:
     """What is left of the maps when the network's weights are random."""
-    return matrix("Maps of a network with random weights", "Method", evaluation.gates, noun="finding")
+    return matrix("Maps of a network with random weights", "Method", evaluation.gates, evaluation.unit)
 
 
 def gate_notes(evaluation: Evaluation) -> list[tuple[str, str]]:

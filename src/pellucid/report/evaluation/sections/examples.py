@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from markupsafe import Markup
@@ -15,8 +16,13 @@ from pellucid.evaluation.evaluation import Evaluation, Example
 from pellucid.render.encoding import read_thumbnail, thumbnail
 from pellucid.report.reading import is_regular
 
-MOST = 200
-"""The most cases that are shown: some 10 kB each."""
+MOST = 480
+"""The most images that are shown: some 10 kB each."""
+LEGEND = (
+    "Colours show the map from 0 to 1, where 1 is the map's own maximum: the colour bar stands beside each image. The "
+    "white line is the outline of the annotated finding, and the ring with cross hairs the map's peak. Other "
+    "findings of the image have no outline here. An image without colours has an empty map, or none."
+)
 _MAX_BYTES = 2**26
 _MAX_PIXELS = 2**25
 _SIDE = 256
@@ -27,12 +33,13 @@ _CHOSEN: Mapping[str, tuple[str, str]] = {
     ),
     "best": (
         "Best cases",
-        "The findings with the best values of the primary endpoint. They were chosen for their values, so they show "
-        "what the method can do, and not what it does.",
+        "The findings with the best values of the primary endpoint, as a mean over the methods. They were chosen for "
+        "their values, so they show what the methods can do, and not what they do.",
     ),
     "worst": (
         "Worst cases",
-        "The findings with the worst values of the primary endpoint. They were chosen for their values.",
+        "The findings with the worst values of the primary endpoint, as a mean over the methods. They were chosen for "
+        "their values.",
     ),
     "without a finding": (
         "Images without a finding",
@@ -43,11 +50,21 @@ _CHOSEN: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Shown:
-    """A case with its image: ``small`` is a thumbnail as a data URI, ``path`` the file; "" where there is none."""
+    """A case with its image of a method: ``small`` is a thumbnail as a data URI, ``path`` the file, "" if not there."""
 
     example: Example
     path: str
     small: Markup
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case with its image of each method."""
+
+    name: str
+    label: str
+    text: str
+    shown: Sequence[Shown]
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,7 @@ class Chosen:
 
     title: str
     how: str
-    cases: Sequence[Shown]
+    cases: Sequence[Case]
 
 
 def examples(evaluation: Evaluation, folder: Path) -> list[Chosen]:
@@ -65,10 +82,16 @@ def examples(evaluation: Evaluation, folder: Path) -> list[Chosen]:
     shown = evaluation.examples[:MOST]
     found = []
     for kind in kinds:
-        each = [_shown(one, folder) for one in shown if one.kind == kind]
+        each = _cases([one for one in shown if one.kind == kind], folder)
         title, how = _CHOSEN.get(kind, (kind, ""))
         found += [Chosen(title, how, each)] if each else []
     return found
+
+
+def _cases(each: Sequence[Example], folder: Path) -> list[Case]:
+    """The examples of a case beside each other, one a method: they follow each other."""
+    alike = groupby(each, key=lambda one: (one.name, one.label, one.text))
+    return [Case(*about, [_shown(one, folder) for one in own]) for about, own in alike]
 
 
 def _shown(example: Example, folder: Path) -> Shown:

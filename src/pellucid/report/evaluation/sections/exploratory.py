@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pellucid.evaluation.evaluation import Evaluation, Stratum
+from markupsafe import Markup
+
+from pellucid.evaluation.evaluation import Evaluation, Stratum, Tuned
+from pellucid.evaluation.judging.agreement import FEWEST
 from pellucid.evaluation.plan import TARGETS
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut, matrix
-from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, name
+from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, listed, name, sentence
 from pellucid.statistics import Interval
+from pellucid.statistics.intervals import counted
 
 
 def metric_tables(evaluation: Evaluation) -> list[Table]:
@@ -40,7 +45,7 @@ def _metric_table(evaluation: Evaluation, metric: str, targets: list[str]) -> Ta
     lines = [
         Line(
             name(row.method),
-            [cell(row.figures.get(target, {}).get(metric)) for target in targets],
+            [cell(row.figures.get(target, {}).get(metric), evaluation.unit) for target in targets],
             PRIOR if row.is_prior else "",
         )
         for row in evaluation.rows
@@ -64,12 +69,26 @@ def _notes(evaluation: Evaluation, metric: str) -> Iterator[str]:
 def tuned_table(evaluation: Evaluation) -> Table:
     """The overlap at thresholds that were tuned on other patients."""
     lines = [
-        Line(name(one.method), [cell(one.overlap), Cell(", ".join(f"{value:g}" for value in one.thresholds))])
+        Line(
+            name(one.method),
+            [
+                cell(one.overlap, evaluation.unit),
+                Cell(", ".join(f"{value:g}" for value in one.thresholds)),
+                Cell(_chosen_on(evaluation, one)),
+            ],
+        )
         for one in evaluation.tuned
     ]
-    columns = ("Overlap (95 % interval)", "Thresholds of the folds")
-    caption = "Overlap of map and finding (IoU), each finding at a threshold that was tuned on other patients"
+    columns = ("Overlap (95 % interval)", "Threshold, or those of the folds", "Tuned on")
+    caption = f"Overlap of map and finding (IoU), each at a threshold that was tuned on other {evaluation.unit.plural}"
     return cut(Table(caption, "Method", columns, lines))
+
+
+def _chosen_on(evaluation: Evaluation, one: Tuned) -> Markup:
+    if one.chosen_on:
+        splits = listed(map(name, evaluation.plan.choose))
+        return sentence("{} of the split {}, none of which is scored", counted(one.chosen_on, "finding"), splits)
+    return sentence("for each of {} folds, the findings of the others", len(one.thresholds))
 
 
 def ranks_table(evaluation: Evaluation) -> Table:
@@ -84,6 +103,17 @@ def ranks_table(evaluation: Evaluation) -> Table:
 
 def _rank(value: float) -> str:
     return NONE if value != value else f"{value:g}"
+
+
+def why_no_agreement(evaluation: Evaluation) -> str:
+    """Why methods are not ranked; "" where they are, or could be."""
+    methods = sum(not row.is_prior for row in evaluation.rows)
+    if not 0 < methods < FEWEST:
+        return ""
+    return (
+        f"Ranks and Kendall's τ are left out: of fewer than {FEWEST} methods any two orders are the same or the "
+        "reverse of one another, which says nothing of how far metrics agree."
+    )
 
 
 def tau_table(evaluation: Evaluation) -> Table:
@@ -104,7 +134,7 @@ def strata_tables(evaluation: Evaluation) -> list[Table]:
         table
         for kind, strata in kinds.items()
         for table in matrix(
-            f"{evaluation.primary} by {kind}", "Method", _by_method(strata), noun="finding", priors=priors
+            f"{evaluation.primary} by {kind}", "Method", _by_method(strata), evaluation.unit, priors=priors
         )
     ]
 
@@ -112,21 +142,26 @@ def strata_tables(evaluation: Evaluation) -> list[Table]:
 def counts_table(evaluation: Evaluation) -> Table:
     """The parts of which there are counts alone."""
     few = [stratum for stratum in evaluation.strata if not _is_stated(stratum)]
-    lines = [Line(name(f"{one.kind}: {one.name}"), [Cell(_counts(one)), Cell(_reason(one))]) for one in few]
-    return cut(Table("Parts that are too small", "Part", ("Findings and patients", "Reason"), lines))
+    lines = [
+        Line(
+            name(f"{one.kind}: {one.name}"), [Cell(_counts(one, evaluation.unit)), Cell(_reason(one, evaluation.unit))]
+        )
+        for one in few
+    ]
+    return cut(Table("Parts that are too small", "Part", (f"Findings and {evaluation.unit.plural}", "Reason"), lines))
 
 
 def _is_stated(stratum: Stratum) -> bool:
     return any(found.withheld is None for found in stratum.figures.values())
 
 
-def _counts(stratum: Stratum) -> str:
+def _counts(stratum: Stratum, unit: Unit) -> str:
     largest = max(stratum.figures.values(), key=lambda found: found.count, default=None)
-    return NONE if largest is None else of(largest)
+    return NONE if largest is None else of(largest, unit)
 
 
-def _reason(stratum: Stratum) -> str:
-    return next((found.withheld or "" for found in stratum.figures.values()), NONE)
+def _reason(stratum: Stratum, unit: Unit) -> str:
+    return next((unit.words(found.withheld or "") for found in stratum.figures.values()), NONE)
 
 
 def _by_method(strata: list[Stratum]) -> Mapping[str, Mapping[str, Interval]]:

@@ -49,7 +49,7 @@ def flow_of(evaluation: Evaluation) -> Flow:
     others = [f"{counted(count, 'image')}: {_USES.get(use, use)}" for use, count in flow.other_splits.items()]
     analysed = (
         counted(flow.images, "image"),
-        f"of {counted(flow.patients, 'patient')}",
+        evaluation.unit.of(flow.patients, "image"),
         f"with {counted(flow.findings, 'finding')}",
         f"{counted(flow.lesion_free, 'image')} without a finding",
     )

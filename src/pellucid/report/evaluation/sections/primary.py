@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pellucid.evaluation.evaluation import Evaluation, Row
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, of, p_value
 from pellucid.report.evaluation.sections.verdicts import WORDS, advantage, in_two_digits, primary_of
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut
@@ -33,17 +34,20 @@ def primary_table(evaluation: Evaluation) -> Table:
 
 
 def _cells(evaluation: Evaluation, row: Row) -> list[Cell]:
-    own = cell(primary_of(evaluation, row))
-    return [own, *(_judged(row.verdict) if row.verdict is not None else [Cell(NONE)] * (len(COLUMNS) - 1))]
+    own = cell(primary_of(evaluation, row), evaluation.unit)
+    return [
+        own,
+        *(_judged(row.verdict, evaluation.unit) if row.verdict is not None else [Cell(NONE)] * (len(COLUMNS) - 1)),
+    ]
 
 
-def _judged(verdict: Verdict) -> list[Cell]:
+def _judged(verdict: Verdict, unit: Unit) -> list[Cell]:
     level = verdict.plan.level
     values = (verdict.better, verdict.worse, verdict.as_good)
     is_open = verdict.claim is Claim.NOT_SHOWN and verdict.cases_needed is not None
     needed = f"about {in_two_digits(verdict.cases_needed or 0)}" if is_open else NONE
     return [
-        Cell(sentence("{} over {}", advantage(verdict), name(verdict.prior)), of(verdict.difference)),
+        Cell(sentence("{} over {}", advantage(verdict, unit), name(verdict.prior)), of(verdict.difference, unit)),
         *(Cell(p_value(value, level).removeprefix("= ")) for value in values),
         Cell(WORDS[verdict.claim].word),
         Cell(needed),

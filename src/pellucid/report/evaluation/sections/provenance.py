@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from pellucid.evaluation.plan import EvaluationPlan
@@ -13,8 +13,9 @@ _DEPTH = 6
 
 
 def plan_rows(plan: EvaluationPlan) -> list[tuple[str, str]]:
-    """Every entry of the plan."""
-    return [(field.name, _value(getattr(plan, field.name))) for field in fields(plan) if field.repr]
+    """Every entry of the plan, with the names of those in a table of it joined by dots."""
+    each = {field.name: getattr(plan, field.name) for field in fields(plan) if field.repr}
+    return list(_flat({**each, "data": asdict(plan.data)}, "", 0))
 
 
 def provenance_rows(provenance: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -34,4 +35,6 @@ def _flat(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_value, value)) or "none"
+    if value == "":
+        return "not stated"
     return f"{value:g}" if isinstance(value, float) else str(value)

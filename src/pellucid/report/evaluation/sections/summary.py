@@ -29,9 +29,9 @@ def counted_cases(evaluation: Evaluation) -> Markup:
     flow = evaluation.flow
     methods = sum(not row.is_prior for row in evaluation.rows)
     return sentence(
-        "{} of {} with {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
+        "{} {} with {} were analysed, of {} given. {} {} compared with {}, which are maps that never ask the model.",
         counted(flow.images, "image"),
-        counted(flow.patients, "patient"),
+        evaluation.unit.of(flow.patients, "image"),
         counted(flow.findings, "finding"),
         counted(flow.given, "case"),
         counted(methods, "method"),
@@ -57,9 +57,9 @@ def _endpoint(evaluation: Evaluation, about: str) -> Markup:
     tolerance = ""
     if hasattr(metric_class(evaluation.primary), "tolerance"):
         tolerance = f" The tolerance is {evaluation.plan.tolerance}."
-    form = "{}. {} The figure is {}, for {}; patients are the units.{}"
+    form = "{}. {} The figure is {}, for {}; {} are the units.{}"
     maps = TARGET_WORDS[evaluation.plan.target].lower()
-    return sentence(form, name(evaluation.primary), about, figure, maps, tolerance)
+    return sentence(form, name(evaluation.primary), about, figure, maps, evaluation.unit.plural, tolerance)
 
 
 def shown(groups: Sequence[Group]) -> list[Markup]:

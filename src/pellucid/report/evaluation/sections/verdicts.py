@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from pellucid.evaluation.evaluation import Evaluation, Row
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import in_words, of, p_value, rounded
 from pellucid.report.evaluation.sections.elsewhere import elsewhere
 from pellucid.report.evaluation.wording import is_share, listed, name, sentence
@@ -107,28 +108,29 @@ def primary_of(evaluation: Evaluation, row: Row) -> Interval | None:
 
 
 def _said(evaluation: Evaluation, row: Row, verdict: Verdict) -> Said:
-    statement = sentence("{} {}", _own(evaluation, row), _STATEMENTS[verdict.claim](verdict))
+    statement = sentence("{} {}", _own(evaluation, row), _statement(verdict, evaluation.unit))
     flagged = _flagged(evaluation, verdict)
     cautions = [*_small(verdict), *elsewhere(evaluation, verdict), *flagged]
-    return Said(name(row.method), _short(verdict, bool(flagged), len(cautions)), statement, cautions)
+    short = _short(verdict, evaluation.unit, bool(flagged), len(cautions))
+    return Said(name(row.method), short, statement, cautions)
 
 
-def _short(verdict: Verdict, is_flagged: bool, cautions: int) -> Markup:
+def _short(verdict: Verdict, unit: Unit, is_flagged: bool, cautions: int) -> Markup:
     """A method with its advantage, for the summary; one that passes a negative control is not named without it."""
     ending = ", but in a negative control as well" if is_flagged else ""
     ending += f" (with {counted(cautions, 'caution')}: read the verdict)" if cautions else ""
     form = "{}, by {} over {}{}"
     if verdict.claim is Claim.NOT_SHOWN:
         return sentence("{}{}", name(verdict.method), ending)
-    return sentence(form, name(verdict.method), advantage(verdict), name(verdict.prior), ending)
+    return sentence(form, name(verdict.method), advantage(verdict, unit), name(verdict.prior), ending)
 
 
 def _own(evaluation: Evaluation, row: Row) -> Markup:
     """A method's own figure, with what it fails in: a hit rate alone is read as if the rest did not count."""
-    found = primary_of(evaluation, row)
+    found, unit = primary_of(evaluation, row), evaluation.unit
     if found is None:
         return sentence("It has no value of the primary endpoint.")
-    text = sentence("{}: {}, of {}.", name(evaluation.primary), in_words(found), of(found))
+    text = sentence("{}: {}, of {}.", name(evaluation.primary), in_words(found, unit), of(found, unit))
     if found.withheld is None and is_share(evaluation.primary):
         missed = round((1 - found.estimate) * found.count)
         text += sentence(" It does not hold for {} of {}.", missed, counted(found.count, "finding"))
@@ -137,55 +139,42 @@ def _own(evaluation: Evaluation, row: Row) -> Markup:
     return text
 
 
-def advantage(verdict: Verdict) -> str:
+def advantage(verdict: Verdict, unit: Unit) -> str:
     """The difference to the prior in a method's favour, with its interval."""
-    return in_words(verdict.difference, signed=True)
+    return in_words(verdict.difference, unit, signed=True)
 
 
-def _better(verdict: Verdict) -> Markup:
-    return sentence(
-        "Its advantage over {}, the closest prior, is {}; adjusted p\N{NO-BREAK SPACE}{} against every prior.",
-        name(verdict.prior),
-        advantage(verdict),
-        p_value(verdict.better, verdict.plan.level),
-    )
+@dataclass(frozen=True)
+class _Part:
+    """What differs between the statements of claims: which prior it is, what is shown, and of what the p-value is."""
+
+    which: str
+    p: Callable[[Verdict], float]
+    against: str
+    shown: str = ""
 
 
-def _as_good(verdict: Verdict) -> Markup:
-    return sentence(
-        "Its advantage over {} is {}: shown to be below {:g} in either direction; adjusted p\N{NO-BREAK SPACE}{}.",
-        name(verdict.prior),
-        advantage(verdict),
-        verdict.plan.margin,
-        p_value(verdict.as_good, verdict.plan.level),
-    )
-
-
-def _worse(verdict: Verdict) -> Markup:
-    return sentence(
-        "Its advantage over {} is {}; adjusted p\N{NO-BREAK SPACE}{} for worse.",
-        name(verdict.prior),
-        advantage(verdict),
-        p_value(verdict.worse, verdict.plan.level),
-    )
-
-
-def _not_shown(verdict: Verdict) -> Markup:
-    text = sentence(
-        "Its advantage over {}, the prior that is hardest to beat here, is {}; adjusted p\N{NO-BREAK SPACE}{}. ",
-        name(verdict.prior),
-        advantage(verdict),
-        p_value(verdict.better, verdict.plan.level),
-    )
-    return text + needed(verdict)
-
-
-_STATEMENTS = {
-    Claim.BETTER: _better,
-    Claim.AS_GOOD: _as_good,
-    Claim.WORSE: _worse,
-    Claim.NOT_SHOWN: _not_shown,
+_PARTS: Mapping[Claim, _Part] = {
+    Claim.BETTER: _Part(", the closest prior,", lambda verdict: verdict.better, " against every prior"),
+    Claim.AS_GOOD: _Part("", lambda verdict: verdict.as_good, "", ": shown to be below {:g} in either direction"),
+    Claim.WORSE: _Part("", lambda verdict: verdict.worse, " for worse"),
+    Claim.NOT_SHOWN: _Part(", the prior that is hardest to beat here,", lambda verdict: verdict.better, ""),
 }
+
+
+def _statement(verdict: Verdict, unit: Unit) -> Markup:
+    """The numbers that a claim rests on; where nothing is shown, with the cases that it would take."""
+    part = _PARTS[verdict.claim]
+    text = sentence(
+        "Its advantage over {}{} is {}{}; adjusted p\N{NO-BREAK SPACE}{}{}.",
+        name(verdict.prior),
+        part.which,
+        advantage(verdict, unit),
+        part.shown.format(verdict.plan.margin),
+        p_value(part.p(verdict), verdict.plan.level),
+        part.against,
+    )
+    return sentence("{} {}", text, needed(verdict, unit)) if verdict.claim is Claim.NOT_SHOWN else text
 
 
 def in_two_digits(count: int) -> int:
@@ -197,11 +186,12 @@ def in_two_digits(count: int) -> int:
     return int(float(f"{count:.2g}"))
 
 
-def needed(verdict: Verdict) -> Markup:
+def needed(verdict: Verdict, unit: Unit) -> Markup:
     """The cases that the difference of the plan needs, beside those that there are."""
     here = counted(verdict.difference.count, "finding")
     if verdict.cases_needed is None:
-        return sentence("How many cases would be needed cannot be said: fewer than two patients have a value.")
+        form = "How many cases would be needed cannot be said: fewer than two {} have a value."
+        return sentence(form, unit.plural)
     return sentence(
         "To find a true advantage of {:g} with a probability of 80 % takes about {} findings; there are {} here.",
         verdict.plan.detectable,
