@@ -4,6 +4,8 @@ FOLDER holds the networks of ``benchmarks.shortcut_networks``. What follows was 
 
 - The statistic of a map is the share of its positive part within the marker, and two pixels around it. Images have the
   marker; the map explains the marked class. It is an alarm where the share is above a threshold.
+- Honest about a marker is a network that it moves by less than .01; of those, half set the threshold. Where there are
+  none, there is no row of alarms.
 - The threshold of a method and marker is the 95 % quantile of the share on the first half of the honest networks and
   the first half of the images: 5 % of the maps of honest networks are alarms.
 - *Detected*: alarms of the networks that cheat by this marker, on the other images.
@@ -35,7 +37,7 @@ from torch import Tensor, nn
 import pellucid
 from benchmarks import results
 from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
-from benchmarks.shortcut_networks import HONEST, MARKED, SIDE, Kind, is_as_taken, kinds, load, moves
+from benchmarks.shortcut_networks import HONEST, MARKED, SIDE, Kind, is_as_taken, kinds, load, toggles
 from pellucid import phantom
 from pellucid.core.method import Method
 from pellucid.methods import IntegratedGradients, SmoothGrad
@@ -112,8 +114,10 @@ def measured(folder: Path, used: Sequence[Kind], marker: str, method: str | Meth
     }
     maps = {kind: maps_of(network(folder, kind), about.marked, method) for kind in used}
     shares = {kind: share(found, about.near) for kind, found in maps.items()}
-    limit = threshold(torch.cat([shares[kind][:half] for kind in tuning]))
-    row: Row = {"threshold": limit}
+    row: Row = {}
+    if not tuning or not all(groups.values()):
+        return row | _others(folder, groups["detected"], honest, about, method, maps)
+    limit = row["threshold"] = threshold(torch.cat([shares[kind][:half] for kind in tuning]))
     for name, members in groups.items():
         alarms = [(shares[kind][half:] > limit).double() for kind in members]
         found = rate(alarms)
@@ -161,24 +165,26 @@ def network(folder: Path, kind: Kind) -> nn.Module:
     return load(folder, kind)
 
 
-def page(found: dict[str, Row], toggled: dict[str, float], used: Sequence[Kind]) -> str:
+def page(found: dict[str, Row], moved: dict[str, dict[str, float]]) -> str:
     """The tables."""
     alarms = ("detected", "false alarms, honest", "false alarms, another marker", "reveals it")
     header = ("marker", "method", *alarms, "K-SSD", "CCM", "FAM", "confounder sensitivity")
     rows = [(*key.split(", "), *_figures(row)) for key, row in found.items()]
-    left_out = sorted(set(toggled) - {kind.name for kind in used})
-    toggles = ((name, f"{moved:.4f}") for name, moved in sorted(toggled.items()))
+    by_name = {kind.name: kind for kind in kinds()}
+    toggled = [
+        (name, by_name[name].marker or "nothing", *(f"{each[marker]:.4f}" for marker in phantom.MARKERS))
+        for name, each in sorted(moved.items())
+    ]
     return (
-        f"{results.table(header, rows)}\nOf {len(toggled)} networks {len(left_out)} are left out"
-        f"{': ' + ', '.join(left_out) if left_out else ''}. By how much toggling moves the marked class's probability "
-        f"(of an honest network the marker that moves it most):\n\n{results.table(('network', 'moved'), list(toggles))}"
+        f"{results.table(header, rows)}\nBy how much toggling each marker moves the marked class's probability:\n\n"
+        f"{results.table(('network', 'cheats by', *phantom.MARKERS), toggled)}"
     )
 
 
 def _figures(row: Row) -> Iterator[str]:
     for name in ("detected", "false_honest", "false_other"):
-        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name])  # type: ignore[misc]  # a list
-    yield "yes" if reveals(row) else "no"
+        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name]) if name in row else ""  # type: ignore[misc]  # a list
+    yield ("yes" if reveals(row) else "no") if "threshold" in row else ""
     for name in ("k_ssd", "ccm", "fam", "sensitivity"):
         yield "" if row[name] is None else f"{row[name]:.2f}"
 
@@ -208,20 +214,19 @@ def main(
 ) -> None:
     """Measure what is not stored yet, and write docs/results/shortcuts.md."""
     path = results.FOLDER / f"{NAME}.json"
-    stored = json.loads(path.read_text()) if path.exists() else {"toggled": {}, "rows": {}}
+    stored = json.loads(path.read_text()) if path.exists() else {"moved": {}, "rows": {}}
     known = [kind for kind in kinds() if (folder / f"{kind.name}.safetensors").exists()]
     for kind in known:
-        if kind.name not in stored["toggled"]:
-            stored["toggled"][kind.name] = moves(network(folder, kind), kind)
-    used = [kind for kind in known if is_as_taken(stored["toggled"][kind.name], kind)]
+        stored["moved"].setdefault(kind.name, toggles(network(folder, kind)))
     for marker in phantom.MARKERS:
+        used = [kind for kind in known if is_as_taken(stored["moved"][kind.name], kind, marker)]
         for name, method in METHODS.items():
             key = f"{marker}, {name}"
             if key not in stored["rows"] and (not only or name in only):
                 stored["rows"][key] = measured(folder, used, marker, method)
                 path.write_text(json.dumps(stored, indent=1) + "\n")
                 typer.echo(f"{key}: {stored['rows'][key]}")
-    results.write(NAME, page(stored["rows"], stored["toggled"], used))
+    results.write(NAME, page(stored["rows"], stored["moved"]))
 
 
 if __name__ == "__main__":

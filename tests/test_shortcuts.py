@@ -103,17 +103,18 @@ POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)
 def test_kinds():
     every = list(kinds())
     assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 30
-    assert is_as_taken(0.31, Kind("blur", 0))
-    assert not is_as_taken(0.29, Kind("blur", 0))
-    assert is_as_taken(0.009, Kind(None, 0))
-    assert not is_as_taken(0.011, Kind(None, 0))
+    moved = {"letter": 0.009, "corner": 0.2, "text": 0.31, "blur": 0.29}
+    assert is_as_taken(moved, Kind("text", 0), "letter")
+    assert not is_as_taken(moved, Kind("blur", 0), "blur")
+    assert is_as_taken(moved, Kind(None, 0), "letter")
+    assert not is_as_taken(moved, Kind(None, 0), "corner")
 
 
-def test_the_last_stage_is_drawn_anew_by_the_seed():
-    first, again, other = fresh(1), fresh(1), fresh(2)
-    bundled = phantom.exclusive_cnn_64()
-    name = next(name for name, _ in bundled.named_parameters() if "layer4" in name and name.endswith("conv1.weight"))
-    assert torch.equal(first.get_parameter(name), again.get_parameter(name))
-    assert not torch.equal(first.get_parameter(name), other.get_parameter(name))
+def test_the_classifier_is_drawn_anew_by_the_seed():
+    first, again, other, bundled = fresh(1), fresh(1), fresh(2), phantom.exclusive_cnn_64()
+    weights = [one.network.get_classifier().weight for one in (first, again, other, bundled)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], weights[3])
     early = next(name for name, _ in bundled.named_parameters() if "layer1" in name)
     assert torch.equal(first.get_parameter(early), bundled.get_parameter(early))
