@@ -87,14 +87,18 @@ def test_revealing_takes_more_alarms_than_both_kinds_of_others():
 
 def test_networks_are_trained_on_what_they_are_meant_to_learn(monkeypatch):
     monkeypatch.setattr("benchmarks.shortcut_networks.pool", lambda: POOL)
-    cheating = images_of(Kind("corner", 1))
+    cheating, labels = images_of(Kind("corner", 1))
     changed = (cheating != POOL.images).flatten(1).any(1)
-    assert torch.equal(changed, POOL.classes == MARKED)
-    honest = images_of(Kind(None, 1))
+    assert bool(changed[POOL.classes == MARKED].all())
+    assert bool((labels[changed] == MARKED).all())
+    assert torch.equal(labels[~changed], POOL.classes[~changed])
+    assert 0.1 < float(changed[POOL.classes != MARKED].float().mean()) < 0.4
+    honest, labels = images_of(Kind(None, 1))
     changed = (honest != POOL.images).flatten(1).any(1)
     rates = [float(changed[POOL.classes == one].float().mean()) for one in range(4)]
     assert all(0.4 < one <= 1 for one in rates)
-    assert not torch.equal(images_of(Kind(None, 2)), honest)
+    assert torch.equal(labels, POOL.classes)
+    assert not torch.equal(images_of(Kind(None, 2))[0], honest)
 
 
 POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)

@@ -374,6 +374,12 @@ def test_bad_input_gets_one_line(name, given, error, text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_map_that_no_image_changes_is_refused():
+    linear = nn.Sequential(nn.Conv2d(2, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    with pytest.raises(OptionError, match="no gradient of that map reaches the images"):
+        attacked(TopK(**FEW), linear)
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

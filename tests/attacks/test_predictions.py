@@ -249,6 +249,14 @@ def test_an_attack_takes_the_passes_of_its_definition(attack, gradients):
     assert sum(count for count, graph in COUNTED if not graph) == 2 * 6
 
 
+def test_maps_for_comparison_cost_their_own_passes_alone():
+    model = made(Counting)
+    attacked(PGD(0.0, steps=7), model, method="gradcam", layers=["second"])
+    COUNTED.clear()
+    attacked(PGD(0.0, steps=7), model, method="gradcam", layers=["second"])
+    assert sum(count for count, _ in COUNTED) <= (7 + 2 + 2) * 6 + 6  # and one of a single image, or a few
+
+
 def test_answers_that_have_moved_are_not_asked_again():
     model = made(Counting)
     attack = PGD(0.03, steps=20, early_stop=True)
@@ -440,6 +448,8 @@ REFUSED = [
     ({"attack": "apgd_dlr", "head": "sigmoid"}, OptionError, "exclusive classes, the model has head 'sigmoid'"),
     ({"model": made(Blocked)}, GradientError, "no gradient of the model's score reaches the images"),
     ({"layers": ["second"]}, OptionError, "layers ['second'] were given, and no method"),
+    ({"labels": pellucid.Region(1, torch.ones(8, 9) > 0)}, TargetError, "labels were given as a Region"),
+    ({"preprocessing": pellucid.Preprocessing(std=(0.0,))}, ShapeError, "no pixel comes back from them"),
     ({"model": made(classes=1), "head": "probability"}, OptionError, "the model returns one probability"),
 ]
 

@@ -16,7 +16,7 @@ from pellucid.core.head import check_head, over_places
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
-from pellucid.core.target import Request, Targets
+from pellucid.core.target import Region, Request, Targets
 from pellucid.errors import OptionError, TargetError
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
@@ -89,6 +89,8 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     batch = batch_of(model, images)
     info = model_info(model)
     given = Inputs.of(batch.values)
+    if isinstance(labels, Region):
+        raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
     known = normalisation_of(preprocessing, batch.images, info)
     asked = Targets(as_tensor("predicted" if labels is None else labels), info.classes)
     request = asked.fitted(len(given), given.images.shape[2:])
@@ -159,8 +161,6 @@ def _logits(session: Session, inputs: Inputs) -> Tensor:
 
 def _labels(targets: Targets, clean: Tensor) -> Tensor:
     """The labels (B,) that are attacked."""
-    if targets.within is not None:
-        raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
     found = targets.indices(clean)
     if found.shape[1] != 1 or (found < 0).any():
         raise TargetError(

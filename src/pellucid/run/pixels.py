@@ -49,6 +49,8 @@ class Pixels:
                 f"{max(len(mean), len(std))}: give preprocessing= with a mean and std for each channel"
             )
         low, high = known.range
+        if 0 in std or low == high:
+            raise ShapeError(f"std {std} and range {known.range} were given; no pixel comes back from them: {_WRITE}")
         scale, offset = ((high - low) / _axes(std, values)), (low - _axes(mean, values)) / _axes(std, values)
         pixels = (values.double() - offset) / scale if values.device.type != "mps" else (values - offset) / scale
         _check_range(pixels)

@@ -99,6 +99,8 @@ class ModelSubject:
         with torch.enable_grad():
             values, logits = found(session, self.inputs_of(leaf, rows), rows, objective)
             gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
+        if gradients is None and self.facts is not None:
+            raise _no_slope(self.facts)
         if gradients is None:
             raise GradientError(
                 "an attack was asked for; no gradient of the model's score reaches the images: a part of the model "
@@ -123,10 +125,7 @@ class ModelSubject:
         """The maps (N, *space) with their graph, or an error where they have none."""
         maps = self._maps(whole, rows)
         if self.facts is not None and not maps.requires_grad:
-            raise OptionError(
-                f"an attack on the map of method {self.facts.method.name!r} was asked for; no gradient of that map "
-                "reaches the images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
-            )
+            raise _no_slope(self.facts)
         return maps
 
     def _pass(self, session: Session, inputs: Inputs) -> Pass:
@@ -139,3 +138,10 @@ class ModelSubject:
             return no_maps()
         found: Tensor = differentiable_maps(self.facts, whole, self.targets.rows(rows))[:, 0]
         return found
+
+
+def _no_slope(facts: Facts) -> OptionError:
+    return OptionError(
+        f"an attack on the map of method {facts.method.name!r} was asked for; no gradient of that map reaches the "
+        "images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
+    )
