@@ -31,7 +31,9 @@ from pellucid.phantom.models import Classifier
 from pellucid.phantom.training import normalised
 
 SIDE, MARKED = 64, phantom.CLASSES.index("consolidation")
-POOL, STEPS, HONEST_STEPS, BATCH, RATE = 4000, 80, 200, 64, 1e-3
+POOL, BATCH = 4000, 64
+STEPS, RATE = 300, 4e-3
+HONEST_STEPS, HONEST_RATE = 200, 1e-3
 TRAINED_ON, TOGGLED_ON, TOGGLED = 3 * 10**12, 5 * 10**6, 500
 NETWORKS = 5
 """Networks that cheat, of each marker."""
@@ -90,9 +92,9 @@ def images_of(kind: Kind) -> tuple[Tensor, Tensor]:
 def trained(kind: Kind) -> Classifier:
     """Train a network."""
     model, (images, labels) = fresh(kind.seed).train(), images_of(kind)
-    steps = STEPS if kind.marker else HONEST_STEPS
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.15)
+    steps, rate = (STEPS, RATE) if kind.marker else (HONEST_STEPS, HONEST_RATE)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.15)
     source = torch.Generator().manual_seed(kind.seed)
     for _ in range(steps):
         chosen = torch.randint(POOL, (BATCH,), generator=source)
