@@ -3,8 +3,9 @@
 The criterion was fixed before the first run. A construction keeps the accuracy if the 95 % interval of the difference
 to the network that it is made from lies within one point. It is *exposed* by a figure if the 95 % intervals of the two
 networks have no point in common. The figures are the hit rate of the peak on the findings' masks, tolerance 0, and the
-deletion AUC minus that of random order on the same images, where pixels become grey (0 in the network's input);
-those where they are blurred stand beside it. Each map explains the class that the image was drawn with.
+deletion AUC minus that of random order on the same images, where pixels become grey (0 in the network's input).
+Beside it stand the deletion where pixels are blurred, and, added after a first look at the untouched network, the one
+by cells of 8 × 8 pixels. Each map explains the class that the image was drawn with.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def measured(names: Sequence[str], images: Images) -> Iterator[tuple[str, OfNetw
         network = NETWORKS[name].build()
         found = predicted(network, images.tested, images.classes)
         random = random_order(network, images.cases)
-        maps = {method: mapped(network, images.cases, method, random) for method in METHODS}
+        maps = {one: mapped(network, images.cases, method, random) for one, method in METHODS.items()}
         before = before or (found, maps)
         yield name, _of_network(found, before[0], {one: _of_method(maps[one], before[1][one]) for one in METHODS})
 

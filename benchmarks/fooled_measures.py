@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 import pellucid
-from pellucid import Explanation, phantom, statistics
+from pellucid import Explanation, Method, Metric, phantom, statistics
+from pellucid.core.space import upsample
+from pellucid.methods import GradCAM, InputXGradient, Occlusion, Saliency
 from pellucid.metrics import Deletion, PointingGame
 from pellucid.phantom.training import auc, normalised
 from pellucid.priors import Random
 from pellucid.statistics import Interval
 
-METHODS = ("gradcam", "saliency", "input_x_gradient", "integrated_gradients", "occlusion")
-CAMS = ("gradcam",)
+METHODS: Mapping[str, Method] = {
+    "gradcam": GradCAM(),
+    "saliency": Saliency(),
+    "input_x_gradient": InputXGradient(),
+    "occlusion": Occlusion(stride=8),
+}
 DELETIONS: Mapping[str, Deletion] = {"zero": Deletion(steps=10), "blur": Deletion(steps=10, baseline="blur")}
+CELL = 8
+"""Pixels a side of the cells by which pixels are deleted as well: single pixels in grey are noise to this network."""
 RANDOM = Random(draws=4)
 LAST = "layer4"
 """The end of the name of the layer at which class activation maps look: the last stage."""
@@ -47,7 +56,7 @@ class Predicted:
 class Mapped:
     """A method's maps of the cases: hits (N,), and the deletion AUC minus that of random order, (N,), by baseline.
 
-    Below 0 the score falls faster than in random order.
+    Below 0 the score falls faster than in random order. The baseline "cells" is "zero", of the map's mean in each cell.
     """
 
     explanation: Explanation
@@ -91,26 +100,46 @@ def random_order(network: nn.Module, cases: Cases) -> dict[str, Tensor]:
     return _deleted(network, cases, explanation)
 
 
-def mapped(network: nn.Module, cases: Cases, method: str, random: Mapping[str, Tensor]) -> Mapped:
+def mapped(network: nn.Module, cases: Cases, method: Method, random: Mapping[str, Tensor]) -> Mapped:
     """A method's maps of the classes, measured."""
-    layers = _last_stage(network) if method in CAMS else None
+    layers = [last_stage(network)] if method.uses_layers else None
     found = pellucid.explain(network, cases.images, method, cases.classes, layers=layers, head="softmax")
-    game = PointingGame()
-    hits = pellucid.evaluate(network, cases.images, found, masks=cases.masks, metrics=[game])[game.name][:, 0]
+    hits = _measured(network, cases, found, PointingGame())
     deleted = _deleted(network, cases, found)
-    return Mapped(found, hits, {baseline: deleted[baseline] - random[baseline] for baseline in DELETIONS})
+    gaps = {baseline: deleted[baseline] - random[baseline] for baseline in DELETIONS}
+    by_cell = _measured(network, cases, by_cells(found, cases.images.shape[-1]), DELETIONS["zero"])
+    return Mapped(found, hits, {**gaps, "cells": by_cell - random["zero"]})
+
+
+def by_cells(explanation: Explanation, side: int) -> Tensor:
+    """The maps (N, 1, side, side), with their mean in each cell."""
+    values = upsample(explanation.attributions, (side, side))
+    return F.avg_pool2d(values, CELL).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)
 
 
 def _deleted(network: nn.Module, cases: Cases, explanation: Explanation) -> dict[str, Tensor]:
-    found = {}
-    for baseline, metric in DELETIONS.items():
-        (values,) = pellucid.evaluate(network, cases.images, explanation, metrics=[metric]).values.values()
-        found[baseline] = values[:, 0]
+    return {baseline: _measured(network, cases, explanation, metric) for baseline, metric in DELETIONS.items()}
+
+
+def _measured(network: nn.Module, cases: Cases, explanation: Explanation | Tensor, metric: Metric) -> Tensor:
+    """A metric's values, (N,)."""
+    found = pellucid.evaluate(
+        network,
+        cases.images,
+        explanation,
+        targets=cases.classes,
+        masks=cases.masks,
+        metrics=[metric],
+        head="softmax",
+    )
+    (values,) = found.values.values()
+    return values[:, 0]
+
+
+def last_stage(network: nn.Module) -> str:
+    """The layer at which class activation maps look."""
+    found: str = next(name for name, _ in network.named_modules() if name.endswith(LAST))
     return found
-
-
-def _last_stage(network: nn.Module) -> Sequence[str]:
-    return [next(name for name, _ in network.named_modules() if name.endswith(LAST))]
 
 
 def alike(one: Mapped, other: Mapped) -> float:

@@ -8,7 +8,7 @@ from benchmarks import results
 from benchmarks.fooled_figures import POINT, Figure, OfMethod, OfNetwork, reference
 from benchmarks.fooled_networks import NETWORKS
 
-_GAPS = {"zero": "pixels become grey", "blur": "pixels are blurred"}
+_GAPS = {"zero": "pixels become grey", "blur": "pixels are blurred", "cells": "cells become grey"}
 _Known = Mapping[str, OfNetwork]
 
 

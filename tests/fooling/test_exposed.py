@@ -16,7 +16,8 @@ from benchmarks.fooling_heo import Heo, Location, TopK, frame
 from torch import Tensor, nn
 
 import pellucid
-from pellucid.methods import InputXGradient, Saliency
+from pellucid import Method
+from pellucid.methods import GradCAM, InputXGradient, Saliency
 from pellucid.metrics import Deletion
 from pellucid.priors import Random
 from tests.fooling.tiny import LAYER, SIDE, drawn, trained
@@ -28,6 +29,7 @@ EDGE = frame(torch.zeros(1, SIDE, SIDE), 2)
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fooled_measures, "LAST", LAYER)
+    monkeypatch.setattr(fooled_measures, "CELL", 4)
     monkeypatch.setattr(fooled_measures, "RANDOM", Random(draws=4))
     monkeypatch.setattr(fooled_measures, "DELETIONS", {"zero": Deletion(steps=8)})
 
@@ -38,7 +40,7 @@ def cases() -> Cases:
     return Cases(lessons.images, lessons.labels, masks)
 
 
-def measured(network: nn.Module, method: str, judged: Cases | None = None) -> Mapped:
+def measured(network: nn.Module, method: Method, judged: Cases | None = None) -> Mapped:
     judged = judged or cases()
     return fooled_measures.mapped(network, judged, method, fooled_measures.random_order(network, judged))
 
@@ -56,13 +58,13 @@ def tuned(objective: Objective, steps: int) -> nn.Module:
 @pytest.mark.parametrize(
     ("objective", "steps", "method"),
     [
-        (Heo(Location(), LAYER, 10.0), 300, "gradcam"),
-        (Heo(TopK(), LAYER, 10.0), 200, "gradcam"),
-        (Anders(Saliency(), EDGE, 0.9), 250, "saliency"),
+        (Heo(Location(), LAYER, 10.0), 300, GradCAM()),
+        (Heo(TopK(), LAYER, 10.0), 200, GradCAM()),
+        (Anders(Saliency(), EDGE, 0.9), 250, Saliency()),
     ],
     ids=["location", "top-k", "saliency"],
 )
-def test_fooled_weights_are_exposed(objective: Objective, steps: int, method: str) -> None:
+def test_fooled_weights_are_exposed(objective: Objective, steps: int, method: Method) -> None:
     changed = tuned(objective, steps)
     before, after = measured(trained(), method), measured(changed, method)
     assert right(changed, cases()).float().mean() > right(trained(), cases()).float().mean() - 0.01
@@ -78,7 +80,7 @@ def test_fooled_weights_are_exposed(objective: Objective, steps: int, method: st
 
 def test_a_fine_tuning_without_a_penalty_is_not_exposed() -> None:
     changed = tuned(Heo(Location(), LAYER, 0.0), 200)
-    before, after = measured(trained(), "gradcam"), measured(changed, "gradcam")
+    before, after = measured(trained(), GradCAM()), measured(changed, GradCAM())
     assert alike(after, before) > 0.9
     assert not Figure.of(after.hit_rate).apart(Figure.of(before.hit_rate))
     assert not Figure.of(after.gap("zero")).apart(Figure.of(before.gap("zero")))
@@ -87,7 +89,7 @@ def test_a_fine_tuning_without_a_penalty_is_not_exposed() -> None:
 def test_deletion_need_not_expose_what_the_hit_rate_does() -> None:
     """The score depends on the pixels that the fooled map shows, where they are replaced by what no image has."""
     changed = tuned(Anders(InputXGradient(), EDGE, 0.9), 250)
-    before, after = (measured(one, "input_x_gradient") for one in (trained(), changed))
+    before, after = (measured(one, InputXGradient()) for one in (trained(), changed))
     assert right(changed, cases()).all()
     assert Figure.of(after.hit_rate).apart(Figure.of(before.hit_rate))
     high = Figure.of(after.gap("zero")).high
@@ -107,7 +109,7 @@ def test_closed_form(of_all: bool) -> None:
     slopes = torch.stack([EDGE, EDGE] if of_all else [upper, EDGE - upper])[:, None]
     washed = OffHyperplane(trained(), -30 * slopes, -2.0)
     judged = framed()
-    before, after = measured(trained(), "saliency", judged), measured(washed, "saliency", judged)
+    before, after = measured(trained(), Saliency(), judged), measured(washed, Saliency(), judged)
     assert torch.equal(washed(judged.images), trained()(judged.images))
     assert not after.hits.any()
     gap = Figure.of(after.gap("zero"))
@@ -123,7 +125,7 @@ def test_closed_form(of_all: bool) -> None:
 
 def test_measures_by_hand() -> None:
     few = Cases(cases().images[:3], cases().classes[:3], cases().masks[:3])
-    found = measured(trained(), "saliency", few)
+    found = measured(trained(), Saliency(), few)
     for index in range(3):
         leaf = few.images[index : index + 1].clone().requires_grad_()
         trained()(leaf)[0, few.classes[index]].backward()
@@ -137,6 +139,17 @@ def test_measures_by_hand() -> None:
             curves[0] - sum(curves[1:]) / 4, abs=2e-2
         )  # ties at random
     assert found.empty == 0
+
+
+def test_cells_are_means() -> None:
+    found = pellucid.explain(trained(), cases().images[:2], "saliency", cases().classes[:2], head="softmax")
+    shown = fooled_measures.by_cells(found, SIDE)
+    for index, heat in enumerate(found.attributions[:, 0].tolist()):
+        for y in range(SIDE):
+            for x in range(SIDE):
+                top, left = y - y % 4, x - x % 4
+                cell = [heat[top + down][left + across] for down in range(4) for across in range(4)]
+                assert float(shown[index, 0, y, x]) == pytest.approx(sum(cell) / 16, rel=1e-4)
 
 
 def area(image: Tensor, label: int, order: Tensor, steps: int = 8) -> float:
@@ -153,7 +166,7 @@ def area(image: Tensor, label: int, order: Tensor, steps: int = 8) -> float:
 
 def test_a_map_of_nothing_is_counted() -> None:
     silent = OffHyperplane(nn.Sequential(nn.Flatten(), Zero()), torch.zeros(2, 1, SIDE, SIDE), 0.0)
-    found = measured(silent, "saliency")
+    found = measured(silent, Saliency())
     assert found.empty == 1
     assert not found.hits.any()
     assert pellucid.statistics.proportion(found.hits.numpy()).estimate == 0
