@@ -10,13 +10,13 @@ by cells of 8 × 8 pixels. Each map explains the class that the image was drawn 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import typer
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import results
 from benchmarks.fooled_figures import NAME, Figure, OfMethod, OfNetwork, keep, read, reference
@@ -27,13 +27,14 @@ from benchmarks.fooled_measures import (
     Predicted,
     alike,
     cases_of,
+    explained,
     mapped,
     predicted,
     random_order,
 )
 from benchmarks.fooled_networks import NETWORKS, SIDE, framed
 from benchmarks.fooled_page import page
-from pellucid import phantom, statistics
+from pellucid import Explanation, phantom, statistics
 
 SEED, TEST_SEED = 70_000_000, 71_000_000
 """The first seeds of the images that are explained, and of those that the accuracy is measured on."""
@@ -57,28 +58,39 @@ class Images:
         return cls(cases_of(drawn, shown), seen, others.classes)
 
 
-def measured(names: Sequence[str], images: Images) -> Iterator[tuple[str, OfNetwork]]:
-    """Measure networks, of which the first is the reference of the others."""
-    before: tuple[Predicted, dict[str, Mapped]] | None = None
-    for name in names:
-        network = NETWORKS[name].build()
-        found = predicted(network, images.tested, images.classes)
-        random = random_order(network, images.cases)
-        maps = {one: mapped(network, images.cases, method, random) for one, method in METHODS.items()}
-        before = before or (found, maps)
-        yield name, _of_network(found, before[0], {one: _of_method(maps[one], before[1][one]) for one in METHODS})
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What a network is compared with: the predictions and the maps, by method, of another on the same images."""
+
+    predicted: Predicted
+    maps: Mapping[str, Explanation]
+
+    @classmethod
+    def of(cls, network: nn.Module, images: Images) -> Reference:
+        """Those of a network."""
+        maps = {name: explained(network, images.cases, method) for name, method in METHODS.items()}
+        return cls(predicted(network, images.tested, images.classes), maps)
 
 
-def _of_network(found: Predicted, before: Predicted, methods: dict[str, OfMethod]) -> OfNetwork:
-    change = statistics.difference(found.right, before.right, generator=np.random.default_rng(0))
-    same = float(np.mean(np.equal(found.labels, before.labels)))
-    accuracy = Figure.of(statistics.proportion(found.right))
-    return OfNetwork(accuracy, Figure.of(change), found.auc, same, len(found.right), methods)
+def measured(network: nn.Module, images: Images, before: Reference) -> OfNetwork:
+    """Measure a network against another."""
+    now = Reference.of(network, images)
+    right, others = now.predicted.right, before.predicted.right
+    random = random_order(network, images.cases)
+    maps = {name: mapped(network, images.cases, found, random) for name, found in now.maps.items()}
+    return OfNetwork(
+        accuracy=Figure.of(statistics.proportion(right)),
+        change=Figure.of(statistics.difference(right, others, generator=np.random.default_rng(0))),
+        auc=now.predicted.auc,
+        same=float(np.mean(np.equal(now.predicted.labels, before.predicted.labels))),
+        tested=len(right),
+        methods={name: _of_method(one, before.maps[name]) for name, one in maps.items()},
+    )
 
 
-def _of_method(one: Mapped, before: Mapped) -> OfMethod:
+def _of_method(one: Mapped, before: Explanation) -> OfMethod:
     gaps = {baseline: Figure.of(one.gap(baseline)) for baseline in one.gaps}
-    return OfMethod(len(one.hits), Figure.of(one.hit_rate), gaps, one.empty, alike(one, before))
+    return OfMethod(len(one.hits), Figure.of(one.hit_rate), gaps, one.empty, alike(one.explanation, before))
 
 
 def main(
@@ -87,13 +99,15 @@ def main(
     """Build and measure what has not been, and write docs/results/fooled.md."""
     known = {} if again else read()
     for group in ("untouched", "framed"):
-        names = [name for name in NETWORKS if reference(name) == group]
-        if all(name in known for name in names):
+        missing = [name for name in NETWORKS if reference(name) == group and name not in known]
+        if not missing:
             continue
-        for name, found in measured(names, Images.of(NETWORKS[group].framed)):
-            known[name] = found
+        images = Images.of(NETWORKS[group].framed)
+        before = Reference.of(NETWORKS[group].build(), images)
+        for name in missing:
+            known[name] = measured(NETWORKS[name].build(), images, before)
             keep(known)
-            typer.echo(f"{name}: {found}")
+            typer.echo(f"{name}: {known[name]}")
     results.write(NAME, page(read()))
 
 

@@ -100,10 +100,14 @@ def random_order(network: nn.Module, cases: Cases) -> dict[str, Tensor]:
     return _deleted(network, cases, explanation)
 
 
-def mapped(network: nn.Module, cases: Cases, method: Method, random: Mapping[str, Tensor]) -> Mapped:
-    """A method's maps of the classes, measured."""
+def explained(network: nn.Module, cases: Cases, method: Method) -> Explanation:
+    """A method's maps of the classes."""
     layers = [last_stage(network)] if method.uses_layers else None
-    found = pellucid.explain(network, cases.images, method, cases.classes, layers=layers, head="softmax")
+    return pellucid.explain(network, cases.images, method, cases.classes, layers=layers, head="softmax")
+
+
+def mapped(network: nn.Module, cases: Cases, found: Explanation, random: Mapping[str, Tensor]) -> Mapped:
+    """Maps, measured."""
     hits = _measured(network, cases, found, PointingGame())
     deleted = _deleted(network, cases, found)
     gaps = {baseline: deleted[baseline] - random[baseline] for baseline in DELETIONS}
@@ -142,7 +146,6 @@ def last_stage(network: nn.Module) -> str:
     return found
 
 
-def alike(one: Mapped, other: Mapped) -> float:
+def alike(one: Explanation, other: Explanation) -> float:
     """The mean rank correlation of two sets of maps; NaN where every map of one is constant."""
-    values = pellucid.compare(one.explanation, other.explanation, metrics=["spearman"])["spearman"]
-    return float(values.nanmean())
+    return float(pellucid.compare(one, other, metrics=["spearman"])["spearman"].nanmean())

@@ -65,9 +65,10 @@ def only(monkeypatch: pytest.MonkeyPatch) -> None:
     small = {**shown, "framed": Fooling("framed", (), untrained, framed=True)}
     for module in (fooled, fooled_figures):
         monkeypatch.setattr(module, "NETWORKS", small)
-    monkeypatch.setattr(fooled, "measured", lambda names, images: iter([(name, KNOWN["untouched"]) for name in names]))
-    none = fooled.Images.of(is_framed=False, explained=2, tested=2)
-    monkeypatch.setattr(fooled.Images, "of", lambda is_framed: none)
+    small["location"] = replace(small["location"], build=untrained)
+    monkeypatch.setattr(fooled.Reference, "of", lambda network, images: images)
+    monkeypatch.setattr(fooled, "measured", lambda network, images, before: replace(KNOWN["untouched"], tested=images))
+    monkeypatch.setattr(fooled.Images, "of", lambda is_framed: 7 if is_framed else 5)
 
 
 @pytest.mark.usefixtures("only")
@@ -75,10 +76,10 @@ def test_what_is_not_known_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     fooled_figures.keep(KNOWN)
     fooled.main()
-    assert fooled_figures.read() == {**KNOWN, "framed": KNOWN["untouched"]}
+    assert fooled_figures.read() == {**KNOWN, "framed": replace(KNOWN["untouched"], tested=7)}
     assert (tmp_path / "fooled.md").read_text() == page(fooled_figures.read())
     fooled.main(again=True)
-    assert fooled_figures.read()["location"] == KNOWN["untouched"]
+    assert fooled_figures.read()["location"] == replace(KNOWN["untouched"], tested=5)
 
 
 def test_page_marks_what_is_apart() -> None:
@@ -135,17 +136,14 @@ def test_networks_are_measured_against_the_first(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(fooled, "METHODS", {"saliency": Saliency()})
     monkeypatch.setattr(fooled_measures, "RANDOM", Random(draws=1))
     monkeypatch.setattr(fooled_measures, "DELETIONS", {"zero": Deletion(steps=2)})
-    networks = {
-        "framed": Fooling("", (), fooled_networks.untouched),
-        "sides": Fooling("", (), fooled_networks.NETWORKS["sides"].build),
-    }
-    monkeypatch.setattr(fooled, "NETWORKS", networks)
     images = fooled.Images.of(is_framed=True, explained=30, tested=40)
     drawn = phantom.radiographs(30, 64, fooled.SEED, exclusive=True)
     assert torch.equal(images.cases.classes, drawn.classes[drawn.classes > 0])
     assert len(images.cases.images) == int(drawn.labels.any(1).sum())
     assert torch.equal(images.cases.masks, drawn.masks.any(1)[drawn.classes > 0])
-    (_, before), (_, after) = fooled.measured(("framed", "sides"), images)
+    networks = fooled_networks.untouched(), fooled_networks.NETWORKS["sides"].build()
+    first = fooled.Reference.of(networks[0], images)
+    before, after = (fooled.measured(network, images, first) for network in networks)
     assert after.same == 1
     assert after.change.estimate == 0
     assert after.accuracy == before.accuracy
