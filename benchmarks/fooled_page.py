@@ -21,7 +21,7 @@ def page(known: _Known) -> str:
         f"stand in the row above.\n\n{_aimed(known)}\n"
         f"Hit rates of every method; **bold** as above:\n\n{_every(known, _hits)}\n"
         f"Deletion against random order, {_GAPS['zero']}, of every method; below 0 is better than random order:\n\n"
-        f"{_every(known, _gap)}\n"
+        f"{_every(known, _gap)}"
     )
 
 
