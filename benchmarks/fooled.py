@@ -1,11 +1,12 @@
 """``python -m benchmarks.fooled``: what shows that a network's weights were manipulated.
 
-The criterion was fixed before the first run. A construction keeps the accuracy if the 95 % interval of the difference
-to the network that it is made from lies within one point. It is *exposed* by a figure if the 95 % intervals of the two
-networks have no point in common. The figures are the hit rate of the peak on the findings' masks, tolerance 0, and the
-deletion AUC minus that of random order on the same images, where pixels become grey (0 in the network's input).
-Beside it stand the deletion where pixels are blurred, and, added after a first look at the untouched network, the one
-by cells of 8 × 8 pixels. Each map explains the class that the image was drawn with.
+The criterion was fixed before the first whole run; the settings of the constructions were chosen on some of the same
+images. A construction keeps the accuracy if the 95 % interval of the difference to the network that it is made from
+lies within one point. It is *exposed* by a figure if the 95 % intervals of the two networks have no point in common.
+The figures are the hit rate of the peak on the findings' masks, tolerance 0, and the deletion AUC minus that of random
+order on the same images, where pixels become grey (0 in the network's input). Beside it stand the deletion where pixels
+are blurred, and, added after first figures had been seen, the one by cells of 8 × 8 pixels. Each map explains the class
+that the image was drawn with.
 """
 
 from __future__ import annotations
