@@ -451,6 +451,15 @@ def test_gradients_that_are_not_finite_give_no_pixels_that_are_not(name):
     assert float(found.linf.max()) <= EPSILONS[name]
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 0.0])
+def test_a_gradient_without_a_length_gives_no_step_in_l2(value):
+    gradients = torch.ones(2, 1, 2, 2)
+    gradients[0, 0, 0] = value
+    gradients[0, 0, 1] = 0
+    found = Sphere(gradients, 1.0, gradients, gradients).step(gradients)
+    assert torch.equal(found, torch.tensor([0.0, 0.5]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2))
+
+
 REFUSED = [
     ({"attack": "pgdd"}, OptionError, "attack 'pgdd' was asked for; no attack has that name; did you mean"),
     ({"attack": PGD}, OptionError, "attack PGD was given as a class; write PGD()"),
