@@ -23,6 +23,8 @@ IMAGES, IMAGES_FROM = 40, 12 * 10**6
 """Drawn radiographs of all classes in equal parts, whatever the network answers."""
 REAL = 24
 """Ultrasound images of the three classes in equal parts."""
+TAKEN = pellucid.Preprocessing(resize=(224, 224), mean=(0.498,) * 3, std=(0.502,) * 3)
+"""What the ultrasound network takes."""
 FEW_STEPS = IntegratedGradients(steps=4)
 ALL, ONE = (1, 2, 4), (2,)
 """The budgets in grey levels of 255: all, and that of what takes long."""
@@ -67,7 +69,7 @@ def subjects(busi: Path | None) -> dict[str, Subject]:
         "saliency": ("saliency", ONE),
     }
     network = ultrasound(busi)
-    return {**found, "EfficientNet, ultrasound": Subject(lambda: network, lambda: scans(network, busi), few)}
+    return {**found, "EfficientNet, ultrasound": Subject(lambda: network, lambda: scans(busi), few)}
 
 
 def ultrasound(folder: Path) -> nn.Module:
@@ -75,18 +77,17 @@ def ultrasound(folder: Path) -> nn.Module:
     network = EfficientNet.from_name("efficientnet-lite0")
     network._fc = nn.Linear(1280, 3)
     network.load_state_dict(load_file(folder / "busi_efficientnet_lite0.safetensors"))
-    network.preprocessing = pellucid.Preprocessing(resize=(224, 224), mean=(0.498,) * 3, std=(0.502,) * 3)
     found: nn.Module = network.eval()
     return found
 
 
-def scans(network: nn.Module, folder: Path) -> list[Image]:
+def scans(folder: Path) -> list[Image]:
     """The first images of each class, prepared for the network."""
     with (folder / "busi" / "cases.csv").open() as file:
         rows = list(csv.DictReader(file))
     labels = sorted({row["label"] for row in rows})
     chosen = [row for label in labels for row in [one for one in rows if one["label"] == label][: REAL // len(labels)]]
-    return [pellucid.prepare(network, pellucid.read_image(folder / "busi" / row["path"])) for row in chosen]
+    return [TAKEN(pellucid.read_image(folder / "busi" / row["path"])) for row in chosen]
 
 
 @dataclass(frozen=True)
