@@ -19,7 +19,7 @@ from pellucid.core.attack import ATTACKS
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.target import Targets
-from pellucid.errors import OptionError, ShapeError
+from pellucid.errors import GradientError, OptionError, ShapeError
 from pellucid.models.session.session import Session
 from pellucid.run.explain import Explainer
 from pellucid.run.pixels import Pixels
@@ -297,6 +297,11 @@ def softened(x, beta, low=0.0, high=None):
     return found if high is None else found - F.softplus(beta * (x - high)) / beta
 
 
+def parametric(x, slopes):
+    """PReLU with a slope for each of two channels."""
+    return torch.stack([slope * x[:, c] + (1 - slope) * softened(x[:, c], 5) for c, slope in enumerate(slopes)], 1)
+
+
 CALLS = [
     (lambda x: F.relu(x), lambda x: softened(x, 5)),
     (lambda x: torch.relu(x), lambda x: softened(x, 5)),
@@ -311,6 +316,11 @@ CALLS = [
     (lambda x: F.hardtanh(x), lambda x: softened(x, 5, -1, 1)),
     (lambda x: F.leaky_relu(x, 0.2), lambda x: 0.2 * x + 0.8 * softened(x, 5)),
     (lambda x: nn.LeakyReLU()(x), lambda x: 0.01 * x + 0.99 * softened(x, 5)),
+    (lambda x: F.prelu(x, torch.tensor([0.1, 0.4], dtype=x.dtype)), lambda x: parametric(x, [0.1, 0.4])),
+    (lambda x: torch.prelu(x, torch.tensor([0.3], dtype=x.dtype)), lambda x: parametric(x, [0.3, 0.3])),
+    (lambda x: nn.PReLU(2, init=0.25, dtype=x.dtype)(x), lambda x: parametric(x, [0.25, 0.25])),
+    (lambda x: F.hardsigmoid(x), lambda x: softened(x + 3, 5, 0, 6) / 6),
+    (lambda x: nn.Hardsigmoid(inplace=True)(x * 1), lambda x: softened(x + 3, 5, 0, 6) / 6),
     (lambda x: F.gelu(x), lambda x: F.gelu(x)),
     (lambda x: torch.tanh(x), lambda x: torch.tanh(x)),
 ]
@@ -392,6 +402,15 @@ def test_a_map_that_no_image_changes_is_refused():
         (lambda: TargetMap(target="middle"), "target 'middle' was asked for; it is corner, next, or a tensor"),
         (lambda: HeldMap(weight=-1), "weight must be >= 0"),
         (lambda: HeldMap(epsilon=-1), "epsilon and step_size must be >= 0"),
+        (lambda: TopK(epsilon="8"), "epsilon and step_size must be >= 0, got 8 and None"),
+        (lambda: TopK(step_size=float("inf")), "epsilon and step_size must be >= 0, got .* and inf"),
+        (lambda: TopK(share="2 %"), "share must be between 0 and 1"),
+        (lambda: TopK(beta="30"), "beta must be above 0"),
+        (lambda: Centre(seed=1.5), "seed must be a whole number >= 0, got 1.5"),
+        (lambda: TargetMap(gamma=None), "gamma must be >= 0, got None"),
+        (lambda: TargetMap(beta=None), "beta and last_beta must be above 0, got None"),
+        (lambda: TargetMap(target=[[1.0]]), "it is corner, next, or a tensor of maps"),
+        (lambda: HeldMap(weight=float("nan")), "weight must be >= 0, got nan"),
     ],
 )
 def test_impossible_options_are_refused(make, text):
@@ -404,6 +423,59 @@ def test_a_target_of_another_size_is_refused():
         attacked(TargetMap(**FEW, target=torch.rand(3, 3)))
     with pytest.raises(OptionError, match="target 'next' was asked for; there is one image"):
         attacked(TargetMap(**FEW, target="next"), images=pictures(1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 0.0, -1.0])
+def test_a_target_that_shows_nothing_is_refused(value):
+    with pytest.raises(OptionError, match="target maps were given with values that are not finite, or of which none"):
+        attacked(TargetMap(**FEW, target=torch.full((8, 9), value)))
+
+
+@pytest.mark.parametrize("name", ON_MAPS)
+def test_an_image_that_is_answered_otherwise_from_the_start_is_left_as_it_is(name):
+    model, images = made(Bent), pictures()
+    labels = (model(images).argmax(1) + 1) % 4
+    found = attacked(ATTACKS.find(name)(**FEW), model, images, labels=labels.tolist())
+    assert found.moved.all()
+    assert torch.equal(found.images, images)
+
+
+class Squeezed(Bent):
+    """A network with a function that torch cannot differentiate twice."""
+
+    def forward(self, x):
+        x = self.second(F.hardsigmoid(4 * self.first(x)))
+        return self.last(x.flatten(2).mean(2))
+
+
+@pytest.mark.parametrize("name", ON_MAPS)
+def test_a_function_without_second_derivative(name):
+    """Softplus stands for it, too; as it is, the error says so."""
+    found = attacked(ATTACKS.find(name)(**FEW), made(Squeezed))
+    assert name == "held_map" or bool((found.pixels != found.clean).any())
+
+
+def test_a_function_without_second_derivative_as_it_is():
+    with pytest.raises(GradientError, match="torch says: derivative for aten::hardsigmoid_backward") as caught:
+        attacked(TopK(**FEW, beta=None), made(Squeezed))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_prelu_is_moved_as_one_with_leaky_relu():
+    class Parametric(Bent):
+        def forward(self, x):
+            slope = torch.full((1,), 0.01, dtype=x.dtype)
+            x = F.prelu(self.second(F.prelu(self.first(x), slope)), slope)
+            return self.last(x.flatten(2).mean(2))
+
+    class Leaky(Bent):
+        def forward(self, x):
+            x = F.leaky_relu(self.second(F.leaky_relu(self.first(x))))
+            return self.last(x.flatten(2).mean(2))
+
+    images = pictures().double()
+    one, other = (attacked(TopK(**FEW), made(kind).double(), images) for kind in (Parametric, Leaky))
+    torch.testing.assert_close(one.pixels, other.pixels)
 
 
 class Counting(Bent):

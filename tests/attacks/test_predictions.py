@@ -429,6 +429,37 @@ class Values(Smooth):
     pass
 
 
+def unsound():
+    """A network with a weight that is not finite."""
+    model = made()
+    with torch.no_grad():
+        model.last.weight[0] = torch.nan
+    return model
+
+
+class Cornered(Smooth):
+    """Its scores are finite, and their gradients are not."""
+
+    def forward(self, x):
+        return super().forward(x) + (0 * x.flatten(1).sum(1, keepdim=True)).sqrt()
+
+
+@pytest.mark.parametrize("name", ON_PREDICTIONS)
+def test_gradients_that_are_not_finite_give_no_pixels_that_are_not(name):
+    found = attacked(built(name), made(Cornered))
+    assert torch.isfinite(found.pixels).all()
+    assert float(found.linf.max()) <= EPSILONS[name]
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 0.0])
+def test_a_gradient_without_a_length_gives_no_step_in_l2(value):
+    gradients = torch.ones(2, 1, 2, 2)
+    gradients[0, 0, 0] = value
+    gradients[0, 0, 1] = 0
+    found = Sphere(gradients, 1.0, gradients, gradients).step(gradients)
+    assert torch.equal(found, torch.tensor([0.0, 0.5]).reshape(2, 1, 1, 1).expand(2, 1, 2, 2))
+
+
 REFUSED = [
     ({"attack": "pgdd"}, OptionError, "attack 'pgdd' was asked for; no attack has that name; did you mean"),
     ({"attack": PGD}, OptionError, "attack PGD was given as a class; write PGD()"),
@@ -447,6 +478,8 @@ REFUSED = [
     ({"attack": "apgd_dlr", "model": made(classes=2)}, OptionError, "at least 3 exclusive classes, the model has 2"),
     ({"attack": "apgd_dlr", "head": "sigmoid"}, OptionError, "exclusive classes, the model has head 'sigmoid'"),
     ({"model": made(Blocked)}, GradientError, "no gradient of the model's score reaches the images"),
+    ({"model": unsound()}, GradientError, "the model's scores of images [0, 1, 2, 3, 4] are not finite"),
+    ({"runtime": 3}, OptionError, "runtime must be a pellucid.Runtime, got 3"),
     ({"layers": ["second"]}, OptionError, "layers ['second'] were given, and no method"),
     ({"labels": pellucid.Region(1, torch.ones(8, 9) > 0)}, TargetError, "labels were given as a Region"),
     ({"preprocessing": pellucid.Preprocessing(std=(0.0,))}, ShapeError, "no pixel comes back from them"),
@@ -464,9 +497,11 @@ def test_bad_input_gets_one_line(given, error, text):
 
 
 @pytest.mark.parametrize("cls", [ATTACKS.find(name) for name in ON_PREDICTIONS])
-@pytest.mark.parametrize("options", [{"epsilon": -0.1}, {"epsilon": float("nan")}, {"steps": 0}, {"steps": 2.5}])
+@pytest.mark.parametrize(
+    "options", [{"epsilon": -0.1}, {"epsilon": float("nan")}, {"steps": 0}, {"steps": 2.5}, {"seed": -1}, {"seed": "0"}]
+)
 def test_impossible_budgets_are_refused(cls, options):
-    if "steps" in options and cls is FGSM:
+    if "epsilon" not in options and cls is FGSM:
         return
     with pytest.raises(OptionError, match=">="):
         cls(**options)

@@ -92,9 +92,11 @@ class Sphere:
         return found
 
     def step(self, gradients: Tensor) -> Tensor:
-        """The gradients divided by their lengths; 0 for a gradient of 0."""
+        """The gradients divided by their lengths; 0 for a gradient of 0, or one that is not finite."""
         norms = lengths(gradients)
-        return gradients / _column(torch.where(norms > 0, norms, torch.ones_like(norms)), gradients)
+        usable = (norms > 0) & torch.isfinite(norms)
+        directions = gradients / _column(torch.where(usable, norms, torch.ones_like(norms)), gradients)
+        return torch.where(_column(usable, gradients), directions, torch.zeros_like(directions))
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Uniformly within the ball: a normal direction, and a length ε u^(1/d) with u from 0 to 1."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._balls import Box
-from pellucid.core.attack import Objective, Outputs, Subject, all_rows
+from pellucid.core.attack import Objective, Outputs, Subject, all_rows, is_number
 from pellucid.errors import OptionError
 
 Measure = Callable[[Outputs], Tensor]
@@ -84,5 +84,5 @@ def _wide(values: Tensor, like: Tensor) -> Tensor:
 def check_sharpness(*betas: float | None) -> None:
     """Raise unless these are sharpnesses of softplus: above 0, or None."""
     for beta in betas:
-        if beta is not None and not 0 < beta < math.inf:
+        if beta is not None and not (is_number(beta) and 0 < beta < math.inf):
             raise OptionError(f"beta must be above 0, or None for the network as it is, got {beta}")

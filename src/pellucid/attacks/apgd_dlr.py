@@ -32,7 +32,7 @@ class APGDDLR(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps)
+        check_budget(self.epsilon, self.steps, seed=self.seed)
 
     def search(self, subject: Subject) -> Tensor:
         """The first images that moved the answer, else those with the largest ratio."""

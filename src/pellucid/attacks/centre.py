@@ -35,7 +35,7 @@ class Centre(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps, self.step_size)
+        check_budget(self.epsilon, self.steps, self.step_size, self.seed)
         check_sharpness(self.beta)
 
     def search(self, subject: Subject) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._on_maps import Search, apart, check_sharpness, relative, shown
-from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, register_attack
+from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, is_number, register_attack
 from pellucid.errors import OptionError
 
 
@@ -24,9 +25,9 @@ class HeldMap(Attack):
         L(x′, y) − weight · ‖h(x′) − h(x)‖² / ‖h(x)‖²
 
     The result is the image whose map is most like the clean one, by the network as it is, among those whose answer has
-    moved; where none has, the image itself. Zhang et al. aim at a class and hold the map of that class; here the
-    answer moves to whichever class it can, and the map of the class that was answered before is held. ``beta`` and the
-    units are as for ``topk``.
+    moved; where none has, the image itself, as where another class was answered from the start. Zhang et al. aim at a
+    class and hold the map of that class; here the answer moves to whichever class it can, and the map of the class that
+    was answered before is held. ``beta`` and the units are as for ``topk``.
     """
 
     moves_map: ClassVar[bool] = True
@@ -40,14 +41,16 @@ class HeldMap(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps, self.step_size)
+        check_budget(self.epsilon, self.steps, self.step_size, self.seed)
         check_sharpness(self.beta)
-        if not 0 <= self.weight < float("inf"):
+        if not (is_number(self.weight) and 0 <= self.weight < math.inf):
             raise OptionError(f"weight must be >= 0, got {self.weight}")
 
     def search(self, subject: Subject) -> Tensor:
         """The images whose answer has moved with the least change of the map."""
-        clean = shown(subject.outputs(subject.pixels, all_rows(subject)).maps())
+        rows = all_rows(subject)
+        unchanged = subject.outputs(subject.pixels, rows)
+        clean = shown(unchanged.maps())
         length = clean.flatten(1).square().sum(1)
 
         def objective(found: Outputs) -> Tensor:
@@ -58,5 +61,6 @@ class HeldMap(Attack):
             return -apart(shown(found.maps()), clean[found.rows])
 
         search = Search(subject, self.epsilon, self.steps, self.step_size, self.seed)
-        before = torch.full_like(length, -torch.inf)
+        holds = subject.answer.holds(unchanged.logits, rows).to(length.device)
+        before = torch.where(holds, torch.full_like(length, -torch.inf), torch.zeros_like(length))
         return search.best(objective, alike, False, lambda _: self.beta, (subject.pixels, before))

@@ -35,7 +35,7 @@ class PGDL2(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps, self.step_size)
+        check_budget(self.epsilon, self.steps, self.step_size, self.seed)
 
     def search(self, subject: Subject) -> Tensor:
         """The images after all steps."""

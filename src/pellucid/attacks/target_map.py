@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._on_maps import Search, apart, check_sharpness, relative, shown
-from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, register_attack
+from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, is_number, register_attack
 from pellucid.errors import OptionError, ShapeError
 
 
@@ -46,11 +47,13 @@ class TargetMap(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps, self.step_size)
+        check_budget(self.epsilon, self.steps, self.step_size, self.seed)
         check_sharpness(self.beta, self.last_beta)
-        if not 0 <= self.gamma < float("inf"):
+        if self.beta is None or self.last_beta is None:
+            raise OptionError("beta and last_beta must be above 0, got None: softplus grows from one to the other")
+        if not (is_number(self.gamma) and 0 <= self.gamma < math.inf):
             raise OptionError(f"gamma must be >= 0, got {self.gamma}")
-        if not isinstance(self.target, Tensor) and self.target not in _TARGETS:
+        if not isinstance(self.target, Tensor) and not (isinstance(self.target, str) and self.target in _TARGETS):
             raise OptionError(f"target {self.target!r} was asked for; it is {', '.join(_TARGETS)}, or a tensor of maps")
 
     def search(self, subject: Subject) -> Tensor:
@@ -86,7 +89,10 @@ class TargetMap(Attack):
                 f"target maps {tuple(self.target.shape)} were given; the maps are {tuple(maps.shape)}: give one for "
                 "each image, or one for all"
             )
-        return shown(self.target.to(maps).expand(maps.shape))
+        wanted = self.target.to(maps).expand(maps.shape)
+        if not torch.isfinite(wanted).all() or (wanted.flatten(1).amax(1) <= 0).any():
+            raise OptionError("target maps were given with values that are not finite, or of which none is positive")
+        return shown(wanted)
 
 
 def _corner(maps: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._on_maps import Search, check_sharpness, shown
-from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, register_attack
+from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, is_number, register_attack
 from pellucid.errors import OptionError
 
 
@@ -41,9 +41,9 @@ class TopK(Attack):
 
     def __post_init__(self) -> None:
         """Refuse options outside their range."""
-        check_budget(self.epsilon, self.steps, self.step_size)
+        check_budget(self.epsilon, self.steps, self.step_size, self.seed)
         check_sharpness(self.beta)
-        if not 0 < self.share < 1:
+        if not (is_number(self.share) and 0 < self.share < 1):
             raise OptionError(f"share must be between 0 and 1, as the share of the pixels, got {self.share}")
 
     def search(self, subject: Subject) -> Tensor:

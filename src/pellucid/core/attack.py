@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar, Protocol, TypeVar
 
 import torch
@@ -123,12 +125,25 @@ def settings(attack: Attack) -> dict[str, str | int | float | bool | None]:
     }
 
 
-def check_budget(epsilon: float, steps: int = 1, step_size: float | None = None) -> None:
+def check_budget(epsilon: float, steps: int = 1, step_size: float | None = None, seed: int = 0) -> None:
     """Raise unless these are the options of a budget: ``epsilon`` and ``step_size`` from 0, at least one step."""
-    if not epsilon >= 0 or (step_size is not None and not step_size >= 0):
+    size = 0.0 if step_size is None else step_size
+    if not all(is_number(value) and value >= 0 for value in (epsilon, size)) or not size < math.inf:
         raise OptionError(f"epsilon and step_size must be >= 0, got {epsilon} and {step_size}")
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if not _is_whole(steps) or steps < 1:
         raise OptionError(f"steps must be >= 1, got {steps}")
+    if not _is_whole(seed) or not 0 <= seed < 2**63:
+        raise OptionError(f"seed must be a whole number >= 0, got {seed!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether an option is one number, which neither a text nor a truth value is."""
+    is_one = isinstance(value, Tensor) and value.ndim == 0
+    return is_one or (isinstance(value, Real) and not isinstance(value, bool))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def loss_of(subject: Subject) -> Objective:

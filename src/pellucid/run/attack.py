@@ -17,7 +17,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.target import Region, Request, Targets
-from pellucid.errors import OptionError, TargetError
+from pellucid.errors import GradientError, OptionError, TargetError
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.preprocessing import Preprocessing
@@ -57,7 +57,8 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
             ``pellucid.attacks.PGD(epsilon=2 / 255)``.
         labels: the classes or findings (B,) whose answers are attacked, as ``targets`` of ``explain``. None: the
             predicted class, or the most probable finding. Of a finding, the answer is whether the model takes it to be
-            there.
+            there. An image whose class is predicted otherwise has moved from the start: attacks on maps leave it as it
+            is.
         method: how maps are made, by name or as a ``Method``: attacks on maps need one. For an attack on predictions,
             the maps before and after come along.
         layers: as for ``explain``.
@@ -73,7 +74,8 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
             not differentiable, or the head gives values.
         ShapeError: pixels are outside [0, 1].
         TargetError: labels do not fit the images or the model.
-        GradientError: no gradient of the score reaches the images.
+        GradientError: no gradient of the score reaches the images, the map cannot be differentiated once more, or
+            scores are not finite.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
@@ -108,6 +110,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         answer = Answer.of(targets.head, _labels(targets, clean), clean)
         facts = None if explainer is None else explainer._facts(session, image)
         pixels = Pixels.of(inputs.images, known)
+        _check_finite(clean)
         subject = ModelSubject(session, inputs, pixels, answer, targets, facts if chosen.moves_map else None)
         return _found(chosen, subject, clean, facts)
 
@@ -145,6 +148,8 @@ def _explainer(  # the options that an explainer takes, too
 
 def _own_precision(runtime: Runtime | None) -> Runtime:
     """The runtime, in which "auto" is the model's own precision: what was measured is so for a method's maps."""
+    if runtime is not None and not isinstance(runtime, Runtime):
+        raise OptionError(f"runtime must be a pellucid.Runtime, got {runtime!r}")
     given = runtime or Runtime()
     return replace(given, precision=None) if given.precision == AUTO else given
 
@@ -157,6 +162,15 @@ def _logits(session: Session, inputs: Inputs) -> Tensor:
             for start, stop in chunks(len(inputs), session.runtime.batch_size)
         ]
     return as_float(over_places(torch.cat(found)))
+
+
+def _check_finite(logits: Tensor) -> None:
+    bad = (~torch.isfinite(logits)).any(dim=1).nonzero()[:, 0].tolist()
+    if bad:
+        raise GradientError(
+            f"an attack was asked for; the model's scores of images {bad[:5]} are not finite: leave those images out, "
+            "or mend the weights"
+        )
 
 
 def _labels(targets: Targets, clean: Tensor) -> Tensor:

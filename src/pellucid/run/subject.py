@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,7 +13,7 @@ from pellucid.core.answer import Answer
 from pellucid.core.attack import Objective, Outputs, Slope, no_maps
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError, OptionError
+from pellucid.errors import GradientError, OptionError, message_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.hooks import at_rest
@@ -96,7 +98,7 @@ class ModelSubject:
     def _slope(self, session: Session, pixels: Tensor, rows: Tensor, objective: Objective) -> Slope:
         leaf = pixels.detach().clone().requires_grad_()
         found = self._of_scores if self.facts is None else self._of_maps
-        with torch.enable_grad():
+        with torch.enable_grad(), _second_derivatives():
             values, logits = found(session, self.inputs_of(leaf, rows), rows, objective)
             gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
         if gradients is None and self.facts is not None:
@@ -145,3 +147,17 @@ def _no_slope(facts: Facts) -> OptionError:
         f"an attack on the map of method {facts.method.name!r} was asked for; no gradient of that map reaches the "
         "images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
     )
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    """Names the function whose derivative torch cannot differentiate once more."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("derivative for "):
+            raise
+        raise GradientError(
+            f"an attack on a map made of gradients was asked for; torch says: {message_of(error)}: use a method "
+            "without gradients, or a network without that function"
+        ) from error

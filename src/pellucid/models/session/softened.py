@@ -21,7 +21,7 @@ _SLOPE = 0.01
 
 
 class SoftenedMode(FunctionMode):
-    """While this is open, max(x, 0) is log(1 + exp(βx)) / β, and what is made of it likewise: ReLU6, leaky ReLU.
+    """While this is open, max(x, 0) is log(1 + exp(βx)) / β, and what is made of it likewise: ReLU6, PReLU and others.
 
     In-place functions write into their input as they do elsewhere. Functions that are smooth already are left alone.
     """
@@ -49,7 +49,17 @@ class SoftenedMode(FunctionMode):
         if func in _LEAKY:
             slope = bound(func, args, named).get("negative_slope", _SLOPE)
             return lambda x: slope * x + (1 - slope) * self._plus(x)
+        if func in _PARAMETRIC:
+            weight = named.get("weight", args[1] if len(args) > 1 else None)
+            return lambda x: self._of_channels(x, weight)
+        if func is F.hardsigmoid:
+            return lambda x: self._clamped(x + 3, 0.0, 6.0) / 6
         return None
+
+    def _of_channels(self, x: Tensor, weight: Tensor) -> Tensor:
+        """A leaky ReLU whose slope is that of each channel, or of all."""
+        slope = weight.reshape(-1, *(1,) * (x.ndim - 2)) if x.ndim > 1 else weight
+        return slope * x + (1 - slope) * self._plus(x)
 
     def _clamped(self, x: Tensor, low: float, high: float | None) -> Tensor:
         lifted = low + self._plus(x - low)
@@ -61,6 +71,7 @@ class SoftenedMode(FunctionMode):
 
 _RELUS = frozenset((F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_))
 _LEAKY = frozenset((F.leaky_relu, F.leaky_relu_))
+_PARAMETRIC = frozenset((F.prelu, torch.prelu, Tensor.prelu))
 _BOUNDED = frozenset((F.hardtanh, F.hardtanh_))
 _ALWAYS_IN_PLACE = frozenset((*IN_PLACE, Tensor.clamp_, Tensor.clip_, Tensor.clamp_min_))
 
@@ -91,4 +102,4 @@ def _says_in_place(func: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -
     return func in _TOLD and bool(bound(func, args, named).get("inplace"))
 
 
-_TOLD = frozenset((F.relu, F.relu6, F.leaky_relu, F.hardtanh))
+_TOLD = frozenset((F.relu, F.relu6, F.leaky_relu, F.hardtanh, F.hardsigmoid))
