@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,8 +40,22 @@ def _section(name: str, own: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{tested.count(one)} {words}" for one, words in _WORDS.items())
     return (
         f"**{title[0].upper()}{title[1:]}** (`{name}`). AUC of each class of the other seeds: {areas}. Of "
-        f"{len(tested)} pairs of method and layer: {counts}.\n\n{results.table(HEADER, _rows(own['cells']))}"
+        f"{len(tested)} pairs of method and layer: {counts}. By the worst randomisation alone these would fail: "
+        f"{', '.join(_by_the_worst(own['cells'])) or 'none'}.\n\n{results.table(HEADER, _rows(own['cells']))}"
     )
+
+
+def _by_the_worst(cells: Mapping[str, Any]) -> Iterator[str]:
+    """The pairs of which one randomisation's mean is not below the lower limit of other seeds, in a resemblance."""
+    for key, cell in sorted(cells.items()):
+        method, place = key.split("/")
+        if any(_worst(cell, name) >= seeds.low for name, (_, seeds) in pair(cell).items()):
+            yield f"`{method}` ({place})"
+
+
+def _worst(cell: Mapping[str, Any], name: str) -> float:
+    """The largest mean over images of a randomisation; NaN where none has a value."""
+    return max((float(one) for one in cell["random"][name]["each"] if one is not None), default=math.nan)
 
 
 _WORDS = {"passes": "pass", "fails": "fail", "undecided": "are undecided"}
@@ -64,8 +79,7 @@ def _rows(cells: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 def _compared(name: str, cell: Mapping[str, Any], random: Side, seeds: Side) -> str:
     """The upper limit of random maps and the worst randomisation; the lower limit of other seeds."""
-    worst = max((one for one in cell["random"][name]["each"] if one is not None), default=None)
-    text = f"{random.high:.2f} ({_figure(worst)}) / {seeds.low:.2f}"
+    text = f"{random.high:.2f} ({_figure(_worst(cell, name))}) / {seeds.low:.2f}"
     return text if decided(random, seeds) == "passes" else f"**{text}**"
 
 
@@ -76,4 +90,4 @@ def _missing(cell: Mapping[str, Any]) -> int:
 
 
 def _figure(value: float | None) -> str:
-    return "—" if value is None else f"{value:.2f}"
+    return "—" if value is None or math.isnan(value) else f"{value:.2f}"

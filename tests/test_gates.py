@@ -235,6 +235,26 @@ def test_a_run_is_kept_goes_on_and_is_published(
     assert list(command.read()[NAME]["cells"]["saliency/as it is"]["seeds"]) == ["1", "2"]
 
 
+def cell(random: float, worst: float, seeds: float) -> dict[str, object]:
+    """A cell whose resemblances are about these values."""
+    spread = np.linspace(-0.01, 0.01, 200)
+    own = {"images": (random + spread).tolist(), "each": [2 * random - worst, worst], "missing": 3}
+    others = {name: [None, *(seeds + spread)[1:].tolist()] for name in RESEMBLANCES}
+    return {"layers": ["a"], "random": dict.fromkeys(RESEMBLANCES, own), "emprt": 0.25, "seeds": {"1": others}}
+
+
+def test_the_page_names_what_fails_and_what_the_worst_would() -> None:
+    cells = {"a/early": cell(0.2, 0.6, 0.5), "a/found": cell(0.2, 0.3, 0.5), "b/found": cell(0.6, 0.7, 0.5)}
+    stored = {NAME: {"areas": {"1": [1.0, 0.99]}, "cells": cells}}
+    assert gates_page.outcomes(stored) == {NAME: {"a": {"early": "passes", "found": "passes"}, "b": {"found": "fails"}}}
+    text = gates_page.page(stored)
+    assert "seed 1: 1.000, 0.990. Of 3 pairs of method and layer: 2 pass, 1 fail, 0 are undecided." in text
+    assert "these would fail: `a` (early), `b` (found)." in text
+    passed, failed = " | ".join(["0.20 (0.30) / 0.50"] * 4), " | ".join(["**0.60 (0.70) / 0.50**"] * 4)
+    assert f"| `a` | found: `a` | passes | {passed} | 16 | — | 0.25 |" in text
+    assert f"| `b` | found: `a` | **fails** | {failed} | 16 | — | 0.25 |" in text
+
+
 def test_the_shipped_outcomes_follow_from_the_results() -> None:
     stored = command.read()
     assert json.loads(gates.FILE.read_text()) == gates_page.outcomes(stored)
