@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from pellucid.metrics import SSIM, Spearman
 from pellucid.metrics._ranks import is_constant
 from pellucid.metrics.emprt import histogram_entropy
 from pellucid.run.judged_maps import form_of
-from pellucid.statistics import mean
+from pellucid.statistics import Interval, mean
 
 RESEMBLANCES = ("SSIM, signed", "SSIM, positive", "Spearman, signed", "Spearman, positive")
 FEWEST = 100
@@ -103,9 +104,15 @@ def side(values: Values) -> Side:
     if len(known) < FEWEST:
         estimate = float(np.mean(known)) if known else float("nan")
         return Side(estimate, float("nan"), float("nan"), len(known))
-    found = mean(known, generator=np.random.default_rng(0))
+    found = _interval(tuple(known))
     limits = (found.low, found.high) if found.withheld is None else (found.estimate, found.estimate)
     return Side(found.estimate, *limits, len(known))
+
+
+@cache
+def _interval(values: tuple[float, ...]) -> Interval:
+    """The interval of a mean; kept, since a page asks for each several times, and each resamples the images."""
+    return mean(values, generator=np.random.default_rng(0))
 
 
 def decided(random: Side, seeds: Side) -> Outcome:
