@@ -136,8 +136,10 @@ def candidates(folder: Path, names: list[str]) -> list[Candidate]:
     """The networks that have other seeds in the folder, or those that are named."""
     known = [*EXCLUSIVE, *UNGUIDED]
     chosen = names or [name for name in known if any(folder.glob(f"*/{name}.safetensors"))]
-    if not chosen or set(chosen) - set(known):
-        raise OptionError(f"networks {chosen} of {folder} were asked for; there may be {', '.join(known)}")
+    unknown = sorted(set(chosen) - set(known))
+    if unknown or not chosen:
+        asked = f"network {unknown[0]!r}" if unknown else f"{folder}: SEED/NAME.safetensors"
+        raise OptionError(f"{asked} was asked for; no such network is there: NAME may be {', '.join(known)}")
     return [Candidate(name, folder) for name in chosen]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from benchmarks import gates as command
 from benchmarks import gates_networks, gates_page, results
 from benchmarks.gates_decided import RESEMBLANCES, Maps, Side, averaged, decided, missing, outcome, resemblances, rise
@@ -194,6 +195,15 @@ def test_networks_that_have_not_learnt_do_not_count(candidate: Candidate, monkey
         check_learnt(candidate)
     with pytest.raises(OptionError, match=r"train one with python -m pellucid\.phantom\.training"):
         check_learnt(Candidate(NAME, candidate.folder / "none"))
+
+
+def test_networks_that_there_are_not_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for network, asked in ((["vgg"], "network 'vgg'"), (None, f"{tmp_path}: SEED/NAME.safetensors")):
+        with pytest.raises(typer.Exit) as ended:
+            command.main(tmp_path, network)
+        assert ended.value.exit_code == OptionError.exit_code
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"{asked} was asked for; no such network is there: NAME may be exclusive_cnn, ")
 
 
 def test_a_run_is_kept_goes_on_and_is_published(
