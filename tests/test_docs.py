@@ -38,7 +38,7 @@ from typer.testing import CliRunner
 
 import pellucid
 from pellucid.cli.main import app
-from pellucid.core import catalogue
+from pellucid.core import catalogue, gates
 from pellucid.pacs.access import ServerAccess
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
 from tests.io.test_dicom import dataset, write
@@ -240,6 +240,25 @@ def test_the_calls_on_a_methods_page_are_right(about, monkeypatch: pytest.Monkey
 def test_methods_that_fail_sanity_checks_are_labelled() -> None:
     labelled = {about.name for about in METHODS if method_pages.WARNING in page_of(about)}
     assert labelled == {"guided_backprop", "guided_gradcam"}
+
+
+def test_methods_that_fail_against_random_weights_are_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On their pages, in both tables, and beside the recommended ones."""
+    known = {"net": {"gradcam": {"found": "passes", "early": "fails"}, "saliency": {"as it is": "fails"}}}
+    monkeypatch.setattr(gates, "_all", lambda: known)
+    assert {about.name for about in METHODS if method_pages.MEASURED in page_of(about)} == {"saliency"}
+    [gradcam] = [about for about in METHODS if about.name == "gradcam"]
+    assert "| [test against random weights](../gates.md) | net: found: passes, early: fails |" in page_of(gradcam)
+    for table in (method_pages.table(""), method_pages.tables()):
+        assert table.count("FAILS the test against random weights: early in net.") == 1
+        assert table.count("FAILS the test against random weights: as it is in net.") == 1
+    comment = "<!-- the methods that fail against random weights -->"
+    expected = "[`gradcam`](gradcam.md) (early in net); [`saliency`](saliency.md) (as it is in net)"
+    assert filling.filled(comment, "methods/index.md") == expected
+    assert comment in PAGES["methods/index.md"]
+    assert comment in PAGES["trust.md"]
+    monkeypatch.setattr(gates, "_all", dict)
+    assert filling.filled(comment, "trust.md") == "none"
 
 
 def test_the_cost_of_a_method_is_counted() -> None:

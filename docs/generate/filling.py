@@ -28,5 +28,6 @@ def _generated(prefix: str) -> dict[str, Callable[[], str]]:
         "<!-- the methods that fail sanity checks -->": lambda: method_pages.links(
             prefix, lambda about: about.fails_sanity_checks
         ),
+        "<!-- the methods that fail against random weights -->": lambda: method_pages.gate_failures(prefix),
         **reference_tables.TABLES,
     }

@@ -11,7 +11,7 @@ import costs  # this folder is importable while MkDocs loads its hooks
 import measured
 
 import pellucid
-from pellucid.core import catalogue
+from pellucid.core import catalogue, gates
 from pellucid.core.method import Method
 
 LINKS = (
@@ -24,12 +24,19 @@ LINKS = (
 WHEN = "When to use it: "
 
 FAILS = "Fails sanity checks"
-"""The end of a method's first line if its maps hardly depend on the network."""
+"""The end of a method's first line if it is published that its maps hardly depend on the network."""
 WARNING = f"""\
 !!! warning "{FAILS}"
 
     The map hardly changes when the weights of the network's upper layers are replaced by random ones (Adebayo et al.
     2018, [arXiv:1810.03292](https://arxiv.org/abs/1810.03292)). It is no evidence of what the network has learnt."""
+
+
+MEASURED = """\
+!!! warning "Fails the test against random weights"
+
+    Measured here: its maps of a trained network are no less like those of random weights than those of other trained
+    networks ([the test](../gates.md))."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,19 @@ class About:
 
     @property
     def fails_sanity_checks(self) -> bool:
-        """Whether its file declares that its maps hardly depend on the weights."""
+        """Whether its file declares that its maps hardly depend on the weights, as published."""
         return FAILS in self.summary
+
+    @property
+    def fails_gate(self) -> bool:
+        """Whether its maps were measured not to depend on the weights, where no layer is named."""
+        return gates.fails_by_default(self.name)
+
+    @property
+    def what(self) -> str:
+        """What it does, in a sentence, with what it failed."""
+        places = ", ".join(gates.failures(self.name))
+        return _sentence(self.summary) + (f" FAILS the test against random weights: {places}." if places else "")
 
     @property
     def layer(self) -> str:
@@ -140,7 +158,7 @@ def table(prefix: str) -> str:
     rows = ["| name | what it does | layer | class | passes |", "| --- | --- | --- | --- | --- |"]
     for about in methods():
         facts = f"{about.layer} | {about.class_specific} | {about.cost.short}"
-        rows.append(f"| {_link(about, prefix)} | {prose(_sentence(about.summary))} | {facts} |")
+        rows.append(f"| {_link(about, prefix)} | {prose(about.what)} | {facts} |")
     return "\n".join(rows) + f"\n\n*layer*: explains at a layer. *class*: the map depends on the class. {_PASSES}"
 
 
@@ -150,7 +168,7 @@ def tables() -> str:
     for family, each in families():
         rows = ["| name | what it does | paper | passes |", "| --- | --- | --- | --- |"]
         for about in each:
-            what = f"{prose(_sentence(about.summary))} | {prose(about.paper)} | {about.cost.short}"
+            what = f"{prose(about.what)} | {prose(about.paper)} | {about.cost.short}"
             rows.append(f"| {_link(about, '')} | {what} |")
         parts.append(f"### {family}\n\n{_FAMILIES[family]}\n\n" + "\n".join(rows))
     return "\n\n".join([*parts, _PASSES])
@@ -165,6 +183,12 @@ def links(prefix: str, wanted: Callable[[About], bool]) -> str:
     return ", ".join(_link(about, prefix) for about in methods() if wanted(about))
 
 
+def gate_failures(prefix: str) -> str:
+    """The methods that failed the test against random weights, each with the places where it did."""
+    failed = [(about, gates.failures(about.name)) for about in methods()]
+    return "; ".join(f"{_link(about, prefix)} ({', '.join(places)})" for about, places in failed if places) or "none"
+
+
 _PASSES = f"*passes*: forward + backward passes through the network, {costs.COUNTED}."
 
 
@@ -176,6 +200,7 @@ def page(about: About, shown: Shown) -> str:
         f"*{prose(_sentence(about.summary))}*",
         f"Paper: {prose(about.paper)}.",
         WARNING if about.fails_sanity_checks else "",
+        MEASURED if about.fails_gate else "",
         _figures(about, shown),
         "## In short",
         _facts(about),
@@ -311,7 +336,15 @@ def _facts(about: About) -> str:
             f"| class-specific? | {inner if about.wraps else depends} |",
             f"| cost | {about.cost.text}, {costs.COUNTED} |",
             *measured.rows(about.name),
+            *_gate(about.name),
             "",
             "</div>",
         ]
     )
+
+
+def _gate(name: str) -> list[str]:
+    """The row with the outcome of the test against random weights; none for a method that was not tested."""
+    each = gates.outcomes(name).items()
+    text = "; ".join(f"{network}: {', '.join(f'{place}: {own[place]}' for place in own)}" for network, own in each)
+    return [f"| [test against random weights](../gates.md) | {text} |"] if text else []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
 from typer.testing import Result
 
 import pellucid as library
+from pellucid.core import gates
 from pellucid.core.catalogue import PRIORS
 
 Run = Callable[..., Result]
@@ -39,3 +41,16 @@ def test_priors_have_a_table_of_their_own(pellucid: Run) -> None:
     for name in PRIORS.names():
         assert name in priors
         assert f"│ {name} " not in methods
+
+
+def test_a_method_that_fails_against_random_weights_is_marked(pellucid: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"net": {"gradcam": {"found": "passes", "early": "fails"}, "saliency": {"as it is": "fails"}}}
+    monkeypatch.setattr(gates, "_all", lambda: known)
+    assert gates.failures("gradcam") == ("early in net",)
+    assert (gates.fails_by_default("gradcam"), gates.fails_by_default("saliency")) == (False, True)
+    listed = pellucid("methods").stdout
+    assert listed.count("FAILS the test against random") == 2
+    facts = json.loads(pellucid("methods", "--json").stdout)
+    assert facts["gradcam"]["random_weights"] == {"net": {"found": "passes", "early": "fails"}}
+    assert facts["rise"]["random_weights"] == {}
+    assert "random_weights" not in facts["priors"]["edges"]

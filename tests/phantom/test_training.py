@@ -39,6 +39,16 @@ def test_training_twice_gives_the_same(tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_another_seed_starts_from_other_weights():
+    recipe = RECIPES["exclusive_cnn_64"].changed(pool=8, batch=4, steps=3, rate=1e-12)
+    pool = draw_pool(recipe, seed=1)
+    for seed in (0, 1):
+        trained, start = train("exclusive_cnn_64", recipe, pool, seed), untrained("exclusive_cnn_64", seed)
+        torch.testing.assert_close(list(trained.parameters()), list(start.parameters()))
+    first, second = (untrained("exclusive_cnn_64", seed).get_parameter("network.fc.weight") for seed in (0, 1))
+    assert not torch.equal(first, second)
+
+
 def test_an_unknown_network_is_one_line(tmp_path):
     result = CliRunner().invoke(app, ["rnn", "--output", str(tmp_path)])
     assert result.exit_code == OptionError.exit_code

@@ -21,7 +21,10 @@ Facts = dict[str, dict[str, Any]]
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """List the explanation methods with their papers and options, and the priors, which never ask the model."""
+    """List the explanation methods with their papers and options, and the priors, which never ask the model.
+
+    Methods whose maps were no less alike with random weights than with other trained ones are marked (docs/gates.md).
+    """
     with guarded():
         from pellucid.core.catalogue import METHODS, PRIORS
 
@@ -36,10 +39,14 @@ def methods(
 
 
 def _facts(registry: Registry[Method]) -> Facts:
-    from pellucid.core import catalogue
+    return {name: _about(cls) for name, cls in sorted(registry.registered().items())}
 
-    found = [cls for _, cls in sorted(registry.registered().items())]
-    return {cls.name: {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)} for cls in found}
+
+def _about(cls: type[Method]) -> dict[str, Any]:
+    from pellucid.core import catalogue, gates
+
+    found = {"summary": catalogue.summary(cls), "options": catalogue.settings(cls)}
+    return found if cls.made_from != "model" else {**found, "random_weights": gates.outcomes(cls.name)}
 
 
 def _table(heading: str, facts: Facts) -> None:
@@ -49,5 +56,13 @@ def _table(heading: str, facts: Facts) -> None:
     table = Table(heading, "what it does", "options (--set name=value)")
     for name, about in facts.items():
         text = "\n".join(f"{key}={value}" for key, value in about["options"].items())
-        table.add_row(name, str(about["summary"]), text)
+        table.add_row(name, f"{about['summary']}{_warning(name)}", text)
     Console().print(table)
+
+
+def _warning(name: str) -> str:
+    """Where a method's maps do not depend on the weights, if they were found not to."""
+    from pellucid.core.gates import failures
+
+    places = ", ".join(failures(name))
+    return f"\nFAILS the test against random weights: {places}." if places else ""

@@ -165,12 +165,12 @@ def _trained(name: str) -> Classifier:
     return model
 
 
-def untrained(name: str) -> Classifier:
-    """Build a network by its name with random weights, which are always the same."""
+def untrained(name: str, seed: int = 0) -> Classifier:
+    """Build a network by its name with the random weights of a seed, which are always the same."""
     if name not in NETWORKS:
         raise OptionError(f"network {name!r} was asked for; there are {', '.join(NETWORKS)}")
     imported("timm")
-    with seeded():
+    with seeded(seed):
         return NETWORKS[name].build()
 
 

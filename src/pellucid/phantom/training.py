@@ -150,8 +150,11 @@ def train(  # what is trained, on what, how, and where
     device: str = "cpu",
     progress: Callable[[int, Tensor], None] = lambda *_: None,
 ) -> Classifier:
-    """Train a network with AdamW and a one-cycle learning rate; ``progress`` receives each step and its loss."""
-    model, guide = untrained(name).train().to(device), Guide().to(device)
+    """Train a network with AdamW and a one-cycle learning rate; ``progress`` receives each step and its loss.
+
+    ``seed``: of the weights that it starts from, and of the order of the images.
+    """
+    model, guide = untrained(name, seed).train().to(device), Guide().to(device)
     guided = recipe.guidance > 0
     parameters = [*model.parameters(), *(guide.parameters() if guided else ())]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
@@ -227,7 +230,7 @@ def main(  # noqa: PLR0913  # the options of the command
     name: Annotated[str, typer.Argument(metavar="|".join(RECIPES), help="The network to train.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for NAME.safetensors.")],
     steps: Annotated[int | None, typer.Option(min=3, help="Number of optimiser steps.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the images and of their order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first weights, the images and their order.")] = 0,
     batch: Annotated[int | None, typer.Option(min=2, help="Batch size.")] = None,
     pool: Annotated[int | None, typer.Option(min=2, help="Number of training images.")] = None,
     guidance: Annotated[

@@ -174,10 +174,10 @@ def failures_of(prefix: str, is_known: bool) -> list[str]:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def seeded(seed: int = 0) -> Iterator[None]:
     """Initialise weights with a fixed seed, and leave the caller's random state unchanged."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed)
         yield
 
 

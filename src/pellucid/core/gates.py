@@ -1,0 +1,48 @@
+"""What was measured of each method against random weights (docs/gates.md): the file ``gates.json`` beside this one.
+
+``python -m benchmarks.gates`` writes it. It says nothing of methods of other packages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+FILE = Path(__file__).with_suffix(".json")
+FOUND, WHOLE = "found", "as it is"
+"""The layers that are found if none is named, and the place of a method that looks at no layer."""
+FAILS = "fails"
+Outcomes = Mapping[str, Mapping[str, str]]
+"""By network and place ("found", "early", "middle", "as it is"): "passes", "fails" or "undecided"."""
+
+
+def outcomes(name: str) -> Outcomes:
+    """The outcomes of a method; none of one that was not tested.
+
+    >>> outcomes("no such method")
+    {}
+    """
+    return {network: methods[name] for network, methods in _all().items() if name in methods}
+
+
+def failures(name: str) -> tuple[str, ...]:
+    """The places at which a method fails, as "place in network".
+
+    >>> failures("no such method")
+    ()
+    """
+    each = outcomes(name).items()
+    return tuple(f"{place} in {network}" for network, own in each for place, one in own.items() if one == FAILS)
+
+
+def fails_by_default(name: str) -> bool:
+    """Whether a method fails where it is used without naming a layer, in one network at least."""
+    return any(own.get(place) == FAILS for own in outcomes(name).values() for place in (FOUND, WHOLE))
+
+
+@cache
+def _all() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    found: Mapping[str, Mapping[str, Mapping[str, str]]] = json.loads(FILE.read_text(encoding="utf-8"))
+    return found
