@@ -21,7 +21,7 @@ from benchmarks.measuring import memory_growth, ratio
 from pellucid.attacks import APGDCE, FGSM, PGD, PGDL2, TopK
 
 NAME = "attacks"
-IMAGES, SIDE, STEPS = 8, 224, 10
+IMAGES, SIDE, STEPS = 4, 224, 10
 LIMIT = 1.3
 AS_IT_IS = pellucid.Preprocessing()
 
