@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CHANGES_PANEL = "Changes"
 EXAMPLES = (
     "pellucid robustness cases.csv --checkpoint best.pt --range 0,1 -o moved",
-    "pellucid robustness images --checkpoint best.pt --range 0,1 --changes pgd -o m",
+    "pellucid robustness cases.csv --checkpoint best.pt --std 1 --change pgd -o p",
 )
 _BUDGETS = "write --budgets CHANGE=LEVEL,…, as in noise=0.01,0.1 or pgd=1/255,2/255"
 

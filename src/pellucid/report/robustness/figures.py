@@ -122,9 +122,9 @@ def _panel(axes: Axes, curves: Sequence[_Curve], methods: Sequence[str]) -> None
         number = methods.index(one.method)
         colour, shape = _COLOURS[number % len(_COLOURS)], _SHAPES[number % len(_SHAPES)]
         levels, values = [level for level, _ in one.points], [figure.estimate for _, figure in one.points]
-        for level, figure in one.points:
-            if figure.withheld is None:
-                axes.plot([level, level], [figure.low, figure.high], color=colour, linewidth=0.8, alpha=0.6)
+        stated = [(level, figure.low, figure.high) for level, figure in one.points if figure.withheld is None]
+        if stated:
+            axes.vlines(*zip(*stated, strict=True), colors=colour, linewidths=0.8, alpha=0.6)
         axes.plot(levels, values, color=colour, marker=shape, markersize=3.5, linewidth=1)
         if one.reference is not None and math.isfinite(one.reference.estimate):
             axes.axhline(one.reference.estimate, color=colour, linestyle=":", linewidth=1)
