@@ -16,7 +16,7 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import attacks, changes, errors, evaluation, methods, metrics, phantom, priors, report
+    from pellucid import attacks, changes, errors, evaluation, methods, metrics, phantom, priors, report, robustness
     from pellucid.core.archive import load_explanation
     from pellucid.core.attack import Attack, register_attack
     from pellucid.core.attacked import Attacked
@@ -93,7 +93,18 @@ _HOMES = {
     "viewer": "render",
     "write": "run.writing",
 }
-_MODULES = ("attacks", "changes", "errors", "evaluation", "methods", "metrics", "phantom", "priors", "report")
+_MODULES = (
+    "attacks",
+    "changes",
+    "errors",
+    "evaluation",
+    "methods",
+    "metrics",
+    "phantom",
+    "priors",
+    "report",
+    "robustness",
+)
 
 __all__ = [
     "Attack",
@@ -145,6 +156,7 @@ __all__ = [
     "register_metric",
     "register_prior",
     "report",
+    "robustness",
     "show",
     "viewer",
     "write",

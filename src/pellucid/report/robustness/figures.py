@@ -121,11 +121,12 @@ def _panel(axes: Axes, curves: Sequence[_Curve], methods: Sequence[str]) -> None
     for one in curves:
         number = methods.index(one.method)
         colour, shape = _COLOURS[number % len(_COLOURS)], _SHAPES[number % len(_SHAPES)]
-        levels, values = [level for level, _ in one.points], [figure.estimate for _, figure in one.points]
         stated = [(level, figure.low, figure.high) for level, figure in one.points if figure.withheld is None]
         if stated:
-            axes.vlines(*zip(*stated, strict=True), colors=colour, linewidths=0.8, alpha=0.6)
-        axes.plot(levels, values, color=colour, marker=shape, markersize=3.5, linewidth=1)
+            levels, lows, highs = zip(*stated, strict=True)
+            axes.vlines(levels, lows, highs, colors=colour, linewidths=0.8, alpha=0.6)
+        points = [(level, figure.estimate) for level, figure in one.points]
+        axes.plot(*zip(*points, strict=True), color=colour, marker=shape, markersize=3.5, linewidth=1)
         if one.reference is not None and math.isfinite(one.reference.estimate):
             axes.axhline(one.reference.estimate, color=colour, linestyle=":", linewidth=1)
     _frame(axes, [level for one in curves for level, _ in one.points], _lowest(curves))
