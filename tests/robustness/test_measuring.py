@@ -399,3 +399,65 @@ def test_a_network_that_fails_on_some_changed_images_is_counted(folder: Path) ->
     assert np.array_equal(np.isnan(column(found, "ssim", "gradcam", "noise", 0.05)), lost)
     assert sum(found.missing.values()) == lost.sum()
     assert "too many black pixels" in next(iter(found.missing))
+
+
+class Drawn:
+    """An image or volume of smooth noise; ``number`` is its seed."""
+
+    def __init__(self, number: int, space: tuple[int, ...]) -> None:
+        self.number, self.space = number, space
+
+    def image(self) -> pellucid.Image:
+        coarse = torch.rand(1, 1, *(4,) * len(self.space), generator=torch.Generator().manual_seed(self.number))
+        mode = {2: "bilinear", 3: "trilinear"}[len(self.space)]
+        pixels = nn.functional.interpolate(coarse, self.space, mode=mode)[0]
+        return pellucid.Image(pixels, pixels, pellucid.Geometry.identity(self.space), digest=self.digest())
+
+    def digest(self) -> str:
+        return hashlib.sha256(f"{self.number} {self.space}".encode()).hexdigest()
+
+
+def drawn(count: int, *space: int) -> Data:
+    return Data([Case(str(number), Drawn(number, space), (), patient=str(number)) for number in range(count)])
+
+
+def test_volumes_are_changed_too() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 3)
+    ).eval()
+    own = Network(model, Preprocessing(channels=1), head="softmax")
+    plan = RobustnessPlan(
+        methods=("saliency",),
+        changes=("all", "pgd(steps=1)"),
+        budgets={"rotation": (0.0, 10.0), "pgd(steps=1)": (0.0, 0.1)},
+    )
+    found = robustness_of(drawn(3, 12, 13, 14), plan, own)
+    assert not found.missing
+    for change in found.changes:
+        values = [one.figures["ssim"].estimate for one in found.at("saliency", change)]
+        assert all(map(math.isfinite, values)), change
+        if found.at("saliency", change)[0].level == 0:
+            assert values[0] == 1 > values[-1]
+
+
+def test_of_findings_the_answer_is_whether_one_is_there() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model.append(nn.Linear(4, 3)).eval()
+    own = Network(model, Preprocessing(channels=1), head="sigmoid")
+    images = torch.stack([Drawn(number, (16, 17)).image().values for number in range(6)])
+    clean = model(images).sigmoid()
+    classes = clean.argmax(1)
+    with torch.no_grad():  # so that the class that is looked at is just above, or just below, a half
+        model[-1].bias.sub_(torch.logit(clean.max(1).values.median()))
+    plan = replace(QUICK, changes=("contrast",), budgets={"contrast": (0.5, 1.0)}, methods=("saliency",))
+    found = robustness_of(drawn(6, 16, 17), plan, own)
+    mean = images.flatten(1).mean(1)[:, None, None, None]
+    before, after = model(images).sigmoid(), model(mean + 0 * images).sigmoid()
+    own_class = before.argmax(1)
+    assert classes.tolist() == own_class.tolist()
+    expected = [float((a[c] > 0.5) != (b[c] > 0.5)) for a, b, c in zip(before, after, own_class, strict=True)]
+    each = [one["moved"] for one in found.scores if one["level"] == 1.0]
+    assert each == expected
+    assert 0 < sum(expected) < 6
