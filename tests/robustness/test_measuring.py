@@ -93,6 +93,9 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
     )
 
 
+QUICK = RobustnessPlan(changes=("noise",), budgets={"noise": (0.1,)}, metrics=("ssim",))
+
+
 def seed_of(number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"0 image {number}.png".encode()).digest()[:7])
 
@@ -289,6 +292,25 @@ def test_a_run_that_was_killed_goes_on(folder: Path, tmp_path: Path, counted: li
     assert json.loads((tmp_path / JSON).read_bytes())["images"] == 12
 
 
+def test_nothing_that_was_kept_is_stale(folder: Path, tmp_path: Path) -> None:
+    data, own = read_data(folder / "cases.csv"), network()
+    data = Data(data.cases[:4])
+    other = network()
+    with torch.no_grad():
+        next(other.model.parameters()).mul_(1.5)
+    for plan, model in (
+        (QUICK, own),
+        (replace(QUICK, budgets={"noise": (0.2,)}), own),
+        (replace(QUICK, methods=("gradcam", "saliency")), own),
+        (replace(QUICK, metrics=("ssim", "l2")), own),
+        (replace(QUICK, seed=7), own),
+        (QUICK, other),
+        (QUICK, replace(own, preprocessing=replace(own.preprocessing, mean=(0.4,) * 3))),
+    ):
+        again = robustness_of(data, plan, model, folder=tmp_path, overwrite=True)
+        assert to_csv(again) == to_csv(robustness_of(data, plan, model))
+
+
 def test_what_is_not_of_the_model_is_left_alone(folder: Path) -> None:
     own = network()
     own.model.train()
@@ -317,9 +339,6 @@ class Frozen(Method):
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:
         return Attribution(probe.activations().sum(2).detach())
-
-
-QUICK = RobustnessPlan(changes=("noise",), budgets={"noise": (0.1,)}, metrics=("ssim",))
 
 
 def test_bad_models_and_methods_are_one_line_before_any_work(folder: Path, counted: list[int]) -> None:
