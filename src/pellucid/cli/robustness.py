@@ -205,9 +205,8 @@ def _show(found: Robustness, page: Path | None) -> None:
     from pellucid.statistics.intervals import counted
 
     left_out = sum(map(len, found.excluded.values()))
-    typer.echo(
-        printable(f"{counted(found.images, 'image')} of {counted(found.patients, 'patient')}; {left_out} left out")
-    )
+    images = f"{counted(found.images, 'image')} {found.unit.of(found.patients, 'image')}"
+    typer.echo(printable(f"{images}; {left_out} left out"))
     for method in found.methods:
         worst = [one for one in found.worst if one.method == method and one.kind == "map moved"]
         if worst:

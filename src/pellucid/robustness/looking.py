@@ -42,6 +42,7 @@ class Looked:
     seed: int
     excluded: Sequence[Exclusion]
     notes: Sequence[str]
+    patients_stated: bool
 
     @classmethod
     def of(cls, data: Data, network: Network, labels: Mapping[str, str], seed: int, progress: Progress) -> Looked:
@@ -74,6 +75,7 @@ class Looked:
             seed,
             excluded,
             (*data.notes, *whose.notes),
+            whose.are_stated,
         )
 
     def opened(self, chunks: Sequence[Sequence[int]]) -> Iterator[Images]:

@@ -12,10 +12,10 @@ from pellucid.core import catalogue
 from pellucid.core.provenance import versions
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.naming import method_of
-from pellucid.evaluation.scoring.chunks import Chunks, facts_of
 from pellucid.evaluation.scoring.journal import Journal
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.opening import Images, opened
+from pellucid.evaluation.scoring.records import Chunks, facts_of
 from pellucid.evaluation.scoring.survey import Progress
 from pellucid.evaluation.scoring.usable import ALL, expanded
 from pellucid.robustness.looking import Looked

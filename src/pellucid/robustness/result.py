@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pellucid.evaluation.unit import Unit, unit_of
 from pellucid.robustness.plan import RobustnessPlan
 from pellucid.statistics import Interval
 
@@ -85,8 +86,15 @@ class Robustness:
     notes: Sequence[str] = ()
     limits: Sequence[str] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    patients_stated: bool = True
+    """Whether the patient of every image is stated; else the units of all statistics are distinct images."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one an image, method, change and level."""
+
+    @property
+    def unit(self) -> Unit:
+        """What the units of all statistics are called."""
+        return unit_of(self.patients_stated)
 
     @property
     def methods(self) -> list[str]:

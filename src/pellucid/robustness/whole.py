@@ -15,6 +15,7 @@ from pellucid.errors import OutputExistsError
 from pellucid.evaluation.case import Data, Exclusion
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.survey import Progress, silent
+from pellucid.evaluation.unit import unit_of
 from pellucid.models.sources import model_info
 from pellucid.robustness.files import CSV, JSON, to_json, write_scores
 from pellucid.robustness.judging import between_of, clean_of, levels_of, scores_of, together_of, worst_of
@@ -22,7 +23,6 @@ from pellucid.robustness.measuring import NAME as JOURNAL
 from pellucid.robustness.measuring import Measured, measured
 from pellucid.robustness.plan import RobustnessPlan, settings_of
 from pellucid.robustness.result import Robustness
-from pellucid.statistics.intervals import counted
 
 _FEW = 20
 """Patients with fewer of which most intervals are withheld."""
@@ -122,6 +122,7 @@ def _result(data: Data, plan: RobustnessPlan, found: Measured) -> Robustness:
         notes=tuple(found.notes),
         limits=tuple(_limits(found)),
         provenance=_provenance(data, found),
+        patients_stated=looked.patients_stated,
         scores=tuple(scores_of(found)),
     )
 
@@ -135,9 +136,11 @@ def _by_reason(excluded: Sequence[Exclusion]) -> dict[str, list[str]]:
 
 def _limits(found: Measured) -> Iterator[str]:
     looked, steps = found.looked, found.scorer.steps
-    patients = len(set(looked.patients))
+    patients, unit = len(set(looked.patients)), unit_of(looked.patients_stated)
+    if unit.means:
+        yield unit.means
     if patients < _FEW:
-        yield f"The images are of {counted(patients, 'patient')}: with fewer than {_FEW} most intervals are withheld."
+        yield f"There are {unit.counted(patients)}: with fewer than {_FEW} most intervals are withheld."
     if not looked.masks:
         yield "No image has a mask of the class that the model predicts: hit rates are not known."
     if not any(step.is_attack for step in steps):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, in_words, of, rounded
 from pellucid.report.evaluation.sections.flow import NAMES, Excluded
 from pellucid.report.evaluation.tables import COLUMNS, Cell, Line, Table, cell, cut
@@ -47,34 +48,32 @@ def _tables(found: Robustness, change: str) -> list[Table]:
         for one in found.at(method, change)
         if not _is_nothing(one)
     }
-    return _matrix(f"{change}: by method and budget", "Method, budget", rows)
+    return _matrix(f"{change}: by method and budget", "Method, budget", rows, found.unit)
 
 
 def _is_nothing(level: Level) -> bool:
     return all(math.isnan(one.estimate) for one in level.figures.values())
 
 
-def _matrix(caption: str, first: str, figures: Mapping[str, Mapping[str, Interval]]) -> list[Table]:
+def _matrix(caption: str, first: str, figures: Mapping[str, Mapping[str, Interval]], unit: Unit) -> list[Table]:
     """Tables of ``figures[row][column]``, with at most four columns each."""
     columns = list(dict.fromkeys(column for row in figures.values() for column in row))
     parts = [columns[start : start + COLUMNS] for start in range(0, len(columns), COLUMNS)]
-    return [
-        cut(Table(caption, first, part, [_line(row, [own.get(one) for one in part]) for row, own in figures.items()]))
-        for part in parts
-    ]
+    tables = [[_line(row, [own.get(one) for one in part], unit) for row, own in figures.items()] for part in parts]
+    return [cut(Table(caption, first, part, lines)) for part, lines in zip(parts, tables, strict=True)]
 
 
-def _line(head: str, figures: Sequence[Interval | None]) -> Line:
-    return Line(name(head), [_cell(one) for one in figures])
+def _line(head: str, figures: Sequence[Interval | None], unit: Unit) -> Line:
+    return Line(name(head), [_cell(one, unit) for one in figures])
 
 
-def _cell(found: Interval | None) -> Cell:
+def _cell(found: Interval | None, unit: Unit) -> Cell:
     """The cell of an estimate. Without an interval it has the estimate and why: a map that never moves has none."""
     if found is None or math.isnan(found.estimate):
         return Cell(NONE)
     if found.withheld is None:
-        return cell(found, "image")
-    return Cell(f"{rounded(found.estimate)} (no interval: {found.withheld})", of(found, "image"))
+        return cell(found, unit, "image")
+    return Cell(f"{rounded(found.estimate)} (no interval: {unit.words(found.withheld)})", of(found, unit, "image"))
 
 
 def within_and_between(found: Robustness) -> list[Table]:
@@ -86,28 +85,27 @@ def within_and_between(found: Robustness) -> list[Table]:
         last = {method: found.at(method, change)[-1] for method in found.methods if found.at(method, change)}
         level = next(iter(last.values())).level if last else 0.0
         rows[f"{change}, {level_of(level)}"] = {method: one.figures[WITHIN] for method, one in last.items()}
-    return _matrix("SSIM of maps, at the largest budget", "Change, budget", rows)
+    return _matrix("SSIM of maps, at the largest budget", "Change, budget", rows, found.unit)
 
 
 def before_table(found: Robustness) -> Table:
     """What there is before any change."""
-    lines = [_line(method, [own[HIT], own[EMPTY]]) for method, own in found.clean.items()]
+    lines = [_line(method, [own[HIT], own[EMPTY]], found.unit) for method, own in found.clean.items()]
     return Table("Before any change", "Method", (HIT, EMPTY), lines)
 
 
 def together_table(found: Robustness) -> Table:
     """How far answers and maps move together under attacks."""
-    lines = [Line(name(one.method), [_rank(one.moved), _rank(one.held)]) for one in found.together]
+    lines = [
+        Line(name(one.method), [cell(figure, found.unit, "changed image") for figure in (one.moved, one.held)])
+        for one in found.together
+    ]
     return Table(
         "Rank correlation of the change of the answer and the change of the map, under attacks",
         "Method",
         ("where the answer moved", "where it held"),
         lines,
     )
-
-
-def _rank(found: Interval) -> Cell:
-    return cell(found, "changed image")
 
 
 def worst_tables(found: Robustness) -> list[Table]:
@@ -135,9 +133,9 @@ def summary(found: Robustness) -> list[Markup]:
     """What was changed, and the worst of it."""
     sentences = [
         sentence(
-            "{} of {} were changed by {}.",
+            "{} {} were changed by {}.",
             counted(found.images, "image"),
-            counted(found.patients, "patient"),
+            found.unit.of(found.patients, "image"),
             listed(map(name, found.changes)),
         )
     ]
@@ -145,7 +143,7 @@ def summary(found: Robustness) -> list[Markup]:
     if moved:
         level, most = max(moved, key=lambda one: one[1].estimate)
         form = "Most answers moved under {} of {}: {} of them."
-        sentences.append(sentence(form, name(level.change), level_of(level.level), in_words(most)))
+        sentences.append(sentence(form, name(level.change), level_of(level.level), in_words(most, found.unit)))
     worst = [one for one in found.worst if one.kind == "map moved"]
     if worst:
         one = min(worst, key=lambda each: each.ssim)
@@ -166,7 +164,7 @@ def mean_change(found: Robustness) -> Table:
         for method, own in each.items():
             head = f"{change}, {level_of(last[method].level)}"
             rows[head if is_shared else f"{head}, on {method}"] = own
-    lines = [_line(head, own) for head, own in rows.items()]
+    lines = [_line(head, own, found.unit) for head, own in rows.items()]
     return cut(Table("Answers, at the largest budget", "Change, budget", (MOVED, CHANGE), lines))
 
 
