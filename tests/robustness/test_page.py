@@ -125,6 +125,13 @@ def test_an_estimate_without_an_interval_says_why(tmp_path: Path) -> None:
     assert "1.00 (no interval: no patients differ)" in text
 
 
+def test_where_patients_are_not_stated_the_units_are_distinct_images(tmp_path: Path) -> None:
+    text, _ = read(write_robustness(replace(made(), patients_stated=False), tmp_path))
+    assert "40 images (30 distinct) were changed by" in text
+    assert "intervals by distinct image." in text
+    assert "patient" not in text.replace("Patients are named.", "").partition("What this cannot answer")[0]
+
+
 def test_equal_results_are_equal_files_and_nothing_is_replaced_unasked(tmp_path: Path) -> None:
     first = write_robustness(made(), tmp_path / "a")
     second = write_robustness(made(), tmp_path / "b")

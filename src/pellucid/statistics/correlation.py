@@ -50,10 +50,10 @@ def rank_correlation(a: ArrayLike, b: ArrayLike, patients: Patients = None, *, c
 def _withheld(found: Sample, estimate: float) -> str | None:
     if not found.count:
         return "no cases"
-    if math.isnan(estimate):
-        return "all values are equal"
     if found.patients < FEWEST_PATIENTS:
         return f"fewer than {FEWEST_PATIENTS} patients"
+    if math.isnan(estimate):
+        return "all values are equal"
     return "the order is the same" if abs(estimate) > 1 - 1e-9 else None
 
 

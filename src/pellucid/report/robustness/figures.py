@@ -38,8 +38,7 @@ def answers(found: Robustness) -> Drawn | None:
     """How many answers move, by change and budget. Of a change of the image alone it is the same for all methods."""
     curves = {change: _merged(_curves(found, change, MOVED)) for change in found.changes}
     caption = (
-        "Answers that moved, as a share of the images, by change and budget; with 95 % intervals by patient. An attack "
-        "on the map holds the answer by construction."
+        f"Answers that moved, as a share of the images, by change and budget; with 95 % intervals by {found.unit.noun}."
     )
     return _drawn("answers", curves, caption, "share of answers that moved")
 
@@ -54,9 +53,9 @@ def likeness(found: Robustness, label: str) -> Drawn | None:
         for change in found.changes
     }
     caption = (
-        f"{label.upper() if label.islower() else label} of the maps before and after, by change and budget; with 95 % "
-        "intervals by patient. The dotted line of the same colour is that between maps of different images with the "
-        "same predicted class: a line that starts near it tells nothing of robustness."
+        f"{label.upper()} of the maps before and after, by change and budget; with 95 % "
+        f"intervals by {found.unit.noun}. The dotted line of the same colour is that between maps of different "
+        "images with the same predicted class: a line that starts near it tells nothing of robustness."
     )
     return _drawn("maps", curves, caption, f"{label} of the maps before and after")
 
@@ -71,7 +70,7 @@ def hits(found: Robustness) -> Drawn | None:
     }
     caption = (
         "Hit rate: the share of maps whose peak is in the mask of the predicted class, by change and budget; with 95 % "
-        "intervals by patient. The dotted line of the same colour is the hit rate before any change."
+        f"intervals by {found.unit.noun}. The dotted line of the same colour is the hit rate before any change."
     )
     return _drawn("hits", curves, caption, "hit rate")
 
