@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = tuple(
-    Path(__file__).resolve().parent / "src" / "pellucid" / name for name in ("attacks", "methods", "metrics", "priors")
+    Path(__file__).resolve().parent / "src" / "pellucid" / name
+    for name in ("attacks", "changes", "methods", "metrics", "priors")
 )
 """The packages whose files register a class each."""
 METHODS = next(one for one in PACKAGES if one.name == "methods")
-DECORATORS = ("register_attack", "register_method", "register_metric", "register_prior")
+DECORATORS = ("register_attack", "register_change", "register_method", "register_metric", "register_prior")
 
 
 def method_classes(file: Path) -> Iterator[str]:

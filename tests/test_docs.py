@@ -193,12 +193,14 @@ def run_command(line: str) -> None:
         return
     if "--seconds" in words:  # to try every setting once takes less than to tell them apart
         words[words.index("--seconds") + 1] = "0"
+    if words[0] == "robustness":  # many passes of small images
+        words += ["--size", "32"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pellucid.PellucidWarning)
         done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, (line, done.stderr)
     if "--output" in words:
-        ending = "report.html" if words[0] == "evaluate" else "*_overlay.png"
+        ending = "report.html" if words[0] in ("evaluate", "robustness") else "*_overlay.png"
         assert list(Path(words[words.index("--output") + 1]).rglob(ending))
 
 

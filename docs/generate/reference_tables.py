@@ -16,6 +16,7 @@ from pellucid import errors, phantom
 from pellucid.cli.main import app
 from pellucid.core.attack import ATTACKS
 from pellucid.core.catalogue import PRIORS
+from pellucid.core.change import CHANGES
 from pellucid.core.metric import METRICS, Comparison
 from pellucid.core.registry import summary
 
@@ -147,6 +148,15 @@ def attack_table() -> str:
     return _table(("name", "class", "about", "what it is"), rows)
 
 
+def change_table() -> str:
+    """The changes of images, with what each is, what its strength is, and its levels."""
+    rows = (
+        (f"`{name}`", f"`{cls.__name__}`", _about(cls), cls.unit, ", ".join(f"{level:g}" for level in cls.levels))
+        for name, cls in sorted(CHANGES.registered().items())
+    )
+    return _table(("name", "class", "what it is", "strength", "levels"), rows)
+
+
 def _about(cls: type[Any]) -> str:
     """The first line of the module of a class, without its full stop."""
     return method_pages.prose(summary(cls).removesuffix("."))
@@ -173,5 +183,6 @@ TABLES = {
     "<!-- the metrics -->": metric_table,
     "<!-- the priors -->": prior_table,
     "<!-- the attacks -->": attack_table,
+    "<!-- the changes -->": change_table,
 }
 """What replaces a comment on a page."""

@@ -16,12 +16,13 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import attacks, errors, evaluation, methods, metrics, phantom, priors, report
+    from pellucid import attacks, changes, errors, evaluation, methods, metrics, phantom, priors, report, robustness
     from pellucid.core.archive import load_explanation
     from pellucid.core.attack import Attack, register_attack
     from pellucid.core.attacked import Attacked
     from pellucid.core.attribution import Attribution
     from pellucid.core.catalogue import register_method, register_prior
+    from pellucid.core.change import Change, register_change
     from pellucid.core.explanation import Explanation
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
@@ -53,6 +54,7 @@ _HOMES = {
     "Attacked": "core.attacked",
     "Attribution": "core.attribution",
     "BackwardRule": "core.rule",
+    "Change": "core.change",
     "Comparison": "core.metric",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
@@ -83,6 +85,7 @@ _HOMES = {
     "read_series": "io",
     "recommended_layers": "run.layers",
     "register_attack": "core.attack",
+    "register_change": "core.change",
     "register_method": "core.catalogue",
     "register_metric": "core.metric",
     "register_prior": "core.catalogue",
@@ -90,13 +93,25 @@ _HOMES = {
     "viewer": "render",
     "write": "run.writing",
 }
-_MODULES = ("attacks", "errors", "evaluation", "methods", "metrics", "phantom", "priors", "report")
+_MODULES = (
+    "attacks",
+    "changes",
+    "errors",
+    "evaluation",
+    "methods",
+    "metrics",
+    "phantom",
+    "priors",
+    "report",
+    "robustness",
+)
 
 __all__ = [
     "Attack",
     "Attacked",
     "Attribution",
     "BackwardRule",
+    "Change",
     "Comparison",
     "Explainer",
     "Explanation",
@@ -117,6 +132,7 @@ __all__ = [
     "attack",
     "attacks",
     "available_methods",
+    "changes",
     "compare",
     "errors",
     "evaluate",
@@ -135,10 +151,12 @@ __all__ = [
     "read_series",
     "recommended_layers",
     "register_attack",
+    "register_change",
     "register_method",
     "register_metric",
     "register_prior",
     "report",
+    "robustness",
     "show",
     "viewer",
     "write",

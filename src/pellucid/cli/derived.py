@@ -93,6 +93,8 @@ def registered_names(package: str) -> list[str]:
 
 _REGISTERED = re.compile(r'^@register_\w+\("([^"]+)"\)', re.MULTILINE)
 LISTS: dict[str, Callable[[], list[str]]] = {
+    "attacks": partial(registered_names, "pellucid.attacks"),
+    "changes": partial(registered_names, "pellucid.changes"),
     "activations": partial(constant, "pellucid.models.checkpoints.heads", "ACTIVATIONS"),
     "dimensions": partial(constant, "pellucid.io.dimensions", "DIMENSIONS"),
     "formats": exporters,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,22 +12,29 @@ import typer
 from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
 from pellucid.cli.console import OUTPUT_PANEL, guarded, printable
+from pellucid.cli.data_sets import (
+    DATA_PANEL,
+    Computation,
+    DataForm,
+    DataSet,
+    ImageFolder,
+    LabelClass,
+    MaskFolder,
+    pairs,
+    progress_bar,
+    split_names,
+)
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.writing import Output, Overwrite, Quiet
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from pellucid.cli.preparing import Preparation
     from pellucid.evaluation.evaluation import Evaluation
     from pellucid.evaluation.plan import EvaluationPlan
-    from pellucid.evaluation.scoring.network import Network
-    from pellucid.evaluation.scoring.survey import Progress
     from pellucid.models.preprocessing import Preprocessing
 
-DATA_PANEL = "Data set"
 PLAN_PANEL = "Plan"
 EXAMPLES = (
     "pellucid evaluate cases.csv --checkpoint best.pt --output verdict",
@@ -40,31 +45,11 @@ Text = str | None
 
 
 def evaluate(  # noqa: PLR0913  # a command's options are its parameters
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="Folder of images and masks, table (CSV), annotation file, or phantoms. Forms: {forms}.",
-        ),
-    ],
+    data: DataSet,
     output: Output,
-    form: Annotated[
-        Text,
-        typer.Option(
-            help="Form of the data set, if it is not recognised: {forms}.",
-            rich_help_panel=DATA_PANEL,
-            autocompletion=among("forms"),
-        ),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Folder of the images (default: beside the file).", rich_help_panel=DATA_PANEL
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder of the masks.", rich_help_panel=DATA_PANEL)
-    ] = None,
+    form: DataForm = None,
+    images: ImageFolder = None,
+    masks: MaskFolder = None,
     maps: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,14 +58,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
             rich_help_panel=DATA_PANEL,
         ),
     ] = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=CLASS",
-            help="Class of the model that a label of the data set stands for, if its name differs. May be repeated.",
-            rich_help_panel=DATA_PANEL,
-        ),
-    ] = None,
+    label: LabelClass = None,
     plan: Annotated[
         Path | None,
         typer.Option(
@@ -183,10 +161,10 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.report.evaluation import FIGURES, PAGE, write_report
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
-        made_before = {name: Path(folder) for name, folder in _pairs("--maps", "METHOD=FOLDER", maps)}
-        classes_of = dict(_pairs("--label", "LABEL=CLASS", label))
+        made_before = {name: Path(folder) for name, folder in pairs("--maps", "METHOD=FOLDER", maps)}
+        classes_of = dict(pairs("--label", "LABEL=CLASS", label))
         has_model = model is not None or checkpoint is not None
-        lists = {"methods": _split(methods), "metrics": _split(metrics)}
+        lists = {"methods": split_names(methods), "metrics": split_names(metrics)}
         texts = {"primary": primary, "tolerance": tolerance, "target": target}
         asked = _plan(plan, {**lists, **texts}, [] if has_model else list(made_before))
         check_writable(output)
@@ -197,10 +175,10 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         if has_model:
             from pellucid.cli.request import prepared_model
 
-            place = _Computation.of(device, batch_size)
+            place = Computation.of(device, batch_size)
             loaded = prepared_model(model, checkpoint, weights_key, activation, weights, place.device)
             network = place.network(loaded, given, classes, head, model_output)
-        with _progress(quiet) as progress:
+        with progress_bar(quiet) as progress:
             found = evaluate_data(
                 read,
                 asked,
@@ -215,19 +193,6 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         path = write_report(found, output, overwrite=True) if page else None
         if not quiet:
             _show(found, path)
-
-
-def _split(texts: Sequence[str] | None) -> list[str]:
-    """Names with commas between them; those within parentheses belong to options."""
-    return [part.strip() for text in texts or [] for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-
-
-def _pairs(option: str, form: str, texts: Sequence[str] | None) -> Iterator[tuple[str, str]]:
-    for text in texts or []:
-        name, sign, value = (part.strip() for part in text.partition("="))
-        if not (sign and name and value):
-            raise OptionError(f"{option} {text} was given; write {option} {form}")
-        yield name, value
 
 
 def _plan(
@@ -245,55 +210,11 @@ def _plan(
     return EvaluationPlan.of(path)
 
 
-@dataclass(frozen=True)
-class _Computation:
-    """Where the model runs, and how many images at a time."""
-
-    device: str
-    batch_size: int
-
-    @classmethod
-    def of(cls, device: str, batch_size: int | None) -> _Computation:
-        from pellucid.cli.request import chosen_device, chosen_size
-
-        resolved = chosen_device(device)
-        return cls(resolved, chosen_size(batch_size, resolved))
-
-    def network(
-        self, model: nn.Module, given: Preparation, classes: Path | None, head: str, model_output: str | None
-    ) -> Network:
-        """The model with what the options say of it."""
-        from pellucid.cli.request import class_names, preprocessing
-        from pellucid.core.head import check_head
-        from pellucid.core.runtime import Runtime
-        from pellucid.evaluation.scoring.network import Network
-        from pellucid.models.sources.loading import restate
-
-        check_head(head)
-        restate(model, head, model_output)
-        names = None if classes is None else class_names(classes)
-        runtime = Runtime(self.device, batch_size=self.batch_size)
-        return Network(model, preprocessing(model, given), names, head, model_output, runtime)
-
-
 def _grid(given: Preparation) -> Preprocessing:
     """How images become the grid without a model: as they are, or of the size that is given."""
     from pellucid.models.preprocessing import Preprocessing
 
     return given.applied(Preprocessing(), 2)
-
-
-@contextmanager
-def _progress(silent: bool) -> Iterator[Progress]:
-    """A progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=silent or not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, of: bar.update(task, description=what, completed=done, total=of)
 
 
 def _show(found: Evaluation, page: Path | None) -> None:

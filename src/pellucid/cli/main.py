@@ -17,6 +17,7 @@ from pellucid.cli.init import init
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
 from pellucid.cli.push import push
+from pellucid.cli.robustness import robustness
 from pellucid.cli.tune import tune
 from pellucid.core.allocator import keep_memory
 
@@ -34,6 +35,7 @@ app.command(cls=DerivedHelp)(init)
 app.command(cls=DerivedHelp)(layers)
 app.command(cls=DerivedHelp)(methods)
 app.command(cls=DerivedHelp)(push)
+app.command(cls=DerivedHelp)(robustness)
 app.command(cls=DerivedHelp)(tune)
 
 

@@ -13,9 +13,9 @@ from pellucid.core.image import Image
 from pellucid.errors import OptionError, did_you_mean
 from pellucid.evaluation.protocols.chexlocalize import Protocol, chexlocalize
 from pellucid.evaluation.protocols.localised import Localised, localised
-from pellucid.evaluation.scoring.batches import Images
 from pellucid.evaluation.scoring.maps import made
 from pellucid.evaluation.scoring.measuring import Looked
+from pellucid.evaluation.scoring.opening import Images
 from pellucid.evaluation.scoring.survey import Progress, silent
 
 PROTOCOLS = ("chexlocalize",)

@@ -8,6 +8,7 @@ being estimated badly; docs/statistics.md shows how often the intervals cover.
 
 from __future__ import annotations
 
+from pellucid.statistics.correlation import rank_correlation
 from pellucid.statistics.discrimination import auroc
 from pellucid.statistics.equivalence import Equivalence, difference, equivalent
 from pellucid.statistics.families import Claim, Plan, Verdict, holm, verdicts
@@ -41,6 +42,7 @@ __all__ = [
     "kendall",
     "mean",
     "proportion",
+    "rank_correlation",
     "ranks",
     "subgroups",
     "verdicts",

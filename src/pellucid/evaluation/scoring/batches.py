@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pellucid.core.image import Image
-from pellucid.errors import DataError
 from pellucid.evaluation.data.made_before import of_classes
 from pellucid.evaluation.scoring.frame import packed, unpacked
 from pellucid.evaluation.scoring.maps import Batch
 from pellucid.evaluation.scoring.mean_masks import MeanMasks
-from pellucid.evaluation.scoring.opening import opened
+from pellucid.evaluation.scoring.opening import Images, opened_in_chunks
 from pellucid.evaluation.scoring.scorer import Wanted
 from pellucid.evaluation.scoring.shuffled import Shuffled
 from pellucid.evaluation.scoring.sorting import Scored, Sorted
@@ -29,9 +27,6 @@ from pellucid.evaluation.scoring.survey import Surveyed
 from pellucid.evaluation.scoring.tolerance import Tolerance
 from pellucid.io.refusal import digest
 from pellucid.models.preprocessing import Preprocessing
-
-Images = Mapping[int, Image]
-"""Images that are open, by their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +56,7 @@ class Batches:
 
     def opened(self, chunks: Sequence[Sequence[int]]) -> Iterator[Images]:
         """The images of each chunk of images' numbers, read ahead."""
-        needed = [number for chunk in chunks for number in dict.fromkeys(chunk)]
-        images = opened([self.found.surveyed[number].case for number in needed], self.preprocessing)
-        for chunk in chunks:
-            found: dict[int, Image] = {}
-            for number in dict.fromkeys(chunk):
-                one = next(images)
-                if one.image is None or one.image.size != self.space:
-                    raise DataError(f"{one.case.name} was read, and now cannot be: leave the images alone, and go on")
-                found[number] = one.image
-            yield found
+        return opened_in_chunks(chunks, lambda number: self.found.surveyed[number].case, self.preprocessing, self.space)
 
     def image_of(self, row: int) -> int:
         """The image's number of a finding that is scored."""

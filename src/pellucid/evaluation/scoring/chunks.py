@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.evaluation.scoring.batches import Batches, Images
+from pellucid.evaluation.scoring.batches import Batches
 from pellucid.evaluation.scoring.journal import Journal
+from pellucid.evaluation.scoring.opening import Images
+from pellucid.evaluation.scoring.records import Chunks
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
 from pellucid.evaluation.scoring.survey import Progress
 
@@ -18,8 +18,7 @@ from pellucid.evaluation.scoring.survey import Progress
 class Scoring:
     """Scores items a few at a time; those of a chunk that the journal has are taken from there.
 
-    Chunks are the same in every run, since rounding may depend on what is in a batch. ``request`` is a digest of what
-    all records depend on.
+    ``request`` is a digest of what all records depend on.
     """
 
     batches: Batches
@@ -48,14 +47,17 @@ class Scoring:
         keys = [self.batches.key_of_image(number) for number in images]
         return self._records("scoring images without a finding", images, keys, int, self._images)
 
-    def _findings(self, chunk: Sequence[int], images: Images) -> Rows:
-        return self.scorer.findings(*self.batches.of_findings(chunk, images))
+    def _findings(self, chunk: Sequence[int], images: Images) -> dict[str, Any]:
+        return self._kept(self.scorer.findings(*self.batches.of_findings(chunk, images)))
 
-    def _chosen(self, chunk: Sequence[int], images: Images) -> Rows:
-        return self.scorer.overlaps(*self.batches.of_chosen(chunk, images))
+    def _chosen(self, chunk: Sequence[int], images: Images) -> dict[str, Any]:
+        return self._kept(self.scorer.overlaps(*self.batches.of_chosen(chunk, images)))
 
-    def _images(self, chunk: Sequence[int], images: Images) -> Rows:
-        return self.scorer.lesion_free(self.batches.of_images(chunk, images))
+    def _images(self, chunk: Sequence[int], images: Images) -> dict[str, Any]:
+        return self._kept(self.scorer.lesion_free(self.batches.of_images(chunk, images)))
+
+    def _kept(self, rows: Rows) -> dict[str, Any]:
+        return {"rows": rows, "layers": self.scorer.layers}
 
     def _records(
         self,
@@ -63,25 +65,10 @@ class Scoring:
         items: Sequence[int],
         keys: Sequence[object],
         image_of: Callable[[int], int],
-        rows: Callable[[Sequence[int], Images], Rows],
+        made: Callable[[Sequence[int], Images], dict[str, Any]],
     ) -> list[Any]:
-        starts = range(0, len(items), self.size)
-        chunks = [items[start : start + self.size] for start in starts]
-        names = [self._name(what, keys[start : start + self.size]) for start in starts]
-        missing = [index for index, name in enumerate(names) if self.journal.get(name) is None]
-        images = self.batches.opened([[image_of(item) for item in chunks[index]] for index in missing])
-        done = len(items) - sum(len(chunks[index]) for index in missing)
-        for index in missing:
-            made = rows(chunks[index], next(images))
-            self.journal.keep(names[index], {"rows": made, "layers": self.scorer.layers})
-            done += len(chunks[index])
-            self.progress(what, done, len(items))
-        return [self.journal.get(name) for name in names]
+        def opened(chunks: Sequence[Sequence[int]]) -> Iterator[Images]:
+            return self.batches.opened([[image_of(item) for item in chunk] for chunk in chunks])
 
-    def _name(self, what: str, keys: Sequence[object]) -> str:
-        return sha([what, self.request, self.batches.masks_digest, *keys])
-
-
-def sha(facts: object) -> str:
-    """The SHA-256 of plain values."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+        chunks = Chunks(self.journal, [self.request, self.batches.masks_digest], self.size, self.progress)
+        return chunks.records(what, items, keys, opened, made)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.core import catalogue
-from pellucid.core.provenance import architecture, digest, versions
+from pellucid.core.provenance import versions
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.data.patients import grouped
@@ -17,12 +17,13 @@ from pellucid.evaluation.measured import Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.assembling import assembled
 from pellucid.evaluation.scoring.batches import Batches
-from pellucid.evaluation.scoring.chunks import Scoring, sha
+from pellucid.evaluation.scoring.chunks import Scoring
 from pellucid.evaluation.scoring.journal import NAME, Journal
 from pellucid.evaluation.scoring.network import Network
 from pellucid.evaluation.scoring.opening import opened
 from pellucid.evaluation.scoring.partners import shuffles
 from pellucid.evaluation.scoring.provenance import provenance
+from pellucid.evaluation.scoring.records import facts_of, sha
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
 from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, some_of, sorted_out
@@ -203,8 +204,4 @@ def _request(asked: Requested, network: Network | None, plan: EvaluationPlan, un
         [name, type(one).__module__, catalogue.settings(one)] for name, one in {**asked.methods, **asked.priors}.items()
     ]
     facts += [[label, repr(one)] for label, one in {**asked.metrics, **asked.gates}.items()]
-    if network is not None:
-        runtime = replace(network.runtime, batch_size=1, keep_memory=False)
-        facts += [digest(network.model), architecture(network.model), repr(network.preprocessing), repr(runtime)]
-        facts += [network.head, str(network.output)]
-    return sha(facts)
+    return sha([*facts, *(facts_of(network) if network is not None else ())])

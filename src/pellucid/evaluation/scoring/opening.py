@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor
 
 from pellucid.core.image import Image
-from pellucid.errors import OptionError, PellucidError
+from pellucid.errors import DataError, OptionError, PellucidError
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.io.refusal import broken, one_line
 from pellucid.models.preprocessing import Preprocessing
@@ -21,6 +21,8 @@ _WORKERS = max(2, min(8, os.cpu_count() or 1))
 _WAITING = 8
 _MAX_VALUES = 2**26
 """The most values that images which were read ahead hold, 256 MiB."""
+Images = Mapping[int, Image]
+"""Images that are open, by their number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,29 @@ def opened(cases: Sequence[Case], preprocessing: Preprocessing) -> Iterator[Open
             ahead.release(one)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def opened_in_chunks(
+    chunks: Sequence[Sequence[int]],
+    case_of: Callable[[int], Case],
+    preprocessing: Preprocessing,
+    space: tuple[int, ...],
+) -> Iterator[Images]:
+    """The images of each chunk of cases' numbers, read ahead; all of them could be read before, on a grid (*space).
+
+    Raises:
+        DataError: one cannot be read any more.
+    """
+    each = [list(dict.fromkeys(chunk)) for chunk in chunks]
+    images = opened([case_of(number) for chunk in each for number in chunk], preprocessing)
+    for chunk in each:
+        found: dict[int, Image] = {}
+        for number in chunk:
+            one = next(images)
+            if one.image is None or one.image.size != space:
+                raise DataError(f"{one.case.name} was read, and now cannot be: leave the images alone, and go on")
+            found[number] = one.image
+        yield found
 
 
 def _opened(preprocessing: Preprocessing, case: Case) -> Opened:

@@ -175,8 +175,8 @@ def content(values: Tensor) -> str:
     return hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()
 
 
-def one_space(cases: Sequence[Surveyed]) -> tuple[int, ...]:
-    """The size of the grid, which all images have in common.
+def one_space(cases: Sequence[Surveyed], why: str = "where findings usually are can only be said") -> tuple[int, ...]:
+    """The size of the grid, which all images have in common; ``why`` they have to begins the message's reason.
 
     Raises:
         OptionError: they differ.
@@ -185,7 +185,7 @@ def one_space(cases: Sequence[Surveyed]) -> tuple[int, ...]:
     if len(sizes) > 1:
         first, last = (" × ".join(map(str, size)) for size in (sizes[0], sizes[-1]))
         raise OptionError(
-            f"the images are of {len(sizes)} sizes, such as {first} and {last}; where findings usually are can only be "
-            "said of images of one size: give --size HEIGHT,WIDTH, or a model whose preprocessing has a size"
+            f"the images are of {len(sizes)} sizes, such as {first} and {last}; {why} of images of one size: "
+            "give --size HEIGHT,WIDTH, or a model whose preprocessing has a size"
         )
     return sizes[0]

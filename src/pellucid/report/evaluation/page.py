@@ -43,7 +43,7 @@ from pellucid.report.values import MAX_PATH, text
 
 def page(evaluation: Evaluation, figures: Mapping[str, Drawn], folder: Path) -> bytes:
     """The page of an evaluation with its figures; ``folder`` is where the images of its examples are."""
-    environment = _environment()
+    environment = environment_of_pages()
     style = Markup(environment.get_template("evaluation/page.css").render())  # noqa: S704  # the package's own
     judged = groups(evaluation)
     made: str = environment.get_template("evaluation/page.html").render(
@@ -101,7 +101,8 @@ def _exploratory(evaluation: Evaluation) -> dict[str, Any]:
 
 
 @cache
-def _environment() -> Environment:
+def environment_of_pages() -> Environment:
+    """The templates of pages of evaluations, with their filters."""
     environment = templates("pellucid.report")
     environment.finalize = _finalized
     environment.filters |= {"name": name, "rounded": rounded, "svg": _svg}

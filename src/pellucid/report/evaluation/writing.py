@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,6 @@ PAGE = "report.html"
 FIGURES = "figures"
 _DRAWN = {"primary": forest, "roc": roc, "calibration": calibration, "overlap": overlap}
 _FILES = tuple(f"{name}.{kind}" for name in _DRAWN for kind in ("svg", "png"))
-"""The names of all figures that there may be: those of an earlier report are replaced, and nothing else."""
 
 
 def write_report(evaluation: Evaluation, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -44,15 +43,11 @@ def write_report(evaluation: Evaluation, folder: str | os.PathLike[str], *, over
     'report.html'
     """
     folder = Path(folder)
-    beside = folder / FIGURES
-    if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_dir()):
-        raise WriteError(f"{beside}: the figures cannot be written there, it is no folder of its own: move it away")
-    if os.path.lexists(folder / PAGE) and not overwrite:
-        raise OutputExistsError(f"{folder / PAGE} is already there: remove it, or replace it with overwrite=True")
+    check_writable(folder, overwrite)
     figures = _figures(evaluation)
     content = page(evaluation, figures, folder)
     files = {name: found for figure in figures.values() for name, found in figure.files.items()}
-    _write(folder, content, files, overwrite)
+    write_page(folder, content, files, _FILES, overwrite)
     return folder / PAGE
 
 
@@ -61,11 +56,20 @@ def _figures(evaluation: Evaluation) -> dict[str, Drawn]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _write(folder: Path, content: bytes, files: Mapping[str, bytes], overwrite: bool) -> None:
-    """Write the figures, then the page; where the page cannot be written, the figures are as they were."""
+def write_page(
+    folder: Path, content: bytes, files: Mapping[str, bytes], names: Collection[str], overwrite: bool
+) -> None:
+    """Write a page and its figures; where the page cannot be written, the figures are as they were.
+
+    ``names`` are those of all figures that there may be: those of an earlier page are replaced, and nothing else.
+
+    Raises:
+        OutputExistsError: a file of such a name exists and ``overwrite`` is false.
+        WriteError: the folder cannot be written to.
+    """
     beside = folder / FIGURES
     was_there = beside.is_dir()
-    before = {name: (beside / name).read_bytes() for name in _FILES if is_regular(beside / name)}
+    before = {name: (beside / name).read_bytes() for name in names if is_regular(beside / name)}
     if files or (before and overwrite):
         write(beside, files, overwrite, lambda: before if overwrite else ())
     try:
@@ -77,3 +81,12 @@ def _write(folder: Path, content: bytes, files: Mapping[str, bytes], overwrite: 
             with suppress(OSError):
                 beside.rmdir()
         raise
+
+
+def check_writable(folder: Path, overwrite: bool) -> None:
+    """Raise unless a page and its figures can be written: ``WriteError``, or ``OutputExistsError`` of the page."""
+    beside = folder / FIGURES
+    if os.path.lexists(beside) and (beside.is_symlink() or not beside.is_dir()):
+        raise WriteError(f"{beside}: the figures cannot be written there, it is no folder of its own: move it away")
+    if os.path.lexists(folder / PAGE) and not overwrite:
+        raise OutputExistsError(f"{folder / PAGE} is already there: remove it, or replace it with overwrite=True")

@@ -79,15 +79,20 @@ def label(name: str, longest: int = _LONGEST) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def panels(titles: Sequence[str], across: str, upwards: str, width: float) -> tuple[Figure, list[Axes]]:
-    """A square panel for each title, as many beside each other as the width has room for, with the axes' labels."""
+def panels(
+    titles: Sequence[str], across: str, upwards: str, width: float, above: float = 0.0
+) -> tuple[Figure, list[Axes]]:
+    """A square panel for each title, as many beside each other as the width has room for, with the axes' labels.
+
+    ``above`` is the height in inches that stays free for a legend.
+    """
     columns = max(1, min(len(titles), int(width // _PANEL)))
     rows = math.ceil(len(titles) / columns)
     own = min((width - _LEFT - _GAP / 3 + _GAP) / columns, _WIDEST) - _GAP
-    size = (_LEFT + columns * (own + _GAP) - _GAP * 2 / 3, _BELOW + rows * (own + _ROW) - _ROW + 0.25)
+    size = (_LEFT + columns * (own + _GAP) - _GAP * 2 / 3, _BELOW + rows * (own + _ROW) - _ROW + 0.25 + above)
     figure = Figure(figsize=size)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    figure.subplots_adjust(_LEFT / size[0], _BELOW / size[1], 1 - _GAP / 3 / size[0], 1 - 0.25 / size[1])
+    figure.subplots_adjust(_LEFT / size[0], _BELOW / size[1], 1 - _GAP / 3 / size[0], 1 - (0.25 + above) / size[1])
     figure.subplots_adjust(wspace=_GAP / own, hspace=_ROW / own)
     figure.supxlabel(across, y=0.06 / size[1], va="bottom", fontsize=_TEXT)
     figure.supylabel(upwards, x=0.06 / size[0], ha="left", fontsize=_TEXT)

@@ -1,0 +1,34 @@
+"""Changes of images with growing strengths, one file each, and their classes: ``from pellucid.changes import Noise``.
+
+Every file in this folder is imported and registers its change; there is no list of them. ``pellucid robustness`` asks
+what they do to answers and maps. Attacks (``pellucid.attacks``) are changes, too, that are searched for.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pellucid.core import habits
+from pellucid.core.change import CHANGES
+from pellucid.core.registry import import_files
+
+import_files(__name__, __path__)
+
+
+def _classes() -> dict[str, Any]:
+    """The changes' classes by their own names, those of other packages included."""
+    return {cls.__name__: cls for cls in CHANGES.registered().values()}
+
+
+def __getattr__(name: str) -> Any:
+    """A change's class by its own name, as ``pellucid.changes.Noise`` (PEP 562)."""
+    known = {} if name.startswith("_") else _classes()
+    if name not in known:
+        raise habits.missing(__name__, name, {one: one for one in known}, sys._getframe(1))
+    return known[name]
+
+
+def __dir__() -> list[str]:
+    """The names of the changes' classes, and of the modules that they are in."""
+    return sorted({*globals(), *_classes()})
