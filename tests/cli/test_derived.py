@@ -14,7 +14,9 @@ from typer.testing import Result
 import pellucid as library
 from pellucid.cli import derived
 from pellucid.cli.main import app
+from pellucid.core.attack import ATTACKS
 from pellucid.core.catalogue import PRIORS
+from pellucid.core.change import CHANGES
 from pellucid.core.head import HEADS
 from pellucid.core.metric import METRICS
 from pellucid.core.runtime import PRECISIONS
@@ -37,6 +39,8 @@ COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 @pytest.mark.parametrize(
     ("name", "names"),
     [
+        ("attacks", ATTACKS.names()),
+        ("changes", CHANGES.names()),
         ("activations", list(ACTIVATIONS)),
         ("dimensions", list(DIMENSIONS)),
         ("formats", exporters()),
