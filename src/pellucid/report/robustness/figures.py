@@ -57,7 +57,7 @@ def likeness(found: Robustness, label: str) -> Drawn | None:
         f"intervals by {found.unit.noun}. The dotted line of the same colour is that between maps of different "
         "images with the same predicted class: a line that starts near it tells nothing of robustness."
     )
-    return _drawn("maps", curves, caption, f"{label} of the maps before and after")
+    return _drawn("maps", curves, caption, f"{label}, before and after")
 
 
 def hits(found: Robustness) -> Drawn | None:
