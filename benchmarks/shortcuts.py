@@ -45,7 +45,7 @@ from pellucid.phantom.training import normalised
 from pellucid.statistics import Interval, proportion
 
 NAME = "shortcuts"
-IMAGES, IMAGES_FROM = 80, 9 * 10**6
+IMAGES, IMAGES_FROM = 60, 9 * 10**6
 """Images of all classes in equal parts: half of them for the threshold."""
 ALARMS, LEVEL = 0.05, 0.01
 METHODS: dict[str, str | Method] = {
@@ -55,8 +55,8 @@ METHODS: dict[str, str | Method] = {
     "layercam": "layercam",
     "saliency": "saliency",
     "input_x_gradient": "input_x_gradient",
-    "integrated_gradients": IntegratedGradients(steps=16),
-    "smoothgrad": SmoothGrad(samples=8),
+    "integrated_gradients": IntegratedGradients(steps=8),
+    "smoothgrad": SmoothGrad(samples=4),
     "guided_backprop": "guided_backprop",
     "guided_gradcam": "guided_gradcam",
     "occlusion": "occlusion",
