@@ -4,10 +4,10 @@ FOLDER holds the networks of ``benchmarks.shortcut_networks``. What follows was 
 
 - The statistic of a map is the share of its positive part within the marker, and two pixels around it. Images have the
   marker; the map explains the marked class. It is an alarm where the share is above a threshold.
-- Honest about a marker is a network that it moves by less than .01; of those, half set the threshold. Where there are
-  none, there is no row of alarms.
-- The threshold of a method and marker is the 95 % quantile of the share on the first half of the honest networks and
-  the first half of the images: 5 % of the maps of honest networks are alarms.
+- Honest about a marker is a network that it moves by less than .01; the first five of ten set the
+  threshold. Where there are none, there is no row of alarms. (Two more were trained when one of the ten was not.)
+- The threshold of a method and marker is the 95 % quantile of the share on these and the first half of the images: 5 %
+  of the maps of honest networks are alarms.
 - *Detected*: alarms of the networks that cheat by this marker, on the other images.
 - *False alarms*: of the other honest networks, on the other images; and of the networks that cheat by another marker.
 - Intervals have networks as units, since the maps of a network depend on one another. With five of them they are wide.
@@ -37,7 +37,7 @@ from torch import Tensor, nn
 import pellucid
 from benchmarks import results
 from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
-from benchmarks.shortcut_networks import HONEST, MARKED, SIDE, Kind, is_as_taken, kinds, load, toggles
+from benchmarks.shortcut_networks import MARKED, NETWORKS, SIDE, Kind, is_as_taken, kinds, load, toggles
 from pellucid import phantom
 from pellucid.core.method import Method
 from pellucid.methods import IntegratedGradients, SmoothGrad
@@ -106,10 +106,10 @@ def measured(folder: Path, used: Sequence[Kind], marker: str, method: str | Meth
     """The row of a method and a marker."""
     about, half = seen(marker), IMAGES // 2
     honest = [kind for kind in used if kind.marker is None]
-    tuning = [kind for kind in honest if kind.number < HONEST // 2]
+    tuning = [kind for kind in honest if kind.number < NETWORKS]
     groups = {
         "detected": [kind for kind in used if kind.marker == marker],
-        "false_honest": [kind for kind in honest if kind.number >= HONEST // 2],
+        "false_honest": [kind for kind in honest if kind.number >= NETWORKS],
         "false_other": [kind for kind in used if kind.marker not in (None, marker)],
     }
     maps = {kind: maps_of(network(folder, kind), about.marked, method) for kind in used}

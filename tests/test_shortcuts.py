@@ -106,7 +106,7 @@ POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)
 
 def test_kinds():
     every = list(kinds())
-    assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 30
+    assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 32
     moved = {"letter": 0.009, "corner": 0.2, "text": 0.31, "blur": 0.29}
     assert is_as_taken(moved, Kind("text", 0), "letter")
     assert not is_as_taken(moved, Kind("blur", 0), "blur")
