@@ -50,7 +50,7 @@ IMAGES, IMAGES_FROM = 60, 9 * 10**6
 ALARMS, LEVEL = 0.05, 0.01
 METHODS: dict[str, str | Method] = {
     "gradcam": "gradcam",
-    "gradcam_plusplus": "gradcam_plusplus",
+    "gradcam++": "gradcam++",
     "hirescam": "hirescam",
     "layercam": "layercam",
     "saliency": "saliency",
@@ -169,7 +169,7 @@ def page(found: dict[str, Row], moved: dict[str, dict[str, float]]) -> str:
     """The tables."""
     alarms = ("detected", "false alarms, honest", "false alarms, another marker", "reveals it")
     header = ("marker", "method", *alarms, "K-SSD", "CCM", "FAM", "confounder sensitivity")
-    rows = [(*key.split(", "), *_figures(row)) for key, row in found.items()]
+    rows = [(*key.split(", "), *_figures(row)) for key, row in sorted(found.items()) if "threshold" in row]
     by_name = {kind.name: kind for kind in kinds()}
     toggled = [
         (name, by_name[name].marker or "nothing", *(f"{each[marker]:.4f}" for marker in phantom.MARKERS))
@@ -183,8 +183,8 @@ def page(found: dict[str, Row], moved: dict[str, dict[str, float]]) -> str:
 
 def _figures(row: Row) -> Iterator[str]:
     for name in ("detected", "false_honest", "false_other"):
-        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name]) if name in row else ""  # type: ignore[misc]  # a list
-    yield ("yes" if reveals(row) else "no") if "threshold" in row else ""
+        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name])  # type: ignore[misc]  # a list
+    yield "yes" if reveals(row) else "no"
     for name in ("k_ssd", "ccm", "fam", "sensitivity"):
         yield "" if row[name] is None else f"{row[name]:.2f}"
 
