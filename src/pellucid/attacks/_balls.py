@@ -108,6 +108,16 @@ class Sphere:
         return torch.minimum(torch.maximum(pixels, self.low[rows]), self.high[rows])
 
 
+def begun(ball: Ball, subject: Subject, seed: int | None) -> Tensor:
+    """Where a search begins: at random images of a seed, which are not yet within the range, or None: at the images."""
+    return subject.pixels if seed is None else ball.start(torch.Generator().manual_seed(seed))
+
+
+def step_of(epsilon: float, step_size: float | None) -> float:
+    """The length of a step: a quarter of the budget where none is given."""
+    return epsilon / 4 if step_size is None else step_size
+
+
 def _check_range(epsilon: float, widest: float) -> None:
     if epsilon > widest:
         raise OptionError(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.attacks._balls import Box
+from pellucid.attacks._balls import Box, begun, step_of
 from pellucid.core.attack import Objective, Outputs, Subject, all_rows, is_number
 from pellucid.errors import OptionError
 
@@ -45,8 +45,8 @@ class Search:
         """
         subject, rows = self.subject, all_rows(self.subject)
         ball = Box.of(subject, self.epsilon)
-        size = self.epsilon / 4 if self.step_size is None else self.step_size
-        now = ball.nearest(ball.start(torch.Generator().manual_seed(self.seed)), rows)
+        size = step_of(self.epsilon, self.step_size)
+        now = ball.nearest(begun(ball, subject, self.seed), rows)
         found, largest = best
         for step in range(self.steps):
             slope = subject.slope(now, rows, objective, betas(step))

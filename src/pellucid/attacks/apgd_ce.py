@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pellucid.attacks._auto_pgd import climbed
-from pellucid.attacks._balls import Box
+from pellucid.attacks._balls import Box, begun
 from pellucid.core.attack import Attack, Subject, check_budget, loss_of, register_attack
 
 
@@ -39,5 +38,5 @@ class APGDCE(Attack):
     def search(self, subject: Subject) -> Tensor:
         """The first images that moved the answer, else those with the largest loss."""
         ball = Box.of(subject, self.epsilon)
-        start = ball.start(torch.Generator().manual_seed(self.seed)) if self.random_start else subject.pixels
+        start = begun(ball, subject, self.seed if self.random_start else None)
         return climbed(subject, ball, start, loss_of(subject), self.epsilon, self.steps)

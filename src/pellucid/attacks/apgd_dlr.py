@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._auto_pgd import climbed
-from pellucid.attacks._balls import Box
+from pellucid.attacks._balls import Box, begun
 from pellucid.core.attack import Attack, Outputs, Subject, check_budget, register_attack
 
 
@@ -37,7 +37,7 @@ class APGDDLR(Attack):
     def search(self, subject: Subject) -> Tensor:
         """The first images that moved the answer, else those with the largest ratio."""
         ball = Box.of(subject, self.epsilon)
-        start = ball.start(torch.Generator().manual_seed(self.seed)) if self.random_start else subject.pixels
+        start = begun(ball, subject, self.seed if self.random_start else None)
 
         def objective(found: Outputs) -> Tensor:
             subject.answer.check_ratio(found.logits.shape[1], self.name)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from pellucid.attacks._balls import Box
+from pellucid.attacks._balls import Box, begun, step_of
 from pellucid.attacks._climbing import climbed
 from pellucid.attacks._of_probe import OfProbe
 from pellucid.core.attack import Attack, Subject, check_budget, loss_of, register_attack
@@ -42,8 +41,8 @@ class PGD(Attack):
     def search(self, subject: Subject) -> Tensor:
         """The images after all steps."""
         ball = Box.of(subject, self.epsilon)
-        start = ball.start(torch.Generator().manual_seed(self.seed)) if self.random_start else subject.pixels
-        step = self.epsilon / 4 if self.step_size is None else self.step_size
+        start = begun(ball, subject, self.seed if self.random_start else None)
+        step = step_of(self.epsilon, self.step_size)
         return climbed(subject, ball, start, loss_of(subject), self.steps, step, self.early_stop)
 
     def perturb(self, probe: Probe, labels: Tensor | None = None) -> Tensor:

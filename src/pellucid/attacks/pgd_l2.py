@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from pellucid.attacks._balls import Sphere
+from pellucid.attacks._balls import Sphere, begun, step_of
 from pellucid.attacks._climbing import climbed
 from pellucid.core.attack import Attack, Subject, check_budget, loss_of, register_attack
 
@@ -40,6 +39,6 @@ class PGDL2(Attack):
     def search(self, subject: Subject) -> Tensor:
         """The images after all steps."""
         ball = Sphere.of(subject, self.epsilon)
-        start = ball.start(torch.Generator().manual_seed(self.seed)) if self.random_start else subject.pixels
-        step = self.epsilon / 4 if self.step_size is None else self.step_size
+        start = begun(ball, subject, self.seed if self.random_start else None)
+        step = step_of(self.epsilon, self.step_size)
         return climbed(subject, ball, start, loss_of(subject), self.steps, step, self.early_stop)

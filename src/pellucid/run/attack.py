@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.answer import Answer, check_answers
-from pellucid.core.attack import ATTACKS, Attack, settings
+from pellucid.core.attack import ATTACKS, Attack, all_rows, settings
 from pellucid.core.attacked import Attacked
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
-from pellucid.core.inputs import Inputs, chunks
+from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.target import Region, Request, Targets
@@ -26,6 +26,7 @@ from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.assembly import Facts
+from pellucid.run.evaluate import clean_logits
 from pellucid.run.explain import Explainer, _parts, as_tensor, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.pixels import Pixels, normalisation_of
@@ -104,7 +105,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         inputs = session.on_device(inputs.in_form(form_of(session, session.prepared(inputs[:1]))))
         image = session.prepared(inputs[:1])
         targets = read_by(session, image, request)
-        clean = _logits(session, inputs)
+        clean = as_float(over_places(clean_logits(session, inputs)))
         check_answers(targets.head, clean.shape[1])
         targets = targets.resolved(clean)
         answer = Answer.of(targets.head, _labels(targets, clean), clean)
@@ -154,16 +155,6 @@ def _own_precision(runtime: Runtime | None) -> Runtime:
     return replace(given, precision=None) if given.precision == AUTO else given
 
 
-def _logits(session: Session, inputs: Inputs) -> Tensor:
-    """What the model says of the images as they are, (B, C)."""
-    with torch.no_grad():
-        found = [
-            session.call(session.prepared(inputs[start:stop]))
-            for start, stop in chunks(len(inputs), session.runtime.batch_size)
-        ]
-    return as_float(over_places(torch.cat(found)))
-
-
 def _check_finite(logits: Tensor) -> None:
     bad = (~torch.isfinite(logits)).any(dim=1).nonzero()[:, 0].tolist()
     if bad:
@@ -186,7 +177,7 @@ def _labels(targets: Targets, clean: Tensor) -> Tensor:
 
 def _found(attack: Attack, subject: ModelSubject, clean: Tensor, facts: Facts | None) -> Attacked:
     """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
-    rows = torch.arange(len(subject.pixels), device=subject.pixels.device)
+    rows = all_rows(subject)
     pixels = attack.search(subject).detach()
     logits, changed = over_places(subject.logits(pixels, rows)), subject.inputs_of(pixels, rows)
     return Attacked(

@@ -114,7 +114,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         inputs = with_shared(session, given) if len(given.tensors) > 1 else given
         inputs = inputs.in_form(form_of(session, session.prepared(inputs[:1])))
         image = session.prepared(inputs[:1])
-        clean = cache(partial(_logits, session, inputs))
+        clean = cache(partial(clean_logits, session, inputs))
         read = read_by(session, image, request)
         # Classes that are given by number need no passes: metrics that want no scores do without.
         logits = _like(session, image, len(inputs)) if read.is_of_numbers else clean()
@@ -268,7 +268,7 @@ def _same_method(explanation: Explanation) -> Method:
     return found
 
 
-def _logits(session: Session, inputs: Inputs) -> Tensor:
+def clean_logits(session: Session, inputs: Inputs) -> Tensor:
     """The raw outputs of the clean images."""
     found = []
     with torch.no_grad():

@@ -76,7 +76,7 @@ def examples(looked: Looked, measured: Measured) -> tuple[list[Example], dict[st
 
 
 def side_of(count: int) -> int:
-    """The longest side of so many images.
+    """The longest side of each of this number of images.
 
     >>> side_of(12), side_of(12 * 40)
     (768, 161)
