@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+
+from tests.mlflow_server import Server
 
 MEASURED = 2
 """The number of cases of a test during which coverage is measured. The others mostly run the same lines."""
@@ -28,3 +30,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
         seen[test] += 1
         if seen[test] > MEASURED:
             item.add_marker("no_cover")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running MLflow server, one for all tests: they are marked ``xdist_group("mlflow")`` and run in one worker.
+
+    A test that stops it starts it again.
+    """
+    server = Server.new(tmp_path_factory.mktemp("mlflow")).start()
+    try:
+        yield server
+    finally:
+        server.kill()

@@ -1,0 +1,1 @@
+"""Explanations of a fixed batch while a network is trained."""
