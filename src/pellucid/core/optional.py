@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from pellucid.errors import MissingPackageError
@@ -25,6 +27,18 @@ class OptionalPackage:
         try:
             return import_module(self.module)
         except ImportError:
-            raise MissingPackageError(
-                f"{purpose} was asked for; {self.module} is not installed: pip install 'pellucid[{self.extra}]'"
-            ) from None
+            raise self._missing(purpose) from None
+
+    def check(self, purpose: str) -> None:
+        """Look for the package without importing it, which may take a second.
+
+        Raises:
+            MissingPackageError: as for ``load``.
+        """
+        if self.module not in sys.modules and find_spec(self.module) is None:
+            raise self._missing(purpose)
+
+    def _missing(self, purpose: str) -> MissingPackageError:
+        return MissingPackageError(
+            f"{purpose} was asked for; {self.module} is not installed: pip install 'pellucid[{self.extra}]'"
+        )
