@@ -16,7 +16,19 @@ from pellucid.core import display as _display
 from pellucid.core import habits as _habits
 
 if TYPE_CHECKING:
-    from pellucid import attacks, changes, errors, evaluation, methods, metrics, phantom, priors, report, robustness
+    from pellucid import (
+        attacks,
+        changes,
+        errors,
+        evaluation,
+        methods,
+        metrics,
+        phantom,
+        priors,
+        report,
+        robustness,
+        training,
+    )
     from pellucid.core.archive import load_explanation
     from pellucid.core.attack import Attack, register_attack
     from pellucid.core.attacked import Attacked
@@ -104,6 +116,7 @@ _MODULES = (
     "priors",
     "report",
     "robustness",
+    "training",
 )
 
 __all__ = [
@@ -158,6 +171,7 @@ __all__ = [
     "report",
     "robustness",
     "show",
+    "training",
     "viewer",
     "write",
 ]

@@ -30,11 +30,11 @@ from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, unwrapped
 from pellucid.models.session.thread_state import kept
-from pellucid.models.sources import model_info
+from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.checks import check_names, measured
-from pellucid.run.given import Given, batch_of
+from pellucid.run.given import Batch, Given, batch_of
 from pellucid.run.pointing import check_model
 from pellucid.run.tuned import Trial, resolved
 
@@ -181,20 +181,13 @@ class Explainer:
     def _explained(self, images: Given, targets: Request) -> Explanation:
         if self.runtime.keep_memory:
             keep_memory()
-        batch = batch_of(self.model, images)
+        batch, info, request = self._asked(images, targets)
         inputs = Inputs.of(batch.values)
-        info = model_info(self.model)
         cautions.range_of(info, inputs)
-        names = tuple(self.classes) if self.classes is not None else info.classes
-        request = Targets(as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
 
         def work() -> Explanation:
-            output = info.output if self.output is None else self.output
-            session = Session.of(self.model, runtime, self.head, info.head, output)
-            given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
-            given = given.in_form(form_of(session, session.prepared(given[:1])))
-            image = session.prepared(given[:1])
+            session, given, image = self._opened(inputs, info, runtime)
             facts = self._facts(session, image, trial)
             share = share_of(session, image, facts.layers) if facts.layers else None
             if self.layers is None:
@@ -213,6 +206,21 @@ class Explainer:
             return replace(found, checks={**found.checks, **figures}).with_images(shown)
 
         return kept(work)
+
+    def _asked(self, images: Given, targets: Request) -> tuple[Batch, ModelInfo, Targets]:
+        """The batch that the images are, what is known of the model, and the targets with its classes' names."""
+        batch, info = batch_of(self.model, images), model_info(self.model)
+        inputs = Inputs.of(batch.values)
+        names = tuple(self.classes) if self.classes is not None else info.classes
+        return batch, info, Targets(as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
+
+    def _opened(self, inputs: Inputs, info: ModelInfo, runtime: Runtime) -> tuple[Session, Inputs, Inputs]:
+        """A session, the inputs as it holds them, and the first of them on its device."""
+        output = info.output if self.output is None else self.output
+        session = Session.of(self.model, runtime, self.head, info.head, output)
+        given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
+        given = given.in_form(form_of(session, session.prepared(given[:1])))
+        return session, given, session.prepared(given[:1])
 
     def _facts(self, session: Session, image: Inputs, trial: Trial | None = None) -> Facts:
         """What is the same for all batches: the layers, and where they lie. It costs passes the first time only."""
