@@ -18,7 +18,7 @@ def lightning(purpose: str) -> Any:
         MissingPackageError: none is.
     """
     for name in (PYTORCH, UNIFIED):
-        if name in sys.modules:
+        if sys.modules.get(name) is not None:
             return sys.modules[name]
     try:
         return import_module(UNIFIED)
