@@ -166,6 +166,8 @@ def tracker(monkeypatch: pytest.MonkeyPatch) -> Tracker:
     return made
 
 
+# Lightning's calls of what torch deprecates, and its advice.
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*", "ignore:.*does not have many workers")
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "python")])
 def test_the_snippets_of_a_page_run_in_order(name: str, files: None, tracker: Tracker) -> None:
     """Python and commands run in the order of the page, in one folder."""

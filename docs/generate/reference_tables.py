@@ -12,7 +12,7 @@ import method_pages  # this folder is importable while MkDocs loads its hooks
 import typer.main
 
 import pellucid
-from pellucid import errors, phantom
+from pellucid import errors, phantom, training
 from pellucid.cli.main import app
 from pellucid.core.attack import ATTACKS
 from pellucid.core.catalogue import PRIORS
@@ -177,6 +177,7 @@ TABLES = {
     "<!-- the signature of Runtime -->": lambda: signature("runtime", pellucid.Runtime),
     "<!-- the public names -->": lambda: public_names(pellucid),
     "<!-- the public names of pellucid.phantom -->": lambda: public_names(phantom),
+    "<!-- the public names of pellucid.training -->": lambda: public_names(training),
     "<!-- the commands -->": commands,
     "<!-- the options of all commands -->": options,
     "<!-- the errors -->": error_table,
