@@ -286,6 +286,21 @@ def test_a_tracker_that_fails_is_one_warning() -> None:
     assert [one.epoch for one in figures] == [0, 1]
 
 
+def test_weights_that_are_nan_from_the_beginning_are_warned_of_then() -> None:
+    model = seeded(TinyCNN)
+    with torch.no_grad():
+        model.fc.weight.fill_(torch.nan)
+    with pytest.warns(pellucid.PellucidWarning, match="pellucid, before the training: 4 of 4 maps are not finite"):
+        Monitor(plan()).begin(model)
+
+
+def test_targets_may_be_names(recwarn: pytest.WarningsRecorder) -> None:
+    names = ["a", "b", "c", "d"]
+    monitor = Monitor(MonitoringPlan(images(2), ["b", "d"], method="saliency", head="softmax", classes=names))
+    assert monitor.begin(seeded(TinyCNN)).explanation.targets.tolist() == [[1], [3]]
+    assert list(recwarn) == []
+
+
 def test_an_interrupt_is_not_kept_from_ending_the_training() -> None:
     model = Breaking()
     monitor = Monitor(plan())
@@ -315,6 +330,8 @@ def test_a_resumed_training_has_the_same_figures(tmp_path) -> None:
     again = resumed(saved, model, method="gradcam", every=2)
     assert again.values == monitor.values
     assert [again.is_due(epoch) for epoch in (2, 3)] == [False, True]
+    assert again(model, 2) is again.figures
+    assert again.figures.epoch == -1, "of before the training"
     assert again(model, 3).values() == monitor(model, 3).values()
     assert again.figures.drift.estimate > 0.01
 

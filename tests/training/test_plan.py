@@ -53,6 +53,9 @@ def test_the_digest_tells_batches_targets_methods_and_comparisons_apart() -> Non
         MonitoringPlan({"x": images(2) + 2}, [0, 1]),
     ]
     assert same[0] == same[1]
+    assert (
+        MonitoringPlan(images(2), lambda z: z[:, 0]).digest() == MonitoringPlan(images(2), lambda z: z[:, 0]).digest()
+    )
     assert len({same[0], *(one.digest() for one in others)}) == 8
 
 

@@ -57,7 +57,7 @@ class Monitor:
         self.tracker = tracker
         self.name = name
         self.figures: Figures | None = None
-        """Those of the last epoch after which the batch was explained."""
+        """Those of the last epoch after which the batch was explained; before the first one, those of ``begin``."""
         self._state = State()
         self._has_begun = False
         self._warned: set[str] = set()
@@ -81,7 +81,7 @@ class Monitor:
             PellucidError: the model cannot be explained so, or targets or masks do not fit.
         """
         before = self._state
-        figures = self._first(model, BEFORE)
+        self.figures = figures = self._first(model, BEFORE)
         kept = before.reference or self._state.reference  # that of a checkpoint is what the next drift starts from
         values = {**self._state.values, **before.values}
         self._state = replace(self._state, reference=kept, values=values, epoch=before.epoch)
@@ -173,4 +173,5 @@ class Monitor:
         kind = what.partition("(")[0]
         if kind not in self._warned:
             self._warned.add(kind)
-            warn(f"{self.name}, epoch {epoch}: {what}; the training goes on, and later epochs are not warned of")
+            when = "before the training" if epoch == BEFORE else f"epoch {epoch}"
+            warn(f"{self.name}, {when}: {what}; the training goes on, and later epochs are not warned of")

@@ -27,8 +27,9 @@ class MonitoringPlan:
     the images: the predicted class may change from one epoch to the next, and a map that moves because it is of
     another class has not drifted. With ``targets="predicted"`` such maps are counted, and are left out of the drift.
 
-    ``method``, ``layers``, ``head``, ``output`` and ``runtime`` as for ``explain``. Layers that are not named are found
-    once, with the weights that the training starts with, and kept: maps at other layers cannot be compared.
+    ``method``, ``layers``, ``classes``, ``head``, ``output`` and ``runtime`` as for ``explain``. Layers that are not
+    named are found once, with the weights that the training starts with, and kept: maps at other layers cannot be
+    compared.
 
     ``masks``: where the findings are, in any form that ``pellucid.evaluate`` takes; hit rate and relevance mass are
     measured by them. ``patients``: whose each image is, (B,), for the intervals; None: each is a patient's own.
@@ -57,6 +58,7 @@ class MonitoringPlan:
     every: int = 1
     drift: str | Comparison = "ssim"
     drawn: int = 8
+    classes: Sequence[str] | None = None
     head: str = "auto"
     output: str | int | None = None
     runtime: Runtime = field(default_factory=Runtime)
@@ -81,7 +83,7 @@ class MonitoringPlan:
             LayerError, OptionError: a method, layer or head is not possible.
         """
         at = (layers or None) if layers is not None else self.layers
-        settings = {"head": self.head, "output": self.output, "runtime": self.runtime}
+        settings = {"classes": self.classes, "head": self.head, "output": self.output, "runtime": self.runtime}
         return Explainer(model, self.method, layers=at, fuse=fuse, **settings)  # type: ignore[arg-type]  # as they are
 
     def is_due(self, epoch: int, *, first: bool) -> bool:
@@ -92,8 +94,9 @@ class MonitoringPlan:
         """What the maps of two trainings must share to be compared: images, targets, method and comparison."""
         images = [one.values if isinstance(one, Image) else one for one in _entries(self.images)]
         chosen = self.method if isinstance(self.method, str) else repr(self.method)
-        facts = (described(images), described(self.targets), chosen, repr(self.similarity), repr(self.layers))
-        return "; ".join(facts)
+        layers = None if self.layers is None else list(self.layers)
+        targets = type(self.targets).__name__ if callable(self.targets) else described(self.targets)
+        return "; ".join((described(images), targets, chosen, repr(self.similarity), repr(layers)))
 
 
 def _entries(images: Given) -> list[object]:
