@@ -104,17 +104,33 @@ def test_an_epoch_costs_at_most_a_fifth_more_than_the_passes_of_its_method(metho
     assert needed <= model.counts["backward"] <= 1.2 * needed
 
 
-def test_the_maps_are_those_of_explain() -> None:
-    model = seeded(TinyCNN)
+class Ensemble(nn.Module):
+    """Two networks, whose logits are added: the score passes through a layer of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = TinyCNN(), TinyCNN()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.one(x) + self.other(x)
+
+
+@pytest.mark.parametrize(
+    ("build", "layers"), [(TinyCNN, ("features.4",)), (Ensemble, ("one.features.4", "other.features"))]
+)
+def test_the_maps_are_those_of_explain(build: type[nn.Module], layers: tuple[str, ...]) -> None:
+    """Also where several layers are found, whose maps are added."""
+    model = seeded(build)
     monitor = Monitor(plan(method="gradcam"))
     monitor.begin(model)
     with torch.no_grad():
-        model.fc.weight.mul_(-1.5)
+        next(one for one in model.modules() if isinstance(one, nn.Linear)).weight.mul_(-1.5)
     found = monitor(model, 0).explanation
     expected = pellucid.explain(model, images(4), "gradcam", [0, 1, 2, 3], head="softmax")
     assert torch.equal(found.heatmaps, expected.heatmaps)
     assert torch.equal(found.logits, expected.logits)
-    assert found.layers == expected.layers == ("features.4",)
+    assert found.layers == expected.layers == layers
+    assert found.provenance["fuse"] == expected.provenance["fuse"]
 
 
 def test_layers_are_settled_by_the_first_weights() -> None:
