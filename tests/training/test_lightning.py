@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -281,6 +282,19 @@ def certain() -> Module:
     module = Module()
     module.model.dropout.p = 0.0
     return module
+
+
+def test_a_second_fit_begins_anew(tmp_path: Path) -> None:
+    kept, alone = [Kept(), Kept()], Kept()
+    own = callback(kept[0])
+    fit(tmp_path, [own])
+    own.monitor.tracker = kept[1]
+    other = seeded(TinyCNN)
+    with torch.no_grad():
+        other.fc.weight.neg_()
+    fit(tmp_path, [own], Module(copy.deepcopy(other)))
+    fit(tmp_path, [callback(alone)], Module(other))
+    assert repr(kept[1].metrics_) == repr(alone.metrics_) != repr(kept[0].metrics_)
 
 
 def test_the_drift_of_a_resumed_fit_starts_from_the_checkpoint(tmp_path: Path) -> None:

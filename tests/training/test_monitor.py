@@ -288,6 +288,28 @@ def test_weights_that_are_nan_are_one_warning() -> None:
     assert monitor.values["pellucid/hit_rate"] == values[1]["pellucid/hit_rate"]
 
 
+def test_maps_that_are_lost_one_after_the_other_are_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = seeded(TinyCNN)
+    monitor = Monitor(plan())
+    monitor.begin(model)
+    broken = iter([torch.tensor([[True], [False]]), torch.tensor([[True], [True]])])
+    monkeypatch.setattr("pellucid.training.monitor.lost", lambda found: next(broken))
+    with pytest.warns(pellucid.PellucidWarning, match="epoch 0: 1 of 4 maps are not finite") as caught:
+        [monitor(model, epoch) for epoch in (0, 1)]
+    assert len(caught) == 1
+
+
+def test_a_second_training_begins_anew() -> None:
+    """Such as that of another fold: its first drift is not from the maps of the first one's network."""
+    first, second = seeded(TinyCNN), TinyCNN()
+    monitor = Monitor(plan(every=3))
+    monitor.begin(first)
+    monitor(first, 0)
+    monitor.begin(second)
+    assert monitor.is_due(0)
+    assert monitor(second, 0).drift.estimate == pytest.approx(0, abs=1e-6)
+
+
 def test_a_tracker_that_fails_is_one_warning() -> None:
     class Full(Kept):
         def metrics(self, values, step: int = 0) -> None:

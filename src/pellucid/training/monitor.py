@@ -59,6 +59,7 @@ class Monitor:
         self.figures: Figures | None = None
         """Those of the last epoch after which the batch was explained; before the first one, those of ``begin``."""
         self._state = State()
+        self._loaded: State | None = None
         self._has_begun = False
         self._warned: set[str] = set()
 
@@ -77,10 +78,14 @@ class Monitor:
     def begin(self, model: nn.Module) -> Figures:
         """Explain the batch before the training, with all checks and warnings of ``explain``; no figure is logged.
 
+        What is known of an earlier training is forgotten, unless it was loaded since.
+
         Raises:
             PellucidError: the model cannot be explained so, or targets or masks do not fit.
         """
-        before = self._state
+        before = self._state = self._loaded or State()
+        self._loaded = None
+        self._warned.clear()
         self.figures = figures = self._first(model, BEFORE)
         kept = before.reference or self._state.reference  # that of a checkpoint is what the next drift starts from
         values = {**self._state.values, **before.values}
@@ -94,6 +99,7 @@ class Monitor:
         """
         if self.figures is not None and not self.is_due(epoch):
             return self.figures
+        self._loaded = None
         self.figures = figures = self._again(model, epoch) if self._has_begun else self._first(model, epoch)
         at = epoch if step is None else step
         self._guarded(epoch, "its figures could not be logged", lambda: self._log(figures, at))
@@ -105,10 +111,11 @@ class Monitor:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state, before ``begin``; the maps of another batch, method or comparison are left out."""
-        self._state = State.of(state)
+        loaded = State.of(state)
         if state["plan"] != self.plan.digest():
             warn("the checkpoint has maps of another batch, method or comparison; the drift starts anew")
-            self._state = State(epoch=self._state.epoch)
+            loaded = State(epoch=loaded.epoch)
+        self._state = self._loaded = loaded
 
     def shared(self) -> tuple[int | None, dict[str, float]]:
         """The epoch and the values, for another process that trains the same network."""
@@ -155,7 +162,7 @@ class Monitor:
     def _warn_of_lost(self, epoch: int, found: Explanation) -> None:
         count = int(lost(found).sum())
         if count:
-            self._warn(f"{count} of {found.targets.numel()} maps are not finite", epoch)
+            self._warn("maps", f"{count} of {found.targets.numel()} maps are not finite", epoch)
 
     def _log(self, figures: Figures, step: int) -> None:
         if self.tracker is not None:
@@ -166,11 +173,10 @@ class Monitor:
         try:
             return work()
         except Exception as error:  # whatever it is, the training is worth more than the figure
-            self._warn(f"{what} ({type(error).__name__}: {message_of(error)})", epoch)
+            self._warn(what, f"{what} ({type(error).__name__}: {message_of(error)})", epoch)
             return None
 
-    def _warn(self, what: str, epoch: int) -> None:
-        kind = what.partition("(")[0]
+    def _warn(self, kind: str, what: str, epoch: int) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             when = "before the training" if epoch == BEFORE else f"epoch {epoch}"

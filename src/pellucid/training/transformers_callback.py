@@ -63,6 +63,7 @@ class TrainerExplanationCallback(TrainerCallback):
         self.monitor.tracker = self._tracker if state.is_world_process_zero else None
         if state.global_step:
             self._resume(self._file(args, state))
+        self._seen = None
         self.monitor.begin(kwargs["model"])
         self._is_training = True
 
