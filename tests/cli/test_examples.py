@@ -23,7 +23,7 @@ from tests.cli.conftest import save
 
 COMMANDS = typer.main.get_command(app).commands
 EXAMPLES = [line for command in COMMANDS.values() for line in examples(command.callback)]
-ELSEWHERE = ("pacs.example.org", "pellucid demo", "pellucid doctor")
+ELSEWHERE = ("pacs.example.org", "pellucid demo", "pellucid doctor", "pellucid mlflow")
 """What needs an archive, or is run by tests of its own."""
 
 

@@ -26,6 +26,7 @@ from pellucid.cli.data_sets import (
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
 from pellucid.errors import OptionError
 
@@ -146,6 +147,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     page: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)
     ] = True,
+    mlflow: MLflow = None,
     quiet: Quiet = False,
 ) -> None:
     """Judge maps on a data set with masks or boxes: better than knowing where findings usually are, or not shown.
@@ -155,10 +157,12 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     all statistics: name them in the data set.
     """
     with guarded():
+        check_mlflow(mlflow)
         from pellucid.evaluation.data.reading import read_data
         from pellucid.evaluation.whole import check_free, evaluate_data
         from pellucid.export.writing import check_writable
         from pellucid.report.evaluation import FIGURES, PAGE, write_report
+        from pellucid.tracking.results import log_evaluation
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         made_before = {name: Path(folder) for name, folder in pairs("--maps", "METHOD=FOLDER", maps)}
@@ -191,6 +195,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
                 progress=progress,
             )
         path = write_report(found, output, overwrite=True) if page else None
+        log_to_mlflow(mlflow, output, "evaluate", model, lambda tracker: log_evaluation(found, output, tracker))
         if not quiet:
             _show(found, path)
 

@@ -43,6 +43,7 @@ from pellucid.cli.selecting import (
     check_series,
     of_series,
 )
+from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import (
     AllowSegWithoutGeometry,
     Alpha,
@@ -94,6 +95,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     export: Export = "png",
     table: Table = "csv",
     page: Page = True,
+    mlflow: MLflow = None,
     window: Window = None,
     frame: Frame = None,
     labels: Labels = None,
@@ -144,7 +146,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
         from pellucid.run.labels import labels_of, read_rows
+        from pellucid.tracking.results import log_results
 
+        check_mlflow(mlflow)
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         check_series(series, channels if given.files else None)
         if given.files and slice_mode is not SliceMode.auto:
@@ -209,6 +213,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
         summary = Summary.of(outcomes, files, output)
         index = _page(output, table, outcomes) if page else None
+        log_to_mlflow(mlflow, output, "explain", model, lambda tracker: log_results(output, tracker))
         if as_json:
             print_json(as_text(outcomes, summary))
         elif not quiet:

@@ -16,6 +16,7 @@ from pellucid.cli.explain import explain
 from pellucid.cli.init import init
 from pellucid.cli.layers import layers
 from pellucid.cli.methods import methods
+from pellucid.cli.mlflow import mlflow
 from pellucid.cli.push import push
 from pellucid.cli.robustness import robustness
 from pellucid.cli.tune import tune
@@ -34,6 +35,7 @@ app.command(cls=DerivedHelp)(explain)
 app.command(cls=DerivedHelp)(init)
 app.command(cls=DerivedHelp)(layers)
 app.command(cls=DerivedHelp)(methods)
+app.add_typer(mlflow, name="mlflow")
 app.command(cls=DerivedHelp)(push)
 app.command(cls=DerivedHelp)(robustness)
 app.command(cls=DerivedHelp)(tune)

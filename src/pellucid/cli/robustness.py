@@ -26,6 +26,7 @@ from pellucid.cli.data_sets import (
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
 from pellucid.errors import OptionError
 
@@ -116,6 +117,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
     page: Annotated[
         bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)
     ] = True,
+    mlflow: MLflow = None,
     quiet: Quiet = False,
 ) -> None:
     """Change and attack the images of a data set with growing budgets, and measure how far answers and maps move.
@@ -125,12 +127,14 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
     before normalisation, which has to be known.
     """
     with guarded():
+        check_mlflow(mlflow)
         from pellucid.cli.request import prepared_model
         from pellucid.evaluation.data.reading import read_data
         from pellucid.export.writing import check_writable
         from pellucid.report.evaluation import FIGURES, PAGE
         from pellucid.report.robustness import write_robustness
         from pellucid.robustness.whole import check_free, robustness_of
+        from pellucid.tracking.results import log_robustness
 
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         classes_of = dict(pairs("--label", "LABEL=CLASS", label))
@@ -148,6 +152,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
                 read, asked, network, labels=classes_of, folder=output, overwrite=overwrite, progress=progress
             )
         path = write_robustness(found, output, overwrite=True) if page else None
+        log_to_mlflow(mlflow, output, "robustness", model, lambda tracker: log_robustness(found, output, tracker))
         if not quiet:
             _show(found, path)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pellucid.tracking.destinations.mlflow import MLFLOW, MLflow, address
+from pellucid.tracking.destinations.mlflow import MLflow, address, check_usable
 from pellucid.tracking.destinations.tensorboard import TENSORBOARD, TensorBoard
 from pellucid.tracking.destinations.wandb import WANDB, WeightsAndBiases
 from pellucid.tracking.journaled import JournaledRun, journaled
@@ -29,11 +29,12 @@ def mlflow(
     "pellucid" if none is stated. ``model_id``: the logged model (``m-…``) whose page shows the figures, too.
 
     Raises:
-        MissingPackageError: MLflow is not installed.
+        MissingPackageError: MLflow is not installed, or not what it needs for a database.
         WriteError: nothing can be written to the folder.
     """
-    MLFLOW.check("a run in MLflow")
-    return journaled(folder, run_name, [MLflow(address(uri), experiment or "", model_id or "")])
+    place = address(uri)
+    check_usable(place, "a run in MLflow")
+    return journaled(folder, run_name, [MLflow(place, experiment or "", model_id or "")])
 
 
 def tensorboard(folder: Path | str, *, journal: Path | str = FOLDER) -> JournaledRun:

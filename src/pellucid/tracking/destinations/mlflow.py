@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid5
@@ -16,6 +17,7 @@ from uuid import UUID, uuid5
 from PIL import Image
 
 from pellucid.core.optional import OptionalPackage
+from pellucid.errors import MissingPackageError
 from pellucid.tracking.destination import Destination, Stamp, is_logger, register_destination
 from pellucid.tracking.transfers import transfers, without_secrets
 
@@ -27,6 +29,7 @@ _MOST_PARAMETERS, _MOST_METRICS, _LONGEST_VALUE, _LONGEST_KEY = 100, 1000, 6000,
 """What MLflow takes in one request, and in one value."""
 _THUMBNAIL = 256
 """Longest side of the small copy of an image that MLflow's pages show in a grid."""
+_DATABASES = ("sqlite", "mysql", "postgresql", "mssql")
 T = TypeVar("T")
 
 
@@ -81,6 +84,16 @@ def address(uri: str | None) -> str:
     if uri is None and mlflow is not None:
         return str(mlflow.get_tracking_uri())
     return (uri or os.environ.get("MLFLOW_TRACKING_URI") or "").rstrip("/")
+
+
+def check_usable(uri: str, purpose: str) -> None:
+    """Raise ``MissingPackageError`` unless MLflow is installed, and what it needs for a database as the address."""
+    MLFLOW.check(purpose)
+    if uri.partition(":")[0].partition("+")[0] in _DATABASES and find_spec("sqlalchemy") is None:
+        raise MissingPackageError(
+            f"{purpose} was asked for, in {without_secrets(uri)}; a database needs the whole of MLflow, which is not "
+            "installed: pip install mlflow, or give the address of a server"
+        )
 
 
 class Runs:
