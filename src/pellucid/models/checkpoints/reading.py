@@ -34,7 +34,8 @@ class Checkpoint:
     """The weights of a file by their names there; what it states of architecture, preprocessing, head and classes.
 
     ``others`` are more names that are stated for the architecture. ``prepared`` is the whole preprocessing, and
-    ``assumed`` what of it is assumed, where a registry keeps it; ``registered`` is its name there.
+    ``assumed`` what of it is assumed, where a registry keeps it, as ``activation`` is that of the head;
+    ``registered`` is its name there.
     """
 
     state: dict[str, Tensor]
@@ -46,6 +47,7 @@ class Checkpoint:
     others: tuple[str, ...] = ()
     prepared: Preprocessing | None = None
     assumed: tuple[str, ...] = ()
+    activation: str | None = None
     registered: str | None = None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import CheckpointError
+from pellucid.models.checkpoints.heads import ACTIVATIONS
 from pellucid.models.checkpoints.layouts import architectures, find_state
 from pellucid.models.checkpoints.reading import Checkpoint, check_file, read_content
 from pellucid.models.checkpoints.refusals import SHARDS, words
@@ -56,8 +57,14 @@ def checkpoint_of(root: Path, record: ModelRecord, key: str | None = None) -> Ch
         tuple(names[1:]),
         preprocessing_of(kept.get("preprocessing")),
         tuple(texts(kept.get("assumed"), _ASSUMED)),
+        _activation(kept.get("activation")),
         f"registry:{root}/{record.key}@{record.version}",
     )
+
+
+def _activation(found: Any) -> str | None:
+    """Return the activation that a record keeps; None of anything else."""
+    return found if isinstance(found, str) and found in ACTIVATIONS else None
 
 
 def _check_digest(path: Path, record: ModelRecord) -> None:

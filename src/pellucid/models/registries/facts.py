@@ -71,8 +71,8 @@ def _makes_sense(known: Preprocessing) -> bool:
 
 def _size(value: Any) -> int | tuple[int, ...] | None:
     """A side, or two or three; None where there is none. ``ValueError``: none that an image can have."""
-    sides = value if isinstance(value, list) else [value]
-    if value is not None and not (len(sides) <= 3 and all(_is_whole(side, LARGEST_SIDE) for side in sides)):
+    sides = value if isinstance(value, list) and len(value) in (2, 3) else [value]
+    if value is not None and not all(_is_whole(side, LARGEST_SIDE) for side in sides):
         raise ValueError("a size is one to three whole numbers")
     if value is not None and math.prod(sides) > MAX_PIXELS:
         raise ValueError("a size is that of an image that can be read")

@@ -13,6 +13,7 @@ from torch import nn
 from pellucid.core.provenance import versions
 from pellucid.errors import OptionError
 from pellucid.models.registries import evaluations
+from pellucid.models.registries.activation import activation_of
 from pellucid.models.registries.evaluations import summary_of
 from pellucid.models.registries.facts import preprocessing_json
 from pellucid.models.registries.plain import plain
@@ -53,12 +54,15 @@ def architecture_of(network: nn.Module, info: ModelInfo) -> str:
     return f"timm:{name}" if isinstance(name, str) else type(network).__name__
 
 
-def kept_of(info: ModelInfo, files: Mapping[str, bytes], explanation: ExplanationSettings | None) -> dict[str, Any]:
+def kept_of(
+    network: nn.Module, info: ModelInfo, files: Mapping[str, bytes], explanation: ExplanationSettings | None
+) -> dict[str, Any]:
     """Return what pellucid keeps beside a version; what is not known is left out."""
     summary = summary_of(files[evaluations.NAME], Path(evaluations.NAME)) if evaluations.NAME in files else None
     kept = {
         "saved_by": versions().get("pellucid"),
         "sha256": hashlib.sha256(files[WEIGHTS]).hexdigest(),
+        "activation": activation_of(network),
         "classes": None if info.classes is None else list(info.classes),
         "head": info.head,
         "preprocessing": None if info.preprocessing is None else preprocessing_json(info.preprocessing),

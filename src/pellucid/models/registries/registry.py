@@ -162,7 +162,7 @@ class ModelRegistry:
             files[evaluations.NAME] = read_evaluation(evaluation)
         if not isinstance(explanation, ExplanationSettings | None):
             raise OptionError(f"explanation must be pellucid.ExplanationSettings, got {type(explanation).__name__}")
-        kept = kept_of(info or model_info(network), files, explanation)
+        kept = kept_of(network, info or model_info(network), files, explanation)
         made = record_fields(network, info or model_info(network), architecture, config, metrics)
         with _errors_of(self.root):
             self.root.mkdir(parents=True, exist_ok=True)

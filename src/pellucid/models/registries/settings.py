@@ -70,10 +70,9 @@ class ExplanationSettings:
         Raises:
             CheckpointError: it is something else.
         """
-        names = set(cls.__dataclass_fields__)
         try:
-            return cls(**{name: value for name, value in found.items() if name in names})
-        except (OptionError, TypeError, AttributeError) as error:
+            return cls(**{"method": None, **found})
+        except (OptionError, TypeError) as error:
             raise CheckpointError(
                 f"the explanation settings in index.json cannot be read ({error!s:.200}): save the version again"
             ) from None

@@ -206,7 +206,10 @@ def from_checkpoint(
     """
     spec = spec or _architecture(checkpoint)
     source, name = find(spec)
-    match = _fitted(source, name, spec, checkpoint.state).activated(activation)
+    match = _fitted(source, name, spec, checkpoint.state)
+    if activation is None and match.head is not None and match.head.activations:
+        activation = checkpoint.activation
+    match = match.activated(activation)
     if num_classes not in (None, match.num_classes):
         raise OptionError(
             f"num_classes={num_classes} was asked for, {checkpoint.path} has {match.num_classes}; leave it out"
