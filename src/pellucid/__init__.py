@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from pellucid.errors import PellucidError, PellucidWarning
     from pellucid.io import read_image, read_series
     from pellucid.models.preprocessing import Preprocessing
+    from pellucid.models.registries import ExplanationSettings, ModelRegistry
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay, show, viewer
     from pellucid.run.attack import attack
@@ -70,11 +71,13 @@ _HOMES = {
     "Comparison": "core.metric",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
+    "ExplanationSettings": "models.registries",
     "Geometry": "core.geometry",
     "Image": "core.image",
     "Method": "core.method",
     "Metric": "core.metric",
     "ModelInfo": "models.sources",
+    "ModelRegistry": "models.registries",
     "PellucidError": "errors",
     "PellucidWarning": "errors",
     "Preprocessing": "models.preprocessing",
@@ -128,11 +131,13 @@ __all__ = [
     "Comparison",
     "Explainer",
     "Explanation",
+    "ExplanationSettings",
     "Geometry",
     "Image",
     "Method",
     "Metric",
     "ModelInfo",
+    "ModelRegistry",
     "PellucidError",
     "PellucidWarning",
     "Preprocessing",

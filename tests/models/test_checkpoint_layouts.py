@@ -174,53 +174,47 @@ def test_safetensors_alone(trained: nn.Module, tmp_path: Path) -> None:
 # The layouts of the published table.
 
 
-def test_trainer(trained: nn.Module, tmp_path: Path) -> None:
-    content = {
+def trainer(state: dict[str, Tensor]) -> dict[str, object]:
+    return {
         "epoch": 12,
         "global_step": 4800,
-        "model_state_dict": trained.state_dict(),
+        "model_state_dict": state,
         "optimizer_state_dict": optimised(),
         "best_metric": 0.91,
         "best_epoch": 10,
         "config": Config(),
     }
-    assert_loads(saved(tmp_path / "best.pt", content), trained)
 
 
-@pytest.mark.parametrize("architecture", [NAME, "the registry's own name"])
-def test_registry(trained: nn.Module, tmp_path: Path, architecture: str) -> None:
-    content = {
-        "model_state": trained.state_dict(),
+def registered(state: dict[str, Tensor], architecture: str = NAME, version: int | str = "v2") -> dict[str, object]:
+    return {
+        "model_state": state,
         "optimizer_state": optimised(),
         "scheduler_state": {"last_epoch": 3, "_last_lr": [0.1]},
         "model_key": "chest",
-        "version": "v2",
+        "version": version,
         "architecture": architecture,
         "metrics": {"auroc": np.float64(0.9)},
         "config": {"model": {"pretrained": True}, "seed": 3},
         "epoch": 3,
         "step": 100,
     }
-    record = {"version": "v2", "path": "chest-v2.pt", "architecture": architecture}
-    (tmp_path / "index.json").write_text(json.dumps({"schema_version": 1, "models": {"chest": [record]}}))
-    assert_loads(saved(tmp_path / "chest-v2.pt", content), trained)
 
 
-def test_compiled(trained: nn.Module, tmp_path: Path) -> None:
-    content = {
-        "model_state_dict": prefixed(trained.state_dict(), "_orig_mod."),
+def compiled(state: dict[str, Tensor]) -> dict[str, object]:
+    return {
+        "model_state_dict": prefixed(state, "_orig_mod."),
         "val_auroc": np.float32(0.875),
         "config": {"optimizer": "adamw", "dataset": "chest"},
     }
-    assert_loads(saved(tmp_path / "best.pt", content), trained)
 
 
-def test_lightning(trained: nn.Module, tmp_path: Path) -> None:
-    content = {
+def lightning(state: dict[str, Tensor]) -> dict[str, object]:
+    return {
         "epoch": 3,
         "global_step": 400,
         "pytorch-lightning_version": "2.5.0",
-        "state_dict": prefixed(trained.state_dict(), "model."),
+        "state_dict": prefixed(state, "model."),
         "loops": {"fit_loop": {"state_dict": {}}},
         "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_score": torch.tensor(0.9)}},
         "optimizer_states": [optimised()],
@@ -229,7 +223,28 @@ def test_lightning(trained: nn.Module, tmp_path: Path) -> None:
         "hyper_parameters": AttributeDict(arch="own", loss=nn.CrossEntropyLoss()),
         "datamodule_hyper_parameters": Config(),
     }
-    assert_loads(saved(tmp_path / "epoch=3-step=400.ckpt", content), trained)
+
+
+LAYOUTS: dict[str, tuple[str, Callable[[dict[str, Tensor]], dict[str, object]]]] = {
+    "trainer": ("best.pt", trainer),
+    "registry": ("chest-v2.pt", registered),
+    "compiled": ("best.pt", compiled),
+    "lightning": ("epoch=3-step=400.ckpt", lightning),
+}
+"""The name of a file of each layout, and its content."""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layout(trained: nn.Module, tmp_path: Path, layout: str) -> None:
+    name, content = LAYOUTS[layout]
+    assert_loads(saved(tmp_path / name, content(trained.state_dict())), trained)
+
+
+def test_a_registry_s_own_name_of_an_architecture(trained: nn.Module, tmp_path: Path) -> None:
+    architecture = "the registry's own name"
+    record = {"version": "v2", "path": "chest-v2.pt", "architecture": architecture}
+    (tmp_path / "index.json").write_text(json.dumps({"schema_version": 1, "models": {"chest": [record]}}))
+    assert_loads(saved(tmp_path / "chest-v2.pt", registered(trained.state_dict(), architecture)), trained)
 
 
 @pytest.mark.parametrize("prefix", ["model.", "net."])
@@ -305,10 +320,14 @@ def light(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def test_wrapped_vision_transformer(tmp_path: Path) -> None:
+def wrapped_transformer() -> nn.Module:
     with weightless():
         empty = Headed(headless("vit_b_32", "heads"), nn.Linear(768, CLASSES))
-    own = light(empty)
+    return light(empty)
+
+
+def test_wrapped_vision_transformer(tmp_path: Path) -> None:
+    own = wrapped_transformer()
     keys = set(own.state_dict())
     assert {"backbone.class_token", "backbone.conv_proj.weight", "fc.weight"} <= keys
     assert "backbone.encoder.layers.encoder_layer_0.ln_1.weight" in keys

@@ -10,7 +10,10 @@ import typer
 from pellucid.cli.completing import among, models
 
 MODEL_PANEL = "Model"
-_SPEC = "Model: {sources}, path/to/file.py:factory, package.module:factory or path/to/model.onnx."
+_SPEC = (
+    "Model: {sources}, path/to/file.py:factory, package.module:factory or path/to/model.onnx; a registry's NAME is "
+    "FOLDER/KEY@VERSION."
+)
 Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC, autocompletion=models)]
 OptionalSpec = Annotated[
     str | None,

@@ -62,16 +62,21 @@ def _named(content: Any, but: set[str | None]) -> list[str]:
 
 def as_safetensors(state: Mapping[str, Tensor], path: Path) -> bytes:
     """Return a safetensors file of the weights of ``path``. ``CheckpointError``: it has no form for some weight."""
-    from safetensors.torch import save
-
-    seen: set[int] = set()
     try:
-        return bytes(save({name: _own(value, seen) for name, value in state.items()}, metadata={"format": "pt"}))
+        return packed(state)
     except Exception as error:
         raise CheckpointError(
             f"{path}: the format safetensors cannot hold these weights ({message_of(error)}); give checkpoint= a file "
             "that torch.save(model.state_dict(), …) wrote"
         ) from error
+
+
+def packed(state: Mapping[str, Tensor]) -> bytes:
+    """Return a safetensors file of weights; those that share memory are written once for each name."""
+    from safetensors.torch import save
+
+    seen: set[int] = set()
+    return bytes(save({name: _own(value, seen) for name, value in state.items()}, metadata={"format": "pt"}))
 
 
 def _own(value: Tensor, seen: set[int]) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,17 @@ def find_preprocessing(content: Any, path: Path, rank: int) -> Stated:
 
     ``rank`` is the number of an image's dimensions, 2 or 3.
     """
+    return stated_in(((content, path.name), *_beside(path)), rank)
+
+
+def stated_in(places: Iterable[tuple[Any, str]], rank: int) -> Stated:
+    """Return what settings, each with the name of where they are, state of the preprocessing: the first that do."""
     found: list[Stated] = []
-    for settings, source in ((content, path.name), *_beside(path)):
+    for settings, name in places:
         for mapping in _mappings(settings, DEPTH):
             resize, crop = _size(mapping, rank)
             axes = _axes(mapping) if rank == 3 else (None, None)
-            found.append(Stated(resize, crop, *_values(mapping), source, *axes))
+            found.append(Stated(resize, crop, *_values(mapping), name, *axes))
     sized = next((one for one in found if one.resize or one.crop), Stated())
     valued = next((one for one in found if one.range), Stated())
     placed = next((one for one in found if one.orientation), Stated())

@@ -33,6 +33,7 @@ from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
+    Keeping,
     ModelInfo,
     ModelRequest,
     Naming,
@@ -82,13 +83,16 @@ def load_model(
     """
     _check(spec, checkpoint, weights, num_classes)
     check_activation(activation)
-    if activation is not None and checkpoint is None:
+    spec = None if spec is None else os.fspath(spec)
+    kept = _kept(spec, weights_key) if checkpoint is None else None
+    if activation is not None and checkpoint is None and kept is None:
         raise OptionError(f"activation={activation!r} was given without a checkpoint, whose head it is for: give both")
     if not isinstance(preprocessing, Preprocessing | None):
         raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
-    spec = None if spec is None else os.fspath(spec)
-    if checkpoint is not None:
-        model = _from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
+    if kept is not None:
+        model = from_checkpoint(None, kept, num_classes, activation)
+    elif checkpoint is not None:
+        model = from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
     else:
         model = _from_source(spec or "", weights, num_classes)
     if preprocessing is not None:
@@ -96,9 +100,9 @@ def load_model(
     return model
 
 
-def state_preprocessing(model: nn.Module, preprocessing: Preprocessing) -> None:
-    """Let ``model_info`` return this preprocessing of a model that ``load_model`` made, with nothing assumed."""
-    known = replace(model_info(model), preprocessing=preprocessing, assumed=())
+def state_preprocessing(model: nn.Module, preprocessing: Preprocessing, assumed: tuple[str, ...] = ()) -> None:
+    """Let ``model_info`` return this preprocessing of a model that ``load_model`` made, and what of it is assumed."""
+    known = replace(model_info(model), preprocessing=preprocessing, assumed=assumed)
     _KNOWN[model] = replace(known, input_size=preprocessing.input_size or known.input_size)
 
 
@@ -186,12 +190,26 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
         raise OptionError(f"num_classes must be a whole number and at least 1, got {num_classes!r}")
 
 
-def _from_checkpoint(
+def _kept(spec: str | None, key: str | None) -> Checkpoint | None:
+    """The weights file that a specification names, such as that of a registry; None of any other."""
+    prefix, _, name = (spec or "").partition(":")
+    source = sources().get(prefix) if name else None
+    return source.checkpoint(name, key) if isinstance(source, Keeping) else None
+
+
+def from_checkpoint(
     spec: str | None, checkpoint: Checkpoint, num_classes: int | None, activation: str | None
 ) -> nn.Module:
-    spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
+    """Make the model of a weights file, of the architecture ``spec``; None: the stated or recognised one.
+
+    ``CheckpointError``: the weights do not fit. ``OptionError``: ``num_classes`` are not as many as it has.
+    """
+    spec = spec or _architecture(checkpoint)
     source, name = find(spec)
-    match = _fitted(source, name, spec, checkpoint.state).activated(activation)
+    match = _fitted(source, name, spec, checkpoint.state)
+    if activation is None and match.head is not None and match.head.activations:
+        activation = checkpoint.activation
+    match = match.activated(activation)
     if num_classes not in (None, match.num_classes):
         raise OptionError(
             f"num_classes={num_classes} was asked for, {checkpoint.path} has {match.num_classes}; leave it out"
@@ -210,11 +228,15 @@ def _from_checkpoint(
     _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
     known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
-    info = _KNOWN[model]
+    info = replace(_KNOWN[model], registered=checkpoint.registered)
     stated = classes_of(checkpoint.classes, match.num_classes)
     named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
     _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head, classes=named or stated or info.classes)
-    if info.preprocessing is None or not isinstance(source, Stating):
+    if info.preprocessing is not None and isinstance(source, Stating):
+        return model
+    if checkpoint.prepared is not None:
+        state_preprocessing(model, checkpoint.prepared, checkpoint.assumed)
+    else:
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
         _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels, takes_volumes(model))
     return model
@@ -242,17 +264,28 @@ def _fitted(source: Source, name: str, spec: str, state: dict[str, Tensor]) -> M
     return Match(reference, "", Names(variants[0]).closest(reference))
 
 
+def _architecture(checkpoint: Checkpoint) -> str:
+    """Return the specification of the architecture that a file states, or that its weights are recognised as."""
+    try:
+        return _stated(checkpoint) or recognise(checkpoint.state).spec
+    except CheckpointError as error:
+        if checkpoint.registered is None:
+            raise
+        message = f"{checkpoint.registered}: {error}, with checkpoint={str(checkpoint.path)!r}"
+        raise CheckpointError(message, error.candidates) from None
+
+
 def _stated(checkpoint: Checkpoint) -> str | None:
     """Return the specification of the architecture that a file states, if the weights fit it."""
-    stated = checkpoint.architecture or ""
-    return next((spec for spec in _specs(stated) if _fits(spec, checkpoint.state)), None)
+    names = [name for name in (checkpoint.architecture, *checkpoint.others) if name]
+    return next((spec for name in names for spec in _specs(name) if _fits(spec, checkpoint.state)), None)
 
 
 def _specs(stated: str) -> Sequence[str]:
-    # Only names of these two libraries, never a path: a weights file must not choose code to run.
+    # Only names of these libraries, never a path: a weights file must not choose code to run.
     bare = stated.isidentifier() or stated.replace(".", "_").replace("-", "_").isidentifier()
     prefix, _, name = stated.partition(":")
-    if prefix in ("torchvision", "timm") and name:
+    if prefix in ("torchvision", "timm", "monai") and name:
         return [stated]
     return [f"torchvision:{stated}", f"timm:{stated}"] if bare and not stated.endswith(".py") else []
 
