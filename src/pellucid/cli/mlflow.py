@@ -13,7 +13,7 @@ from pellucid.cli.tracked import silent_mlflow
 
 EXAMPLES = ("pellucid mlflow sync results",)
 
-mlflow = typer.Typer(no_args_is_help=True, help="Send runs to MLflow that could not be sent when they were logged.")
+mlflow = typer.Typer(no_args_is_help=True, epilog="\n\n".join(("Examples:", *EXAMPLES)))
 
 
 @mlflow.callback()
