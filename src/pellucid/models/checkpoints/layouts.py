@@ -172,8 +172,13 @@ def _whole(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 def find_architecture(content: Any) -> str | None:
     """Return the architecture that a file states, or None."""
+    return next(iter(architectures(content)), None)
+
+
+def architectures(content: Any) -> list[str]:
+    """Return every name that a file states for its architecture, the likeliest first."""
     if not isinstance(content, Mapping):
-        return None
+        return []
     config = content.get("config")
     config = config if isinstance(config, Mapping) else {}
     model = config.get("model")
@@ -184,4 +189,4 @@ def find_architecture(content: Any) -> str | None:
         model,
         *(config.get(key) for key in ("architecture", "arch", "model_name")),
     ]
-    return next((text for text in stated if isinstance(text, str) and text), None)
+    return [text for text in stated if isinstance(text, str) and text]

@@ -24,13 +24,19 @@ from pellucid.models.checkpoints.saved import read_saved
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing, json_object
 from pellucid.models.checkpoints.stated_classes import Names, find_classes
 from pellucid.models.checkpoints.stated_head import find_head
+from pellucid.models.preprocessing import Preprocessing
 
 LONGEST_START = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The weights of a file by their names there; what it states of architecture, preprocessing, head and classes."""
+    """The weights of a file by their names there; what it states of architecture, preprocessing, head and classes.
+
+    ``others`` are more names that are stated for the architecture. ``prepared`` is the whole preprocessing, and
+    ``assumed`` what of it is assumed, where a registry keeps it; ``registered`` is its name there. ``sha256`` is the
+    file's digest, where the file is gone, and ``origin`` where it was fetched from.
+    """
 
     state: dict[str, Tensor]
     architecture: str | None
@@ -38,6 +44,12 @@ class Checkpoint:
     preprocessing: Stated = field(default_factory=Stated)
     head: str | None = None
     classes: frozenset[Names] = frozenset()
+    others: tuple[str, ...] = ()
+    prepared: Preprocessing | None = None
+    assumed: tuple[str, ...] = ()
+    registered: str | None = None
+    sha256: str | None = None
+    origin: tuple[tuple[str, str], ...] = ()
 
 
 def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,13 @@ def find_preprocessing(content: Any, path: Path, rank: int) -> Stated:
 
     ``rank`` is the number of an image's dimensions, 2 or 3.
     """
+    return stated_in(((content, path.name), *_beside(path)), rank)
+
+
+def stated_in(given: Iterable[tuple[Any, str]], rank: int) -> Stated:
+    """Return what settings, each with the name of where they are, state of the preprocessing: the first that do."""
     found: list[Stated] = []
-    for settings, source in ((content, path.name), *_beside(path)):
+    for settings, source in given:
         for mapping in _mappings(settings, DEPTH):
             resize, crop = _size(mapping, rank)
             axes = _axes(mapping) if rank == 3 else (None, None)

@@ -21,7 +21,12 @@ Names = tuple[str, ...]
 
 def find_classes(content: Any, path: Path) -> frozenset[Names]:
     """Return every list of class names in a checkpoint's content, or else in the config.json beside it."""
-    return frozenset(_lists(content)) or frozenset(_lists(json_object(path.parent / "config.json")))
+    return classes_in(content) or classes_in(json_object(path.parent / "config.json"))
+
+
+def classes_in(content: Any) -> frozenset[Names]:
+    """Return every list of class names in a content."""
+    return frozenset(_lists(content))
 
 
 def classes_of(found: frozenset[Names], count: int | None) -> Names | None:

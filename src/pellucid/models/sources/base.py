@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from pellucid.core.plugins import Plugins
 from pellucid.errors import MissingPackageError, SourceError, message_of
+from pellucid.models.checkpoints.reading import Checkpoint
 from pellucid.models.checkpoints.reference import weightless
 from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
@@ -51,7 +52,9 @@ class ModelInfo:
     image, (C, *space), where the model or its source states it. ``output`` says which tensor that the model returns
     holds the class scores, where there are several. ``assumed`` are the parts of the preprocessing that a checkpoint
     or model does not state: "input size" and "mean and std", which are those of other weights of the architecture, and
-    "orientation and spacing" of volumes, which are taken as they are stored.
+    "orientation and spacing" of volumes, which are taken as they are stored. ``registered`` is the model's name and
+    version in a registry, as a specification; ``origin`` is what else is known of where it was fetched from, as names
+    and values.
     """
 
     spec: str | None = None
@@ -63,6 +66,8 @@ class ModelInfo:
     input_size: tuple[int, ...] | None = None
     output: str | int | None = None
     assumed: tuple[str, ...] = ()
+    registered: str | None = None
+    origin: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """One line of what is known; of many classes their number."""
@@ -108,6 +113,20 @@ class PathSource(Protocol):
 
     def takes_path(self, spec: str) -> bool:
         """Whether a specification without a known prefix names a model of this source."""
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A source whose models are weights files, the architecture of which is the file's."""
+
+    def checkpoint(self, name: str, key: str | None, /) -> Checkpoint | None:
+        """Read the weights file of a model; ``key`` as in ``read_checkpoint``. None: ``build`` makes it, as of a graph.
+
+        Raises:
+            SourceError: no such model.
+            CheckpointError: its file is missing, broken, unsafe, or holds no weights.
+        """
         ...
 
 

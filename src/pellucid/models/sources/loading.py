@@ -33,6 +33,7 @@ from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
+    Keeping,
     ModelInfo,
     ModelRequest,
     Naming,
@@ -65,7 +66,8 @@ def load_model(
             ``path/to/model.onnx`` or ``path/to/file.py:factory`` (which runs that file: your own code), or
             ``package.module:factory`` (which imports that module of an installed package). If it is left out, the
             architecture is the one that the checkpoint states or that its weights are recognised as.
-        checkpoint: a weights file. The numbers of classes and of input channels are the checkpoint's.
+        checkpoint: a weights file, or what names one in a registry, as ``models:/name/3``. The numbers of classes and
+            of input channels are the checkpoint's.
         weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
             same every time.
         num_classes: the number of classes; None keeps the architecture's own.
@@ -82,13 +84,16 @@ def load_model(
     """
     _check(spec, checkpoint, weights, num_classes)
     check_activation(activation)
-    if activation is not None and checkpoint is None:
+    spec = None if spec is None else os.fspath(spec)
+    kept = _kept(spec if checkpoint is None else os.fspath(checkpoint), weights_key, checkpoint is None)
+    if activation is not None and checkpoint is None and kept is None:
         raise OptionError(f"activation={activation!r} was given without a checkpoint, whose head it is for: give both")
     if not isinstance(preprocessing, Preprocessing | None):
         raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
-    spec = None if spec is None else os.fspath(spec)
-    if checkpoint is not None:
-        model = _from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
+    if kept is not None:
+        model = from_checkpoint(spec if checkpoint is not None else None, kept, num_classes, activation)
+    elif checkpoint is not None:
+        model = from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
     else:
         model = _from_source(spec or "", weights, num_classes)
     if preprocessing is not None:
@@ -96,9 +101,9 @@ def load_model(
     return model
 
 
-def state_preprocessing(model: nn.Module, preprocessing: Preprocessing) -> None:
-    """Let ``model_info`` return this preprocessing of a model that ``load_model`` made, with nothing assumed."""
-    known = replace(model_info(model), preprocessing=preprocessing, assumed=())
+def state_preprocessing(model: nn.Module, preprocessing: Preprocessing, assumed: tuple[str, ...] = ()) -> None:
+    """Let ``model_info`` return this preprocessing of a model that ``load_model`` made, and what of it is assumed."""
+    known = replace(model_info(model), preprocessing=preprocessing, assumed=assumed)
     _KNOWN[model] = replace(known, input_size=preprocessing.input_size or known.input_size)
 
 
@@ -186,9 +191,25 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
         raise OptionError(f"num_classes must be a whole number and at least 1, got {num_classes!r}")
 
 
-def _from_checkpoint(
+def _kept(given: str | None, key: str | None, is_spec: bool) -> Checkpoint | None:
+    """The weights file that a specification names, such as that of a registry; None of any other."""
+    prefix, _, name = (given or "").partition(":")
+    source = sources().get(prefix) if name else None
+    kept = source.checkpoint(name, key) if isinstance(source, Keeping) else None
+    if kept is None and isinstance(source, Keeping) and not is_spec:
+        raise CheckpointError(
+            f"{given}: weights were expected, got a graph, which is a whole network; give spec={given!r}"
+        )
+    return kept
+
+
+def from_checkpoint(
     spec: str | None, checkpoint: Checkpoint, num_classes: int | None, activation: str | None
 ) -> nn.Module:
+    """Make the model of a weights file, of the architecture ``spec``; None: the stated or recognised one.
+
+    ``CheckpointError``: the weights do not fit. ``OptionError``: ``num_classes`` are not as many as it has.
+    """
     spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
     source, name = find(spec)
     match = _fitted(source, name, spec, checkpoint.state).activated(activation)
@@ -208,13 +229,17 @@ def _from_checkpoint(
     for note in match.warnings:
         warn(f"{checkpoint.path}: {note}")
     _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
-    known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
+    known = ModelInfo(spec, checkpoint_sha256=checkpoint.sha256 or _digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
-    info = _KNOWN[model]
+    info = replace(_KNOWN[model], registered=checkpoint.registered, origin=checkpoint.origin)
     stated = classes_of(checkpoint.classes, match.num_classes)
     named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
     _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head, classes=named or stated or info.classes)
-    if info.preprocessing is None or not isinstance(source, Stating):
+    if info.preprocessing is not None and isinstance(source, Stating):
+        return model
+    if checkpoint.prepared is not None:
+        state_preprocessing(model, checkpoint.prepared, checkpoint.assumed)
+    else:
         channels = request.in_channels or (info.preprocessing.channels if info.preprocessing else 3)
         _KNOWN[model] = with_stated(info, checkpoint.preprocessing, channels, takes_volumes(model))
     return model
@@ -244,15 +269,15 @@ def _fitted(source: Source, name: str, spec: str, state: dict[str, Tensor]) -> M
 
 def _stated(checkpoint: Checkpoint) -> str | None:
     """Return the specification of the architecture that a file states, if the weights fit it."""
-    stated = checkpoint.architecture or ""
-    return next((spec for spec in _specs(stated) if _fits(spec, checkpoint.state)), None)
+    names = [name for name in (checkpoint.architecture, *checkpoint.others) if name]
+    return next((spec for name in names for spec in _specs(name) if _fits(spec, checkpoint.state)), None)
 
 
 def _specs(stated: str) -> Sequence[str]:
-    # Only names of these two libraries, never a path: a weights file must not choose code to run.
+    # Only names of these libraries, never a path: a weights file must not choose code to run.
     bare = stated.isidentifier() or stated.replace(".", "_").replace("-", "_").isidentifier()
     prefix, _, name = stated.partition(":")
-    if prefix in ("torchvision", "timm") and name:
+    if prefix in ("torchvision", "timm", "monai") and name:
         return [stated]
     return [f"torchvision:{stated}", f"timm:{stated}"] if bare and not stated.endswith(".py") else []
 
