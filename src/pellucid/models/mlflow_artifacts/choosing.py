@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -53,10 +53,10 @@ class Chooser:
         described = next((each for each in entries if each.name == FILE and not each.is_folder), None)
         return self._any(path, {}) if described is None else self._described(path, described)
 
-    def missing(self, path: str) -> SourceError:
-        """Return the error for a path at which nothing is: it names what is beside it."""
+    def missing(self, path: str, models: Iterable[str] = ()) -> SourceError:
+        """Return the error for a path at which nothing is: it names what is beside it, and the run's ``models``."""
         parent = str(PurePosixPath(path).parent).removeprefix(".")
-        names = [entry.name for entry in self.files.listed(parent)]
+        names = [*(entry.name for entry in self.files.listed(parent)), *models]
         if not path:
             return SourceError(f"{self.uri} has no artifacts; check that its files were logged, and not deleted")
         name = path.rpartition("/")[2]

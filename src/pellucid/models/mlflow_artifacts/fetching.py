@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +88,10 @@ def _found(asked: Name, store: Tracking, folder: Path, bounds: Bounds) -> Locate
     chosen = chooser.chosen(asked.path)
     if chosen is not None:
         return Located(asked, store, stored, chosen, files, folder, bounds.weights)
-    logged = _logged(asked, store) if isinstance(asked, InRun) else None
+    models = store.models_of(asked.run_id) if isinstance(asked, InRun) else {}
+    logged = _logged(asked, models) if isinstance(asked, InRun) else None
     if logged is None:
-        raise chooser.missing(asked.path)
+        raise chooser.missing(asked.path, models.values() if "/" not in asked.path else ())
     return _found(logged, store, folder, bounds)
 
 
@@ -100,10 +101,10 @@ def _record(asked: Name, store: Tracking) -> Stored:
     return store.logged(asked.model_id) if isinstance(asked, Logged) else store.run(asked.run_id)
 
 
-def _logged(asked: InRun, store: Tracking) -> Logged | None:
+def _logged(asked: InRun, models: Mapping[str, str]) -> Logged | None:
     """The model that a run's path names, since MLflow 3 keeps models beside the runs. ``SourceError``: several are."""
     name, _, path = asked.path.partition("/")
-    found = [key for key, known in store.models_of(asked.run_id).items() if not name or known == name]
+    found = [key for key, known in models.items() if not name or known == name]
     if len(found) > 1:
         uris = few([f"models:/{key}" for key in found])
         raise SourceError(f"runs:/{asked.run_id}: {len(found)} models of this run may be meant; name one of {uris}")
@@ -113,7 +114,6 @@ def _logged(asked: InRun, store: Tracking) -> Logged | None:
 def _origin(store: Tracking, stored: Stored, chosen: Chosen) -> tuple[tuple[str, str], ...]:
     known = {
         "server": store.shown,
-        "uri": stored.uri,
         "model_id": stored.model_id,
         "run_id": stored.run_id,
         "file": chosen.path,

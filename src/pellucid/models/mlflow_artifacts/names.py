@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -44,13 +43,6 @@ class InRun:
 
 
 Name = Registered | Logged | InRun
-
-
-def as_uri(given: str | os.PathLike[str]) -> str | None:
-    """The text of what names a model or artifact of MLflow; None of anything else, such as a path."""
-    text = os.fspath(given)
-    starts = tuple(f"{prefix}:{slash}" for prefix in (MODELS, RUNS) for slash in "/\\")  # a Path on Windows turns it
-    return text.replace("\\", "/") if text.startswith(starts) else None
 
 
 def parsed(uri: str) -> Name:

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.core.optional import OptionalPackage
 from pellucid.errors import SourceError, message_of
+from pellucid.models.sources.base import package
 
-YAML = OptionalPackage("yaml", "track")
 _MERGE = "<<"
 """Merges of mappings make exponentially large ones from a few lines; MLflow writes none."""
 
 
 def mapping_in(path: Path, most: int) -> Mapping[str, Any]:
     """Return the mapping in a file. ``SourceError``: it is broken, holds something else, or is larger than ``most``."""
-    yaml = YAML.load(f"a model of MLflow ({path.name})")
+    yaml = package("yaml", f"a model of MLflow ({path.name})", "track")
     if path.stat().st_size > most:
         raise SourceError(f"{path}: larger than {most:,} bytes, which no record of MLflow is")
     try:

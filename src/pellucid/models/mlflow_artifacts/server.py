@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-from pellucid.core.optional import OptionalPackage
 from pellucid.errors import SourceError, TransferError
 from pellucid.models.mlflow_artifacts.access import access
 from pellucid.models.mlflow_artifacts.bounds import Bounds
 from pellucid.models.mlflow_artifacts.names import Registered, is_component, shown_name
 from pellucid.models.mlflow_artifacts.places import SERVED, files_at, missing, of_version
 from pellucid.models.mlflow_artifacts.tracking import BY_HAND, Entry, Files, Stored, without_credentials
+from pellucid.models.sources.base import package
 
 if TYPE_CHECKING:
     from pellucid.models.mlflow_artifacts.answers import Answers, Missing
 
-REQUESTS = OptionalPackage("requests", "track")
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -34,7 +33,7 @@ class Server:
     @classmethod
     def at(cls, uri: str, bounds: Bounds) -> Server:
         """The server at an address, with the access that MLflow's settings state."""
-        REQUESTS.load(f"a model of {without_credentials(uri)}")
+        package("requests", f"a model of {without_credentials(uri)}", "track")
         from pellucid.models.mlflow_artifacts.answers import Answers
 
         return cls(Answers(without_credentials(uri).rstrip("/"), access(uri), bounds), bounds)

@@ -16,12 +16,15 @@ from pellucid.models.sources.onnx import SOURCE as ONNX
 
 
 class MlflowSource:
-    """Models on a server, in a database or in a folder of MLflow's. Nothing that they bring along is run."""
+    """Models on a server, in a database or in a folder of MLflow's. Nothing that they bring along is run.
 
+    A class with a ``prefix`` is one of its kinds of names.
+    """
+
+    prefix: str
     brings_weights = True
 
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
+    def __init__(self) -> None:
         self._graphs: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
 
     def checkpoint(self, name: str, key: str | None) -> Checkpoint | None:

@@ -123,7 +123,7 @@ def tracking(uri: str, bounds: Bounds) -> Tracking:
     if scheme == "sqlite":
         return Database.at(uri, bounds)
     path = local_path(uri)
-    if path is not None:
+    if path is not None and uri not in _WORKSPACES:
         return Folder(path, bounds)
     raise SourceError(
         f"{TRACKING} is {without_credentials(uri)}; models are read from http://…, https://…, sqlite:///… and "
@@ -133,3 +133,5 @@ def tracking(uri: str, bounds: Bounds) -> Tracking:
 
 BY_HAND = "download the file with `mlflow artifacts download`, and give its path as checkpoint="
 """What works wherever MLflow itself does."""
+_WORKSPACES = ("databricks", "databricks-uc", "uc")
+"""Settings that name a workspace, and no folder."""

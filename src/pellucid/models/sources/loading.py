@@ -210,7 +210,7 @@ def from_checkpoint(
 
     ``CheckpointError``: the weights do not fit. ``OptionError``: ``num_classes`` are not as many as it has.
     """
-    spec = spec or _stated(checkpoint) or recognise(checkpoint.state).spec
+    spec = spec or _architecture(checkpoint)
     source, name = find(spec)
     match = _fitted(source, name, spec, checkpoint.state).activated(activation)
     if num_classes not in (None, match.num_classes):
@@ -265,6 +265,17 @@ def _fitted(source: Source, name: str, spec: str, state: dict[str, Tensor]) -> M
     if headless:
         raise headless[0]
     return Match(reference, "", Names(variants[0]).closest(reference))
+
+
+def _architecture(checkpoint: Checkpoint) -> str:
+    """Return the specification of the architecture that a file states, or that its weights are recognised as."""
+    try:
+        return _stated(checkpoint) or recognise(checkpoint.state).spec
+    except CheckpointError as error:
+        if checkpoint.registered is None:
+            raise
+        message = f"{checkpoint.registered}: {error}, with checkpoint={str(checkpoint.path)!r}"
+        raise CheckpointError(message, error.candidates) from None
 
 
 def _stated(checkpoint: Checkpoint) -> str | None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from pellucid.models.mlflow_artifacts.names import MODELS
 from pellucid.models.mlflow_artifacts.source import MlflowSource
 
-SOURCE = MlflowSource(MODELS)
+
+class MlflowModel(MlflowSource):
+    """Models that are registered with MLflow, or that a run logged."""
+
+    prefix = "models"
+
+
+SOURCE = MlflowModel()

@@ -1,8 +1,14 @@
-"""``runs:/run id/path``: a file, folder or model among the artifacts of a run of MLflow."""
+"""``runs:/run id/path``: a file, a folder or a model among the artifacts of a run of MLflow."""
 
 from __future__ import annotations
 
-from pellucid.models.mlflow_artifacts.names import RUNS
 from pellucid.models.mlflow_artifacts.source import MlflowSource
 
-SOURCE = MlflowSource(RUNS)
+
+class MlflowRun(MlflowSource):
+    """What a run logged."""
+
+    prefix = "runs"
+
+
+SOURCE = MlflowRun()
