@@ -135,5 +135,5 @@ def model_facts(model: nn.Module) -> dict[str, Any]:
     """What results record of their model: its specification, and the digest of its weights."""
     info = model_info(model)
     stated = {"spec": info.spec, "weights": info.weights, "checkpoint_sha256": info.checkpoint_sha256}
-    registered = {"registered": info.registered} if info.registered is not None else {}
-    return stated | registered | {"weights_sha256": digest(model)}
+    kept = {"registered": info.registered, "origin": dict(info.origin)}
+    return stated | {key: fact for key, fact in kept.items() if fact} | {"weights_sha256": digest(model)}

@@ -23,7 +23,7 @@ def take_out(path: Path) -> Found:
     """
     check_file(path)
     content = read_content(path, script=True)
-    key, network = _network(content)
+    key, network = network_in(content)
     if network is None:
         return _plain(content, path)
     found = weights_of(network, path)
@@ -33,7 +33,7 @@ def take_out(path: Path) -> Found:
     return found
 
 
-def _network(content: Any) -> tuple[str | None, Inert | None]:
+def network_in(content: Any) -> tuple[str | None, Inert | None]:
     """Return the pickled network in a file, and the key that it is under."""
     if isinstance(content, Inert):
         return None, content

@@ -35,7 +35,8 @@ class Checkpoint:
 
     ``others`` are more names that are stated for the architecture. ``prepared`` is the whole preprocessing, and
     ``assumed`` what of it is assumed, where a registry keeps it, as ``activation`` is that of the head;
-    ``registered`` is its name there.
+    ``registered`` is its name there. ``sha256`` is the file's digest, where the file is gone, and ``origin`` where it
+    was fetched from.
     """
 
     state: dict[str, Tensor]
@@ -49,6 +50,8 @@ class Checkpoint:
     assumed: tuple[str, ...] = ()
     activation: str | None = None
     registered: str | None = None
+    sha256: str | None = None
+    origin: tuple[tuple[str, str], ...] = ()
 
 
 def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Checkpoint:

@@ -18,6 +18,7 @@ from typing import IO, Any
 import torch
 
 from pellucid.errors import CheckpointError
+from pellucid.models.checkpoints.exported import exported_weights, is_exported
 from pellucid.models.checkpoints.rebuilding import Stored, refuse
 from pellucid.models.checkpoints.refusals import foreign_zip, torchscript
 from pellucid.models.checkpoints.unpickling import SafeUnpickler
@@ -41,6 +42,8 @@ def read_saved(path: Path, script: bool = False) -> Any:
             raise CheckpointError(f"{path}: a weights file was expected, got an empty file; save it again")
         if head.startswith(ZIP_MAGIC):
             with zipfile.ZipFile(file) as archive:
+                if is_exported(archive):
+                    return exported_weights(archive, path, total)
                 return _Zip(archive, path, total, script).content()
         if _is_tar(head):
             raise CheckpointError(f"{path}: a tar archive of torch before 0.4 is not read; save model.state_dict()")

@@ -53,7 +53,8 @@ class ModelInfo:
     holds the class scores, where there are several. ``assumed`` are the parts of the preprocessing that a checkpoint
     or model does not state: "input size" and "mean and std", which are those of other weights of the architecture, and
     "orientation and spacing" of volumes, which are taken as they are stored. ``registered`` is the model's name and
-    version in a registry, as a specification.
+    version in a registry, as a specification; ``origin`` is what else is known of where it was fetched from, as names
+    and values.
     """
 
     spec: str | None = None
@@ -66,6 +67,7 @@ class ModelInfo:
     output: str | int | None = None
     assumed: tuple[str, ...] = ()
     registered: str | None = None
+    origin: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         """One line of what is known; of many classes their number."""
@@ -118,8 +120,8 @@ class PathSource(Protocol):
 class Keeping(Protocol):
     """A source whose models are weights files, the architecture of which is the file's."""
 
-    def checkpoint(self, name: str, key: str | None, /) -> Checkpoint:
-        """Read the weights file of a model; ``key`` as in ``read_checkpoint``.
+    def checkpoint(self, name: str, key: str | None, /) -> Checkpoint | None:
+        """Read the weights file of a model; ``key`` as in ``read_checkpoint``. None: ``build`` makes it, as of a graph.
 
         Raises:
             SourceError: no such model.

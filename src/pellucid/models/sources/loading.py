@@ -66,7 +66,8 @@ def load_model(
             ``path/to/model.onnx`` or ``path/to/file.py:factory`` (which runs that file: your own code), or
             ``package.module:factory`` (which imports that module of an installed package). If it is left out, the
             architecture is the one that the checkpoint states or that its weights are recognised as.
-        checkpoint: a weights file. The numbers of classes and of input channels are the checkpoint's.
+        checkpoint: a weights file, or what names one in a registry, as ``models:/name/3``. The numbers of classes and
+            of input channels are the checkpoint's.
         weights: "default" downloads pretrained weights; "none" without a checkpoint initialises them at random, the
             same every time.
         num_classes: the number of classes; None keeps the architecture's own.
@@ -84,13 +85,13 @@ def load_model(
     _check(spec, checkpoint, weights, num_classes)
     check_activation(activation)
     spec = None if spec is None else os.fspath(spec)
-    kept = _kept(spec, weights_key) if checkpoint is None else None
+    kept = _kept(spec if checkpoint is None else os.fspath(checkpoint), weights_key, checkpoint is None)
     if activation is not None and checkpoint is None and kept is None:
         raise OptionError(f"activation={activation!r} was given without a checkpoint, whose head it is for: give both")
     if not isinstance(preprocessing, Preprocessing | None):
         raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(preprocessing).__name__}")
     if kept is not None:
-        model = from_checkpoint(None, kept, num_classes, activation)
+        model = from_checkpoint(spec if checkpoint is not None else None, kept, num_classes, activation)
     elif checkpoint is not None:
         model = from_checkpoint(spec, read_checkpoint(checkpoint, weights_key), num_classes, activation)
     else:
@@ -190,11 +191,16 @@ def _check(spec: object, checkpoint: object, weights: str, num_classes: object) 
         raise OptionError(f"num_classes must be a whole number and at least 1, got {num_classes!r}")
 
 
-def _kept(spec: str | None, key: str | None) -> Checkpoint | None:
+def _kept(given: str | None, key: str | None, is_spec: bool) -> Checkpoint | None:
     """The weights file that a specification names, such as that of a registry; None of any other."""
-    prefix, _, name = (spec or "").partition(":")
+    prefix, _, name = (given or "").partition(":")
     source = sources().get(prefix) if name else None
-    return source.checkpoint(name, key) if isinstance(source, Keeping) else None
+    kept = source.checkpoint(name, key) if isinstance(source, Keeping) else None
+    if kept is None and isinstance(source, Keeping) and not is_spec:
+        raise CheckpointError(
+            f"{given}: weights were expected, got a graph, which is a whole network; give spec={given!r}"
+        )
+    return kept
 
 
 def from_checkpoint(
@@ -226,9 +232,9 @@ def from_checkpoint(
     for note in match.warnings:
         warn(f"{checkpoint.path}: {note}")
     _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
-    known = ModelInfo(spec, checkpoint_sha256=_digest(checkpoint.path), weights="checkpoint")
+    known = ModelInfo(spec, checkpoint_sha256=checkpoint.sha256 or _digest(checkpoint.path), weights="checkpoint")
     _remember(model, source, request, known)
-    info = replace(_KNOWN[model], registered=checkpoint.registered)
+    info = replace(_KNOWN[model], registered=checkpoint.registered, origin=checkpoint.origin)
     stated = classes_of(checkpoint.classes, match.num_classes)
     named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
     _KNOWN[model] = info = replace(info, head=info.head or checkpoint.head, classes=named or stated or info.classes)
