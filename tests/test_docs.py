@@ -40,6 +40,7 @@ import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue, gates
 from pellucid.pacs.access import ServerAccess
+from pellucid.tracking import journaled
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
 from tests.io.test_dicom import dataset, write
 from tests.io.test_dimensions import placed
@@ -141,8 +142,9 @@ def scans(folder: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*", "ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("name", [name for name, page in PAGES.items() if blocks(page, "python")])
-def test_the_snippets_of_a_page_run_in_order(name: str, files: None) -> None:
+def test_the_snippets_of_a_page_run_in_order(name: str, files: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python and commands run in the order of the page, in one folder."""
+    monkeypatch.setattr(journaled, "PATIENCE", 300.0)  # a slow machine takes longer to import MLflow
     scope: dict[str, object] = {"__name__": "snippets"}
     for language, code in BLOCK.findall(PAGES[name]):
         if language == "python":

@@ -33,6 +33,12 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a run waits for a slow machine as well."""
+    monkeypatch.setattr(module, "PATIENCE", 300.0)
+
+
 @pytest.fixture
 def client(mlflow_server: Server) -> Any:
     from mlflow import MlflowClient
@@ -218,7 +224,8 @@ def denying() -> Iterator[str]:
     thread.join(10)
 
 
-def test_wrong_credentials(denying: str, tmp_path: Path) -> None:
+def test_wrong_credentials(denying: str, tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 5.0)  # the whole of it is waited for; MLflow is imported already
     run = tracking.mlflow(denying, folder=tmp_path)
     run.metrics({"loss": 1.0})
     with pytest.warns(PellucidWarning, match=r"the server refuses \(401\).*MLFLOW_TRACKING_TOKEN"):
@@ -243,6 +250,8 @@ import warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from PIL import Image
 from pellucid import tracking
+from pellucid.tracking import journaled
+journaled.PATIENCE = 300.0
 run = tracking.mlflow({uri!r}, experiment="skinny", folder={folder!r})
 run.metrics({{"loss": 1.0}})
 run.image("case", Image.new("L", (8, 8)))

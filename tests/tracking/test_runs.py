@@ -151,7 +151,7 @@ calls = []
 sys.addaudithook(lambda name, _: calls.append((name, threading.get_ident())) if name.startswith("socket.") else None)
 warnings.simplefilter("ignore")
 from pellucid.tracking import journaled as module, mlflow
-module.PATIENCE = 2.0
+module.PATIENCE = 5.0
 run = mlflow("http://127.0.0.1:9", folder={str(tmp_path / "runs")!r})
 for step in range(20):
     run.metrics({{"drift": 0.5}}, step)

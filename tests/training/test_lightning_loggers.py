@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger
 
+from pellucid.tracking import journaled
 from pellucid.training import ExplanationCallback
 from tests.mlflow_server import Server
 from tests.training.fitting import Module, data, plan, seed_everything, trainer
@@ -19,6 +20,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec.*"),
 ]
 STEPS = [3, 6]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a fit waits for a slow machine as well."""
+    monkeypatch.setattr(journaled, "PATIENCE", 300.0)
 
 
 @pytest.mark.xdist_group("mlflow")
