@@ -125,7 +125,7 @@ def test_a_hanging_server_delays_no_call(
 def wait_for_senders() -> None:
     """Wait until no thread sends."""
     for thread in threading.enumerate():
-        if thread.name.startswith("pellucid-"):
+        if thread.name == "pellucid-memory":
             thread.join(30)
 
 
