@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,7 +135,6 @@ def test_what_cannot_work_is_an_error_before_the_training(tmp_path: Path) -> Non
         events(tmp_path, [callback(Kept(), masks=torch.zeros(4, 8, 8))])
 
 
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="transformers' Trainer needs accelerate")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_real_training_ends_as_it_does_without_the_callback(tmp_path: Path) -> None:
     plain, _ = trained(tmp_path / "plain", [])
