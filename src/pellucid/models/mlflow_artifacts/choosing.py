@@ -58,13 +58,19 @@ class Chooser:
         parent = str(PurePosixPath(path).parent).removeprefix(".")
         names = [*(entry.name for entry in self.files.listed(parent)), *models]
         if not path:
-            return SourceError(f"{self.uri} has no artifacts; check that its files were logged, and not deleted")
+            return self._none()
         name = path.rpartition("/")[2]
         return SourceError(
             f"{self.uri} has no artifact {path!r}{did_you_mean(name, names)}; it has {few(names) or 'none'}"
         )
 
-    def _described(self, path: str, entry: Entry) -> Chosen:
+    def _none(self) -> SourceError:
+        kinds = ", ".join(NETWORKS)
+        return SourceError(
+            f"{self.uri}: no network's file ({kinds}) is among its artifacts; check that it was logged, and not deleted"
+        )
+
+    def _described(self, path: str, entry: Entry) -> Chosen | None:
         file = self.files.fetched(_joined(path, FILE), entry.size, self.folder / FILE, self.bounds.description)
         description = mapping_in(file, self.bounds.description)
         data = data_in(description, self.uri)
@@ -73,18 +79,18 @@ class Chooser:
             return Chosen(stated, known.size, description)
         return self._any(stated, description)
 
-    def _any(self, path: str, description: Mapping[str, Any]) -> Chosen:
-        """The only file in a folder, and in those within it, that may be a network."""
+    def _any(self, path: str, description: Mapping[str, Any]) -> Chosen | None:
+        """The only file in a folder, and in those within it, that may be a network; None where there are no others."""
         found = [(where, entry) for where, entry in self._within(path) if entry.name.lower().endswith(NETWORKS)]
         if len(found) == 1:
             return Chosen(found[0][0], found[0][1].size, description)
-        kinds = ", ".join(NETWORKS)
+        if not found and not path:
+            return None
         if not found:
-            raise SourceError(f"{self.uri}: no network's file ({kinds}) is among the artifacts; log one")
+            raise self._none()
         names = few([where for where, _ in found], _SHOWN)
         raise SourceError(
-            f"{self.uri}: {len(found)} files may be the network ({names}); name one, as in "
-            f"{self.uri.removesuffix('/' + path) if path else self.uri}/{found[0][0]}"
+            f"{self.uri}: {len(found)} files may be the network ({names}); name one, as in {self.uri}/{found[0][0]}"
         )
 
     def _within(self, path: str) -> Iterator[tuple[str, Entry]]:

@@ -60,6 +60,7 @@ class Folder:
         records = (
             (folder.name, mapping_in(folder / RECORD, self._bounds.description))
             for folder in self._folders(experiment / MODELS)
+            if (folder / RECORD).is_file()
         )
         return {name: str(record.get("name")) for name, record in records if record.get("source_run_id") == run_id}
 
