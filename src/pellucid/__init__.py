@@ -29,12 +29,14 @@ if TYPE_CHECKING:
         robustness,
         training,
     )
+    from pellucid.choosing.choose import choose
     from pellucid.core.archive import load_explanation
     from pellucid.core.attack import Attack, register_attack
     from pellucid.core.attacked import Attacked
     from pellucid.core.attribution import Attribution
     from pellucid.core.catalogue import register_method, register_prior
     from pellucid.core.change import Change, register_change
+    from pellucid.core.choice import Choice
     from pellucid.core.explanation import Explanation
     from pellucid.core.geometry import Geometry
     from pellucid.core.image import Image
@@ -68,6 +70,7 @@ _HOMES = {
     "Attribution": "core.attribution",
     "BackwardRule": "core.rule",
     "Change": "core.change",
+    "Choice": "core.choice",
     "Comparison": "core.metric",
     "Explainer": "run.explain",
     "Explanation": "core.explanation",
@@ -88,6 +91,7 @@ _HOMES = {
     "Targets": "core.target",
     "attack": "run.attack",
     "available_methods": "run.methods",
+    "choose": "choosing.choose",
     "compare": "run.evaluate",
     "evaluate": "run.evaluate",
     "explain": "run.explain",
@@ -128,6 +132,7 @@ __all__ = [
     "Attribution",
     "BackwardRule",
     "Change",
+    "Choice",
     "Comparison",
     "Explainer",
     "Explanation",
@@ -151,6 +156,7 @@ __all__ = [
     "attacks",
     "available_methods",
     "changes",
+    "choose",
     "compare",
     "errors",
     "evaluate",

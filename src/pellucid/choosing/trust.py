@@ -1,0 +1,113 @@
+"""Whether a replacement can be trusted on these images: it lowers the score, and the network still knows its kind.
+
+The bounds were fixed on networks that no figure of the documentation is from (docs/choosing.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from scipy import stats
+from torch import Tensor
+
+from pellucid.choosing.fillings import Filling, squares
+from pellucid.choosing.grading import agreement, part_of
+from pellucid.choosing.measuring import Array, Measured
+from pellucid.choosing.subjects import Subjects
+from pellucid.core.choice import ReplacementTrial
+
+LEAST_FALL = 0.1
+"""The lower 95 % limit of the mean fall of the score that a replacement of whole images must reach."""
+LEAST_PART = 0.5
+"""The part of the mean score that it must take away."""
+FARTHEST = 2.0
+"""The distance of features from those of other images, in units of the images' own, up to which it is of their kind."""
+LEAST_AGREEMENT = 0.5
+"""The rank correlation of the pairs' grades between halves of the images."""
+PATCH = 0.1
+"""The share of an image that is replaced, at a random place, to see what the network makes of it."""
+
+
+def trials(
+    subjects: Subjects, whole: Measured, fillings: Mapping[str, Filling], layer: str, seed: int
+) -> list[ReplacementTrial]:
+    """What each replacement does to whole images, and to what the network makes of them."""
+    distances = _distances(subjects, fillings, layer, seed)
+    return [_trial(name, whole, distances[name]) for name in fillings]
+
+
+def _trial(name: str, whole: Measured, distance: float) -> ReplacementTrial:
+    falls = whole.plain - whole.whole[name]
+    score, fall = float(whole.plain.mean()), float(falls.mean())
+    return ReplacementTrial(name, score, fall, distance, refused=_reason(falls, score, distance))
+
+
+def _reason(falls: Array, score: float, distance: float) -> str:
+    if falls.mean() <= 0:
+        return "it does not lower the score"
+    if lower_limit(falls) < LEAST_FALL:
+        return f"it is not shown to lower the score by {LEAST_FALL}"
+    if falls.mean() < LEAST_PART * score:
+        return f"it takes away {falls.mean() / score:.2f} of the score, less than {LEAST_PART}"
+    if not distance <= FARTHEST:
+        return f"the network takes such images for none of their kind ({distance:.1f} times as far, at most {FARTHEST})"
+    return ""
+
+
+def lower_limit(values: Array) -> float:
+    """The lower end of the one-sided 95 % interval of a mean, by Student's t."""
+    if len(values) < 2:
+        return -float("inf")
+    spread = float(values.std(ddof=1)) / len(values) ** 0.5
+    return float(values.mean() - stats.t.ppf(0.95, len(values) - 1) * spread)
+
+
+def _distances(subjects: Subjects, fillings: Mapping[str, Filling], layer: str, seed: int) -> dict[str, float]:
+    """How far features of images with a replaced patch are from other images', over the images' own distance."""
+    numbers = torch.arange(len(subjects))
+    images = subjects.prepared(numbers).images
+    known = subjects.features(images, numbers, layer)
+    holes = squares(images.shape[2:], len(images), PATCH, torch.Generator().manual_seed(seed)).to(images.device)
+    own = nearest(known, known)
+    found = {}
+    for name, filling in fillings.items():
+        changed = subjects.features(filling(images, numbers).without(holes, 0), numbers, layer)
+        found[name] = float(nearest(changed, known).median() / own.median()) if len(known) > 2 else float("nan")
+    return found
+
+
+def nearest(features: Tensor, known: Tensor) -> Tensor:
+    """The distance (N,) of each image's features from those of the nearest *other* image.
+
+    Each feature is measured in its standard deviation over the known images; one that is the same in all is left out.
+    """
+    spread = known.std(0)
+    used = spread > 1e-6 * known.abs().amax().clamp(min=1e-12)
+    apart = torch.cdist(features[:, used] / spread[used], known[:, used] / spread[used])
+    return apart.fill_diagonal_(torch.inf).amin(1)
+
+
+def agreed(trial: ReplacementTrial, found: Measured, generator: Generator) -> ReplacementTrial:
+    """The trial with the agreement of halves, refused where there is too little."""
+    value = agreement(found, trial.name, generator)  # NaN where there are too few pairs to be ranked
+    refused = f"halves of the images rank the pairs differently ({value:.2f})" if value < LEAST_AGREEMENT else ""
+    return replace(trial, agreement=value, refused=trial.refused or refused)
+
+
+def is_ahead_of_chance(found: Measured, name: str, at_random: Array, generator: Generator) -> bool:
+    """Whether the marked pixels of the best pair do more than as many at random places.
+
+    The best pair of one half of the images is judged on the other, and the other way round: the largest of many falls
+    is large by chance alone. ``at_random`` (P,) are the scores with a box of the first fraction replaced.
+    """
+    count = len(found.plain)
+    order = generator.permutation(count)
+    more = np.zeros(count)
+    for own, other in ((order[: count // 2], order[count // 2 :]), (order[count // 2 :], order[: count // 2])):
+        best = int(np.argmax(part_of(found, name, own)))
+        more[other] = (at_random - found.deleted[name][best, 0])[other]
+    return lower_limit(more) > 0
