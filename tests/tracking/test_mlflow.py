@@ -298,3 +298,21 @@ def test_sync_to_another_address(mlflow_server: Server, client: Any, tmp_path: P
     done = [CliRunner().invoke(app, ["mlflow", "sync", str(tmp_path), "--mlflow", mlflow_server.uri]) for _ in range(2)]
     assert [one.stdout for one in done] == ["2 entries of 1 run sent\n", "0 entries of 1 run sent\n"]
     assert runs_of(client, "moved")["moved"].data.metrics == {"loss": 0.25}
+
+
+def test_a_run_of_others_is_continued_and_left_to_them(mlflow_server: Server, client: Any, tmp_path: Path) -> None:
+    """A trainer's run that was not reached: synced later, it is the same run, and its end stays the trainer's."""
+    experiment = client.create_experiment("continued")
+    theirs = client.create_run(experiment, run_name="theirs").info.run_id
+    client.set_terminated(theirs, "FAILED")
+    run = journaled(tmp_path, "night", [])
+    run.metrics({"drift": 0.5}, 1)
+    run.close()
+    header, rest = (run.folder / JOURNAL).read_text().split("\n", 1)
+    facts = MLflow(mlflow_server.uri, "continued", continued=theirs).facts()
+    known = json.loads(header) | {"destinations": [["mlflow", facts]]}
+    (run.folder / JOURNAL).write_text(f"{json.dumps(known)}\n{rest}")
+    assert [(one.sent, one.error) for one in sync(tmp_path)] == [(3, "")]
+    found = runs_of(client, "continued")
+    assert list(found) == ["theirs"]
+    assert (found["theirs"].info.status, found["theirs"].data.metrics) == ("FAILED", {"drift": 0.5})

@@ -95,6 +95,7 @@ def test_what_a_server_does_not_take_is_kept_and_sent_once(
     (tmp_path / "report.html").write_text("changed afterwards")  # the copy is what was logged
     with pytest.warns(PellucidWarning, match=r"connection refused.*pellucid mlflow sync"):
         run.close()
+    wait_for_senders()
     assert service.received == []
     service.is_down = False
     (first,) = sync(tmp_path)
@@ -263,3 +264,22 @@ def test_closing_waits_no_longer_than_stated(
     service.gate.set()
     assert sum(waited) <= 5.0
     wait_for_senders()
+
+
+def test_a_file_that_is_gone_does_not_hold_up_the_rest(
+    service: Service, tmp_path: Path, request: pytest.FixtureRequest, short: None
+) -> None:
+    service.is_down = True
+    run = journaled(tmp_path / "runs", "night", [Memory(request.node.name)])
+    filled(run, tmp_path)
+    with pytest.warns(PellucidWarning):
+        run.close()
+    wait_for_senders()
+    service.is_down = False
+    (image,) = run.folder.glob("*.png")
+    image.unlink()
+    (run.folder / "000005.html").unlink()
+    (run.folder / "000005.html").symlink_to(tmp_path / "report.html")  # a link is no copy
+    (found,) = sync(tmp_path)
+    assert (found.error, found.refused, found.sent) == ("", 2, 7)
+    assert entries(service, run) == [one for one in EXPECTED if one[0] not in ("image", "file")]

@@ -13,10 +13,10 @@ from pellucid.errors import MissingPackageError
 
 @dataclass(frozen=True)
 class OptionalPackage:
-    """A package that is imported when it is first needed; ``extra`` is pellucid's extra that installs it."""
+    """A package that is imported when it is first needed; ``extra`` is the extra that installs it, if one does."""
 
     module: str
-    extra: str
+    extra: str = ""
 
     def load(self, purpose: str) -> Any:
         """Import the package.
@@ -38,7 +38,10 @@ class OptionalPackage:
         if self.module not in sys.modules and find_spec(self.module) is None:
             raise self._missing(purpose)
 
+    @property
+    def _what(self) -> str:
+        """What pip installs: an extra of pellucid's, or a package that none brings."""
+        return f"'pellucid[{self.extra}]'" if self.extra else self.module
+
     def _missing(self, purpose: str) -> MissingPackageError:
-        return MissingPackageError(
-            f"{purpose} was asked for; {self.module} is not installed: pip install 'pellucid[{self.extra}]'"
-        )
+        return MissingPackageError(f"{purpose} was asked for; {self.module} is not installed: pip install {self._what}")

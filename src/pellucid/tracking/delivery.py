@@ -37,6 +37,9 @@ class Delivery:
     def _send(self, entry: Entry) -> None:
         if self._connection is None:
             self._connection = self._destination.connect()
+        if not entry.has_file(self._folder):
+            self.ledger.refuse(entry.number, "its file is no longer in the folder")
+            return
         try:
             self._send_through(self._connection, entry)
         except TransferError as error:

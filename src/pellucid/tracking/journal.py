@@ -34,6 +34,11 @@ class Entry:
     time: int
     content: Content
 
+    def has_file(self, folder: Path) -> bool:
+        """Whether the file that it names is in the journal's folder; an entry that names none has it."""
+        name = self.content.file if isinstance(self.content, LoggedImage | LoggedFile) else None
+        return name is None or ((folder / name).is_file() and not (folder / name).is_symlink())
+
 
 class Journal:
     """A new journal in a folder of its own, which is created. ``OSError``: it cannot be written.

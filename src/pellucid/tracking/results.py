@@ -1,7 +1,7 @@
 """Logs what the command line wrote: the maps of a folder, an evaluation, how far maps move; a run within for a method.
 
 What is sent names no patient, and no file in a key or parameter: images are numbered in the order of their files. The
-reports and the scores are sent as they are, and name the images' files.
+reports are sent as they are, and name the images' files; the tables, with the patients' names, are not sent.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any
 from PIL import Image
 
 from pellucid.evaluation import Evaluation
-from pellucid.evaluation.files import CSV, JSON
 from pellucid.report.maps import Map
 from pellucid.report.reading import read_maps
-from pellucid.robustness.files import JSON as MOVED
 from pellucid.robustness.result import Robustness
 from pellucid.statistics import Interval
 from pellucid.tracking.tracker import Parameter, Tracker
@@ -26,8 +24,9 @@ FOLDER = "tracking"
 """The folder of the journals, in the folder of the results."""
 MOST_IMAGES = 200
 """The most overlays of a run: a server's page shows no more at a time. All others stay on the disk."""
-_SUMMARY = ("index.html", "results.csv")
-_REPORT = ("report.html", CSV, JSON, MOVED)
+_SUMMARY = ("index.html",)
+_REPORT = ("report.html",)
+"""Pages without a patient's name. The tables, which have a column of them, stay on the disk."""
 
 
 def log_results(folder: Path, tracker: Tracker) -> None:

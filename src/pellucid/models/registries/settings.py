@@ -27,7 +27,7 @@ class ExplanationSettings:
 
     >>> settings = ExplanationSettings("integrated_gradients", {"steps": "8"}, target="nodule", head="sigmoid")
     >>> settings.build()
-    IntegratedGradients(steps=8)
+    IntegratedGradients(steps=8, baseline=0.0)
     >>> ExplanationSettings.from_json(settings.to_json()) == settings
     True
     """

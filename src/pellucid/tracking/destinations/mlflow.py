@@ -39,12 +39,13 @@ class MLflow(Destination):
     """An MLflow server or store, and the experiment; with a logger, its run is continued and not ended.
 
     ``uri`` "" is where MLflow logs without being told. ``model_id`` is the id of a logged model (``m-…``) whose page
-    shows the figures, too.
+    shows the figures, too. ``continued`` is the id of a run that others began and end.
     """
 
     uri: str = ""
     experiment: str = ""
     model_id: str = ""
+    continued: str = ""
     logger: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -53,20 +54,23 @@ class MLflow(Destination):
         return without_secrets(self.uri) or "MLflow"
 
     def facts(self) -> Mapping[str, str]:
-        """The address without a password, the experiment, and the model."""
-        return {"uri": without_secrets(self.uri), "experiment": self.experiment, "model_id": self.model_id}
+        """The address without a password, the experiment, the model, and the run that is continued."""
+        facts = {"uri": without_secrets(self.uri), "experiment": self.experiment, "model_id": self.model_id}
+        return facts | {"continued": self.continued} if self.continued else facts
 
     @classmethod
     def remade(cls, facts: Mapping[str, str]) -> Self:
         """The same address and experiment."""
-        return cls(facts["uri"], facts["experiment"], facts["model_id"])
+        return cls(facts["uri"], facts["experiment"], facts["model_id"], facts.get("continued", ""))
 
     @classmethod
     def takes(cls, logger: object) -> Self | None:
         """Go on with the run of Lightning's ``MLFlowLogger``."""
         if not is_logger(logger, "MLFlowLogger"):
             return None
-        return cls(str(getattr(logger, "_tracking_uri", "")), str(getattr(logger, "_experiment_name", "")), "", logger)
+        uri, experiment = (str(getattr(logger, name, "")) for name in ("_tracking_uri", "_experiment_name"))
+        # The id of a run that Lightning has not created yet is not known: to ask for it would wait for the server.
+        return cls(uri, experiment, "", str(getattr(logger, "_run_id", None) or ""), logger)
 
     def connect(self) -> Runs:
         """Import MLflow, and make its client, which sends nothing yet."""
@@ -102,15 +106,12 @@ class Runs:
     def __init__(self, client: Any, destination: MLflow) -> None:
         self._client, self._to = client, destination
         self._models: dict[str, str | None] = {}
-        self._continued: set[str] = set()
 
     def begin(self, at: Stamp, name: str, parent: str | None) -> str:
         """The run with our tag; a new one if there is none. Of a logger, the outermost run is its own."""
         with transfers(self._to.where):
-            if parent is None and self._to.logger is not None:
-                run = str(self._to.logger.run_id)
-                self._continued.add(run)
-                return run
+            if parent is None and (self._to.continued or self._to.logger is not None):
+                return self._to.continued or str(self._to.logger.run_id)
             experiment = self._experiment(parent)
             found = self._tagged(at.run, experiment)
             if found:
@@ -161,13 +162,17 @@ class Runs:
 
     def end(self, run: str, status: str, at: Stamp) -> None:
         """End a run. Another with its tag is one that a server made late, of a request that was made again: removed."""
-        if run in self._continued:
-            return
         with transfers(self._to.where):
+            if self._is_continued(run):
+                return
             experiment = self._client.get_run(run).info.experiment_id
             for other in set(self._tagged(at.run, experiment)) - {run}:
                 self._client.delete_run(other)
             self._client.set_terminated(run, status, at.time)
+
+    def _is_continued(self, run: str) -> bool:
+        """Whether others began a run, who end it: it has no tag of ours. Also where it is synced much later."""
+        return RUN_TAG not in self._client.get_run(run).data.tags
 
     def _tagged(self, run: str, experiment: str) -> Sequence[str]:
         found = self._client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run}'", max_results=100)

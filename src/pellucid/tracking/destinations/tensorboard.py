@@ -14,7 +14,7 @@ from pellucid.core.optional import OptionalPackage
 from pellucid.errors import TransferError, message_of
 from pellucid.tracking.destination import Destination, Stamp, is_logger, register_destination
 
-TENSORBOARD = OptionalPackage("tensorboard", "train")
+TENSORBOARD = OptionalPackage("tensorboard")
 
 
 @register_destination("tensorboard")

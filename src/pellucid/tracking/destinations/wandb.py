@@ -13,7 +13,7 @@ from pellucid.core.optional import OptionalPackage
 from pellucid.errors import PellucidError, TransferError, message_of
 from pellucid.tracking.destination import Destination, Stamp, is_logger, register_destination
 
-WANDB = OptionalPackage("wandb", "track")
+WANDB = OptionalPackage("wandb")
 STEP = "pellucid/step"
 """The figure along which W&B draws ours: its own step only grows, and is the trainer's."""
 
