@@ -93,13 +93,15 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         OptionError: fewer than 8 images, or a method that does not exist.
         ShapeError: the reference or ``counterparts`` do not fit the images.
 
+    >>> import pellucid
     >>> from pellucid import phantom
     >>> model = phantom.exclusive_cnn_64()
     >>> drawn = phantom.radiographs(24, 64, seed=3, exclusive=True)
     >>> shown = drawn.labels.any(1)
     >>> images = pellucid.model_info(model).preprocessing.normalise(drawn.images[shown])
-    >>> found = choose(model, images, targets=drawn.labels[shown].int().argmax(1) + 1, full=False)
-    >>> found.pairs[0].grade > found.pairs[-1].grade
+    >>> classes = drawn.labels[shown].int().argmax(1) + 1
+    >>> found = choose(model, images, targets=classes, candidates=["gradcam", "hirescam", "saliency"], full=False)
+    >>> found.best.grade > found.pairs[-1].grade
     True
     """
     check_model(model)
