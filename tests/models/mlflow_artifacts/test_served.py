@@ -38,7 +38,7 @@ class Published:
     files: list[str]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published(mlflow_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Published:
     folder = tmp_path_factory.mktemp("published")
     command = [sys.executable, str(Path(__file__).parent / "publishing.py"), mlflow_server.uri, str(folder)]

@@ -62,6 +62,6 @@ def files_at(location: str, where: str, bounds: Bounds) -> LocalFiles:
     if not path.is_dir():
         raise SourceError(
             f"{where}: the artifacts are stated to be in {shown}, where nothing is; if that is a path of another "
-            "machine, start its `mlflow server` with --serve-artifacts"
+            "machine, let its server send the artifacts"
         )
     return LocalFiles(path, bounds)
