@@ -33,6 +33,8 @@ def test_noise_does_not_depend_on_the_batch() -> None:
     make = named(3)["noise"]
     alone = make(IMAGES[1:2], torch.tensor([1])).whole(0)
     assert torch.equal(make(IMAGES, NUMBERS).whole(0)[1:2], alone)
+    twice = make(IMAGES[:1].expand(2, -1, -1, -1), torch.tensor([0, 1])).whole(0)
+    assert not torch.equal(twice[0], twice[1])  # each image has noise of its own
     many = make(torch.rand(1, 1, 200, 200) * 3 + 5, torch.tensor([0])).whole(0)
     assert many.mean() == pytest.approx(6.5, abs=0.05)
 
