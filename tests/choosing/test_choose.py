@@ -230,6 +230,8 @@ def test_a_number_that_is_no_pair_s(found: Choice) -> None:
         ({"counterparts": torch.zeros(1, 1, 64, 64)}, ShapeError, "counterparts"),
         ({"reference": References(torch.zeros(3, 1, 32, 32))}, ShapeError, "reference"),
         ({"layers": ["nowhere"]}, PellucidError, "nowhere"),
+        ({"head": "regression", "targets": "higher"}, OptionError, "probability"),
+        ({"targets": lambda logits: logits[:, 0]}, OptionError, "a callable is to be explained"),
     ],
 )
 def test_bad_input_gets_one_line(

@@ -18,7 +18,7 @@ from pellucid.choosing.subjects import Subjects
 from pellucid.choosing.trust import agreed, is_ahead_of_chance, trials
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice, GradedPair, ReplacementTrial
-from pellucid.core.head import check_head
+from pellucid.core.head import HEADS, check_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.provenance import digest, versions
@@ -90,7 +90,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         runtime: device, precision and batch size.
 
     Raises:
-        OptionError: fewer than 8 images, or a method that does not exist.
+        OptionError: fewer than 8 images, a method that does not exist, or scores that are no probabilities.
         ShapeError: the reference or ``counterparts`` do not fit the images.
 
     >>> import pellucid
@@ -120,6 +120,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         image = session.prepared(inputs[:1])
         session.modules(tuple(layers or ()))
         read = read_by(session, image, request)
+        check_probabilities(read)
         resolved = read.resolved(clean_logits(session, inputs))
         subjects = Subjects(session, inputs, resolved, resolved.head)
         fillings = _fillings(subjects, reference, counterparts, seed)
@@ -151,6 +152,13 @@ def check_candidates(candidates: Sequence[str | Method] | None) -> None:
     for one in candidates or ():
         if isinstance(one, str):
             catalogue.find(one)
+
+
+def check_probabilities(targets: Targets) -> None:
+    """Raise ``OptionError`` unless scores are probabilities: the bounds of what replaces are in their unit."""
+    if callable(targets.request) or HEADS[targets.head].probabilities is None:
+        found = "a callable" if callable(targets.request) else f"values (head {targets.head!r})"
+        raise OptionError(f"{found} is to be explained; choose needs a class's probability: give targets= and head=")
 
 
 def _fillings(
