@@ -11,14 +11,21 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid import phantom
-from pellucid.choosing.pairs import groups_of
+from pellucid.choosing.fillings import named
+from pellucid.choosing.grading import grades
+from pellucid.choosing.maps import Maps
+from pellucid.choosing.measuring import DELETION, measured, wholes
+from pellucid.choosing.pairs import gradient_methods, groups_of, layers_to_try, pairs_of, perturbing_methods
+from pellucid.choosing.passes import those_that_apply
+from pellucid.choosing.stages import FIRST
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import Choice, GradedPair
 from pellucid.core.inputs import Inputs
 from pellucid.core.metric import METRICS
 from pellucid.core.replacement import References
 from pellucid.core.runtime import Runtime
-from pellucid.errors import DataError, OptionError, PellucidError, ShapeError
+from pellucid.core.target import Targets
+from pellucid.errors import DataError, OptionError, OutputExistsError, PellucidError, ShapeError, WriteError
 from pellucid.metrics import PointingGame
 from pellucid.models.discovery.layers import recommended
 from pellucid.models.session.session import Session
@@ -90,29 +97,18 @@ def blur(images: Tensor) -> Tensor:
 
 def graded_by(model: nn.Module, images: Tensor, classes: Tensor, name: str, method: str) -> float:
     """The grade of a method by one replacement at 2 %."""
-    from pellucid.choosing.choose import FIRST, named
-    from pellucid.choosing.grading import grades
-    from pellucid.choosing.maps import Maps
-    from pellucid.choosing.measuring import measured
-    from pellucid.choosing.pairs import pairs_of
-    from pellucid.core.target import Targets
-
     session = Session.of(model, Runtime(), "softmax", None, None)
     subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
-    pairs = pairs_of(session, subjects.prepared_one(), [method], [])
-    scores = measured(subjects, Maps.of(pairs, subjects), {name: named(0)[name]}, (FIRST,), insertion=False)
+    maps, fillings = Maps.of(pairs_of([method], []), subjects), {name: named(0)[name]}
+    scores = measured(subjects, wholes(subjects, fillings), maps, fillings, (FIRST,), DELETION)
     return float(grades(scores, [name]).values[0])
 
 
 def test_the_maps_are_those_of_explain(model: nn.Module, images: Tensor, classes: Tensor) -> None:
     """From one pass for all pairs, the same to the last digits."""
-    from pellucid.choosing.maps import Maps
-    from pellucid.choosing.pairs import pairs_of
-    from pellucid.core.target import Targets
-
     session = Session.of(model, Runtime(), "softmax", None, None)
     subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
-    pairs = pairs_of(session, subjects.prepared_one(), METHODS, [])
+    pairs = pairs_of(METHODS, layers_to_try(subjects, []))
     inputs = subjects.prepared(torch.arange(5))
     heats = list(Maps.of(pairs, subjects).each(subjects, inputs, subjects.targets.images(0, 5)))
     assert len(heats) == len(pairs)
@@ -205,8 +201,11 @@ def test_a_file_holds_the_choice(found: Choice, tmp_path: Path) -> None:
     assert again.table() == found.table()
     assert again.pairs[0].layers == found.pairs[0].layers
     assert len(again.weights_sha256) == 64
-    with pytest.raises(FileExistsError):
+    with pytest.raises(OutputExistsError, match="already there"):
         found.save(tmp_path / "choice.json")
+    with pytest.raises(WriteError, match="cannot be written"):
+        found.save(tmp_path / "nowhere" / "choice.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["choice.json"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"format": "pellucid-choice-1"}', "[" * 100_000, "\xff"])
@@ -228,7 +227,7 @@ def test_a_number_that_is_no_pair_s(found: Choice) -> None:
         ({"candidates": []}, OptionError, "at least one"),
         ({"patients": ["a"]}, ShapeError, "1 patients were given"),
         ({"counterparts": torch.zeros(1, 1, 64, 64)}, ShapeError, "counterparts"),
-        ({"reference": References(torch.zeros(3, 1, 32, 32))}, ShapeError, "reference"),
+        ({"reference": References(torch.zeros(3, 1, 32, 32))}, ShapeError, "References"),
         ({"layers": ["nowhere"]}, PellucidError, "nowhere"),
         ({"head": "regression", "targets": "higher"}, OptionError, "probability"),
         ({"targets": lambda logits: logits[:, 0]}, OptionError, "a callable is to be explained"),
@@ -261,3 +260,39 @@ def test_layers_to_try_are_in_order_and_end_with_those_that_are_found(network: n
 def test_a_pair_reads_well() -> None:
     assert str(GradedPair("gradcam", ("layer4",), 0.5, 0.4, 0.6, 1)) == "gradcam at layer4"
     assert str(GradedPair("saliency", (), 0.5, 0.4, 0.6, 1)) == "saliency"
+
+
+def test_methods_that_are_tried_are_those_of_the_catalogue(model: nn.Module, images: Tensor, classes: Tensor) -> None:
+    """No list names them; what wraps another method, or looks at no class, is none; RISE takes thousands of passes."""
+    first, second = gradient_methods(), perturbing_methods()
+    assert {"gradcam", "saliency", "attnlrp", "legrad"} <= set(first)
+    assert {"scorecam", "occlusion", "rise"} <= set(second)
+    assert not {"aug_smooth", "smoothgrad", "eigencam", "rollout"} & {*first, *second}
+    session = Session.of(model, Runtime(), "softmax", None, None)
+    subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
+    before = len(session.network._forward_pre_hooks)
+    found = those_that_apply(subjects, pairs_of(["attnlrp", "rise", "occlusion", "saliency"], []))
+    assert [(pair.method.name, pair.passes) for pair in found] == [("occlusion", 227), ("saliency", 1)]
+    assert len(session.network._forward_pre_hooks) == before
+
+
+def test_no_image_is_scored_twice(model: nn.Module, images: Tensor, classes: Tensor) -> None:
+    """The passes of the first stage, by hand: P images; six replacements, whole and patched; pairs; a random box."""
+    choice = pellucid.choose(model, images, targets=classes, candidates=["saliency", "input_x_gradient"], full=False)
+    count = len(images)
+    assert choice.passes == count * (1 + 6 + 1 + 6 + 2 + 1)
+
+
+def test_further_inputs_stay_with_their_images() -> None:
+    """A network of an image and a number: each changed image is scored with its own number."""
+
+    class Scaled(nn.Module):
+        def forward(self, image: Tensor, factor: Tensor) -> Tensor:
+            score = image.flatten(1).mean(1) * factor
+            return torch.stack([-score, score], dim=1)
+
+    inputs = Inputs.of({"image": torch.rand(5, 1, 8, 8), "factor": torch.arange(1.0, 6.0)})
+    session = Session.of(Scaled(), Runtime(batch_size=2), "softmax", None, None)
+    subjects = Subjects(session, inputs, Targets(torch.ones(5, 1, dtype=torch.int64)), "softmax")
+    found = subjects.scores(torch.full((3, 1, 8, 8), 0.5), torch.tensor([4, 0, 2]))
+    assert found.tolist() == pytest.approx([torch.sigmoid(torch.tensor(one)).item() for one in (5.0, 1.0, 3.0)])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pellucid.core.imputation import imputed
-from pellucid.core.replacement import averaged
-from pellucid.core.space import gaussian
+from pellucid.core.replacement import averaged, blurred
 
 _BLURS = (8, 16, 32)
 """The standard deviations of the blurs are a side divided by these."""
@@ -103,14 +102,7 @@ def same_scenes(others: Tensor) -> Filling:
 
 
 def _blur(cells: int) -> Filling:
-    def filled(images: Tensor, _numbers: Tensor) -> Filled:
-        smooth = images
-        for axis in range(2, images.ndim):
-            sigma = images.shape[axis] / cells
-            smooth = gaussian(smooth, axis, sigma, round(2 * sigma), beyond="reflect")
-        return StandIn(images, smooth.to(images.dtype)[None])
-
-    return filled
+    return lambda images, _numbers: StandIn(images, blurred(images, cells)[None])
 
 
 def _noise(images: Tensor, numbers: Tensor, seed: int) -> Tensor:
@@ -130,12 +122,6 @@ def _inner(holes: Tensor) -> Tensor:
     sides = [max(1, side // _FRAME) for side in holes.shape[1:]]
     inner[(slice(None), *(slice(width, -width) for width in sides))] = True
     return inner
-
-
-def chunks_of(fillings: Mapping[str, Filling], images: Tensor, numbers: Tensor) -> Iterator[tuple[str, Filled]]:
-    """Each replacement of a few images, made once for all that is asked of it."""
-    for name, filling in fillings.items():
-        yield name, filling(images, numbers)
 
 
 def squares(space: Sequence[int], count: int, area: float, generator: torch.Generator) -> Tensor:

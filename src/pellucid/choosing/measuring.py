@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,49 +35,67 @@ class Measured:
     inserted: Mapping[str, Array]
 
 
-def measured(
-    subjects: Subjects, maps: Maps, fillings: Mapping[str, Filling], fractions: Sequence[float], insertion: bool
-) -> Measured:
-    """Measure all pairs by all replacements, a batch of images at a time."""
-    found: dict[str, list[Array]] = {}
-    for start, stop in chunks(len(subjects), subjects.session.runtime.batch_size):
-        for name, values in _batch(subjects, maps, fillings, fractions, insertion, start, stop).items():
-            found.setdefault(name, []).append(values)
-    joined = {name: np.concatenate(parts, axis=-1) for name, parts in found.items()}
-
-    def of(kind: str) -> dict[str, Array]:
-        return {name: joined[f"{kind} {name}"] for name in fillings if f"{kind} {name}" in joined}
-
-    return Measured(tuple(fractions), joined["plain"], of("whole"), of("deleted"), of("inserted"))
+Making = Callable[[Filled, Tensor, int], Tensor]
+Kinds = Mapping[str, Making]
+DELETION: Kinds = {"deleted": lambda filled, marked, draw: filled.without(marked, draw)}
+BOTH: Kinds = {**DELETION, "inserted": lambda filled, marked, draw: filled.within(marked, draw)}
+"""What is scored of an image and what a map marks."""
 
 
 def wholes(subjects: Subjects, fillings: Mapping[str, Filling]) -> Measured:
     """The scores of the images, and with every pixel replaced."""
-    return measured(subjects, Maps((), ()), fillings, (), insertion=False)
+    plain: list[Array] = []
+    found: dict[str, list[Array]] = {name: [] for name in fillings}
+    for numbers in batches(subjects):
+        images = subjects.prepared(numbers).images
+        plain.append(subjects.scores(images, numbers).numpy())
+        for name, filling in fillings.items():
+            filled = filling(images, numbers)
+            found[name].append(_mean(subjects, numbers, [filled.whole(draw) for draw in range(filled.draws)]))
+    return Measured((), np.concatenate(plain), {name: np.concatenate(each) for name, each in found.items()}, {}, {})
 
 
-def _batch(
+def measured(
     subjects: Subjects,
+    whole: Measured,
     maps: Maps,
     fillings: Mapping[str, Filling],
     fractions: Sequence[float],
-    insertion: bool,
-    start: int,
-    stop: int,
-) -> dict[str, Array]:
-    numbers = torch.arange(start, stop)
-    inputs = subjects.prepared(numbers)
-    images = inputs.images
-    marked = [_marked(heat, fractions) for heat in maps.each(subjects, inputs, subjects.targets.images(start, stop))]
-    found = {"plain": subjects.scores(images, numbers).numpy()}
-    for name, filling in fillings.items():
-        filled = filling(images, numbers)
-        found[f"whole {name}"] = _mean(subjects, filled, numbers, None, inside=False)
-        kinds = {"deleted": False, "inserted": True} if insertion else {"deleted": False}
-        for kind, inside in kinds.items() if marked else ():
-            each = [[_mean(subjects, filled, numbers, hole, inside=inside) for hole in holes] for holes in marked]
-            found[f"{kind} {name}"] = np.array(each)
-    return found
+    kinds: Kinds,
+) -> Measured:
+    """Measure all pairs by all replacements, a batch of images at a time; ``whole`` is what ``wholes`` found."""
+    found: dict[str, dict[str, list[Array]]] = {
+        kind: {name: [] for name in fillings} for kind in ("deleted", "inserted")
+    }
+    for numbers in batches(subjects):
+        inputs, targets = subjects.prepared(numbers), subjects.targets.rows(numbers)
+        marked = [_marked(heat, fractions) for heat in maps.each(subjects, inputs, targets)]
+        for name, filling in fillings.items():
+            filled = filling(inputs.images, numbers)
+            for kind, make in kinds.items():
+                found[kind][name].append(_scores(subjects, numbers, filled, marked, make))
+    deleted, inserted = (
+        {name: np.concatenate(parts, axis=-1) for name, parts in of.items() if parts} for of in found.values()
+    )
+    used = {name: whole.whole[name] for name in fillings}
+    return Measured(tuple(fractions), whole.plain, used, deleted, inserted)
+
+
+def batches(subjects: Subjects) -> Iterator[Tensor]:
+    """The numbers of the images of each batch."""
+    for start, stop in chunks(len(subjects), subjects.session.runtime.batch_size):
+        yield torch.arange(start, stop)
+
+
+def _scores(
+    subjects: Subjects, numbers: Tensor, filled: Filled, marked: Sequence[Sequence[Tensor]], make: Making
+) -> Array:
+    """The mean scores over the draws, (pairs, fractions, N)."""
+
+    def mean(hole: Tensor) -> Array:
+        return _mean(subjects, numbers, [make(filled, hole, draw) for draw in range(filled.draws)])
+
+    return np.array([[mean(hole) for hole in holes] for holes in marked])
 
 
 def _marked(heat: Tensor, fractions: Sequence[float]) -> list[Tensor]:
@@ -88,14 +106,7 @@ def _marked(heat: Tensor, fractions: Sequence[float]) -> list[Tensor]:
     return [among_first(order, count) & (heat > 0) for count in counts]
 
 
-def _mean(subjects: Subjects, filled: Filled, numbers: Tensor, holes: Tensor | None, *, inside: bool) -> Array:
-    """The mean score (N,) over the draws of a replacement; ``holes`` None replaces everything."""
-    scores = []
-    for draw in range(filled.draws):
-        if holes is None:
-            images = filled.whole(draw)
-        else:
-            images = filled.within(holes, draw) if inside else filled.without(holes, draw)
-        scores.append(subjects.scores(images, numbers))
-    found: Array = torch.stack(scores).mean(0).numpy()
+def _mean(subjects: Subjects, numbers: Tensor, variants: Sequence[Tensor]) -> Array:
+    """The mean score (N,) over variants (N, C, *space) of some images."""
+    found: Array = torch.stack([subjects.scores(images, numbers) for images in variants]).mean(0).numpy()
     return found

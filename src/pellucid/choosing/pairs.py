@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import nn
 
+from pellucid.choosing.subjects import Subjects
 from pellucid.core import catalogue, gates
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
@@ -17,43 +18,49 @@ from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.session import Session
 
-GRADIENTS = (
-    "gradcam",
-    "gradcam++",
-    "hirescam",
-    "layercam",
-    "gradcam-elementwise",
-    "xgradcam",
-    "saliency",
-    "input_x_gradient",
-    "integrated_gradients",
-    "guided_backprop",
-    "smoothgrad",
-    "attnlrp",
-    "gradient_rollout",
-)
-"""The methods of the first stage if none are named: those of gradients."""
-PERTURBING = ("scorecam", "ablationcam", "occlusion")
-"""The methods that the second stage adds: they ask the network for the scores of many changed images."""
+_CONVENTION = "gradcam"
 STAGES = 4
 """The layers beside those that are found."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A method at some layers, none for a method without; ``share`` of the score that passes through them."""
+class LayersToTry:
+    """Layers that a method looks at together, and the share of the score that passes through them.
 
-    method: Method
+    ``is_found``: whether they are those that are found if none is named.
+    """
+
     layers: Group
     share: float | None = None
     is_found: bool = False
-    passes: float = 0.0
-    """The images that go through the network forward to explain one."""
+
+
+NO_LAYERS = LayersToTry(())
+"""What a method looks at that looks at none."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A method at some layers; ``passes``: the images that go through the network forward to explain one."""
+
+    method: Method
+    at: LayersToTry
+    passes: int = 0
+
+    @property
+    def layers(self) -> Group:
+        """The layers' names."""
+        return self.at.layers
+
+    @property
+    def share(self) -> float | None:
+        """How much of the score passes through the layers."""
+        return self.at.share
 
     @property
     def is_convention(self) -> bool:
         """Whether it is what ``explain`` does if nothing is named."""
-        return self.is_found and self.method.name == "gradcam"
+        return self.at.is_found and self.method.name == _CONVENTION
 
     @property
     def excluded(self) -> str:
@@ -66,19 +73,37 @@ class Pair:
         return ""
 
 
-def pairs_of(session: Session, image: Inputs, methods: Sequence[str | Method], layers: Sequence[str]) -> list[Pair]:
-    """Every method at every layer; the layers are those that are found, and some before them, if none are named."""
+def gradient_methods() -> list[str]:
+    """The methods of the first stage if none are named: of gradients or attention, for a class, that wrap no other."""
+    return [name for name in _of_a_class() if name not in catalogue.gradient_free_methods()]
+
+
+def perturbing_methods() -> list[str]:
+    """The methods that the second stage adds: they ask the network for the scores of changed images."""
+    return [name for name in _of_a_class() if name in catalogue.gradient_free_methods()]
+
+
+def _of_a_class() -> list[str]:
+    known = catalogue.registered()
+    return [name for name in catalogue.names() if known[name].class_specific and not _wraps(known[name])]
+
+
+def _wraps(cls: type[Method]) -> bool:
+    return any(isinstance(option.default, Method) for option in fields(cls))  # type: ignore[arg-type]  # a dataclass
+
+
+def pairs_of(methods: Sequence[str | Method], groups: Sequence[LayersToTry]) -> list[Pair]:
+    """Every method at all of the layers that are tried, and once if it looks at none."""
+    chosen = [catalogue.find(one)() if isinstance(one, str) else one for one in methods]
+    return [Pair(method, at) for method in chosen for at in (groups if method.uses_layers else [NO_LAYERS])]
+
+
+def layers_to_try(subjects: Subjects, layers: Sequence[str]) -> list[LayersToTry]:
+    """The layers that are named; if none is, those that are found, at the end, and some before them."""
+    session, image = subjects.session, subjects.prepared_one()
     found = recommended(session, image)
-    groups = [(name,) for name in layers] if layers else groups_of(session, image, found)
-    shares = {group: share_of(session, image, group) for group in groups}
-    made: list[Pair] = []
-    for asked in methods:
-        method = catalogue.find(asked)() if isinstance(asked, str) else asked
-        if not method.uses_layers:
-            made.append(Pair(method, ()))
-            continue
-        made += [Pair(method, group, shares[group], group == found) for group in groups]
-    return made
+    groups = [(name,) for name in layers] or groups_of(session, image, found)
+    return [LayersToTry(group, share_of(session, image, group), group == found) for group in groups]
 
 
 def groups_of(session: Session, image: Inputs, found: Group) -> list[Group]:
@@ -90,9 +115,8 @@ def groups_of(session: Session, image: Inputs, found: Group) -> list[Group]:
     modules = dict(session.network.named_modules())
     allowed = [name for name in candidates(profile, session.network) if name not in profile.branches]
     stages = _stages(session.network, sorted(allowed, key=list(profile.shapes).index))
-    chosen = (
-        stages if len(stages) <= STAGES + 1 else _spread(stages, {one: _cells(profile, modules, one) for one in stages})
-    )
+    cells = {name: _cells(profile, modules, name) for name in stages}
+    chosen = stages if len(stages) <= STAGES + 1 else _spread(stages, cells)
     return [*((name,) for name in chosen if (name,) != found), found]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +12,6 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
-from pellucid.run.remade import rows
 
 
 @dataclass
@@ -45,7 +44,7 @@ class Subjects:
         return self.session.prepared(self.inputs.map_each(lambda tensor: tensor[numbers.to(tensor.device)]))
 
     def scores(self, images: Tensor, numbers: Tensor) -> Tensor:
-        """The scores (N,) float64 of changed images of some numbers: probabilities, or values of a regression."""
+        """The scores (N,) float64 of changed images of some numbers: probabilities."""
         found = []
         for start, stop in chunks(len(images), self.session.runtime.batch_size):
             part = numbers[start:stop]
@@ -67,11 +66,14 @@ class Subjects:
         return torch.cat(found)
 
     def _inputs(self, images: Tensor, numbers: Tensor) -> Inputs:
-        return rows(self.prepared(numbers), torch.arange(len(numbers)), images)
+        """Changed images with the further inputs of their own; the images as they are are not moved to the device."""
+        own, name = self.inputs, self.inputs.name
+        others = {key: one for key, one in own.tensors.items() if key != name}
+        chosen = replace(own, tensors=others).map_each(lambda tensor: tensor[numbers.to(tensor.device)])
+        changed = images.to(own.images.dtype)
+        return self.session.prepared(replace(own, tensors={name: changed, **chosen.tensors}))
 
     def _scored(self, raw: Tensor, numbers: Tensor) -> Tensor:
         probabilities = HEADS[self.head].probabilities
-        scores = (
-            raw if probabilities is None or callable(self.targets.request) else probabilities(over_places(raw).float())
-        )
+        scores = raw if probabilities is None else probabilities(over_places(raw).float())
         return self.targets.rows(numbers).scores(scores).float()[:, 0]

@@ -1,6 +1,6 @@
-"""Whether a replacement can be trusted on these images: it lowers the score, and the network still knows its kind.
+"""Whether a replacement can be trusted on these images: it lowers the score, and leaves images of their kind.
 
-The bounds were fixed on networks that no figure of the documentation is from (docs/choosing.md).
+docs/choosing.md states the networks that the bounds were fixed on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.choosing.fillings import Filling, squares
 from pellucid.choosing.grading import agreement, part_of
-from pellucid.choosing.measuring import Array, Measured
+from pellucid.choosing.measuring import Array, Measured, batches
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import ReplacementTrial
 
@@ -29,13 +29,13 @@ FARTHEST = 2.0
 LEAST_AGREEMENT = 0.5
 """The rank correlation of the pairs' grades between halves of the images."""
 PATCH = 0.1
-"""The share of an image that is replaced, at a random place, to see what the network makes of it."""
+"""The share of an image that is replaced, at a random place, where its features are compared."""
 
 
 def trials(
     subjects: Subjects, whole: Measured, fillings: Mapping[str, Filling], layer: str, seed: int
 ) -> list[ReplacementTrial]:
-    """What each replacement does to whole images, and to what the network makes of them."""
+    """How far each replacement lowers the score of whole images, and how far it moves the features of images."""
     distances = _distances(subjects, fillings, layer, seed)
     return [_trial(name, whole, distances[name]) for name in fillings]
 
@@ -68,16 +68,18 @@ def lower_limit(values: Array) -> float:
 
 def _distances(subjects: Subjects, fillings: Mapping[str, Filling], layer: str, seed: int) -> dict[str, float]:
     """How far features of images with a replaced patch are from other images', over the images' own distance."""
-    numbers = torch.arange(len(subjects))
-    images = subjects.prepared(numbers).images
-    known = subjects.features(images, numbers, layer)
-    holes = squares(images.shape[2:], len(images), PATCH, torch.Generator().manual_seed(seed)).to(images.device)
-    own = nearest(known, known)
-    found = {}
-    for name, filling in fillings.items():
-        changed = subjects.features(filling(images, numbers).without(holes, 0), numbers, layer)
-        found[name] = float(nearest(changed, known).median() / own.median()) if len(known) > 2 else float("nan")
-    return found
+    space = subjects.inputs.images.shape[2:]
+    holes = squares(space, len(subjects), PATCH, torch.Generator().manual_seed(seed))
+    known, changed = [], {name: list[Tensor]() for name in fillings}
+    for numbers in batches(subjects):
+        images = subjects.prepared(numbers).images
+        known.append(subjects.features(images, numbers, layer))
+        for name, filling in fillings.items():
+            patched = filling(images, numbers).without(holes[numbers].to(images.device), 0)
+            changed[name].append(subjects.features(patched, numbers, layer))
+    own = torch.cat(known)
+    usual = nearest(own, own).median()
+    return {name: float(nearest(torch.cat(each), own).median() / usual) for name, each in changed.items()}
 
 
 def nearest(features: Tensor, known: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def save_explanation(explanation: Explanation, file: str | os.PathLike[str] | Bi
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     if isinstance(file, (str, os.PathLike)):
-        _write(Path(file), buffer.getvalue())
+        write_file(Path(file), buffer.getvalue())
     else:
         file.write(buffer.getvalue())
 
@@ -71,7 +71,7 @@ def _are_equal(one: Any, other: Any) -> bool:
     return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """Write a file completely or not at all."""
     path = Path(os.path.realpath(path))  # a symbolic link is kept
     if path.exists() and not path.is_file():

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import DataError, OptionError
+from pellucid.core.archive import write_file
+from pellucid.errors import DataError, OptionError, OutputExistsError, WriteError
 
 FORMAT = "pellucid-choice-1"
 _LARGEST = 2**22
@@ -70,7 +71,7 @@ class Choice:
     chosen: int | None
     reason: str
     images: int
-    passes: int
+    passes: int = 0
     weights_sha256: str = ""
     versions: Mapping[str, str] | None = None
 
@@ -131,9 +132,18 @@ class Choice:
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the choice into a new file."""
-        with Path(path).open("x", encoding="utf-8") as file:
-            file.write(self.to_json())
+        """Write the choice into a new file, which appears only when it is complete.
+
+        Raises:
+            OutputExistsError: there is a file already.
+            WriteError: the system refuses to write there.
+        """
+        if os.path.lexists(path):
+            raise OutputExistsError(f"{path} is already there: remove it, or give another name")
+        try:
+            write_file(Path(path), self.to_json().encode())
+        except OSError as error:
+            raise WriteError(f"{path}: the choice cannot be written ({error.strerror or error}): allow it") from None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Choice:

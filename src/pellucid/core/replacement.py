@@ -19,11 +19,14 @@ _CELLS = 8
 """The blur's standard deviation is a side divided by this."""
 
 
-def blurred(images: Tensor) -> Tensor:
-    """Images (B, C, *space), blurred by a Gaussian along each axis; it reflects at the edges."""
+def blurred(images: Tensor, cells: int = _CELLS) -> Tensor:
+    """Images (B, C, *space), blurred by a Gaussian along each axis; it reflects at the edges.
+
+    Its standard deviation is a side divided by ``cells``.
+    """
     smooth = images.float()
     for axis in range(2, images.ndim):
-        sigma = images.shape[axis] / _CELLS
+        sigma = images.shape[axis] / cells
         smooth = gaussian(smooth, axis, sigma, round(2 * sigma), beyond="reflect")
     return smooth.to(images.dtype)
 
@@ -93,6 +96,28 @@ class References:
         shown = torch.where(classes[:, None] >= 0, labels.T[classes.clamp(min=0)], labels.any(1))
         return ~shown
 
+    def drawn(self, images: Tensor, classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The numbers of the references (P, draws) for images with a class each (P,), and which have none, (P,) bool.
+
+        A reference with the class is not drawn, nor one that is equal to the image.
+
+        Raises:
+            ShapeError: the references have another size than the images.
+        """
+        others = self.images
+        if others.shape[1:] != images.shape[1:]:
+            raise ShapeError(
+                f"References {tuple(others.shape)} were given; images of {tuple(images.shape[1:])} are explained, and "
+                "both must have the same size"
+            )
+        others = others.to(images.device, images.dtype)
+        same = torch.stack([(others == image).flatten(1).all(1) for image in images])
+        usable = self.without(classes.cpu()) & ~same.cpu()
+        order = torch.rand(len(others), generator=generator).expand_as(usable).masked_fill(~usable, torch.inf)
+        chosen = order.argsort(dim=1)
+        counts = usable.sum(1, keepdim=True).clamp(min=1)
+        return chosen.gather(1, torch.arange(self.draws).expand(len(usable), -1) % counts), ~usable.any(1)
+
 
 Replacement = Named | References
 """What replaces pixels: 0 in the model's input, each channel's mean, a Gaussian blur with an eighth of each side as its
@@ -129,21 +154,10 @@ def stand_ins(replacement: Replacement, cases: Cases) -> StandIns:
 
 
 def _of_others(references: References, cases: Cases) -> StandIns:
-    images, others = cases.images, references.images
-    if others.shape[1:] != images.shape[1:]:
-        raise ShapeError(
-            f"References {tuple(others.shape)} were given; images of {tuple(images.shape[1:])} are explained, and both "
-            "must have the same size"
-        )
-    usable = references.without(cases.classes.cpu())
-    others = others.to(images.device, images.dtype)
-    same = torch.stack([(others == image).flatten(1).all(1) for image in images])
-    usable &= ~same.cpu()
-    order = torch.rand(len(others), generator=cases.generator()).expand_as(usable).masked_fill(~usable, torch.inf)
-    chosen = order.argsort(dim=1)
-    counts = usable.sum(1, keepdim=True).clamp(min=1)
-    chosen = chosen.gather(1, torch.arange(references.draws).expand(len(usable), -1) % counts)
-    return StandIns(others[chosen.T.to(images.device)], ~usable.any(1).to(images.device))
+    images = cases.images
+    chosen, missing = references.drawn(images, cases.classes, cases.generator())
+    others = references.images.to(images.device, images.dtype)
+    return StandIns(others[chosen.T.to(images.device)], missing.to(images.device))
 
 
 def _are_labels(labels: object, count: int) -> bool:

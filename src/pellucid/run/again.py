@@ -10,6 +10,7 @@ from pellucid.core.target import Request
 from pellucid.models.session.thread_state import kept
 from pellucid.run.explain import Explainer, _parts, read_by
 from pellucid.run.given import Given
+from pellucid.run.opening import opened
 from pellucid.run.tuned import resolved
 
 
@@ -26,14 +27,14 @@ def explained_again(explainer: Explainer, images: Given, targets: Request = "pre
     >>> torch.equal(explained_again(explainer, images).heatmaps, explainer(images).heatmaps)
     True
     """
-    batch, info, request = explainer._asked(images, targets)
+    batch, _, request = explainer._asked(images, targets)
     runtime, trial = resolved(explainer.model, explainer._chosen, explainer.runtime)
 
     def work() -> Explanation:
-        session, given, image = explainer._opened(Inputs.of(batch.values), info, runtime)
-        read = read_by(session, image, request)
-        facts = replace(explainer._facts(session, image, trial), classes=read.classes)
-        found = Explanation.cat(_parts(session, facts, given, read))
+        at = opened(explainer.model, Inputs.of(batch.values), runtime, explainer.head, explainer.output)
+        read = read_by(at.session, at.image, request)
+        facts = replace(explainer._facts(at.session, at.image, trial), classes=read.classes)
+        found = Explanation.cat(_parts(at.session, facts, at.inputs, read))
         return found.with_images(() if found.is_sequence else batch.images)
 
     return kept(work)

@@ -18,17 +18,15 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.target import Region, Request, Targets
 from pellucid.errors import GradientError, OptionError, TargetError
-from pellucid.models.discovery.sequences import form_of
-from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.session.derivatives import as_float
-from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.assembly import Facts
 from pellucid.run.evaluate import clean_logits
 from pellucid.run.explain import Explainer, _parts, as_tensor, read_by
 from pellucid.run.given import Given, batch_of
+from pellucid.run.opening import opened
 from pellucid.run.pixels import Pixels, normalisation_of
 from pellucid.run.pointing import check_model
 from pellucid.run.subject import ModelSubject
@@ -100,10 +98,9 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     own = _own_precision(runtime)
 
     def work() -> Attacked:
-        session = Session.of(model, own, head, info.head, info.output if output is None else output)
-        inputs = with_shared(session, given) if len(given.tensors) > 1 else given
-        inputs = session.on_device(inputs.in_form(form_of(session, session.prepared(inputs[:1]))))
-        image = session.prepared(inputs[:1])
+        at = opened(model, given, own, head, output)
+        session, image = at.session, at.image
+        inputs = session.on_device(at.inputs)
         targets = read_by(session, image, request)
         clean = as_float(over_places(clean_logits(session, inputs)))
         check_answers(targets.head, clean.shape[1])

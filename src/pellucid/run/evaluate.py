@@ -21,8 +21,6 @@ from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.scores import Reasons, Scores, labelled
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError, TargetError
-from pellucid.models.discovery.sequences import form_of
-from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
@@ -31,6 +29,7 @@ from pellucid.run.chance import Chance
 from pellucid.run.explain import Explainer, as_tensor, explain, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
+from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
 
 M = TypeVar("M", Metric, Comparison)
@@ -110,10 +109,8 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     chance = Chance.of(explanation, seed)
 
     def work() -> Scores:
-        session = Session.of(model, settings, head, info.head, info.output if output is None else output)
-        inputs = with_shared(session, given) if len(given.tensors) > 1 else given
-        inputs = inputs.in_form(form_of(session, session.prepared(inputs[:1])))
-        image = session.prepared(inputs[:1])
+        at = opened(model, given, settings, head, output)
+        session, inputs, image = at.session, at.inputs, at.image
         clean = cache(partial(clean_logits, session, inputs))
         read = read_by(session, image, request)
         # Classes that are given by number need no passes: metrics that want no scores do without.

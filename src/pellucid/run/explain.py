@@ -25,8 +25,6 @@ from pellucid.errors import LayerError, OptionError, is_out_of_memory, warn
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.discovery.profile import Place
-from pellucid.models.discovery.sequences import form_of
-from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, unwrapped
 from pellucid.models.session.thread_state import kept
@@ -35,6 +33,7 @@ from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.checks import check_names, measured
 from pellucid.run.given import Batch, Given, batch_of
+from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
 from pellucid.run.tuned import Trial, resolved
 
@@ -187,7 +186,8 @@ class Explainer:
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
 
         def work() -> Explanation:
-            session, given, image = self._opened(inputs, info, runtime)
+            at = opened(self.model, inputs, runtime, self.head, self.output)
+            session, given, image = at.session, at.inputs, at.image
             facts = self._facts(session, image, trial)
             share = share_of(session, image, facts.layers) if facts.layers else None
             if self.layers is None:
@@ -213,14 +213,6 @@ class Explainer:
         inputs = Inputs.of(batch.values)
         names = tuple(self.classes) if self.classes is not None else info.classes
         return batch, info, Targets(as_tensor(targets), names).fitted(len(inputs), inputs.images.shape[2:])
-
-    def _opened(self, inputs: Inputs, info: ModelInfo, runtime: Runtime) -> tuple[Session, Inputs, Inputs]:
-        """A session, the inputs as it holds them, and the first of them on its device."""
-        output = info.output if self.output is None else self.output
-        session = Session.of(self.model, runtime, self.head, info.head, output)
-        given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
-        given = given.in_form(form_of(session, session.prepared(given[:1])))
-        return session, given, session.prepared(given[:1])
 
     def _facts(self, session: Session, image: Inputs, trial: Trial | None = None) -> Facts:
         """What is the same for all batches: the layers, and where they lie. It costs passes the first time only."""

@@ -1,0 +1,32 @@
+"""Opens a network for a batch: what every call that asks a model begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.models.discovery.sequences import form_of
+from pellucid.models.discovery.shared_inputs import with_shared
+from pellucid.models.session.session import Session
+from pellucid.models.sources import model_info
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A session, the inputs as it holds them, and the first of them on its device."""
+
+    session: Session
+    inputs: Inputs
+    image: Inputs
+
+
+def opened(model: nn.Module, inputs: Inputs, runtime: Runtime, head: str, output: str | int | None) -> Opened:
+    """Open a model for inputs as a caller gives them; ``head`` and ``output`` as for ``explain``."""
+    info = model_info(model)
+    session = Session.of(model, runtime, head, info.head, info.output if output is None else output)
+    given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
+    given = given.in_form(form_of(session, session.prepared(given[:1])))
+    return Opened(session, given, session.prepared(given[:1]))
