@@ -28,11 +28,11 @@ demo: $(READY)  ## write a page of explanations of images whose findings are kno
 test test-release: export PYTHONDONTWRITEBYTECODE =
 
 test: $(READY)  ## run the tests with coverage (under 10 minutes on two cores)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= --durations=10
+	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
 
 test-release: $(READY)  ## run the tests that take minutes, before a release
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m release --durations=10
+	$(BIN)/python -m pytest -n 2 -m release --durations=10
 
 test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-get installs)
 	scripts/test_pacs.sh

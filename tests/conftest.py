@@ -34,10 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running MLflow server, one for all tests: they are marked ``xdist_group("mlflow")`` and run in one worker.
-
-    A test that stops it starts it again.
-    """
+    """A running MLflow server, one for all tests of a worker. A test that stops it starts it again."""
     server = Server.new(tmp_path_factory.mktemp("mlflow")).start()
     try:
         yield server

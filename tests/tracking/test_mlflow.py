@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from torchvision.models import resnet18
 from typer.testing import CliRunner
 
 import pellucid
@@ -28,7 +30,6 @@ from pellucid.tracking.syncing import sync
 from tests.mlflow_server import Server
 
 pytestmark = [
-    pytest.mark.xdist_group("mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
 
@@ -316,3 +317,22 @@ def test_a_run_of_others_is_continued_and_left_to_them(mlflow_server: Server, cl
     found = runs_of(client, "continued")
     assert list(found) == ["theirs"]
     assert (found["theirs"].info.status, found["theirs"].data.metrics) == ("FAILED", {"drift": 0.5})
+
+
+def test_figures_go_to_the_page_of_the_model_that_was_read(
+    mlflow_server: Server, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is called by: a registered version stands for a logged model."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    logged = client.create_logged_model(client.create_experiment("of a model"), name="net")
+    (tmp_path / "net").mkdir()
+    torch.save(resnet18(num_classes=3).state_dict(), tmp_path / "net" / "weights.pt")
+    client.log_model_artifacts(logged.model_id, str(tmp_path / "net"))
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.create_registered_model("net")
+    client.create_model_version("net", f"models:/{logged.model_id}", model_id=logged.model_id)
+    Image.new("L", (64, 64), 90).save(tmp_path / "scan.png")
+    given = [str(tmp_path / "scan.png"), "--model", "models:/net/1", "--output", str(tmp_path / "maps")]
+    done = CliRunner().invoke(app, ["explain", *given, "--mlflow", "default"])
+    assert done.exit_code == 0, done.output
+    assert "degenerate" in {one.key for one in client.get_logged_model(logged.model_id).metrics}

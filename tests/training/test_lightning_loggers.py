@@ -28,7 +28,6 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journaled, "PATIENCE", 300.0)
 
 
-@pytest.mark.xdist_group("mlflow")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_fit_of_two_epochs_with_two_loggers_is_read_back(mlflow_server: Server, tmp_path: Path) -> None:
     from mlflow import MlflowClient

@@ -175,7 +175,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         if page and not overwrite:
             check_free(output, (PAGE, FIGURES))
         read = read_data(data, form=form, images=images, masks=masks, maps=made_before, labels=classes_of)
-        network = None
+        network = loaded = None
         if has_model:
             from pellucid.cli.request import prepared_model
 
@@ -195,7 +195,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
                 progress=progress,
             )
         path = write_report(found, output, overwrite=True) if page else None
-        log_to_mlflow(mlflow, output, "evaluate", model, lambda tracker: log_evaluation(found, output, tracker))
+        log_to_mlflow(mlflow, output, "evaluate", loaded, lambda tracker: log_evaluation(found, output, tracker))
         if not quiet:
             _show(found, path)
 

@@ -213,7 +213,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
         summary = Summary.of(outcomes, files, output)
         index = _page(output, table, outcomes) if page else None
-        log_to_mlflow(mlflow, output, "explain", model, lambda tracker: log_results(output, tracker))
+        log_to_mlflow(mlflow, output, "explain", job.model, lambda tracker: log_results(output, tracker))
         if as_json:
             print_json(as_text(outcomes, summary))
         elif not quiet:

@@ -12,7 +12,7 @@ from pellucid.cli.completing import among, models
 MODEL_PANEL = "Model"
 _SPEC = (
     "Model: {sources}, path/to/file.py:factory, package.module:factory or path/to/model.onnx; a registry's NAME is "
-    "FOLDER/KEY@VERSION."
+    "FOLDER/KEY@VERSION; of MLflow models:/NAME/3, models:/NAME@ALIAS and runs:/ID/PATH are read."
 )
 Spec = Annotated[str, typer.Argument(metavar="MODEL", help=_SPEC, autocompletion=models)]
 OptionalSpec = Annotated[
@@ -31,7 +31,9 @@ Model = Annotated[
         autocompletion=models,
     ),
 ]
-Checkpoint = Annotated[Path | None, typer.Option(help="Weights file to load.", rich_help_panel=MODEL_PANEL)]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Weights file to load, or a name of MLflow's.", rich_help_panel=MODEL_PANEL)
+]
 WeightsKey = Annotated[
     str | None,
     typer.Option(

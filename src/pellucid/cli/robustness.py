@@ -152,7 +152,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
                 read, asked, network, labels=classes_of, folder=output, overwrite=overwrite, progress=progress
             )
         path = write_robustness(found, output, overwrite=True) if page else None
-        log_to_mlflow(mlflow, output, "robustness", model, lambda tracker: log_robustness(found, output, tracker))
+        log_to_mlflow(mlflow, output, "robustness", loaded, lambda tracker: log_robustness(found, output, tracker))
         if not quiet:
             _show(found, path)
 

@@ -13,6 +13,8 @@ import typer
 from pellucid.cli.console import complain
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pellucid.tracking import Tracker
 
 DEFAULT = "default"
@@ -40,7 +42,7 @@ def check_mlflow(uri: str | None) -> None:
 
 
 def log_to_mlflow(
-    uri: str | None, folder: Path, command: str, model: str | None, log: Callable[[Tracker], object]
+    uri: str | None, folder: Path, command: str, model: nn.Module | None, log: Callable[[Tracker], object]
 ) -> None:
     """Log a command's results to a run; warn where a server does not take them. Nothing where no address was given."""
     if uri is None:
@@ -58,7 +60,7 @@ def log_to_mlflow(
                 None if uri == DEFAULT else uri,
                 run_name=f"pellucid {command}",
                 folder=folder / FOLDER,
-                model_id=model_id_of(model),
+                model_id=_model_id(model),
             )
             try:
                 log(tracker)
@@ -84,11 +86,8 @@ def silent_mlflow() -> Iterator[None]:
             os.environ[_SILENT] = before
 
 
-def model_id_of(spec: str | None) -> str | None:
-    """The id of a logged model, of a specification such as models:/m-1234; None of any other.
+def _model_id(model: nn.Module | None) -> str | None:
+    """The id of the logged model that a model was read from, by whatever name; None of any other."""
+    from pellucid.models.sources import model_info
 
-    >>> model_id_of("models:/m-1234"), model_id_of("models:/chest/3"), model_id_of(None)
-    ('m-1234', None, None)
-    """
-    name = (spec or "").removeprefix("models:/")
-    return name if spec != name and name.startswith("m-") and "/" not in name else None
+    return None if model is None else dict(model_info(model).origin).get("model_id")

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from threading import Lock, Timer
 
+from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
@@ -70,7 +72,17 @@ class _Secured(HTTPSConnection):
         _WATCH.get().add(self.sock)
 
 
-def watched(pool: HTTPConnectionPool) -> HTTPConnectionPool:
-    """Let the running watch cut each connection that a pool opens."""
-    pool.ConnectionCls = _Secured if pool.scheme == "https" else _Plain
-    return pool
+class WatchedAdapter(HTTPAdapter):
+    """Transport of requests whose connections the running watch cuts when its time is over."""
+
+    def get_connection_with_tls_context(
+        self,
+        request: PreparedRequest,
+        verify: bool | str,
+        proxies: dict[str, str] | None = None,
+        cert: str | tuple[str, str] | None = None,
+    ) -> HTTPConnectionPool:
+        """The connections to a server, each of which is cut when the time is over."""
+        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        pool.ConnectionCls = _Secured if pool.scheme == "https" else _Plain
+        return pool

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
 from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
-from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.response import BaseHTTPResponse
 
-from pellucid.core.watch import Watch, watched
+from pellucid.core.watch import Watch, WatchedAdapter
 from pellucid.errors import TransferError
 
 _CHUNK = 2**16
@@ -34,7 +32,7 @@ class Limit:
     cure: str
 
 
-class BoundedAdapter(HTTPAdapter):
+class BoundedAdapter(WatchedAdapter):
     """Transport for the requests of one answer, which is within the ``limit`` and takes at most ``seconds``.
 
     Answers are not inflated, and a redirect is followed for GET within the scheme, host and port of the request only.
@@ -46,17 +44,6 @@ class BoundedAdapter(HTTPAdapter):
         self._watch = Watch(seconds)
         self._limit = limit
         self._secret = secret
-
-    def get_connection_with_tls_context(
-        self,
-        request: PreparedRequest,
-        verify: bool | str,
-        proxies: dict[str, str] | None = None,
-        cert: str | tuple[str, str] | None = None,
-    ) -> HTTPConnectionPool:
-        """The connections to a server, each of which is cut when the time is over."""
-        pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
-        return watched(pool)
 
     def send(
         self,

@@ -111,6 +111,7 @@ def _drawings(folder: Path, tracker: Tracker) -> None:
         tracker.file(path, "report/figures")
 
 
+# What may name files or patients: a plan's splits by path, the data set, folders.
 _PRIVATE = re.compile(r"data|path|folder|file|patient", re.IGNORECASE)
 
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pellucid.core.addresses import without_credentials
 from pellucid.errors import PellucidError, TransferError, message_of
 
 _REFUSALS = (400, 409, 413, 422)
 """HTTP states of a request that would be refused again."""
 _DENIED = {401: "the name, password or token is wrong", 403: "there is no right to it"}
-
-
-def without_secrets(text: str) -> str:
-    """A text without names and passwords in addresses.
-
-    >>> without_secrets("https://me:secret@example.org/x")
-    'https://example.org/x'
-    """
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 @contextmanager
@@ -50,7 +41,7 @@ def _reason(error: Exception, state: int | None) -> str:
             return f"MLflow needs {one.name} for this address: pip install mlflow, or give the address of a server"
         if isinstance(one, OSError) and one.strerror:
             return one.strerror
-    return without_secrets(message_of(error))
+    return without_credentials(message_of(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -145,15 +145,18 @@ def test_what_is_not_there(uri, said, store):
         ("flavors: {pytorch: {model_data: elsewhere}}", "no network's file"),
         ("[" * 5000, "broken"),
         ("a: &a {b: 1}\nc: {<<: *a}", "a mapping of names"),
-        ("!!python/object/apply:os.system ['touch /tmp/never']", "broken"),
+        ("!!python/object/apply:os.system ['touch {mark}']", "broken"),
         ("- 1", "a mapping of names"),
         ("x" * (2**20 + 1), "larger than"),
     ],
 )
-def test_descriptions_that_are_refused(description, said, store):
-    (store / "MLmodel").write_text(description)
-    with pytest.raises(SourceError, match=said) as error:
-        load_model("models:/chest/1")
+def test_descriptions_that_are_refused(description, said, store, tmp_path):
+    (store / "MLmodel").write_text(description.replace("{mark}", str(tmp_path / "ran")))
+    try:
+        with pytest.raises(SourceError, match=said) as error:
+            load_model("models:/chest/1")
+    finally:
+        assert not (tmp_path / "ran").exists()
     assert one_line(error)
     assert "pellucid-" not in str(error.value)
 

@@ -175,6 +175,12 @@ def test_nonsense_for_weights(server: Any) -> None:
     refused(PellucidError, "runs:/|best.pt")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_server_that_knows_nobody(server: Any, status: int) -> None:
+    server.sending = lambda handler: handler.send_error(status)
+    refused(TransferError, rf"refuses the request \({status}\): set MLFLOW_TRACKING_USERNAME")
+
+
 def test_links_out_of_a_folder_are_not_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     own = tmp_path / "mlruns" / "0" / RUN
     (own / "artifacts").mkdir(parents=True)

@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from pellucid.errors import CheckpointError, SourceError, TransferError
 from tests.mlflow_server import Server
 
 pytestmark = [
-    pytest.mark.xdist_group("mlflow"),
     pytest.mark.filterwarnings("ignore:.*preprocessing", "ignore:.*mean and std"),
 ]
 CLASSES = ("effusion", "nodule", "none")
@@ -174,11 +175,44 @@ def test_a_server_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in str(raised.value)
 
 
-def test_a_folder_and_a_database(published: Published, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifacts_that_are_with_a_server(
+    published: Published, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a server keeps is read from its database; its artifacts are with the server, which is said."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_server.folder / 'mlflow.db'}")
     with pytest.raises(SourceError, match="the artifacts are with an MLflow server"):
         pellucid.load_model("models:/chest/1")
+
+
+MOVED = (
+    "UPDATE {table} SET {column} = replace({column}, 'mlflow-artifacts:', '{folder}')",
+    (("runs", "artifact_uri"), ("logged_models", "artifact_location"), ("model_versions", "storage_location")),
+)
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["models:/chest/1", "models:/chest@champion", "models:/chest/latest", "models:/{model}", "runs:/{run}/weights"],
+)
+def test_a_database(
+    published: Published, mlflow_server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, form: str
+) -> None:
+    """MLflow's own tables, with artifacts in a folder, as where no server is between: read only."""
+    own = tmp_path / "mlflow.db"
+    with (
+        closing(sqlite3.connect(mlflow_server.folder / "mlflow.db")) as known,
+        closing(sqlite3.connect(own)) as database,
+    ):
+        known.backup(database)
+        for table, column in MOVED[1]:
+            folder = (mlflow_server.folder / "artifacts").as_uri()
+            database.execute(MOVED[0].format(table=table, column=column, folder=folder))
+        database.commit()
+    before = own.read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own}")
+    model = pellucid.load_model(form.format(run=published.run, model=published.model))
+    assert all(torch.equal(value, weights(published)[key]) for key, value in model.state_dict().items())
+    assert own.read_bytes() == before
 
 
 def test_the_weights_are_those_of_a_network(published: Published) -> None:

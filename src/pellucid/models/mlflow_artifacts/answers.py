@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from requests import PreparedRequest, Response
-from requests.adapters import HTTPAdapter
-from urllib3.connectionpool import HTTPConnectionPool
+from requests import Response
 
-from pellucid.core.watch import Watch, watched
+from pellucid.core.watch import Watch, WatchedAdapter
 from pellucid.errors import TransferError
 from pellucid.models.mlflow_artifacts.access import CURE, Access
 from pellucid.models.mlflow_artifacts.bounds import Bounds
@@ -88,7 +86,7 @@ class Answers:
         try:
             with requests.Session() as session, watch.running():
                 for scheme in ("http://", "https://"):
-                    session.mount(scheme, _Watched())
+                    session.mount(scheme, WatchedAdapter())
                 with session.request(
                     "GET" if body is None else "POST",
                     f"{self.shown}{path}",
@@ -157,20 +155,6 @@ class Answers:
     def _late(self, watch: Watch) -> TransferError:
         seconds = watch.seconds if watch.expired else self._bounds.answering
         return TransferError(f"{self.shown} did not answer within {seconds:.3g} s; try again later", retry=True)
-
-
-class _Watched(HTTPAdapter):
-    """Transport whose connections are cut when the time of an answer is over."""
-
-    def get_connection_with_tls_context(
-        self,
-        request: PreparedRequest,
-        verify: bool | str,
-        proxies: dict[str, str] | None = None,
-        cert: str | tuple[str, str] | None = None,
-    ) -> HTTPConnectionPool:
-        """The connections to a server, each of which is cut when the time is over."""
-        return watched(super().get_connection_with_tls_context(request, verify, proxies, cert))
 
 
 def _code(content: bytes) -> str:

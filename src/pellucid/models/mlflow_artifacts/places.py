@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from pellucid.core.addresses import without_credentials
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.mlflow_artifacts.bounds import Bounds
 from pellucid.models.mlflow_artifacts.local import LocalFiles, local_path
 from pellucid.models.mlflow_artifacts.names import Logged, parsed, shown_name
-from pellucid.models.mlflow_artifacts.tracking import BY_HAND, Stored, without_credentials
+from pellucid.models.mlflow_artifacts.tracking import BY_HAND, Stored
 
 SERVED = "mlflow-artifacts"
 """The scheme of artifacts that the server itself sends."""

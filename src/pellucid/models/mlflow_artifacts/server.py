@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
+from pellucid.core.addresses import without_credentials
 from pellucid.errors import SourceError, TransferError
 from pellucid.models.mlflow_artifacts.access import access
 from pellucid.models.mlflow_artifacts.bounds import Bounds
 from pellucid.models.mlflow_artifacts.names import Registered, is_component, shown_name
 from pellucid.models.mlflow_artifacts.places import SERVED, files_at, missing, of_version
-from pellucid.models.mlflow_artifacts.tracking import BY_HAND, Entry, Files, Stored, without_credentials
+from pellucid.models.mlflow_artifacts.tracking import BY_HAND, Entry, Files, Stored
 from pellucid.models.sources.base import package
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit, urlunsplit
 
+from pellucid.core.addresses import without_credentials
 from pellucid.errors import SourceError
 from pellucid.models.mlflow_artifacts.bounds import Bounds
 from pellucid.models.mlflow_artifacts.names import Registered
@@ -83,13 +83,6 @@ class Tracking(Protocol):
     def files(self, location: str) -> Files:
         """The artifacts at a location that it stated."""
         ...
-
-
-def without_credentials(uri: str) -> str:
-    """An address as messages and metadata show it: without user, password and query."""
-    parts = urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", "")) if parts.scheme else parts.path
 
 
 def address(of_models: bool) -> str:

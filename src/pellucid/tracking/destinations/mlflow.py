@@ -16,10 +16,11 @@ from uuid import UUID, uuid5
 
 from PIL import Image
 
+from pellucid.core.addresses import without_credentials
 from pellucid.core.optional import OptionalPackage
 from pellucid.errors import MissingPackageError
 from pellucid.tracking.destination import Destination, Stamp, is_logger, register_destination
-from pellucid.tracking.transfers import transfers, without_secrets
+from pellucid.tracking.transfers import transfers
 
 MLFLOW = OptionalPackage("mlflow", "track")
 EXPERIMENT = "pellucid"
@@ -51,11 +52,11 @@ class MLflow(Destination):
     @property
     def where(self) -> str:
         """The address without a password."""
-        return without_secrets(self.uri) or "MLflow"
+        return without_credentials(self.uri) or "MLflow"
 
     def facts(self) -> Mapping[str, str]:
         """The address without a password, the experiment, the model, and the run that is continued."""
-        facts = {"uri": without_secrets(self.uri), "experiment": self.experiment, "model_id": self.model_id}
+        facts = {"uri": without_credentials(self.uri), "experiment": self.experiment, "model_id": self.model_id}
         return facts | {"continued": self.continued} if self.continued else facts
 
     @classmethod
@@ -95,7 +96,7 @@ def check_usable(uri: str, purpose: str) -> None:
     MLFLOW.check(purpose)
     if uri.partition(":")[0].partition("+")[0] in _DATABASES and find_spec("sqlalchemy") is None:
         raise MissingPackageError(
-            f"{purpose} was asked for, in {without_secrets(uri)}; a database needs the whole of MLflow, which is not "
+            f"{purpose} was asked for, in {without_credentials(uri)}; a database needs the whole of MLflow, which is not "
             "installed: pip install mlflow, or give the address of a server"
         )
 
