@@ -13,12 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pellucid.tracking.destination import Destination
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # a system without such locks
-    fcntl = None  # type: ignore[assignment]
+from pellucid.tracking.destination import Destination
 
 
 class Ledger:
@@ -28,20 +25,27 @@ class Ledger:
         self.accepted: set[int] = set()
         self.refused: dict[int, str] = {}
         self.ids: dict[str, str] = {}
-        self._file = os.open(ledger_path(folder, destination), os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        path = ledger_path(folder, destination)
+        self._lock = FileLock(path.with_suffix(".lock"), timeout=0)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock.acquire()
             self._read()
-        except BaseException:
-            os.close(self._file)
+        except BaseException as error:
+            self._close()
+            if isinstance(error, Timeout):
+                raise BlockingIOError(f"{path}: another process or thread is sending") from None
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         os.close(self._file)
+        self._lock.release()
 
     def has(self, number: int) -> bool:
         """Whether an entry is done: accepted, or refused for good."""

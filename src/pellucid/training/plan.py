@@ -36,8 +36,8 @@ class MonitoringPlan:
 
     ``every``: the batch is explained after the first epoch, and after epochs n, 2n, …, as Lightning's
     ``ModelCheckpoint(every_n_epochs=n)`` counts. ``drift``: a comparison by name or with its options, 1 at equality
-    and lower for maps that are less alike, such as "ssim" or "spearman". ``drawn``: of so many images, the first, the
-    maps are drawn and logged; the figures are of all.
+    and lower for maps that are less alike, such as "ssim" or "spearman". ``drawn``: the number of
+    images, from the first, whose maps are drawn and logged; the figures are of all.
 
     Raises:
         OptionError: there is no such comparison, or a number is below what is possible.

@@ -96,8 +96,8 @@ def check_usable(uri: str, purpose: str) -> None:
     MLFLOW.check(purpose)
     if uri.partition(":")[0].partition("+")[0] in _DATABASES and find_spec("sqlalchemy") is None:
         raise MissingPackageError(
-            f"{purpose} was asked for, in {without_credentials(uri)}; a database needs the whole of MLflow, which is not "
-            "installed: pip install mlflow, or give the address of a server"
+            f"{purpose} was asked for, in {without_credentials(uri)}; a database needs the whole of MLflow, which is "
+            "not installed: pip install mlflow, or give the address of a server"
         )
 
 
