@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
-from pellucid.choosing.fillings import Filling, from_others, named, same_scenes
+from pellucid.choosing.donors import Asked, given, lent
+from pellucid.choosing.fillings import named, same_scenes
 from pellucid.choosing.stages import Stages, none
-from pellucid.choosing.subjects import Subjects
+from pellucid.choosing.subjects import Subjects, probabilities
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
 from pellucid.core.head import HEADS, check_head
@@ -65,7 +65,9 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         candidates: methods by name or with their options; None takes all that depend on the class and wrap no other
             method: in the second stage those, too, that ask for nothing but scores, in at most 512 passes an image.
         layers: the layers that every method is tried at; None takes those that are found, and some before them.
-        reference: images of other patients; their tissue is one of the replacements.
+        reference: images of other patients; their tissue is one of the replacements. None takes the tissue of those of
+            the images whose score of the explained class is at most .1: they are not scored, and ``Choice.donors``
+            are their numbers.
         counterparts: the same scenes without the finding, (B, C, *space), where they can be had: the ideal replacement.
         patients: whose each image is, for the intervals.
         full: also the second stage.
@@ -92,36 +94,45 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     check_model(model)
     check_head(head)
     check_candidates(candidates)
-    given = Inputs.of(batch_of(model, images).values)
-    _check(given, counterparts, patients)
-    request = Targets(as_tensor(targets), model_info(model).classes).fitted(len(given), given.images.shape[2:])
+    inputs = Inputs.of(batch_of(model, images).values)
+    _check(inputs, counterparts, patients)
+    request = Targets(as_tensor(targets), model_info(model).classes).fitted(len(inputs), inputs.images.shape[2:])
     settings = replace(runtime or Runtime(), seed=seed)
 
     def work() -> Choice:
-        at = opened(model, given, settings, head, output)
+        at = opened(model, inputs, settings, head, output)
         at.session.modules(tuple(layers or ()))
         read = read_by(at.session, at.image, request)
         check_probabilities(read)
-        clean = clean_logits(at.session, at.inputs)
-        subjects = Subjects(at.session, at.inputs, read.resolved(clean), read.head)
-        fillings = named(seed) | _given(subjects, clean, reference, counterparts, seed)
         new = untrained(model.state_dict())
         if new is not None:
-            found = none(f"the network is not trained: {new}", len(subjects))
+            return none(f"the network is not trained: {new}", len(inputs))
+        clean = clean_logits(at.session, at.inputs)
+        resolved = read.resolved(clean)
+        asked = Asked(at.inputs.images, resolved.indices(clean)[:, 0].cpu(), patients)
+        if reference is None:
+            tissue = lent(asked, probabilities(clean, read.head).cpu(), FEWEST, seed)
         else:
-            found = Stages(subjects, fillings, candidates, tuple(layers or ()), patients, seed).choice(full=full)
-        return replace(found, passes=subjects.passes.count, weights_sha256=digest(model), versions=dict(versions()))
+            tissue = given(asked, reference, seed)
+        scored = tissue.scored
+        subjects = Subjects(at.session, at.inputs.map_each(lambda each: each[scored]), resolved.rows(scored), read.head)
+        fillings = {**named(seed), **tissue.filling()}
+        if counterparts is not None:
+            fillings["same scene"] = same_scenes(counterparts[scored])
+        whose = asked.chosen(scored).patients
+        found = Stages(subjects, fillings, candidates, tuple(layers or ()), whose, seed).choice(full=full)
+        return replace(found, passes=subjects.passes.count + len(asked), donors=tissue.lent)
 
-    return kept(work)
+    return replace(kept(work), weights_sha256=digest(model), versions=versions())
 
 
-def _check(given: Inputs, counterparts: Tensor | None, patients: Sequence[object] | None) -> None:
-    count = len(given)
+def _check(inputs: Inputs, counterparts: Tensor | None, patients: Sequence[object] | None) -> None:
+    count = len(inputs)
     if count < FEWEST:
         raise OptionError(f"{count} images were given; at least {FEWEST} are needed to choose by")
-    if counterparts is not None and counterparts.shape != given.images.shape:
+    if counterparts is not None and counterparts.shape != inputs.images.shape:
         raise ShapeError(
-            f"counterparts of {tuple(counterparts.shape)} were given; images of {tuple(given.images.shape)} are "
+            f"counterparts of {tuple(counterparts.shape)} were given; images of {tuple(inputs.images.shape)} are "
             "explained, and both must have the same shape"
         )
     if patients is not None and len(patients) != count:
@@ -142,19 +153,3 @@ def check_probabilities(targets: Targets) -> None:
     if callable(targets.request) or HEADS[targets.head].probabilities is None:
         found = "a callable" if callable(targets.request) else f"values (head {targets.head!r})"
         raise OptionError(f"{found} is to be explained; choose needs a class's probability: give targets= and head=")
-
-
-def _given(
-    subjects: Subjects, clean: Tensor, reference: References | None, counterparts: Tensor | None, seed: int
-) -> dict[str, Filling]:
-    """The replacements that the caller brings, by name. ``clean`` are the raw outputs of the images."""
-    found: dict[str, Filling] = {}
-    if reference is not None:
-        classes = subjects.targets.indices(clean)[:, 0]
-        chosen, missing = reference.drawn(subjects.inputs.images, classes, torch.Generator().manual_seed(seed))
-        if bool(missing.any()):
-            raise OptionError("a reference was given; for some image no reference is without its class: give more")
-        found["tissue"] = from_others(reference.images, chosen)
-    if counterparts is not None:
-        found["same scene"] = same_scenes(counterparts)
-    return found

@@ -74,6 +74,10 @@ class Subjects:
         return self.session.prepared(replace(own, tensors={name: changed, **chosen.tensors}))
 
     def _scored(self, raw: Tensor, numbers: Tensor) -> Tensor:
-        probabilities = HEADS[self.head].probabilities
-        scores = raw if probabilities is None else probabilities(over_places(raw).float())
-        return self.targets.rows(numbers).scores(scores).float()[:, 0]
+        return self.targets.rows(numbers).scores(probabilities(raw, self.head)).float()[:, 0]
+
+
+def probabilities(raw: Tensor, head: str) -> Tensor:
+    """The probabilities (N, C) of a network's outputs, of a map of them those of the whole image."""
+    change = HEADS[head].probabilities
+    return raw if change is None else change(over_places(raw).float())

@@ -62,7 +62,8 @@ class GradedPair:
 class Choice:
     """The pairs that were measured, the best first, and the number of the chosen one; None where there is no choice.
 
-    ``reason`` says why there is none, or how clearly the chosen one is ahead. A choice is faithful to the network: it
+    ``reason`` says why there is none, or how clearly the chosen one is ahead. ``images`` were scored; the tissue of
+    those with the numbers ``donors`` replaced theirs. A choice is faithful to the network: it
     does not say that the network is right about the disease.
     """
 
@@ -74,6 +75,7 @@ class Choice:
     passes: int = 0
     weights_sha256: str = ""
     versions: Mapping[str, str] | None = None
+    donors: tuple[int, ...] = ()
 
     @property
     def best(self) -> GradedPair:
@@ -124,7 +126,7 @@ class Choice:
                 raise ValueError("format")
             pairs = tuple(GradedPair(**{**_numbers(one), "layers": tuple(one["layers"])}) for one in found.pop("pairs"))
             replacements = tuple(ReplacementTrial(**_numbers(one)) for one in found.pop("replacements"))
-            made = cls(pairs, replacements, **found)
+            made = cls(pairs, replacements, donors=tuple(found.pop("donors", ())), **found)
             if made.chosen is not None and not 0 <= made.chosen < len(pairs):
                 raise ValueError("chosen")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

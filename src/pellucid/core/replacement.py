@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from pellucid.core.likeness import alike
 from pellucid.core.metric import Cases
 from pellucid.core.space import gaussian
 from pellucid.errors import OptionError, ShapeError, did_you_mean
@@ -46,9 +47,10 @@ class References:
 
     ``images`` (R, C, *space) are model inputs of the size of those that are explained. ``labels`` say which findings
     they show: (R,) whole numbers, the class of each, or (R, classes) bool or 0 and 1. An image that shows the explained
-    class is not used for it, nor is an image equal to the explained one. None: none of them shows a finding. ``draws``
-    is the number of references for each case, drawn with the seed of ``evaluate``: ``replacement_drop`` is the mean
-    over them, and the other metrics use the first.
+    class is not used for it, nor is the explained one or a near-duplicate of it (``pellucid.core.likeness``). None:
+    none of them shows a finding. ``draws`` is the number of references for each case, drawn with the seed of
+    ``evaluate``: ``replacement_drop`` is the mean over them, and the other metrics use the first. ``patients`` names
+    whose each is, where some are of patients whose images are explained.
 
     >>> References(torch.rand(8, 3, 32, 32), torch.tensor([0, 0, 1, 2, 1, 0, 2, 1]), draws=2)
     References(8 images, draws=2)
@@ -61,6 +63,7 @@ class References:
     images: Tensor
     labels: Tensor | None = None
     draws: int = 1
+    patients: Sequence[object] | None = None
 
     def __post_init__(self) -> None:
         """Refuse images and labels that do not fit."""
@@ -76,6 +79,10 @@ class References:
             )
         if not isinstance(self.draws, int) or self.draws < 1:
             raise OptionError(f"draws={self.draws} was set; it must be a whole number of at least 1")
+        if self.patients is not None and len(self.patients) != len(images):
+            raise ShapeError(
+                f"{len(self.patients)} patients were given for {len(images)} References: give one for each"
+            )
 
     def __repr__(self) -> str:
         """One line, without the images."""
@@ -96,10 +103,16 @@ class References:
         shown = torch.where(classes[:, None] >= 0, labels.T[classes.clamp(min=0)], labels.any(1))
         return ~shown
 
-    def drawn(self, images: Tensor, classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def drawn(
+        self,
+        images: Tensor,
+        classes: Tensor,
+        generator: torch.Generator,
+        patients: Sequence[object] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """The numbers of the references (P, draws) for images with a class each (P,), and which have none, (P,) bool.
 
-        A reference with the class is not drawn, nor one that is equal to the image.
+        A reference with the class is not drawn, nor a near-duplicate of the image, nor one of the same patient.
 
         Raises:
             ShapeError: the references have another size than the images.
@@ -111,12 +124,17 @@ class References:
                 "both must have the same size"
             )
         others = others.to(images.device, images.dtype)
-        same = torch.stack([(others == image).flatten(1).all(1) for image in images])
-        usable = self.without(classes.cpu()) & ~same.cpu()
+        usable = self.without(classes.cpu()) & ~alike(images, others).cpu() & ~self._of_patients(patients, len(images))
         order = torch.rand(len(others), generator=generator).expand_as(usable).masked_fill(~usable, torch.inf)
         chosen = order.argsort(dim=1)
         counts = usable.sum(1, keepdim=True).clamp(min=1)
         return chosen.gather(1, torch.arange(self.draws).expand(len(usable), -1) % counts), ~usable.any(1)
+
+    def _of_patients(self, patients: Sequence[object] | None, count: int) -> Tensor:
+        """Which references are of the patients of the images, (P, R) bool."""
+        if patients is None or self.patients is None:
+            return torch.zeros(count, len(self.images), dtype=torch.bool)
+        return torch.tensor([[own == other for other in self.patients] for own in patients])
 
 
 Replacement = Named | References
