@@ -30,6 +30,7 @@ SIDE, GRID = 96, 12
 IMAGES = 20_000
 """The number of training images."""
 _SEED = 10**12 + 7 * 10**6
+_PER_SEED = 10_000
 _CHUNK = 250
 
 
@@ -125,10 +126,10 @@ LABELS, HINTS, DISTILLATION = Part(1500, 3e-3), Part(1500, 4e-3, batch=8), Part(
 """The teacher's training, and both parts of a student's."""
 
 
-def draw(count: int) -> Pool:
-    """Draw training images, and forget their masks."""
-    firsts = range(0, count, _CHUNK)
-    drawn = [phantom.radiographs(min(_CHUNK, count - first), SIDE, _SEED + first // _CHUNK) for first in firsts]
+def draw(count: int, seed: int = 0) -> Pool:
+    """Draw training images, others for each seed, and forget their masks."""
+    firsts, start = range(0, count, _CHUNK), _SEED + _PER_SEED * seed
+    drawn = [phantom.radiographs(min(_CHUNK, count - first), SIDE, start + first // _CHUNK) for first in firsts]
     images = torch.cat([(one.images * 255).round().to(torch.uint8) for one in drawn])
     return Pool(images, torch.cat([one.labels for one in drawn]).float())
 
@@ -138,13 +139,13 @@ def teacher() -> Any:
     return untrained("cnn").network
 
 
-def teach(network: nn.Module, pool: Pool, part: Part = LABELS) -> None:
-    """Train a network on the labels."""
+def teach(network: nn.Module, pool: Pool, part: Part = LABELS, seed: int = 0, *, half: bool = True) -> None:
+    """Train a network on the labels; ``half`` in bfloat16."""
 
     def loss(chosen: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(network(_prepared(pool.images[chosen])), pool.labels[chosen])
 
-    _fit([network], loss, len(pool.images), part, half=True)
+    _fit([network], loss, len(pool.images), part, half, seed)
 
 
 def lessons(network: Any, pool: Pool) -> Lessons:
@@ -157,18 +158,23 @@ def lessons(network: Any, pool: Pool) -> Lessons:
 
 
 def distilled(
-    student: Student, pool: Pool, known: Lessons, hints: Part = HINTS, distillation: Part = DISTILLATION
+    student: Student,
+    pool: Pool,
+    known: Lessons,
+    hints: Part = HINTS,
+    distillation: Part = DISTILLATION,
+    seed: int = 0,
 ) -> nn.Module:
     """Train a transformer on what the teacher makes of a pool."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         network = student.build()
-        _hint(network, student, pool, known, hints)
-        _distil(network, student, pool, known, distillation)
+        _hint(network, student, pool, known, hints, seed)
+        _distil(network, student, pool, known, distillation, seed)
     return network.eval()
 
 
-def _hint(network: Any, student: Student, pool: Pool, known: Lessons, part: Part) -> None:
+def _hint(network: Any, student: Student, pool: Pool, known: Lessons, part: Part, seed: int) -> None:
     """Train the cells of a stage to give the teacher's features, by a linear layer that is then discarded."""
     width, at = known.features.shape[1], [student.hinted]
     mean, deviation = (one[:, None, None] for one in _statistics(known.features.movedim(1, -1).flatten(0, -2)))
@@ -180,10 +186,10 @@ def _hint(network: Any, student: Student, pool: Pool, known: Lessons, part: Part
 
     with torch.no_grad():
         loss(torch.zeros(1, dtype=torch.int64))  # the linear layer's width is known from then on
-    _fit([network, projection], loss, len(pool.images), part, student.half)
+    _fit([network, projection], loss, len(pool.images), part, student.half, seed)
 
 
-def _distil(network: Any, student: Student, pool: Pool, known: Lessons, part: Part) -> None:
+def _distil(network: Any, student: Student, pool: Pool, known: Lessons, part: Part, seed: int) -> None:
     """Train a network to give the teacher's probabilities, and by a linear layer the mean of its features."""
     pooled = known.features.mean((-1, -2), dtype=torch.float32)
     mean, deviation = _statistics(pooled)
@@ -195,7 +201,7 @@ def _distil(network: Any, student: Student, pool: Pool, known: Lessons, part: Pa
         likeness = F.mse_loss(own.float(), (pooled[chosen] - mean) / deviation)
         return F.binary_cross_entropy_with_logits(logits.float(), known.logits[chosen].sigmoid()) + likeness
 
-    _fit([network, projection], loss, len(pool.images), part, student.half)
+    _fit([network, projection], loss, len(pool.images), part, student.half, seed)
 
 
 def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,12 +210,14 @@ def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     return some.mean(0), some.std(0).clamp(min=1e-6)
 
 
-def _fit(modules: Sequence[nn.Module], loss: Callable[[Tensor], Tensor], count: int, part: Part, half: bool) -> None:
+def _fit(  # what is trained, by what, on what, how
+    modules: Sequence[nn.Module], loss: Callable[[Tensor], Tensor], count: int, part: Part, half: bool, seed: int
+) -> None:
     """Minimise a loss of the indices of a batch, with AdamW and a one-cycle learning rate."""
     parameters = [one for module in modules for one in module.train().parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=part.rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, part.rate, total_steps=part.steps, pct_start=0.15)
-    for chosen in _batches(count, part):
+    for chosen in _batches(count, part, seed):
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             found = loss(chosen)
         optimiser.zero_grad()
@@ -221,9 +229,9 @@ def _fit(modules: Sequence[nn.Module], loss: Callable[[Tensor], Tensor], count: 
         module.eval()
 
 
-def _batches(count: int, part: Part) -> Iterator[Tensor]:
+def _batches(count: int, part: Part, seed: int) -> Iterator[Tensor]:
     """The indices of shuffled batches."""
-    source, order = torch.Generator().manual_seed(0), torch.empty(0, dtype=torch.int64)
+    source, order = torch.Generator().manual_seed(seed), torch.empty(0, dtype=torch.int64)
     for _ in range(part.steps):
         while len(order) < part.batch:
             order = torch.cat([order, torch.randperm(count, generator=source)])
