@@ -16,6 +16,7 @@ from pellucid.choosing.pairs import Pair, gradient_methods, layers_to_try, pairs
 from pellucid.choosing.passes import costed, those_that_apply
 from pellucid.choosing.subjects import Subjects
 from pellucid.choosing.trust import agreed, is_ahead_of_chance, trials
+from pellucid.core import catalogue
 from pellucid.core.choice import Choice, GradedPair, ReplacementTrial
 from pellucid.core.method import Method
 
@@ -166,6 +167,7 @@ class Stages:
             stage=stage,
             excluded=pair.excluded,
             is_convention=pair.is_convention,
+            options=catalogue.settings(pair.method),
         )
 
     def _generator(self) -> np.random.Generator:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pellucid.core.method import Method
 from pellucid.core.provenance import described
 from pellucid.core.registry import Registry, options, summary
-from pellucid.errors import MethodError, near
+from pellucid.errors import MethodError, OptionError, near
 
 __all__ = ["METHODS", "build", "find", "names", "options", "register_method", "registered", "settings", "summary"]
 
@@ -147,6 +147,18 @@ def _plain(value: Any) -> str | int | float | bool | None:
     if isinstance(value, Method) and value == type(value)():
         return value.name
     return value if isinstance(value, (str, int, float, bool, type(None))) else described(value)
+
+
+def remade(name: str, known: Mapping[str, object]) -> Method | None:
+    """The method with the options that ``settings`` stated; None where they do not say all of it.
+
+    So it is of a method of another package that is not installed, and of a wrapper around a method with options.
+    """
+    try:
+        found = build(name, {key: str(value) for key, value in known.items()})
+    except OptionError:
+        return None
+    return found if settings(found) == dict(known) else None
 
 
 def build(name: str, texts: Mapping[str, str]) -> Method:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,8 @@ class GradedPair:
     """A method at some layers: its grade with the ends of its interval (NaN if withheld), and what it costs.
 
     ``share`` is how much of the score passes through the layers, ``passes`` the forward passes of an explained image,
-    ``stage`` the last stage in which it was measured. ``excluded`` says why it cannot be chosen.
+    ``stage`` the last stage in which it was measured. ``excluded`` says why it cannot be chosen. ``options`` are the
+    method's, as ``catalogue.settings`` states them.
     """
 
     method: str
@@ -53,6 +54,7 @@ class GradedPair:
     stage: int = 1
     excluded: str = ""
     is_convention: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.method} at {', '.join(self.layers)}" if self.layers else self.method

@@ -41,6 +41,8 @@ class Facts:
     """How much of the score passes through the layers, on generated images; None where it was not measured."""
     form: Form = "images"
     """Whether the input is a sequence or set of images."""
+    why: str | None = None
+    """Why this method and these layers, where they were asked for as "auto"."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -70,6 +72,7 @@ class Facts:
             "concept": None if self.method.concept is None else self.method.concept.code,
             "layers": list(self.layers),
             "fuse": self.fuse,
+            "chosen": self.why,
             "share": self.share,
             "views": self._views(),
             "input": "images" if self.form == "images" else SEQUENCE,

@@ -252,12 +252,8 @@ def _explainer(
 
 def _same_method(explanation: Explanation) -> Method:
     """The method that an Explanation was made by."""
-    options = explanation.provenance.get("options", {})
-    try:
-        found = catalogue.build(explanation.method, {key: str(value) for key, value in options.items()})
-    except OptionError:  # another package's, which is not installed, or a wrapper around a method with options
-        found = None
-    if found is None or catalogue.settings(found) != dict(options):
+    found = catalogue.remade(explanation.method, explanation.provenance.get("options", {}))
+    if found is None:
         raise OptionError(
             f"maps are to be made again; the Explanation's method {explanation.method!r} cannot be built from what the "
             "Explanation says of its options: give method="

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pellucid.core import catalogue
 from pellucid.core.allocator import keep_memory
 from pellucid.core.attribution import Attribution
+from pellucid.core.choice import Choice
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
 from pellucid.core.habits import layer_names, pointing, pointing_fields
@@ -32,6 +33,7 @@ from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
 from pellucid.run.checks import check_names, measured
+from pellucid.run.chosen import Chosen, chosen
 from pellucid.run.given import Batch, Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
@@ -49,12 +51,13 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
     method: str | Method = "gradcam",
     targets: Request = "predicted",
     *,
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str] | Literal["auto"] | None = None,
     fuse: str = "mean",
     classes: Sequence[str] | None = None,
     head: str = "auto",
     output: str | int | None = None,
     checks: Sequence[str] = (),
+    choice: Choice | None = None,
     runtime: Runtime | None = None,
 ) -> Explanation:
     """Show which pixels of ``images`` the model's output rests on.
@@ -66,13 +69,15 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             input, and a tensor a batch of it, (B, C, *space), 2-D or 3-D. Of a mapping of names to tensors the first
             is explained; the others have an entry for each image, or are shared by all, as the prompts of CLIP are.
         method: a name (``available_methods()``) or a ``Method`` with its options; or a prior (``pellucid.priors``),
-            which never asks the model, to compare methods with.
+            which never asks the model, to compare methods with. "auto" is the method, with its layers, that was chosen
+            for these weights by measurement (``choose``), or where nothing was, gradcam; the provenance says which.
         targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
             (B,) or (B, K), or a callable from what the model returns, (B, C), to scores (B,) or (B, K). The explained
             score is the class's logit, also where the network itself ends in a sigmoid or softmax. A network that
             outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's score is its mean
             over the map. Of a regression head, "higher" and "lower" are what a map is evidence for.
         layers: dotted names; None finds the deepest through which the score passes, or several that have it together.
+            "auto" takes those at which the method's grade is best in the choice, or where there is none, as None.
         fuse: how several layers that are named are combined: the mean, maximum or weighted mean (later layers count
             more) of their heatmaps, or the sum of their unscaled attributions on the image's grid. Layers that are
             found are added.
@@ -87,6 +92,7 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
         checks: figures to measure beside the maps, kept in ``explanation.checks``, (B, K) each: "share", how much of
             the score passes through the layers, by 13 passes of each image; "blur_fall", how far the score falls where
             the map is highest and the image is blurred there, by 1 + K passes.
+        choice: the choice that "auto" takes; None takes what `pellucid choose` kept on this machine.
         runtime: device, precision, batch size and seed.
 
     Raises:
@@ -109,6 +115,7 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
         head=head,
         output=output,
         checks=checks,
+        choice=choice,
         runtime=settings,
     )
     return explainer._explained(images, targets)
@@ -131,17 +138,20 @@ class Explainer:
     model: nn.Module
     method: str | Method = "gradcam"
     _: KW_ONLY
-    layers: Sequence[str] | None = None
+    layers: Sequence[str] | Literal["auto"] | None = None
     fuse: str = "mean"
     classes: Sequence[str] | None = None
     head: str = "auto"
     output: str | int | None = None
     checks: Sequence[str] = ()
+    choice: Choice | None = None
     runtime: Runtime = field(default_factory=Runtime)
+    _why: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse values that are not possible, before any work."""
+        """Refuse values that are not possible, before any work; "auto" is what it stands for from then on."""
         check_model(self.model)
+        self._take(chosen(self.model, self.method, self.layers, self.choice))
         _check_names("layers", self.layers, layer_names(self.layers, unwrapped(self.model)))
         _check_names("classes", self.classes)
         _check_names("checks", self.checks)
@@ -159,6 +169,16 @@ class Explainer:
         if self.layers and not self._chosen.uses_layers:
             raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
         check_names(self.checks, self._chosen)
+
+    def _take(self, found: Chosen | None) -> None:
+        """Take the method and the layers that were chosen; those that were found together are added."""
+        if found is None:
+            return
+        taken = {"method": found.method, "layers": found.layers, "choice": None, "_why": found.why}
+        if found.layers is not self.layers and len(found.layers or ()) > 1:
+            taken["fuse"] = SUM
+        for name, value in taken.items():
+            object.__setattr__(self, name, value)
 
     @property
     def _chosen(self) -> Method:
@@ -221,7 +241,7 @@ class Explainer:
         _check_distinct(places)
         # Layers that were found because each has a part of the score are added.
         fuse = SUM if self.layers is None and len(layers) > 1 else self.fuse
-        return Facts(self._chosen, places, fuse, None, session.runtime, trial, None, image.form)
+        return Facts(self._chosen, places, fuse, None, session.runtime, trial, None, image.form, self._why)
 
     def _layers(self, session: Session, image: Inputs) -> tuple[str, ...]:
         """The layers to look at, in the order in which the network runs them; none for a method without."""

@@ -8,7 +8,6 @@ import platform
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import platformdirs
 import torch
@@ -16,15 +15,13 @@ from torch import nn
 
 from pellucid.core import catalogue
 from pellucid.core.method import Method
-from pellucid.core.provenance import digest
 from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
 from pellucid.export.writing import write
-from pellucid.models.session.placement import Stamp, reference, stamp
-from pellucid.models.session.session import unwrapped
+from pellucid.models.session.placement import reference
+from pellucid.run.weights import digest_of
 
 AGREEMENT = 0.999
 """The lowest correlation of each heatmap with float32's at which a runtime may be used."""
-_DIGESTS: WeakKeyDictionary[nn.Module, tuple[Stamp, str]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -94,15 +91,6 @@ def machine(model: nn.Module, runtime: Runtime) -> dict[str, str]:
 
 
 def _file(model: nn.Module, method: Method, runtime: Runtime) -> Path:
-    key = [_digest(model), method.name, catalogue.settings(method), machine(model, runtime)]
+    key = [digest_of(model), method.name, catalogue.settings(method), machine(model, runtime)]
     name = hashlib.sha256(json.dumps(key, default=str).encode()).hexdigest()
     return platformdirs.user_cache_path("pellucid") / "tuned" / f"{name}.json"
-
-
-def _digest(model: nn.Module) -> str:
-    """The digest of a model's weights, cached until they change."""
-    model = unwrapped(model)
-    now = stamp(model)
-    if _DIGESTS.get(model, (None, ""))[0] != now:
-        _DIGESTS[model] = (now, digest(model))
-    return _DIGESTS[model][1]
