@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
-from pellucid.choosing.donors import Asked, given, lent
+from pellucid.choosing.donors import Asked, Tissue, given, lent
 from pellucid.choosing.fillings import named, same_scenes
-from pellucid.choosing.stages import Stages, none
+from pellucid.choosing.locating import Located, set_aside
+from pellucid.choosing.pairs import Pair, key_of
+from pellucid.choosing.passes import pairs_to_try
+from pellucid.choosing.stages import Stages, Told, none
 from pellucid.choosing.subjects import Subjects, probabilities
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
@@ -34,6 +38,10 @@ FEWEST = 8
 """Images with fewer of which nothing is chosen."""
 
 
+def untold(_passes: int) -> None:
+    """Say nothing of the passes of a stage."""
+
+
 def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Given,
@@ -44,11 +52,13 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     reference: References | None = None,
     counterparts: Tensor | None = None,
     patients: Sequence[object] | None = None,
+    masks: Tensor | None = None,
     full: bool = True,
     head: str = "auto",
     output: str | int | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
+    told: Told = untold,
 ) -> Choice:
     """Choose the method and the layers whose maps mark what the network's score rests on. No mask is asked for.
 
@@ -70,11 +80,14 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
             are their numbers.
         counterparts: the same scenes without the finding, (B, C, *space), where they can be had: the ideal replacement.
         patients: whose each image is, for the intervals.
+        masks: where the finding is, (B, *space) bool, nowhere if it is not known. Half of the patients with a mask take
+            no part in the choice; on their images the table shows how often each pair's peak hits, and its mass.
         full: also the second stage.
         head: as for ``explain``.
         output: as for ``explain``.
         seed: of the noise, the random places and the halves.
         runtime: device, precision and batch size.
+        told: called with the number of passes of each stage before it starts.
 
     Raises:
         OptionError: fewer than 8 images, a method that does not exist, or scores that are no probabilities.
@@ -95,7 +108,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     check_head(head)
     check_candidates(candidates)
     inputs = Inputs.of(batch_of(model, images).values)
-    _check(inputs, counterparts, patients)
+    _check(inputs, counterparts, patients, masks)
     request = Targets(as_tensor(targets), model_info(model).classes).fitted(len(inputs), inputs.images.shape[2:])
     settings = replace(runtime or Runtime(), seed=seed)
 
@@ -109,24 +122,47 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
             return none(f"the network is not trained: {new}", len(inputs))
         clean = clean_logits(at.session, at.inputs)
         resolved = read.resolved(clean)
+        everyone = Subjects(at.session, at.inputs, resolved, read.head)
         asked = Asked(at.inputs.images, resolved.indices(clean)[:, 0].cpu(), patients)
-        if reference is None:
-            tissue = lent(asked, probabilities(clean, read.head).cpu(), FEWEST, seed)
-        else:
-            tissue = given(asked, reference, seed)
-        scored = tissue.scored
-        subjects = Subjects(at.session, at.inputs.map_each(lambda each: each[scored]), resolved.rows(scored), read.head)
+        choosing, aside = set_aside(asked, masks, seed)
+        if len(choosing) < FEWEST:
+            raise OptionError(f"{len(choosing)} images are left to choose by; {FEWEST} are needed: give more of them")
+        tissue = _tissue(asked.chosen(choosing), probabilities(clean, read.head).cpu()[choosing], reference, seed)
+        scored = choosing[tissue.scored]
         fillings = {**named(seed), **tissue.filling()}
         if counterparts is not None:
             fillings["same scene"] = same_scenes(counterparts[scored])
-        whose = asked.chosen(scored).patients
-        found = Stages(subjects, fillings, candidates, tuple(layers or ()), whose, seed).choice(full=full)
-        return replace(found, passes=subjects.passes.count + len(asked), donors=tissue.lent)
+        subjects = everyone.some(scored)
+        pairs, later, deepest = pairs_to_try(subjects, candidates, tuple(layers or ()))
+        stages = Stages(subjects, fillings, pairs, later, deepest, asked.chosen(scored).patients, seed, told)
+        found = stages.choice(full=full)
+        if masks is not None and found.pairs:
+            found = _located(found, everyone.some(aside), masks[aside], [*pairs, *later], asked.chosen(aside).patients)
+        lent_by = tuple(choosing[list(tissue.lent)].tolist())
+        return replace(found, passes=everyone.passes.count + len(asked), donors=lent_by)
 
     return replace(kept(work), weights_sha256=digest(model), versions=versions())
 
 
-def _check(inputs: Inputs, counterparts: Tensor | None, patients: Sequence[object] | None) -> None:
+def _tissue(asked: Asked, seen: Tensor, reference: References | None, seed: int) -> Tissue:
+    return lent(asked, seen, FEWEST, seed) if reference is None else given(asked, reference, seed)
+
+
+def _located(
+    found: Choice, subjects: Subjects, masks: Tensor, pairs: Sequence[Pair], patients: Sequence[object] | None
+) -> Choice:
+    """The choice with what its pairs find in images that took no part in it."""
+    seen = masks.flatten(1).any(1)
+    some = seen.nonzero()[:, 0]
+    whose = None if patients is None else [patients[number] for number in some.tolist()]
+    shown = {(pair.method, pair.layers, tuple(pair.options.items())) for pair in found.pairs}
+    tried = [pair for pair in pairs if key_of(pair) in shown]
+    return Located.of(subjects.some(some), masks[some], tried, whose).added_to(found)
+
+
+def _check(
+    inputs: Inputs, counterparts: Tensor | None, patients: Sequence[object] | None, masks: Tensor | None
+) -> None:
     count = len(inputs)
     if count < FEWEST:
         raise OptionError(f"{count} images were given; at least {FEWEST} are needed to choose by")
@@ -134,6 +170,11 @@ def _check(inputs: Inputs, counterparts: Tensor | None, patients: Sequence[objec
         raise ShapeError(
             f"counterparts of {tuple(counterparts.shape)} were given; images of {tuple(inputs.images.shape)} are "
             "explained, and both must have the same shape"
+        )
+    expected = (count, *inputs.images.shape[2:])
+    if masks is not None and (masks.shape != expected or masks.dtype != torch.bool):
+        raise ShapeError(
+            f"masks of {tuple(masks.shape)} {masks.dtype} were given; {expected} of torch.bool was expected"
         )
     if patients is not None and len(patients) != count:
         raise ShapeError(f"{len(patients)} patients were given for {count} images: give one for each")

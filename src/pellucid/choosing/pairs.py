@@ -63,14 +63,27 @@ class Pair:
         return self.at.is_found and self.method.name == _CONVENTION
 
     @property
+    def failure(self) -> str:
+        """What the method does not pass, whatever its layers; empty if there is nothing."""
+        failed = gates.failures(self.method.name)
+        return f"fails against random weights ({failed[0]})" if failed else ""
+
+    @property
     def excluded(self) -> str:
         """Why it can never be chosen; empty if it can be."""
-        failed = gates.failures(self.method.name)
-        if failed:
-            return f"fails against random weights ({failed[0]})"
+        if self.failure:
+            return self.failure
         if self.share is not None and self.share < ENOUGH:
             return f"{self.share:.2f} of the score passes through the layer, below {ENOUGH}"
         return ""
+
+
+Key = tuple[str, Group, tuple[tuple[str, object], ...]]
+
+
+def key_of(pair: Pair) -> Key:
+    """What tells pairs apart: the method with its options, and the layers."""
+    return pair.method.name, pair.layers, tuple(catalogue.settings(pair.method).items())
 
 
 def gradient_methods() -> list[str]:

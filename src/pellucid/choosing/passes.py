@@ -8,12 +8,38 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from pellucid.choosing.maps import Maps
-from pellucid.choosing.pairs import Pair
+from pellucid.choosing.pairs import Pair, gradient_methods, layers_to_try, pairs_of, perturbing_methods
 from pellucid.choosing.subjects import Subjects
+from pellucid.core.method import Method
 from pellucid.errors import OptionError, PellucidError
 
 MOST = 512
 """The most passes of an image by a method that was not named."""
+
+
+def passes_of(subjects: Subjects, pairs: Sequence[Pair], draws: Sequence[int], variants: int) -> int:
+    """The images that go through the network to explain and to score all images by pairs, with ``variants`` of each.
+
+    ``draws`` are those of each replacement. Pairs of gradients or attention share one pass of an image.
+    """
+    alone = sum(pair.passes - 1 for pair in pairs)
+    return len(subjects) * (1 + alone + len(pairs) * variants * sum(draws))
+
+
+def pairs_to_try(
+    subjects: Subjects, candidates: Sequence[str | Method] | None, layers: Sequence[str]
+) -> tuple[list[Pair], list[Pair], str]:
+    """The pairs that are graded first, those of the second stage alone, and the deepest layer.
+
+    Raises:
+        PellucidError: a candidate that was named cannot explain this network.
+    """
+    groups = layers_to_try(subjects, layers)
+    deepest = groups[-1].layers[-1]
+    if candidates is not None:
+        return costed(subjects, pairs_of(candidates, groups)), [], deepest
+    first = those_that_apply(subjects, pairs_of(gradient_methods(), groups))
+    return first, pairs_of(perturbing_methods(), groups), deepest
 
 
 def costed(subjects: Subjects, pairs: Sequence[Pair]) -> list[Pair]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,12 @@ from pellucid.choosing.fillings import Filling, squares
 from pellucid.choosing.grading import Grades, grades
 from pellucid.choosing.maps import Maps
 from pellucid.choosing.measuring import BOTH, DELETION, Array, Kinds, Measured, batches, measured, wholes
-from pellucid.choosing.pairs import Pair, gradient_methods, layers_to_try, pairs_of, perturbing_methods
-from pellucid.choosing.passes import costed, those_that_apply
+from pellucid.choosing.pairs import Pair
+from pellucid.choosing.passes import passes_of, those_that_apply
 from pellucid.choosing.subjects import Subjects
 from pellucid.choosing.trust import agreed, is_ahead_of_chance, trials
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice, GradedPair, ReplacementTrial
-from pellucid.core.method import Method
 
 FIRST = 0.02
 """The fraction of the pixels in the first stage."""
@@ -32,6 +31,34 @@ _NO_TRUST = "no replacement can be trusted on these images"
 _BY_CHANCE = "the marked pixels do no more than as many at random places"
 
 Trials = Sequence[ReplacementTrial]
+Told = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Pairs with their grades."""
+
+    pairs: Sequence[Pair]
+    grades: Grades
+
+    def able(self) -> list[int]:
+        """The numbers of the pairs that can be chosen, the best first; one has passed the gates at least.
+
+        A low share keeps a pair from being chosen unless no other is left.
+        """
+        order = [number for number in np.argsort(-self.grades.values).tolist() if not self.pairs[number].failure]
+        return [number for number in order if not self.pairs[number].excluded] or order
+
+    def won(self) -> int:
+        """The number of the chosen pair: of those within a tie, the cheapest, then the convention, then the best."""
+        able = self.able()
+        least = self.grades.values[able[0]] - TIE
+        near = [number for number in able if self.grades.values[number] >= least]
+        return min(near, key=lambda one: (self.pairs[one].passes, not self.pairs[one].is_convention, able.index(one)))
+
+
+def _by_grade(row: GradedPair) -> float:
+    return -row.grade
 
 
 def none(reason: str, images: int, tried: Trials = (), rows: Sequence[GradedPair] = ()) -> Choice:
@@ -42,82 +69,75 @@ def none(reason: str, images: int, tried: Trials = (), rows: Sequence[GradedPair
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """What is measured on the subjects. ``candidates`` None are all methods; ``layers`` () are those to try."""
+    """What is measured on the subjects. ``pairs`` are graded first; ``later`` by the second stage alone, if they apply.
+
+    ``deepest`` is the layer whose features tell whether images are of their kind. ``told`` is called with the passes of
+    each stage before it starts.
+    """
 
     subjects: Subjects
     fillings: Mapping[str, Filling]
-    candidates: Sequence[str | Method] | None
-    layers: tuple[str, ...]
+    pairs: Sequence[Pair]
+    later: Sequence[Pair]
+    deepest: str
     patients: Sequence[object] | None
     seed: int
+    told: Told
 
     def choice(self, *, full: bool) -> Choice:
         """Test what replaces, grade the pairs, and choose; ``full``: by the second stage as well."""
+        if all(pair.failure for pair in self.pairs):
+            return none("every candidate fails against random weights", len(self.subjects))
         whole = wholes(self.subjects, self.fillings)
-        groups = layers_to_try(self.subjects, self.layers)
-        tried = trials(self.subjects, whole, self.fillings, groups[-1].layers[-1], self.seed)
+        tried = trials(self.subjects, whole, self.fillings, self.deepest, self.seed)
         usable = sorted((one for one in tried if not one.refused), key=lambda one: one.distance)
-        if not usable:
-            return none(_NO_TRUST, len(self.subjects), tried)
-        if self.candidates is None:
-            pairs = those_that_apply(self.subjects, pairs_of(gradient_methods(), groups))
-            later = pairs_of(perturbing_methods(), groups)
-        else:
-            pairs, later = costed(self.subjects, pairs_of(self.candidates, groups)), []
         for one in usable:  # the most data-like first
-            found = self._measured(whole, pairs, [one.name], (FIRST,), DELETION)
+            found = self._measured(whole, self.pairs, [one.name], (FIRST,), DELETION)
             judged = agreed(one, found, self._generator())
             tried = [judged if other.name == one.name else other for other in tried]
             if judged.refused:
                 continue
-            graded = grades(found, [one.name])
-            rows = self._rows(pairs, graded, 1)
+            first = Ranked(self.pairs, grades(found, [one.name]))
+            rows = self._rows(first, 1)
             if not self._is_ahead(found, one.name):
                 return none(f"{_BY_CHANCE} (by {one.name})", len(self.subjects), tried, rows)
             if not full:
-                return self._decided(pairs, graded, rows, (), tried)
-            return self._second(whole, pairs, graded, rows, later, tried)
+                return self._decided(first, rows, (), tried)
+            return self._second(whole, first, rows, tried)
         return none(_NO_TRUST, len(self.subjects), tried)
 
-    def _second(
-        self,
-        whole: Measured,
-        pairs: Sequence[Pair],
-        first: Grades,
-        rows: Sequence[GradedPair],
-        later: Sequence[Pair],
-        tried: Trials,
-    ) -> Choice:
+    def _second(self, whole: Measured, first: Ranked, rows: Sequence[GradedPair], tried: Trials) -> Choice:
         """The choice by all replacements that passed, of the best pairs and those that are only measured now."""
-        best = np.argsort(-first.values)[:SECOND].tolist()
-        chosen = [*(pairs[number] for number in best), *those_that_apply(self.subjects, later)]
+        best = first.able()[:SECOND]
+        pairs = [*(self.pairs[number] for number in best), *those_that_apply(self.subjects, self.later)]
         names = [one.name for one in tried if not one.refused]
-        found = self._measured(whole, chosen, names, FRACTIONS, BOTH)
+        found = self._measured(whole, pairs, names, FRACTIONS, BOTH)
         tried = [one if one.refused else agreed(one, found, self._generator()) for one in tried]
         passed = [one.name for one in tried if not one.refused]
         rest = [row for number, row in enumerate(rows) if number not in best]
         if not passed:
             return none(_NO_TRUST, len(self.subjects), tried, rows)
-        graded = grades(found, passed)
-        return self._decided(chosen, graded, self._rows(chosen, graded, 2), rest, tried)
+        second = Ranked(pairs, grades(found, passed))
+        by_first = best.index(first.won())
+        return self._decided(second, self._rows(second, 2), rest, tried, by_first)
 
     def _decided(
         self,
-        pairs: Sequence[Pair],
-        graded: Grades,
+        ranked: Ranked,
         rows: Sequence[GradedPair],
         rest: Sequence[GradedPair],
         tried: Trials,
+        by_first: int | None = None,
     ) -> Choice:
-        """The choice among these pairs; ``rest`` are rows that are shown and did not come so far."""
-        able = [number for number in range(len(pairs)) if not pairs[number].excluded]
-        able = able or list(range(len(pairs)))  # none is left: why they should not be chosen is in the table
-        least = max(graded.values[number] for number in able) - TIE
-        near = [number for number in able if graded.values[number] >= least]
-        won = min(near, key=lambda one: (pairs[one].passes, not pairs[one].is_convention, -graded.values[one]))
-        ordered = sorted(rows, key=lambda row: -row.grade)
-        reason = self._ahead(graded, rows, won, [number for number in able if number != won])
-        shown = (*ordered, *sorted(rest, key=lambda row: -row.grade))
+        """The choice among these pairs; ``rest`` are rows that are shown and did not come so far.
+
+        ``by_first`` is the pair that the first stage alone would have chosen.
+        """
+        won = ranked.won()
+        reason = self._ahead(ranked.grades, rows, won, [number for number in ranked.able() if number != won])
+        if by_first not in (None, won):
+            reason = f"{reason} The first stage alone would have chosen {rows[by_first]}."
+        shown = (*sorted(rows, key=_by_grade), *sorted(rest, key=_by_grade))
         return Choice(shown, tuple(tried), shown.index(rows[won]), reason, len(self.subjects))
 
     def _ahead(self, graded: Grades, rows: Sequence[GradedPair], won: int, others: Sequence[int]) -> str:
@@ -135,7 +155,13 @@ class Stages:
         self, whole: Measured, pairs: Sequence[Pair], names: Sequence[str], fractions: Sequence[float], kinds: Kinds
     ) -> Measured:
         chosen = {name: self.fillings[name] for name in names}
+        self.told(passes_of(self.subjects, pairs, [self._draws(name) for name in names], len(fractions) * len(kinds)))
         return measured(self.subjects, whole, Maps.of(pairs, self.subjects), chosen, fractions, kinds)
+
+    def _draws(self, name: str) -> int:
+        """The variants of an image by a replacement."""
+        number = torch.arange(1)
+        return self.fillings[name](self.subjects.prepared(number).images, number).draws
 
     def _is_ahead(self, found: Measured, name: str) -> bool:
         return is_ahead_of_chance(found, name, self._at_random(name), self._generator())
@@ -151,8 +177,8 @@ class Stages:
             scores.append(self.subjects.scores(changed, numbers).numpy())
         return np.concatenate(scores)
 
-    def _rows(self, pairs: Sequence[Pair], graded: Grades, stage: int) -> list[GradedPair]:
-        return [self._row(pair, graded, number, stage) for number, pair in enumerate(pairs)]
+    def _rows(self, ranked: Ranked, stage: int) -> list[GradedPair]:
+        return [self._row(pair, ranked.grades, number, stage) for number, pair in enumerate(ranked.pairs)]
 
     def _row(self, pair: Pair, graded: Grades, number: int, stage: int) -> GradedPair:
         interval = graded.interval(number, self.patients, self._generator())

@@ -35,13 +35,18 @@ class Subjects:
         """The number of images."""
         return len(self.inputs)
 
+    def some(self, numbers: Tensor) -> Subjects:
+        """Some of them; passes are counted together."""
+        inputs = self.inputs.map_each(lambda tensor: tensor[numbers.to(tensor.device)])
+        return replace(self, inputs=inputs, targets=self.targets.rows(numbers))
+
     def prepared_one(self) -> Inputs:
         """The first input."""
         return self.prepared(torch.arange(1))
 
     def prepared(self, numbers: Tensor) -> Inputs:
         """Some of the inputs, on the network's device."""
-        return self.session.prepared(self.inputs.map_each(lambda tensor: tensor[numbers.to(tensor.device)]))
+        return self.session.prepared(self.some(numbers).inputs)
 
     def scores(self, images: Tensor, numbers: Tensor) -> Tensor:
         """The scores (N,) float64 of changed images of some numbers: probabilities."""

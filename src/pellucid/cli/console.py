@@ -35,6 +35,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
+def printable_row(text: str) -> str:
+    """A row of a table without control characters; its spaces stay."""
+    return "".join(char if char.isprintable() else "?" for char in text.encode("utf-8", "replace").decode())
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """Report errors in one line and an exit code, warnings in one line, and end with 130 after an interrupt."""

@@ -25,7 +25,7 @@ from pellucid.cli.access import (
 from pellucid.cli.computing import BatchSize, Device, Fast, Precision
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
-from pellucid.cli.explaining import Checks, Fuse, Layers, Methods, Options, Targets
+from pellucid.cli.explaining import Checks, ChoiceFile, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.piped import DASH, is_piped, kept
@@ -84,6 +84,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     activation: Activation = None,
     weights: Weights = "none",
     method: Methods = None,
+    choice: ChoiceFile = None,
     option: Options = None,
     target: Targets = None,
     layer: Layers = None,
@@ -164,7 +165,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             weights_key=weights_key,
             activation=activation,
             weights=weights,
-            methods=method or ["gradcam"],
+            methods=method or ["gradcam" if choice is None or layer == ["auto"] else "auto"],
+            choice=choice,
             options=option or [],
             targets=target or ["predicted"],
             layers=layer,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +13,20 @@ METHOD_PANEL = "Method"
 Methods = Annotated[
     list[str] | None,
     typer.Option(
-        help="Method (default: gradcam), see `pellucid methods`; or a prior to compare it with, which never asks the "
-        "model: {priors}. Repeat for several.",
+        help="Method (default: gradcam), see `pellucid methods`; auto, what `pellucid choose` chose; or a prior to "
+        "compare it with, which never asks the model: {priors}. Repeat for several.",
         rich_help_panel=METHOD_PANEL,
         autocompletion=any_of("methods", "priors"),
+    ),
+]
+ChoiceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choice",
+        metavar="FILE",
+        help="Choice that `pellucid choose` wrote, for the method and layer auto (default: what is kept for these "
+        "weights).",
+        rich_help_panel=METHOD_PANEL,
     ),
 ]
 Options = Annotated[
@@ -38,7 +49,8 @@ Targets = Annotated[
 Layers = Annotated[
     list[str] | None,
     typer.Option(
-        help="Layer to explain, such as layer4 (default: found automatically). Repeat for several.",
+        help="Layer to explain, such as layer4 (default: found automatically), or auto, at which the method was best "
+        "when `pellucid choose` measured it. Repeat for several.",
         rich_help_panel=METHOD_PANEL,
     ),
 ]

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pellucid.cli.choose import choose
 from pellucid.cli.convert import convert
 from pellucid.cli.demo import demo
 from pellucid.cli.derived import DerivedHelp
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(cls=DerivedHelp)(choose)
 app.command(cls=DerivedHelp)(convert)
 app.command(cls=DerivedHelp)(demo)
 app.command(cls=DerivedHelp)(doctor)

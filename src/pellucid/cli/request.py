@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from pellucid.cli.asked_methods import check, named, with_chosen
 from pellucid.cli.preparing import Preparation
-from pellucid.core import catalogue
+from pellucid.core.choice import Choice
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
-from pellucid.core.shown import check_signed
 from pellucid.core.style import Style
 from pellucid.core.target import SameClasses, classes_named
 from pellucid.errors import OptionError, PellucidWarning
@@ -29,7 +29,6 @@ from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES, assumption, parts
 from pellucid.models.sources.loading import restate, state_preprocessing
 from pellucid.render import colourise
-from pellucid.run.checks import check_names
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
 from pellucid.run.results import Results, model_facts
@@ -47,6 +46,7 @@ class Request:
     activation: str | None
     weights: str
     methods: Sequence[str]
+    choice: Path | None
     options: Sequence[str]
     targets: Sequence[str]
     layers: Sequence[str] | None
@@ -74,21 +74,14 @@ class Request:
 
 def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
-    methods = _methods(request.methods, request.options)
+    choice = None if request.choice is None else Choice.load(request.choice)
+    methods = named([name for name in request.methods if name != AUTO], request.options)
+    check(methods, request)
     _targets(request.targets)
-    if request.layers and not any(method.uses_layers for method in methods):
-        raise OptionError(
-            f"--layer {request.layers[0]} was given; {', '.join(method.name for method in methods)} look at no layer: "
-            "leave it out, or add a method that looks at one"
-        )
-    for method in methods:
-        check_names(request.checks, method)
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)
     check_head(request.head)
-    for method in methods if request.style.signed else ():
-        check_signed(method.name, method.signed)
     if request.window is not None:
         asked_window(request.window, "CT")
     select = parsed_options(request.select)
@@ -99,6 +92,7 @@ def prepared_job(request: Request) -> Job:
         request.model, request.checkpoint, request.weights_key, request.activation, request.weights, device
     )
     restate(model, request.head, request.model_output)
+    methods, by_choice = with_chosen(model, methods, choice, request)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
     known = classes if classes is not None else model_info(model).classes
@@ -120,7 +114,9 @@ def prepared_job(request: Request) -> Job:
             request.allow_seg_without_geometry,
         ),
         targets=targets,
-        layers=request.layers,
+        layers=None if request.layers == [AUTO] else request.layers,
+        choice=choice,
+        by_choice=by_choice,
         fuse=request.fuse,
         checks=request.checks,
         classes=classes,
@@ -202,29 +198,6 @@ def _warn_of_unmeasured(model: nn.Module, method: Method, runtime: Runtime) -> N
             PellucidWarning,
             stacklevel=2,
         )
-
-
-def _methods(names: Sequence[str], options: Sequence[str]) -> list[Method]:
-    """The methods, each with those of the options that it has; an option that none has is an error."""
-    given = dict(_pair(option) for option in options)
-    classes = [catalogue.find(name) for name in dict.fromkeys(names)]
-    for key in given:
-        if not any(key in catalogue.options(cls) for cls in classes):
-            known = sorted({option for cls in classes for option in catalogue.options(cls)})
-            raise OptionError(
-                f"--set {key} was given; {', '.join(names)} have the options: {', '.join(known) or 'none'}"
-            )
-    return [
-        catalogue.build(cls.name, {key: text for key, text in given.items() if key in catalogue.options(cls)})
-        for cls in classes
-    ]
-
-
-def _pair(option: str) -> tuple[str, str]:
-    key, sign, value = option.partition("=")
-    if not sign or not key:
-        raise OptionError(f"--set {option} was given; write it as name=value")
-    return key, value
 
 
 def _targets(texts: Sequence[str]) -> str | int | SameClasses:

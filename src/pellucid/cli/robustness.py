@@ -142,7 +142,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
         check_writable(output)
         if page and not overwrite:
             check_free(output, (PAGE, FIGURES))
-        read = read_data(data, form=form, images=images, masks=masks, labels=classes_of)
+        read = read_data(data, form=form, images=images, masks=masks, labels=classes_of, is_localised=False)
         place = Computation.of(device, batch_size)
         loaded = prepared_model(model, checkpoint, weights_key, activation, weights, place.device)
         _check_normalisation(loaded, given.valued)

@@ -41,7 +41,8 @@ class GradedPair:
 
     ``share`` is how much of the score passes through the layers, ``passes`` the forward passes of an explained image,
     ``stage`` the last stage in which it was measured. ``excluded`` says why it cannot be chosen. ``options`` are the
-    method's, as ``catalogue.settings`` states them.
+    method's, as ``catalogue.settings`` states them. ``hits`` (with the ends of its interval) is how often the peak of
+    the maps lies in the mask, and ``mass`` their mean share in it, where masks were given, which had no part in it.
     """
 
     method: str
@@ -55,6 +56,10 @@ class GradedPair:
     excluded: str = ""
     is_convention: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    hits: float = math.nan
+    hits_low: float = math.nan
+    hits_high: float = math.nan
+    mass: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.method} at {', '.join(self.layers)}" if self.layers else self.method
@@ -65,8 +70,8 @@ class Choice:
     """The pairs that were measured, the best first, and the number of the chosen one; None where there is no choice.
 
     ``reason`` says why there is none, or how clearly the chosen one is ahead. ``images`` were scored; the tissue of
-    those with the numbers ``donors`` replaced theirs. A choice is faithful to the network: it
-    does not say that the network is right about the disease.
+    those with the numbers ``donors`` replaced theirs; hits and mass are of ``located`` others, with a mask. A choice is
+    faithful to the network: it does not say that the network is right about the disease.
     """
 
     pairs: tuple[GradedPair, ...]
@@ -78,6 +83,7 @@ class Choice:
     weights_sha256: str = ""
     versions: Mapping[str, str] | None = None
     donors: tuple[int, ...] = ()
+    located: int = 0
 
     @property
     def best(self) -> GradedPair:
@@ -106,13 +112,18 @@ class Choice:
         for one in self.replacements:
             figures = f"{one.score:6.2f} {one.fall:6.2f} {_text(one.distance):>9} {_text(one.agreement):>10}"
             lines.append(f"{one.name:14}{figures}  {one.refused and f'left out: {one.refused}'}".rstrip())
-        lines += [""] if not self.pairs else ["", "   grade  interval        share  passes  pair"]
+        masked = "  hits  mass" if self.located else ""
+        lines += [""] if not self.pairs else ["", f"   grade  interval        share  passes{masked}  pair"]
         for number, pair in enumerate(self.pairs):
             mark = "→" if number == self.chosen else " "
             interval = "withheld" if math.isnan(pair.low) else f"{pair.low:.2f} to {pair.high:.2f}"
             share = "" if pair.share is None else f"{pair.share:.2f}"
             note = f"  never chosen: {pair.excluded}" if pair.excluded else "  convention" if pair.is_convention else ""
-            lines.append(f" {mark} {pair.grade:5.2f}  {interval:14}  {share:>5}  {pair.passes:6.0f}  {pair}{note}")
+            found = f"  {pair.hits:4.2f}  {pair.mass:4.2f}" if self.located else ""
+            lines.append(
+                f" {mark} {pair.grade:5.2f}  {interval:14}  {share:>5}  {pair.passes:6.0f}{found}  {pair}{note}"
+            )
+        lines += [f"\nhits and mass: of {self.located} other images, with masks"] if self.located else []
         return "\n".join([*lines, "", self.reason])
 
     def to_json(self) -> str:
@@ -161,7 +172,20 @@ class Choice:
             raise DataError(f"{file}: no choice can be read ({type(error).__name__}): give another file") from None
 
 
-_NUMBERS = ("grade", "low", "high", "passes", "score", "fall", "distance", "agreement")
+_NUMBERS = (
+    "grade",
+    "low",
+    "high",
+    "passes",
+    "score",
+    "fall",
+    "distance",
+    "agreement",
+    "hits",
+    "hits_low",
+    "hits_high",
+    "mass",
+)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from torch import nn
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice, GradedPair
 from pellucid.core.method import Method
+from pellucid.core.runtime import AUTO
 from pellucid.errors import DataError, OptionError
 from pellucid.export.writing import write
 from pellucid.run.weights import digest_of
 
-AUTO = "auto"
 _DIGEST = re.compile("[0-9a-f]{64}")
 CONVENTION = "gradcam"
 """The method where nothing was measured; at the layers that are found."""
@@ -94,10 +94,12 @@ def _known(model: nn.Module, choice: Choice | None) -> Choice | None:
 
 
 def _asked(choice: Choice, method: str | Method) -> GradedPair | None:
-    """The chosen pair, or the best of a method; None where there is none."""
+    """The chosen pair, or that of a method: the chosen one, or its best; None where there is none."""
     if method == AUTO:
         return None if choice.chosen is None else choice.best
     name = method if isinstance(method, str) else method.name
+    if choice.chosen is not None and choice.method == name and choice.layers:
+        return choice.best
     own = [pair for pair in choice.pairs if pair.method == name and pair.layers and not pair.excluded]
     return max(own, key=lambda pair: (pair.stage, pair.grade), default=None)
 

@@ -17,10 +17,11 @@ from pathlib import PurePath
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.choice import Choice
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.core.method import Method
-from pellucid.core.runtime import Runtime
+from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.target import Request
 from pellucid.errors import (
     DiskFullError,
@@ -59,7 +60,8 @@ _WORKERS = max(2, min(8, os.cpu_count() or 1))
 class Job:
     """The settings that all files of a run share; ``outcomes`` does the work.
 
-    ``labels``: what the user states of inputs, by their stems.
+    ``labels``: what the user states of inputs, by their stems. ``by_choice`` are the names of the methods whose layers
+    are those of ``choice``; None is the one that is kept for these weights.
     """
 
     model: nn.Module
@@ -77,6 +79,8 @@ class Job:
     frame: int | None = None
     select: Select = field(default_factory=dict)
     labels: Mapping[PurePath, Mapping[str, str]] = field(default_factory=dict)
+    choice: Choice | None = None
+    by_choice: frozenset[str] = frozenset()
 
     def outcomes(self, files: Sequence[Input]) -> Iterator[Outcome]:
         """Explain files in batches, and yield an outcome per file, in order.
@@ -230,11 +234,13 @@ class Job:
         return found
 
     def _explainer(self, method: Method) -> Explainer:
+        is_chosen = method.name in self.by_choice
         layers = self.layers if method.uses_layers else None
         return Explainer(
             self.model,
             method,
-            layers=layers,
+            layers=AUTO if is_chosen else layers,
+            choice=self.choice if is_chosen else None,
             fuse=self.fuse,
             checks=self.checks,
             classes=self.classes,

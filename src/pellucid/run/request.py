@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from pellucid.core import catalogue
 from pellucid.core.provenance import architecture, digest, versions
+from pellucid.core.runtime import AUTO
 from pellucid.export.earlier import Key
 from pellucid.io.refusal import digest as file_digest
 from pellucid.models.session.placement import reference
 from pellucid.models.sources import model_info
+from pellucid.run.chosen import chosen
 from pellucid.run.tuned import resolved
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ def _options(job: Job) -> dict[str, Any]:
         "--set": [[method.name, catalogue.settings(method)] for method in job.methods],
         "--target": job.targets,
         "--layer": job.layers,
+        "--choice": _by_choice(job),
         "--fuse": job.fuse,
         "--check": job.checks,
         "--classes": job.classes,
@@ -87,6 +90,13 @@ def _options(job: Job) -> dict[str, Any]:
         "--deidentify": results.deidentifier is not None,
         "--allow-seg-without-geometry": results.allow_seg_without_geometry,
     }
+
+
+def _by_choice(job: Job) -> list[list[Any]]:
+    """The methods whose layers are those of a choice, with these."""
+    chosen_ones = [method for method in job.methods if method.name in job.by_choice]
+    found = [chosen(job.model, method, AUTO, job.choice) for method in chosen_ones]
+    return [[method.name, one and one.layers, one and one.why] for method, one in zip(chosen_ones, found, strict=True)]
 
 
 def _sha256(facts: object) -> str:

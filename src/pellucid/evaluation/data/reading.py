@@ -28,6 +28,7 @@ def read_data(
     masks: PathLike | None = None,
     maps: Mapping[str, PathLike] | None = None,
     labels: Mapping[str, str] | None = None,
+    is_localised: bool = True,
 ) -> Data:
     r"""Read a data set. No image, mask or map is opened.
 
@@ -38,6 +39,7 @@ def read_data(
         masks: the folder of the masks.
         maps: folders of maps made before, by method: for each case a .npy or .npz file under the case's name.
         labels: classes of the model by labels of the data set, where their names differ.
+        is_localised: leave out cases that lack the outline of a finding, which no map can be judged by.
 
     Raises:
         DataError: it cannot be read, or no case in it can be used, or a patient is in two splits.
@@ -61,7 +63,8 @@ def read_data(
     )
     found = _form_of(asked, form).read(asked)
     _check_names(found.cases, asked)
-    found = _usable(replace(found, cases=with_one_spelling(found.cases)))
+    found = replace(found, cases=with_one_spelling(found.cases))
+    found = _usable(found) if is_localised else found
     _check_usable(found, asked)
     _check_labels(asked, found.cases)
     check_splits(found.cases)
