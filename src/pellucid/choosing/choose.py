@@ -152,8 +152,9 @@ def _located(
     found: Choice, subjects: Subjects, masks: Tensor, pairs: Sequence[Pair], patients: Sequence[object] | None
 ) -> Choice:
     """The choice with what its pairs find in images that took no part in it."""
-    seen = masks.flatten(1).any(1)
-    some = seen.nonzero()[:, 0]
+    some = masks.flatten(1).any(1).nonzero()[:, 0]
+    if not len(some):
+        return found
     whose = None if patients is None else [patients[number] for number in some.tolist()]
     shown = {(pair.method, pair.layers, tuple(pair.options.items())) for pair in found.pairs}
     tried = [pair for pair in pairs if key_of(pair) in shown]

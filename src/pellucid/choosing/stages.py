@@ -89,7 +89,7 @@ class Stages:
         if all(pair.failure for pair in self.pairs):
             return none("every candidate fails against random weights", len(self.subjects))
         whole = wholes(self.subjects, self.fillings)
-        tried = trials(self.subjects, whole, self.fillings, self.deepest, self.seed)
+        tried = trials(self.subjects, whole, self.fillings, self.deepest, self.patients, self.seed)
         usable = sorted((one for one in tried if not one.refused), key=lambda one: one.distance)
         for one in usable:  # the most data-like first
             found = self._measured(whole, self.pairs, [one.name], (FIRST,), DELETION)

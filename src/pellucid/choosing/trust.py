@@ -5,7 +5,8 @@ docs/choosing.md states the networks that the bounds were fixed on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from pellucid.choosing.grading import agreement, part_of
 from pellucid.choosing.measuring import Array, Measured, batches
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import ReplacementTrial
+from pellucid.core.likeness import alike
 
 LEAST_FALL = 0.1
 """The lower 95 % limit of the mean fall of the score that a replacement of whole images must reach."""
@@ -33,10 +35,15 @@ PATCH = 0.1
 
 
 def trials(
-    subjects: Subjects, whole: Measured, fillings: Mapping[str, Filling], layer: str, seed: int
+    subjects: Subjects,
+    whole: Measured,
+    fillings: Mapping[str, Filling],
+    layer: str,
+    patients: Sequence[object] | None,
+    seed: int,
 ) -> list[ReplacementTrial]:
     """How far each replacement lowers the score of whole images, and how far it moves the features of images."""
-    distances = _distances(subjects, fillings, layer, seed)
+    distances = _distances(subjects, fillings, layer, same(subjects.inputs.images, patients), seed)
     return [_trial(name, whole, distances[name]) for name in fillings]
 
 
@@ -53,7 +60,9 @@ def _reason(falls: Array, score: float, distance: float) -> str:
         return f"it is not shown to lower the score by {LEAST_FALL}"
     if falls.mean() < LEAST_PART * score:
         return f"it takes away {falls.mean() / score:.2f} of the score, less than {LEAST_PART}"
-    if not distance <= FARTHEST:
+    if not math.isfinite(distance):
+        return "the images are of one patient, or nearly the same: nothing tells what others are like"
+    if distance > FARTHEST:
         return f"the network takes such images for none of their kind ({distance:.1f} times as far, at most {FARTHEST})"
     return ""
 
@@ -66,7 +75,17 @@ def lower_limit(values: Array) -> float:
     return float(values.mean() - stats.t.ppf(0.95, len(values) - 1) * spread)
 
 
-def _distances(subjects: Subjects, fillings: Mapping[str, Filling], layer: str, seed: int) -> dict[str, float]:
+def same(images: Tensor, patients: Sequence[object] | None) -> Tensor:
+    """Which images (P, P) bool are one patient's, or nearly the same: one with two findings is there twice."""
+    found = alike(images, images).cpu()
+    if patients is not None:
+        found |= torch.tensor([[one == other for other in patients] for one in patients])
+    return found.fill_diagonal_(True)
+
+
+def _distances(
+    subjects: Subjects, fillings: Mapping[str, Filling], layer: str, of_one: Tensor, seed: int
+) -> dict[str, float]:
     """How far features of images with a replaced patch are from other images', over the images' own distance."""
     space = subjects.inputs.images.shape[2:]
     holes = squares(space, len(subjects), PATCH, torch.Generator().manual_seed(seed))
@@ -78,19 +97,19 @@ def _distances(subjects: Subjects, fillings: Mapping[str, Filling], layer: str, 
             patched = filling(images, numbers).without(holes[numbers].to(images.device), 0)
             changed[name].append(subjects.features(patched, numbers, layer))
     own = torch.cat(known)
-    usual = nearest(own, own).median()
-    return {name: float(nearest(torch.cat(each), own).median() / usual) for name, each in changed.items()}
+    usual = nearest(own, own, of_one).median()
+    return {name: float(nearest(torch.cat(each), own, of_one).median() / usual) for name, each in changed.items()}
 
 
-def nearest(features: Tensor, known: Tensor) -> Tensor:
-    """The distance (N,) of each image's features from those of the nearest *other* image.
+def nearest(features: Tensor, known: Tensor, same: Tensor) -> Tensor:
+    """The distance (N,) of each image's features from those of the nearest *other* image; ``same`` (N, N) are none.
 
     Each feature is measured in its standard deviation over the known images; one that is the same in all is left out.
     """
     spread = known.std(0)
     used = spread > 1e-6 * known.abs().amax().clamp(min=1e-12)
     apart = torch.cdist(features[:, used] / spread[used], known[:, used] / spread[used])
-    return apart.fill_diagonal_(torch.inf).amin(1)
+    return apart.masked_fill(same, torch.inf).amin(1)
 
 
 def agreed(trial: ReplacementTrial, found: Measured, generator: Generator) -> ReplacementTrial:

@@ -1,0 +1,154 @@
+"""The page of choices: a row for each network, the pairs of each, and a plot of grades against hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import results
+from benchmarks.choice_judged import Judged, Outcome, hindsight, ranking, rate
+from benchmarks.choice_networks import FAMILIES
+
+HEAD = ("network", "AUC", "chosen", "hits", "convention", "best in hindsight", "ρ", "ρ of 2 % alone", "mass")
+
+
+def page(known: Mapping[str, Outcome]) -> str:
+    """The tables."""
+    rows = [_row(name, one) for name, one in known.items()]
+    others = [_strict(name, one) for name, one in known.items()]
+    details = "\n".join(_details(name, one) for name, one in known.items())
+    strict = results.table(
+        ("network", "chosen", "convention", "best", "called right: chosen", "convention there"), others
+    )
+    return f"{results.table(HEAD, rows)}\n{_summary(known)}\n\n{_STRICT}\n\n{strict}\n{details}"
+
+
+_STRICT = (
+    "The same with the peak in the drawn mask itself (tolerance 0), and within half a cell over the cases alone that "
+    "the network called right:"
+)
+
+
+def title(name: str) -> str:
+    """A network as a reader sees it."""
+    family, _, seed = name.rpartition("-")
+    return f"{FAMILIES[family].title}, seed {seed}" if family in FAMILIES else name
+
+
+def chosen_of(one: Outcome) -> Judged | None:
+    """The chosen pair; None where nothing was chosen."""
+    return next((pair for pair in one.pairs if pair.is_chosen), None)
+
+
+def convention_of(one: Outcome) -> Judged:
+    """Grad-CAM at the layer that is found."""
+    return next(pair for pair in one.pairs if pair.is_convention)
+
+
+def able(one: Outcome) -> list[Judged]:
+    """The pairs that may be chosen."""
+    return [pair for pair in one.pairs if not pair.excluded]
+
+
+def _row(name: str, one: Outcome) -> tuple[str, ...]:
+    chosen, best = chosen_of(one), hindsight(able(one))
+    picked = max(one.pairs, key=lambda pair: sum(pair.near))
+    every = "" if not picked.excluded else f"; of all pairs {rate(picked.near)}"
+    return (
+        title(name),
+        ", ".join(f"{area:.3f}" for area in one.auc),
+        "nothing" if chosen is None else chosen.name,
+        "—" if chosen is None else rate(chosen.near),
+        rate(convention_of(one).near),
+        f"{rate(best.near)} {best.name}{every}",
+        f"{ranking(one.pairs, 'grade'):.2f}",
+        f"{ranking(one.pairs, 'first'):.2f}",
+        "—" if chosen is None else f"{chosen.mass:.2f}",
+    )
+
+
+def _strict(name: str, one: Outcome) -> tuple[str, ...]:
+    chosen, convention = chosen_of(one), convention_of(one)
+    best = hindsight([replace(pair, near=pair.hits) for pair in able(one)])
+    return (
+        title(name),
+        "—" if chosen is None else rate(chosen.hits),
+        rate(convention.hits),
+        rate(best.near),
+        "—" if chosen is None else rate(_where(chosen.near, one.called)),
+        rate(_where(convention.near, one.called)),
+    )
+
+
+def _where(hits: Sequence[int], called: Sequence[int]) -> list[int]:
+    return [hit for hit, right in zip(hits, called, strict=True) if right]
+
+
+def _summary(known: Mapping[str, Outcome]) -> str:
+    met, above, made = 0, 0, 0
+    for one in known.values():
+        chosen = chosen_of(one)
+        if chosen is None:
+            continue
+        made += 1
+        met += np.mean(chosen.near) >= 0.9 * np.mean(hindsight(able(one)).near)
+        above += np.mean(chosen.near) > np.mean(convention_of(one).near)
+    return (
+        f"A choice was made on {made} of {len(known)} networks. On {met} its hits are at least 90 % of those of the "
+        f"best pair in hindsight, and on {above} above those of convention."
+    )
+
+
+def _details(name: str, one: Outcome) -> str:
+    """All pairs of a network, folded up."""
+    header = ("pair", "hits within half a cell", "hits", "mass", "grade", "first stage")
+    rows = [
+        (
+            f"**{pair.name}**" if pair.is_chosen else pair.name,
+            rate(pair.near),
+            rate(pair.hits),
+            f"{pair.mass:.2f}",
+            "" if pair.grade is None else f"{pair.grade:.2f}",
+            "" if pair.first is None else f"{pair.first:.2f}",
+        )
+        for pair in sorted(one.pairs, key=lambda pair: -sum(pair.near))
+    ]
+    left_out = "; ".join(f"{name}: {why}" for name, why in one.replacements.items() if why) or "nothing"
+    return (
+        f'<details markdown="1"><summary>{title(name)}: every pair</summary>\n\n{one.reason}\n\n'
+        f"Left out of what replaces: {left_out}.\n\n{results.table(header, rows)}\n</details>\n"
+    )
+
+
+def plot(known: Mapping[str, Outcome], path: Path) -> None:
+    """Draw the first stage's grade of each pair against its hits, a panel a network; the chosen pair has a ring."""
+    from matplotlib.figure import Figure
+
+    columns = 3
+    lines = -(-len(known) // columns)
+    figure = Figure(figsize=(9, 2.4 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
+    for axes, (name, one) in zip(panels, known.items(), strict=False):
+        for pair, grade, mark in _points(one):
+            axes.scatter(grade, 100 * np.mean(pair.near), s=14, c=mark, alpha=0.8, linewidths=0)
+            if pair.is_chosen:
+                axes.scatter(grade, 100 * np.mean(pair.near), s=90, facecolors="none", edgecolors="black")
+        axes.axhline(100 * np.mean(convention_of(one).near), color="grey", linewidth=0.8, linestyle=":")
+        axes.set_title(f"{title(name)}, ρ = {ranking(one.pairs, 'first'):.2f}", fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in list(panels):
+        axes.set_axis_off()
+    figure.supxlabel("grade without masks (first stage; ×: second stage)", fontsize=9)
+    figure.supylabel("hits within half a cell, %", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _points(one: Outcome) -> Iterator[tuple[Judged, float, str]]:
+    for pair in one.pairs:
+        if pair.first is not None:
+            yield pair, pair.first, "C3" if pair.excluded else "C0"
+        elif pair.grade is not None:
+            yield pair, pair.grade, "C1"
