@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ class Changing(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[tuple[int, int]], nn.Module]] = {
-    "resnet18": lambda _size: torchvision.models.resnet18(num_classes=3),
+    "resnet": lambda _size: timm.create_model("test_resnet", num_classes=3),
     "vit": lambda size: TinyViT(2, 4, 1, size),
 }
 
