@@ -218,19 +218,31 @@ def test_a_broken_search_stops_no_other(fine: pytest.MonkeyPatch) -> None:
     assert machine.slow() == ["a line"]
 
 
-@pytest.mark.parametrize(("threads", "usable"), [("2", 1), ("1", 2)])
-def test_the_remedy_for_threads_works(threads: str, usable: int) -> None:
+THREADS = """
+from pellucid.run import machine
+machine.physical_cores = lambda: None
+for usable in (1, 2):
+    machine.usable_cpus = lambda: usable
+    print(*machine.slow(), sep="\\n", end="\\0")
+"""
+
+
+def of_threads(count: str) -> tuple[list[str], ...]:
+    """What is said of so many threads where one processor is usable, and where two are."""
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, machine.OMP: count},
+    )
+    return tuple([line for line in one.splitlines() if machine.OMP in line] for one in done.stdout.split("\0")[:-1])
+
+
+def test_the_remedy_for_threads_works() -> None:
     if (os.cpu_count() or 1) < 2:
         pytest.skip("torch takes no more threads than there are processors")
-    code = "from pellucid.run import machine; machine.physical_cores = lambda: None; "
-    code += f"machine.usable_cpus = lambda: {usable}; print(*machine.slow(), sep='\\n')"
-
-    def lines(count: str) -> list[str]:
-        environment = {**os.environ, machine.OMP: count}
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-        return [line for line in done.stdout.splitlines() if machine.OMP in line]
-
-    (line,) = lines(threads)
-    remedy = line.partition(f"{machine.OMP}=")[2].partition(",")[0]
-    assert lines(remedy) == []
+    (fine, [few]), ([many], right) = of_threads("1"), of_threads("2")
+    assert (fine, right) == ([], [])
+    for line, remedy in ((few, "2"), (many, "1")):
+        assert line.partition(f"{machine.OMP}=")[2].partition(",")[0] == remedy
