@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from pellucid.cli import piped
 from pellucid.cli.main import app
 from pellucid.errors import ImageError
-from tests.cli.conftest import one_line, process, save
+from tests.cli.conftest import one_line, save
 
 Run = Callable[..., Result]
 
@@ -101,10 +101,14 @@ def test_other_files_may_stand_beside_it(pipe: Run, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_terminal_is_not_waited_for(model: Callable[..., str], tmp_path: Path) -> None:
+def test_a_terminal_is_not_waited_for(
+    model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     ours, terminal = pty.openpty()
-    done = process("explain", "-", "--model", model("make"), "-o", tmp_path / "out", stdin=terminal)
+    with os.fdopen(terminal) as stdin:
+        monkeypatch.setattr("sys.stdin", stdin)
+        with pytest.raises(SystemExit) as ended:
+            app(["explain", "-", "--model", model("make"), "-o", str(tmp_path / "out")])
     os.close(ours)
-    os.close(terminal)
-    assert done.returncode == 2
-    assert "nothing is piped into it: write cat scan.png | pellucid explain - …" in done.stderr
+    assert ended.value.code == 2
+    assert "nothing is piped into it: write cat scan.png | pellucid explain - …" in capsys.readouterr().err
