@@ -13,6 +13,7 @@ import pytest
 
 import pellucid
 from pellucid import errors
+from tests.fresh import fresh
 
 CLASSES = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, errors.PellucidError)]
 
@@ -38,11 +39,9 @@ def test_every_name_is_what_its_module_defines(name: str) -> None:
     assert inspect.getdoc(getattr(pellucid, name))
 
 
-@pytest.mark.parametrize("name", pellucid._MODULES)
-def test_modules_are_attributes_in_a_fresh_process(name: str) -> None:
-    code = f"import pellucid; print(pellucid.{name}.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.stdout.strip(), done.stderr) == (f"pellucid.{name}", "")
+def test_modules_are_attributes_in_a_fresh_process() -> None:
+    found = fresh(*(f"import pellucid; print(pellucid.{name}.__name__)" for name in pellucid._MODULES))
+    assert found == [f"pellucid.{name}" for name in pellucid._MODULES]
 
 
 def test_the_version_is_the_package_s() -> None:
