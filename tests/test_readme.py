@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from torchvision.models import resnet18
 
 import pellucid
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
+from tests.fresh import fresh
 from tests.networks import TinyCNN, images, seeded, trained
 
 ROOT = Path(__file__).parents[1]
@@ -55,25 +55,33 @@ def test_python_snippets_run(code: str, folder: Path, capsys: pytest.CaptureFixt
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("pellucid ")]
-# tests/demo makes the demo's page in less time.
-SLOW = {command: pytest.mark.release for command in COMMANDS if "pellucid demo" in command}
+DEMO = [command for command in COMMANDS if "pellucid demo" in command]
+RUN = """
+import sys
+sys.argv = {words!r}
+from pellucid.cli.main import run
+run()
+"""
 
 
-@pytest.mark.parametrize("command", [pytest.param(command, marks=SLOW.get(command, ())) for command in COMMANDS])
-def test_commands_run(command: str, folder: Path) -> None:
-    words = shlex.split(command, comments=True)
-    fewer = ["--images", "3"] if words[1] == "demo" else []  # the page is the same, its figures are of fewer images
-    done = subprocess.run(
-        [sys.executable, "-m", *words, *fewer], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    if command.startswith("pellucid demo"):
-        assert (folder / "demo-output" / "pellucid-demo.html").is_file()
-    if command.startswith("pellucid evaluate"):
-        assert (folder / "verdict" / "report.html").is_file()
-    if command.startswith("pellucid explain"):
-        results = folder / words[words.index("--output") + 1]
-        assert list(results.glob("*_overlay.png"))
+def run_commands(commands: Sequence[str], folder: Path, *more: str) -> None:
+    """Run commands in the folder as they are printed; each ends with 0 and warns of nothing."""
+    fresh(*(RUN.format(words=[*shlex.split(one, comments=True), *more]) for one in commands), folder=folder)
+
+
+def test_commands_run(folder: Path) -> None:
+    commands = [command for command in COMMANDS if command not in DEMO]
+    run_commands(commands, folder)
+    assert (folder / "verdict" / "report.html").is_file()
+    for words in map(shlex.split, commands):
+        if words[1] == "explain":
+            assert list((folder / words[words.index("--output") + 1]).glob("*_overlay.png"))
+
+
+@pytest.mark.release  # tests/demo makes the demo's page in less time
+def test_the_demo_runs(folder: Path) -> None:
+    run_commands(DEMO, folder, "--images", "3")  # the page is the same, its figures are of fewer images
+    assert (folder / "demo-output" / "pellucid-demo.html").is_file()
 
 
 def test_snippets_and_commands_are_found() -> None:
