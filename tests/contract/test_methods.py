@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import pytest
@@ -61,6 +61,22 @@ def cases(ranks: tuple[int, ...] = (2,)) -> Iterator[tuple[str, type[nn.Module],
                 yield name, kind, rank
 
 
+def shown(one: object) -> str:
+    return getattr(one, "__name__", str(one))
+
+
+def paired(argument: str, ways: Sequence[object]) -> pytest.MarkDecorator:
+    """Cases with every pair of a method, a kind of network and a way, but not with every three of them."""
+    found = [
+        (name, kinds(name)[(index + number) % len(kinds(name))], way)
+        for index, name in enumerate(METHODS)
+        for number, way in enumerate(ways)
+    ]
+    return pytest.mark.parametrize(
+        ("name", "kind", argument), found, ids=lambda one: getattr(one, "__name__", str(one))
+    )
+
+
 every = pytest.mark.parametrize(("name", "kind", "rank"), list(cases()), ids=str)
 every_rank = pytest.mark.parametrize(("name", "kind", "rank"), list(cases((2, 3))), ids=str)
 
@@ -89,8 +105,8 @@ def assert_same(one: pellucid.Explanation, other: pellucid.Explanation, atol: fl
 
 
 @every_rank
-@pytest.mark.parametrize("count", [1, 3])
-def test_maps_have_the_inputs_size_and_show_something(name: str, kind: type[nn.Module], rank: int, count: int) -> None:
+def test_maps_have_the_inputs_size_and_show_something(name: str, kind: type[nn.Module], rank: int) -> None:
+    count = 1 if rank == 3 else 3
     model, batch = network(kind, rank), images(count, rank)
     found = explained(model, name, batch)
     assert found.heatmaps.shape == (count, 1, *batch.shape[2:])
@@ -153,12 +169,11 @@ def test_batch_equals_singles(name: str, kind: type[nn.Module], rank: int) -> No
         torch.testing.assert_close(whole.attributions[index], single.attributions[0], rtol=1e-4, atol=1e-6)
 
 
-@every
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_any_batch_size_gives_the_same(name: str, kind: type[nn.Module], rank: int, batch_size: int) -> None:
+@paired("batch_size", [1, 2])
+def test_any_batch_size_gives_the_same(name: str, kind: type[nn.Module], batch_size: int) -> None:
     runtime = Runtime(batch_size=batch_size)
-    found = explained(network(kind, rank), name, images(3, rank), targets="all", runtime=runtime)
-    assert_same(plain(name, kind, rank, 3, "all"), found, atol=tolerance(name))
+    found = explained(network(kind), name, images(3), targets="all", runtime=runtime)
+    assert_same(plain(name, kind, count=3, target="all"), found, atol=tolerance(name))
 
 
 @every
@@ -215,19 +230,18 @@ BROUGHT = [
 
 
 @cache
-def brought(how: Callable[[nn.Module], nn.Module], kind: type[nn.Module], rank: int) -> nn.Module:
-    return how(seeded(kind, rank).eval())
+def brought(how: Callable[[nn.Module], nn.Module], kind: type[nn.Module]) -> nn.Module:
+    return how(seeded(kind).eval())
 
 
-@every
-@pytest.mark.parametrize("how", BROUGHT, ids=lambda how: how.__name__)
+@paired("how", BROUGHT)
 def test_the_map_is_the_same_however_a_model_is_brought(
-    name: str, kind: type[nn.Module], rank: int, how: Callable[[nn.Module], nn.Module]
+    name: str, kind: type[nn.Module], how: Callable[[nn.Module], nn.Module]
 ) -> None:
-    model = brought(how, kind, rank)
+    model = brought(how, kind)
     training = [module.training for module in model.modules()]
-    found = explained(model, name, images(2, rank))
-    assert_same(plain(name, kind, rank), found, atol=tolerance(name))
+    found = explained(model, name, images(2))
+    assert_same(plain(name, kind), found, atol=tolerance(name))
     assert [module.training for module in model.modules()] == training
 
 
@@ -268,18 +282,17 @@ CALLED = [under_no_grad, under_inference_mode, with_inference_parameters, images
 
 
 @cache
-def called(how: Callable[..., pellucid.Explanation], kind: type[nn.Module], rank: int) -> nn.Module:
+def called(how: Callable[..., pellucid.Explanation], kind: type[nn.Module]) -> nn.Module:
     """A model of which all that is found is found in such a call."""
-    return seeded(kind, rank).eval()
+    return seeded(kind).eval()
 
 
-@every
-@pytest.mark.parametrize("how", CALLED, ids=lambda how: how.__name__)
+@paired("how", CALLED)
 def test_the_map_is_the_same_however_it_is_called_for(
-    name: str, kind: type[nn.Module], rank: int, how: Callable[..., pellucid.Explanation]
+    name: str, kind: type[nn.Module], how: Callable[..., pellucid.Explanation]
 ) -> None:
-    found = how(called(how, kind, rank), images(2, rank), name)
-    assert_same(plain(name, kind, rank), found, atol=tolerance(name))
+    found = how(called(how, kind), images(2), name)
+    assert_same(plain(name, kind), found, atol=tolerance(name))
 
 
 class NoGradBackbone(TinyCNN):
@@ -300,18 +313,17 @@ def test_no_grad_around_the_features_only(name: str) -> None:
 
 
 @cache
-def rounded(kind: type[nn.Module], rank: int, dtype: torch.dtype) -> nn.Module:
-    return seeded(kind, rank).to(dtype)
+def rounded(kind: type[nn.Module], dtype: torch.dtype) -> nn.Module:
+    return seeded(kind).to(dtype)
 
 
-@every
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close(name: str, kind: type[nn.Module], rank: int, dtype: torch.dtype) -> None:
-    batch = images(2, rank)
+@paired("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close(name: str, kind: type[nn.Module], dtype: torch.dtype) -> None:
+    batch = images(2)
     # At one layer: of an untrained network, rounding may decide which layer has enough of the score.
     options = {"layers": ["blocks.1.norm1"]} if kind is TinyViT and few(name).uses_layers else {}
-    exact = explained(network(kind, rank), name, batch, **options)
-    half = explained(rounded(kind, rank, dtype), name, batch, **options)
+    exact = explained(network(kind), name, batch, **options)
+    half = explained(rounded(kind, dtype), name, batch, **options)
     assert half.heatmaps.dtype == torch.float32
     # A difference of near equal scores keeps few of half precision's digits.
     least = 0.9 if name in PERTURBING else 0.98
@@ -333,7 +345,7 @@ def state(model: nn.Module) -> dict[str, object]:
 
 
 @cache
-def half_trained(kind: type[nn.Module], rank: int) -> nn.Module:
+def half_trained(kind: type[nn.Module], rank: int = 2) -> nn.Module:
     """A model of which some parameters are frozen, and a norm keeps its statistics."""
     model = seeded(kind, rank).train()
     next(model.parameters()).requires_grad_(False)
@@ -383,11 +395,10 @@ def failing(model: nn.Module, after: int, explain: Callable[[], pellucid.Explana
     assert not explain().degenerate.any()
 
 
-@every
-@pytest.mark.parametrize("after", [0, 1, 2], ids=["in the first pass", "in the second", "in the third"])
-def test_a_failing_model_is_left_as_it_was(name: str, kind: type[nn.Module], rank: int, after: int) -> None:
-    """In a method's own passes: all that is found of the model was found before."""
-    model, batch = half_trained(kind, rank), images(2, rank)
+@paired("after", [0, 1, 2])
+def test_a_failing_model_is_left_as_it_was(name: str, kind: type[nn.Module], after: int) -> None:
+    """In one of a method's own passes: all that is found of the model was found before."""
+    model, batch = half_trained(kind), images(2)
     explained(model, name, batch)
     failing(model, after, lambda: explained(model, name, batch))
 
@@ -432,7 +443,7 @@ def alive() -> tuple[int, int]:
     return len(found), sum(type(item) in (Tensor, nn.Parameter) for item in found)
 
 
-@every
+@paired("rank", [2])
 def test_nothing_grows_over_30_calls_of_which_a_third_fail(name: str, kind: type[nn.Module], rank: int) -> None:
     gc.freeze()  # counting all that other tests left takes longer than the calls
     try:
