@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import timm
 import torch
-from torchvision.models import resnet18
 
 import pellucid
 from pellucid.core import catalogue
@@ -28,7 +28,7 @@ FORWARD = ("rise", "occlusion", "scorecam", "ablationcam")
 
 @pytest.fixture(scope="module")
 def model() -> torch.nn.Module:
-    return resnet18().eval()
+    return timm.create_model("test_resnet").eval()
 
 
 def explainer(model: torch.nn.Module, name: str, options: dict[str, Any]) -> pellucid.Explainer:
