@@ -42,6 +42,7 @@ from pellucid.core import catalogue, gates
 from pellucid.pacs.access import ServerAccess
 from pellucid.tracking import journaled
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
+from tests.cli.quick import quick
 from tests.io.test_dicom import dataset, write
 from tests.io.test_dimensions import placed
 from tests.networks import Reordered, TinyCNN, TinyViT, images, seeded
@@ -166,13 +167,9 @@ def run_command(line: str) -> None:
     if ARCHIVE in line:  # tests/pacs runs these if an archive is available
         assert {word for word in words if word.startswith("--")} <= options(words[0])
         return
-    if "--seconds" in words:  # to try every setting once takes less than to tell them apart
-        words[words.index("--seconds") + 1] = "0"
-    if words[0] == "robustness":  # many passes of small images
-        words += ["--size", "32"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", pellucid.PellucidWarning)
-        done = CliRunner().invoke(app, words)
+        done = CliRunner().invoke(app, quick(words))
     assert done.exit_code == 0, (line, done.stderr)
     if "--output" in words:
         ending = "report.html" if words[0] in ("evaluate", "robustness") else "*_overlay.png"
@@ -375,7 +372,7 @@ def loaded_checkpoint(content: object) -> nn.Module:
 
 def on_the_command_line(*arguments: str) -> None:
     """Run a command, and raise its error output."""
-    done = CliRunner().invoke(app, ["explain", *arguments, "--output", "results", "--quiet"])
+    done = CliRunner().invoke(app, quick(["explain", *arguments, "--output", "results", "--quiet"]))
     raise pellucid.PellucidError(done.stderr)
 
 

@@ -20,6 +20,7 @@ from pellucid.cli.derived import examples
 from pellucid.cli.main import app
 from pellucid.errors import PellucidWarning
 from tests.cli.conftest import save
+from tests.cli.quick import quick
 
 COMMANDS = typer.main.get_command(app).commands
 EXAMPLES = [line for command in COMMANDS.values() for line in examples(command.callback)]
@@ -79,11 +80,7 @@ def test_their_options_exist(line: str) -> None:
 @pytest.mark.parametrize("line", [line for line in EXAMPLES if not any(one in line for one in ELSEWHERE)])
 def test_they_run(line: str, folder: None) -> None:
     before, _, command = line.rpartition("| ")
-    words = shlex.split(command)[1:]
-    if "--seconds" in words:
-        words[words.index("--seconds") + 1] = "0"
-    if words[0] == "robustness":  # many passes of small images
-        words += ["--size", "32"]
+    words = quick(shlex.split(command)[1:])
     piped = Path(before.split()[1]).read_bytes() if before else None
     done = CliRunner().invoke(app, words, input=piped)
     assert done.exit_code == 0, done.stderr
