@@ -44,6 +44,7 @@ class Server:
         command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--workers", "1"]
         command += ["--artifacts-destination", str(self.folder / "artifacts")]
         quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
+        quiet["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # processes that evaluate language models
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.folder, env=os.environ | quiet, start_new_session=True

@@ -38,12 +38,17 @@ def main(uri: str, folder: Path) -> None:
             network,
             name="whole",
             serialization_format="pickle",
+            pip_requirements=["torch"],  # else a process of its own finds them
             registered_model_name="chest",
             code_paths=[str(code)],
             metadata={"classes": ["effusion", "nodule", "none"]},
         )
         exported = mlflow.pytorch.log_model(
-            network.eval(), name="exported", serialization_format="pt2", input_example=torch.randn(2, 3, 64, 64).numpy()
+            network.eval(),
+            name="exported",
+            serialization_format="pt2",
+            pip_requirements=["torch"],
+            input_example=torch.randn(2, 3, 64, 64).numpy(),
         )
         mlflow.pytorch.log_state_dict(network.state_dict(), "weights")
         mlflow.log_artifact(str(folder / "best.pt"), "checkpoints")
