@@ -27,7 +27,7 @@ demo: $(READY)  ## write a page of explanations of images whose findings are kno
 # Processes that tests start read the package compiled, which takes a tenth less than to compile it in each.
 test test-release: export PYTHONDONTWRITEBYTECODE =
 
-test: $(READY)  ## run the tests with coverage (under 10 minutes on two cores)
+test: $(READY)  ## run the tests with coverage (a quarter of an hour on two cores)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report= --durations=10
 	$(BIN)/coverage report --include='$(COVERED)' --fail-under=95
 
