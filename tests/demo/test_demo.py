@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from pellucid import phantom
 from pellucid.cli.main import app
 from pellucid.core import catalogue
+from pellucid.core.choice import GradedPair
 from pellucid.demo import real, study
+from pellucid.demo.chosen import Chosen, chosen
 from pellucid.demo.page import title, write_demo
 from pellucid.methods.occlusion import Occlusion
 from pellucid.render.embed import data_uri, outline
@@ -29,9 +31,33 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # Nine windows an image, in place of 225: what stands on the page does not depend on their size.
         patch.setattr(Occlusion, "__init__", partialmethod(Occlusion.__init__, window=64, stride=32))
+        patch.setattr("pellucid.demo.page.chosen", made_up)
         path = write_demo(tmp_path_factory.mktemp("demo") / "new" / "folder", IMAGES, steps.append)
-    assert len(steps) == 3
+    assert len(steps) == 4
     return path.read_text(encoding="utf-8")
+
+
+def made_up(network: study.Network, _count: int) -> Chosen:
+    """A choice that was not measured: what stands on the page does not depend on it."""
+    pair = GradedPair("hirescam", ("network.layer1",), 0.9, 0.8, 1.0, 1)
+    rates = [study.Rate(network.title, "auto", hits, 40) for hits in (37, 13)]
+    return Chosen(network.title, 30, pair if "convolution" in network.title else None, "no choice: a reason", *rates)
+
+
+def test_the_page_has_the_choices_with_their_hits(page):
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "HiResCAM, at network.layer1 92 % 37 of 40 32 %" in text
+    assert "nothing: no choice: a reason" in text
+
+
+def test_a_choice_is_measured_on_images_that_did_not_choose():
+    (network,) = study.networks(["unguided_cnn"], ["gradcam", "hirescam"])
+    found = chosen(network, 14)
+    assert found.images >= 8
+    assert found.pair is not None or found.reason.startswith("no choice")
+    assert found.rate.count == found.convention.count > 0
+    assert found.convention.hits == study.rate(network, "gradcam", study.measured_images(14)).hits
+    assert chosen(network, 2) is None
 
 
 class Tags(HTMLParser):

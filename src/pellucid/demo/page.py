@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pellucid.core import catalogue
 from pellucid.demo import real, study
+from pellucid.demo.chosen import chosen
 from pellucid.export.writing import check_writable, write
 from pellucid.render.colour import blend, colourise
 from pellucid.render.embed import data_uri, outline
@@ -36,12 +37,15 @@ def write_demo(folder: Path, images: int = IMAGES, progress: Callable[[str], Non
     shown = study.cases(networks)
     progress(f"hit rates on {images} more")
     rates = study.rates(networks, images, study.networks(study.TAUGHT))
+    progress("methods chosen without masks")
+    choices = [chosen(network, images) for network in networks]
     progress("a photograph and a DICOM file")
     photo, scan = real.photograph(PHOTOGRAPH), real.dicom("gradcam")
     text = _template().render(
         cases=[_case(case) for case in shown],
         rates=rates,
         groups=[_group(network.title, rates) for network in networks],
+        choices=[one for one in choices if one is not None],
         photograph=photo,
         scan=scan,
         versions=_versions(),

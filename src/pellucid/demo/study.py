@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from pellucid import phantom
 from pellucid.core import catalogue
+from pellucid.core.choice import Choice
 from pellucid.core.explanation import Explanation
 from pellucid.core.method import Method
+from pellucid.core.runtime import AUTO
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.metrics.statistics import wilson
@@ -43,17 +45,19 @@ _RATE_SEED = 30_000_000
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A network, the name that a reader sees, and the methods that apply to it."""
+    """A network, the name that a reader sees, the methods that apply to it, and what "auto" is."""
 
     title: str
     model: nn.Module
     methods: tuple[str, ...]
+    choice: Choice | None = None
 
     def explained(self, method: str | Method, images: Tensor, targets: Tensor | int) -> Explanation:
         """Explain images in [0, 1]."""
         preprocessing = model_info(self.model).preprocessing
         prepared = preprocessing.normalise(images) if preprocessing else images
-        return Explainer(self.model, method)(prepared, targets=targets)
+        choice = self.choice if method == AUTO else None
+        return Explainer(self.model, method, choice=choice)(prepared, targets=targets)
 
 
 def networks(names: Sequence[str] = SHOWN, methods: Sequence[str] = tuple(METHODS)) -> list[Network]:
@@ -190,7 +194,7 @@ def rates(over: Sequence[Network], count: int, taught: Sequence[Network] = ()) -
 
     ``taught``: the networks of the same titles that were also taught where findings are.
     """
-    drawn = phantom.radiographs(count, seed=_RATE_SEED)
+    drawn = measured_images(count)
     masks = drawn.masks[drawn.labels]
     random = float(widened(masks, HALF_A_CELL).float().mean()) if len(masks) else 0.0
     pairs = [(network, method) for network in over for method in network.methods]
@@ -202,6 +206,11 @@ def rates(over: Sequence[Network], count: int, taught: Sequence[Network] = ()) -
         found = rate(network, method, drawn)
         rows.append(found if other is None else replace(found, taught=rate(other, method, drawn).share))
     return Rates(count, random, tuple(rows), skills)
+
+
+def measured_images(count: int) -> phantom.Phantoms:
+    """The radiographs that hit rates are measured on."""
+    return phantom.radiographs(count, seed=_RATE_SEED)
 
 
 def _skills(network: Network, drawn: phantom.Phantoms) -> list[Skill]:
