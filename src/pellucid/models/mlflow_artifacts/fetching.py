@@ -67,34 +67,6 @@ class Located:
         )
 
 
-class Beside:
-    """Fetches files that a graph names, from among the artifacts in its own folder, each as it is asked for."""
-
-    def __init__(self, place: Located) -> None:
-        self._place = place
-        self._count = 0
-        self._left = place.most
-
-    def __call__(self, name: str) -> Path:
-        """Return a file by its path there.
-
-        ``SourceError`` or ``TransferError``: it is not there, or with it more than the bounds would be fetched.
-        """
-        place = self._place
-        parent = place.chosen.path.rpartition("/")[0]
-        folder, _, last = f"{parent}/{name}".strip("/").rpartition("/")
-        entry = next((each for each in place.files.listed(folder) if each.name == last and not each.is_folder), None)
-        if entry is None:
-            raise SourceError(
-                f"{place.stored.uri}: its weights are stated in {name!r}, which is not among its artifacts"
-            )
-        self._count += 1
-        target = place.folder / f"{OWN_NAME}-{self._count}"
-        path = place.files.fetched(f"{folder}/{last}".strip("/"), entry.size, target, self._left)
-        self._left -= path.stat().st_size
-        return path
-
-
 @contextmanager
 def located(uri: str, bounds: Bounds = DEFAULT) -> Iterator[Located]:
     """Find the file of the network that ``models:/…`` or ``runs:/…`` names; what is fetched is gone afterwards.

@@ -9,7 +9,8 @@ from torch import nn
 
 from pellucid.errors import SourceError
 from pellucid.models.checkpoints.reading import Checkpoint
-from pellucid.models.mlflow_artifacts.fetching import Beside, located
+from pellucid.models.mlflow_artifacts.fetching import located
+from pellucid.models.mlflow_artifacts.graph import Beside, with_settings
 from pellucid.models.mlflow_artifacts.reading import read
 from pellucid.models.sources.base import ModelInfo, ModelRequest
 from pellucid.models.sources.onnx import SOURCE as ONNX
@@ -49,12 +50,12 @@ class MlflowSource:
                 raise SourceError(f"{place.stored.uri}: a graph's number of classes is fixed; leave out num_classes")
             file = place.fetched()
             model = graph_model(file.path, Beside(place))
-            known = ONNX.info(request, model)
+            known = with_settings(ONNX.info(request, model), model, file.settings)
         self._graphs[model] = replace(known, weights="checkpoint", registered=file.uri, origin=file.origin)
         return model
 
     def info(self, _request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Return what is known of a graph: its input's size, its digest, and where it is from."""
+        """Return what is known of a graph: what is stated of it, its digest, and where it is from."""
         return self._graphs.get(model, ModelInfo())
 
     def _uri(self, name: str) -> str:

@@ -35,6 +35,13 @@ class OnnxModel(nn.Module):
         """The input's shape with its batch axis; None for a free size. Empty if the graph states no shape."""
         return tuple(side if isinstance(side, int) else None for side in self._input.shape or ())
 
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, where the graph has one output of scores by class, and states its shape."""
+        shapes = [output.shape for output in self._session.get_outputs() if output.name in self._outputs]
+        is_scores = len(shapes) == 1 and len(shapes[0] or ()) == 2
+        return shapes[0][1] if is_scores and isinstance(shapes[0][1], int) else None
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Run the graph, in chunks if its batch size is fixed. ``ShapeError``: it does not take these images."""
         step = (self.size[0] if self.size else None) or len(images)
