@@ -388,7 +388,8 @@ def left_by(root: Path, place: object) -> None:
     drafts = root / ".part-abcdefgh"
     drafts.mkdir()
     (drafts / "index.json").write_text("{}")
-    (drafts / "journal").write_text(json.dumps(place))
+    journal = {"place": place, "files": ["model.safetensors", "scores.json"], "made": 2}
+    (drafts / "journal").write_text(json.dumps(journal))
 
 
 @pytest.mark.parametrize(
