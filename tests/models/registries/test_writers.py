@@ -130,7 +130,7 @@ def test_an_empty_folder_of_a_model_is_left_as_it_was(
         if code == 0 and (step > FEWEST or not fails):
             break
     assert code == 0, "a save has more steps"
-    assert ended > 10
+    assert ended >= 8
 
 
 @pytest.mark.parametrize(("by_trainer", "fails"), [(False, False), (True, False), (True, True)])
@@ -158,7 +158,7 @@ def test_an_end_at_any_step_of_attaching(order: Order, tmp_path: Path, by_traine
         if code == 0 and (step > FEWEST or not fails):
             break
     assert code == 0, "attaching has more steps"
-    assert ended > 10
+    assert ended >= 8
 
 
 def assert_attached(root: Path, before: dict[str, bytes | None]) -> None:
