@@ -72,6 +72,7 @@ def test_an_explanation_is_read_back(mlflow_server: Server, client: Any, tmp_pat
     found = runs_of(client, "read back")
     night = found["night"]
     assert (night.info.status, night.data.params["method"]) == ("FINISHED", "saliency")
+    assert "layers" not in night.data.params  # saliency looks at none
     assert [one.step for one in client.get_metric_history(night.info.run_id, "explanation/degenerate")] == [1, 2]
     assert found["within"].data.tags["mlflow.parentRunId"] == night.info.run_id
     drawn = [one.path for one in client.list_artifacts(night.info.run_id, "images") if one.path.endswith(".png")]
