@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -70,6 +72,7 @@ def test_an_explanation_is_read_back(mlflow_server: Server, client: Any, tmp_pat
     found = runs_of(client, "read back")
     night = found["night"]
     assert (night.info.status, night.data.params["method"]) == ("FINISHED", "saliency")
+    assert "layers" not in night.data.params  # saliency looks at none
     assert [one.step for one in client.get_metric_history(night.info.run_id, "explanation/degenerate")] == [1, 2]
     assert found["within"].data.tags["mlflow.parentRunId"] == night.info.run_id
     drawn = [one.path for one in client.list_artifacts(night.info.run_id, "images") if one.path.endswith(".png")]
@@ -80,6 +83,62 @@ def test_an_explanation_is_read_back(mlflow_server: Server, client: Any, tmp_pat
         assert image.size[0] >= 128
     figures = {one.key: one.value for one in client.get_logged_model(logged.model_id).metrics}
     assert figures["explanation/degenerate"] == 0
+
+
+def noise(step: int) -> Image.Image:
+    """An image whose file is larger than half of the full disk."""
+    return Image.fromarray(np.random.default_rng(step).integers(0, 255, (200, 200, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def small_disks(tmp_path: Path) -> None:
+    """File systems of a few bytes may be mounted here."""
+    (tmp_path / "disk").mkdir()
+    if not mounted(tmp_path / "disk"):
+        pytest.skip("to mount a small file system takes rights that this user does not have")
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+def mounted(place: Path, options: str = "size=200k") -> bool:
+    """Mount a file system in memory, if that is allowed."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.usefixtures("small_disks")
+def test_the_server_s_disk_is_full(
+    mlflow_server: Server, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Really: what no longer fits is kept here, whole, and what was accepted before is not sent again."""
+    run = tracking.mlflow(mlflow_server.uri, experiment="disk full", run_name="disk full", folder=tmp_path)
+    run.metrics({"loss": 1.0}, 0)
+    wait_for(lambda: client.get_experiment_by_name("disk full") is not None)
+    with failing(mlflow_server, "disk full"):
+        for step in range(1, 4):
+            run.image("case-0", noise(step), step)
+            run.metrics({"loss": 1.0 / step}, step)
+        monkeypatch.setattr(module, "PATIENCE", 5.0)
+        with pytest.warns(PellucidWarning, match="pellucid mlflow sync"):
+            run.close()
+        assert len(list(run.folder.glob("*.png"))) == 3
+        assert sum(path.stat().st_size for path in (mlflow_server.folder / "artifacts").rglob("*")) < 204_800
+    ended()
+    (done,) = sync(tmp_path)
+    assert (done.error, done.refused) == ("", 0)
+    assert done.sent >= 4
+    assert [(one.sent, one.error, one.refused) for one in sync(tmp_path)] == [(0, "", 0)]
+    found = runs_of(client, "disk full")["disk full"]
+    history = client.get_metric_history(found.info.run_id, "loss")
+    assert [(one.step, one.value) for one in history] == [(0, 1.0), *((step, 1.0 / step) for step in range(1, 4))]
+    drawn = [one.path for one in client.list_artifacts(found.info.run_id, "images") if one.path.endswith(".png")]
+    assert len(drawn) == 3
+    for path in drawn:
+        step = int(path.partition("+step+")[2].partition("+")[0])
+        with Image.open(client.download_artifacts(found.info.run_id, path, str(tmp_path))) as image:
+            np.testing.assert_array_equal(np.asarray(image), np.asarray(noise(step)))
 
 
 @pytest.mark.parametrize("ending", ["killed", "frozen", "without room"])
@@ -97,9 +156,7 @@ def test_a_server_that_fails_in_the_middle(
         monkeypatch.setattr(module, "PATIENCE", 1.0)
         with pytest.warns(PellucidWarning, match="pellucid mlflow sync"):
             run.close()
-    for thread in threading.enumerate():  # its last request ends when the server is back
-        if thread.name == "pellucid-mlflow":
-            thread.join(60)
+    ended()
     for _ in range(2):
         assert [(one.error, one.refused) for one in sync(tmp_path)] == [("", 0)]
     assert [one.sent for one in sync(tmp_path)] == [0]
@@ -109,6 +166,13 @@ def test_a_server_that_fails_in_the_middle(
     assert [(one.step, one.value) for one in history] == [(0, 1.0), *((step, 1.0 / step) for step in range(1, 6))]
     drawn = [one.path for one in client.list_artifacts(found.info.run_id, "images")]
     assert len(drawn) == 10  # five images, each with its small copy
+
+
+def ended() -> None:
+    """Wait for the thread that sends: its last request ends when the server is back."""
+    for thread in threading.enumerate():
+        if thread.name == "pellucid-mlflow":
+            thread.join(90)
 
 
 class failing:  # noqa: N801  # used as a context
@@ -123,16 +187,25 @@ class failing:  # noqa: N801  # used as a context
             self.server.kill()
         elif self.ending == "frozen":
             self.server.signal(signal.SIGSTOP)
-        else:  # nothing can be created in what is no folder
+        else:
             self.artifacts.mkdir(exist_ok=True)
             self.artifacts.rename(self.away)
-            self.artifacts.write_text("")
+            if self.ending == "disk full":
+                self.artifacts.mkdir()
+                assert mounted(self.artifacts)
+            else:  # nothing can be created in what is no folder
+                self.artifacts.write_text("")
 
     def __exit__(self, *_: object) -> None:
         if self.ending == "killed":
             self.server.start()
         elif self.ending == "frozen":
             self.server.signal(signal.SIGCONT)
+        elif self.ending == "disk full":
+            shutil.copytree(self.artifacts, self.away, dirs_exist_ok=True)
+            subprocess.run(["umount", str(self.artifacts)], check=True)
+            self.artifacts.rmdir()
+            self.away.rename(self.artifacts)
         else:
             self.artifacts.unlink()
             self.away.rename(self.artifacts)

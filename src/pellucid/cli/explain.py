@@ -27,7 +27,7 @@ from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, p
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
 from pellucid.cli.explaining import Checks, ChoiceFile, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
-from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
+from pellucid.cli.modelling import Activation, Checkpoint, Classes, Model, ModelOutput, NamedHead, Weights, WeightsKey
 from pellucid.cli.piped import DASH, is_piped, kept
 from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.selecting import (
@@ -88,10 +88,10 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     option: Options = None,
     target: Targets = None,
     layer: Layers = None,
-    fuse: Fuse = "mean",
+    fuse: Fuse = None,
     check: Checks = None,
     classes: Classes = None,
-    head: Head = "auto",
+    head: NamedHead = None,
     model_output: ModelOutput = None,
     export: Export = "png",
     table: Table = "csv",
@@ -143,6 +143,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     with guarded(), ExitStack() as held:
         from pellucid.cli.report import Summary, as_text, show
         from pellucid.cli.request import Request, prepared_job
+        from pellucid.cli.settled import with_kept
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
@@ -165,10 +166,10 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             weights_key=weights_key,
             activation=activation,
             weights=weights,
-            methods=method or ["gradcam" if choice is None or layer == ["auto"] else "auto"],
+            methods=method or ([] if choice is None or layer == ["auto"] else ["auto"]),
             choice=choice,
             options=option or [],
-            targets=target or ["predicted"],
+            targets=target or [],
             layers=layer,
             fuse=fuse,
             checks=check or [],
@@ -200,6 +201,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         files = of_series(files, series)
         check_writable(output)
         _check_page(page, output, table)
+        request = with_kept(request)
+        if request.taken and not quiet:
+            complain(str(request.taken))
         job = prepared_job(request)
         files = as_sequences(files) if slice_mode is SliceMode.sequence else files
         if slice_mode is SliceMode.volume or (slice_mode is SliceMode.auto and takes_volumes(job.model)):

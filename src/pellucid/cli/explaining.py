@@ -55,9 +55,9 @@ Layers = Annotated[
     ),
 ]
 Fuse = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="How to combine several layers: {fusions}.",
+        help="How to combine several layers: {fusions} (default: mean).",
         rich_help_panel=METHOD_PANEL,
         autocompletion=among("fusions"),
     ),

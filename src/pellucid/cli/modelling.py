@@ -65,10 +65,21 @@ Classes = Annotated[
     Path | None,
     typer.Option(help="File with the class names: one per line, or a JSON list.", rich_help_panel=MODEL_PANEL),
 ]
+_HEAD = "How to read the model's outputs: auto, {heads}"
+NamedHead = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        help=f"{_HEAD} (default: auto).",
+        rich_help_panel=MODEL_PANEL,
+        autocompletion=among("heads", "auto"),
+    ),
+]
+"""Of a command that takes what is not named from a version's settings."""
 Head = Annotated[
     str,
     typer.Option(
-        help="How to read the model's outputs: auto, {heads}.",
+        help=f"{_HEAD}.",
         rich_help_panel=MODEL_PANEL,
         autocompletion=among("heads", "auto"),
     ),

@@ -13,6 +13,7 @@ from torch import nn
 
 from pellucid.cli.asked_methods import check, named, with_chosen
 from pellucid.cli.preparing import Preparation
+from pellucid.cli.settled import FUSE, HEAD, METHOD, TARGET, Taken
 from pellucid.core.choice import Choice
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
@@ -37,7 +38,7 @@ from pellucid.run.tuned import remembered
 
 @dataclass(frozen=True)
 class Request:
-    """The options of a run, as given on the command line."""
+    """The options of a run, as given on the command line; ``taken`` are those that a registry's version states."""
 
     output: Path
     model: str | None
@@ -50,10 +51,10 @@ class Request:
     options: Sequence[str]
     targets: Sequence[str]
     layers: Sequence[str] | None
-    fuse: str
+    fuse: str | None
     checks: Sequence[str]
     classes: Path | None
-    head: str
+    head: str | None
     model_output: str | None
     formats: Sequence[str]
     style: Style
@@ -70,18 +71,21 @@ class Request:
     preparation: Preparation
     hidden: Path | None
     deidentifier: Deidentifier | None
+    taken: Taken | None = None
 
 
 def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
+    request = replace(request, methods=request.methods or [METHOD])
     choice = None if request.choice is None else Choice.load(request.choice)
     methods = named([name for name in request.methods if name != AUTO], request.options)
     check(methods, request)
-    _targets(request.targets)
+    asked, head = request.targets or [TARGET], request.head or HEAD
+    _targets(asked)
     for name in request.formats:
         find(name)
     colourise(torch.zeros(1, 1), request.style.colormap)
-    check_head(request.head)
+    check_head(head)
     if request.window is not None:
         asked_window(request.window, "CT")
     select = parsed_options(request.select)
@@ -91,13 +95,13 @@ def prepared_job(request: Request) -> Job:
     model = prepared_model(
         request.model, request.checkpoint, request.weights_key, request.activation, request.weights, device
     )
-    restate(model, request.head, request.model_output)
+    restate(model, head, request.model_output)
     methods, by_choice = with_chosen(model, methods, choice, request)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)
     known = classes if classes is not None else model_info(model).classes
-    targets = _targets(_split(request.targets, known or ()))
-    facts = model_facts(model)
+    targets = _targets(_split(asked, known or ()))
+    facts = {**model_facts(model), **(request.taken.facts() if request.taken else {})}
     return Job(
         model=model,
         methods=methods,
@@ -117,10 +121,10 @@ def prepared_job(request: Request) -> Job:
         layers=None if request.layers == [AUTO] else request.layers,
         choice=choice,
         by_choice=by_choice,
-        fuse=request.fuse,
+        fuse=request.fuse or FUSE,
         checks=request.checks,
         classes=classes,
-        head=request.head,
+        head=head,
         runtime=runtime,
         window=request.window,
         frame=request.frame,

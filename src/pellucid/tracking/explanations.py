@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pellucid.core.explanation import Explanation
 from pellucid.core.provenance import versions
 from pellucid.core.style import Style
@@ -32,4 +34,9 @@ def log_explanation(
 def parameters_of(explanation: Explanation) -> dict[str, Parameter]:
     """The method, its layers and the versions."""
     made_by = {f"version.{name}": version for name, version in versions().items()}
-    return {"method": explanation.method, "layers": ", ".join(explanation.layers), **made_by}
+    return {"method": explanation.method, **layers_of(explanation.layers), **made_by}
+
+
+def layers_of(layers: Sequence[str]) -> dict[str, Parameter]:
+    """The layers; nothing of a method that looks at none."""
+    return {"layers": ", ".join(layers)} if layers else {}

@@ -18,6 +18,7 @@ from pellucid.report.maps import Map
 from pellucid.report.reading import read_maps
 from pellucid.robustness.result import Robustness
 from pellucid.statistics import Interval
+from pellucid.tracking.explanations import layers_of
 from pellucid.tracking.tracker import Parameter, Tracker
 
 FOLDER = "tracking"
@@ -81,7 +82,7 @@ def log_robustness(found: Robustness, folder: Path, tracker: Tracker) -> None:
 def _settings(one: Map) -> dict[str, Parameter]:
     """What a map was made with, as the page states it."""
     named = {name.replace(": ", "."): value for name, value in one.settings}
-    return {"layers": ", ".join(one.layers), "model": one.model} | _plain(named)
+    return layers_of(one.layers) | {"model": one.model} | _plain(named)
 
 
 def _overlay(folder: Path, one: Map, key: str, run: Tracker) -> None:

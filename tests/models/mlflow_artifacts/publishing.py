@@ -18,7 +18,7 @@ load = None
 
 
 def main(uri: str, folder: Path) -> None:
-    """Log a whole network, its weights alone, one with code beside it, and a file."""
+    """Log a whole network, its weights alone, one with code beside it, files, and graphs in the ONNX format."""
     warnings.simplefilter("ignore")
     import mlflow
     import torch
@@ -52,11 +52,37 @@ def main(uri: str, folder: Path) -> None:
         )
         mlflow.pytorch.log_state_dict(network.state_dict(), "weights")
         mlflow.log_artifact(str(folder / "best.pt"), "checkpoints")
+        for kind in ("layouts", "wrapped"):
+            mlflow.log_artifacts(str(folder / kind), kind)
+        graphs = {"graph": logged_graph(folder, "graph"), "one_file": logged_graph(folder, "one_file", False)}
     client = MlflowClient(uri)
+    kept = client.create_logged_model(run.info.experiment_id, name="kept", source_run_id=run.info.run_id)
+    client.log_model_artifacts(kept.model_id, str(folder / "layouts"))
+    client.finalize_logged_model(kept.model_id, "READY")
     client.set_registered_model_alias("chest", "champion", "1")
     place = Path(mlflow.artifacts.download_artifacts(f"models:/{whole.model_id}", dst_path=str(folder / "seen")))
     found = {"run": run.info.run_id, "model": whole.model_id, "exported": exported.model_id}
+    found |= {"kept": kept.model_id, **graphs}
     sys.stdout.write(json.dumps(found | {"files": sorted(names(place))}))
+
+
+def logged_graph(folder: Path, name: str, has_files: bool = True) -> str:
+    """Log the graph that is in the folder; ``has_files``: with its weights in another file, as MLflow does it."""
+    import mlflow
+    import numpy as np
+    import onnx
+    from mlflow.models import infer_signature
+
+    logged = mlflow.onnx.log_model(
+        onnx.load(folder / "graph.onnx"),
+        name=name,
+        registered_model_name=name,
+        save_as_external_data=has_files,
+        pip_requirements=["onnx"],
+        signature=infer_signature(np.zeros((1, 3, 32, 32), np.float32)),
+        metadata={"classes": ["effusion", "nodule", "none"], "mean": [0.5] * 3, "std": [0.25] * 3},
+    )
+    return str(logged.model_id)
 
 
 def names(place: Path) -> list[str]:

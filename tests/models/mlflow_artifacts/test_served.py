@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import sqlite3
-import subprocess
 import sys
 import zipfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,37 +18,13 @@ from torchvision.models import resnet18
 import pellucid
 from pellucid.errors import CheckpointError, SourceError, TransferError
 from tests.mlflow_server import Server
+from tests.models.mlflow_artifacts.conftest import Published
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*preprocessing", "ignore:.*mean and std"),
+    pytest.mark.usefixtures("on_the_server"),
 ]
 CLASSES = ("effusion", "nodule", "none")
-
-
-@dataclass(frozen=True)
-class Published:
-    """What was logged to the server, and the folder that it was logged from."""
-
-    folder: Path
-    run: str
-    model: str
-    exported: str
-    files: list[str]
-
-
-@pytest.fixture(scope="session")
-def published(mlflow_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Published:
-    folder = tmp_path_factory.mktemp("published")
-    command = [sys.executable, str(Path(__file__).parent / "publishing.py"), mlflow_server.uri, str(folder)]
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "GIT_PYTHON_REFRESH": "quiet"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=quiet)
-    assert done.returncode == 0, done.stderr
-    return Published(folder, **json.loads(done.stdout.strip().splitlines()[-1]))
-
-
-@pytest.fixture(autouse=True)
-def setting(mlflow_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
 
 
 def weights(published: Published) -> dict[str, torch.Tensor]:

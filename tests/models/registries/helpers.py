@@ -57,3 +57,14 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     """Every file below a folder with its content."""
     paths = sorted(folder.rglob("*"))
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def scores(folder: Path, claim: str = "better than every prior") -> Path:
+    """The folder of an evaluation."""
+    rows = [
+        {"method": "gradcam", "is_prior": False, "verdict": {"method": "gradcam", "claim": claim}},
+        {"method": "centre", "is_prior": True, "verdict": None},
+    ]
+    folder.mkdir()
+    (folder / "scores.json").write_text(json.dumps({"primary": "pointing_game", "rows": rows, "scores": {}}))
+    return folder

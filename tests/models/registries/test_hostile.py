@@ -18,7 +18,7 @@ from pellucid import ExplanationSettings, ModelRegistry
 from pellucid.errors import CheckpointError, DataError, OptionError, PellucidError, SourceError, WriteError
 from pellucid.models.registries.facts import preprocessing_json, preprocessing_of
 from pellucid.models.registries.index import DEEPEST, LARGEST
-from tests.models.registries.helpers import factory, indexed, recorded, tiny, tree
+from tests.models.registries.helpers import factory, indexed, recorded, scores, tiny, tree
 
 OPENED: list[str] = []
 WATCHED: list[Path] = []
@@ -388,7 +388,8 @@ def left_by(root: Path, place: object) -> None:
     drafts = root / ".part-abcdefgh"
     drafts.mkdir()
     (drafts / "index.json").write_text("{}")
-    (drafts / "journal").write_text(json.dumps(place))
+    journal = {"place": place, "files": ["model.safetensors", "scores.json"], "made": 2}
+    (drafts / "journal").write_text(json.dumps(journal))
 
 
 @pytest.mark.parametrize(
@@ -409,10 +410,11 @@ def test_a_journal_cannot_remove_what_is_outside(root: Path, place: object) -> N
 
 def test_a_journal_cannot_remove_what_is_listed(root: Path) -> None:
     registry = ModelRegistry(root)
-    registry.save("chest", tiny())
+    registry.save("chest", tiny(), evaluation=scores(root.parent / "evaluated"))
     left_by(root, ["chest", "1"])
     registry.save("skin", tiny())
     registry.load("chest", spec=factory(root))
+    assert registry.evaluation("chest") is not None
     assert not list(root.glob(".part-*"))
 
 

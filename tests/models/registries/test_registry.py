@@ -28,7 +28,7 @@ from pellucid.errors import (
     WriteError,
 )
 from pellucid.models.registries.versions import order
-from tests.models.registries.helpers import factory, indexed, logits, recorded, tiny, tree
+from tests.models.registries.helpers import factory, indexed, logits, recorded, scores, tiny, tree
 from tests.models.registries.published import Published
 from tests.models.test_checkpoint_layouts import Config, varied
 
@@ -344,16 +344,6 @@ def test_settings_of_other_types(wrong: dict[str, object]) -> None:
         ExplanationSettings(**wrong)
 
 
-def scores(folder: Path, claim: str = "better than every prior") -> Path:
-    rows = [
-        {"method": "gradcam", "is_prior": False, "verdict": {"method": "gradcam", "claim": claim}},
-        {"method": "centre", "is_prior": True, "verdict": None},
-    ]
-    folder.mkdir()
-    (folder / "scores.json").write_text(json.dumps({"primary": "pointing_game", "rows": rows, "scores": {}}))
-    return folder
-
-
 def test_an_evaluation_is_kept(registry: ModelRegistry, tmp_path: Path) -> None:
     folder = scores(tmp_path / "evaluated")
     registry.save("chest", tiny(), evaluation=folder)
@@ -381,6 +371,112 @@ def test_what_is_no_evaluation(registry: ModelRegistry, tmp_path: Path, content:
     with pytest.raises(DataError, match="an evaluation was expected, got no such file"):
         registry.save("chest", tiny(), evaluation=tmp_path / "none.json")
     assert not registry.root.exists()
+
+
+SETTINGS = ExplanationSettings("saliency", target=2)
+
+
+@pytest.fixture
+def kept(registry: ModelRegistry) -> ModelRegistry:
+    """A registry with two versions that were saved without settings."""
+    registry.save("chest", tiny(), metrics={"auroc": 0.9})
+    registry.save("chest", tiny(1))
+    return registry
+
+
+def test_settings_and_an_evaluation_are_attached_later(kept: ModelRegistry, tmp_path: Path) -> None:
+    before = tree(kept.root)
+    assert kept.attach("chest", 1, explanation=SETTINGS).name == "chest@1"
+    kept.attach("chest", 1, evaluation=scores(tmp_path / "evaluated"))
+    assert kept.explanation("chest", 1) == SETTINGS
+    assert kept.evaluation("chest", 1).verdicts == {"gradcam": "better than every prior"}
+    assert (kept.explanation("chest"), kept.evaluation("chest")) == (None, None)
+    record = kept.record("chest", 1)
+    assert (record.metrics, record.kept["sha256"]) == (
+        {"auroc": 0.9},
+        json.loads(before["index.json"])["models"]["chest"][0]["extra_state"]["pellucid"]["sha256"],
+    )
+    after = tree(kept.root)
+    assert set(after) - set(before) == {"chest/1/scores.json"}
+    assert all(after[name] == content for name, content in before.items() if name != "index.json")
+    assert torch.equal(logits(kept.load("chest", 1, spec=factory(tmp_path))), logits(tiny()))
+
+
+def test_the_latest_version_is_the_one_that_is_attached_to(kept: ModelRegistry) -> None:
+    assert kept.attach("chest", explanation=SETTINGS).version == 2
+    assert kept.explanation("chest", 2) == SETTINGS
+
+
+def test_what_is_attached_is_never_replaced(kept: ModelRegistry, tmp_path: Path) -> None:
+    evaluated, other = scores(tmp_path / "evaluated"), scores(tmp_path / "other", "not shown")
+    kept.attach("chest", explanation=SETTINGS, evaluation=evaluated)
+    before = tree(kept.root)
+    kept.attach("chest", explanation=SETTINGS, evaluation=evaluated)
+    for given in ({"explanation": ExplanationSettings()}, {"evaluation": other}):
+        with pytest.raises(OutputExistsError, match=r"chest@2 has another \w+ already, which is not replaced"):
+            kept.attach("chest", **{"explanation": SETTINGS, **given})
+    assert tree(kept.root) == before
+    with pytest.raises(OutputExistsError):
+        kept.attach("chest", 1, explanation=SETTINGS) and kept.attach("chest", 1, explanation=ExplanationSettings())
+
+
+def test_a_file_that_is_in_the_way_stays(kept: ModelRegistry, tmp_path: Path) -> None:
+    (kept.root / "chest/2/scores.json").write_text("mine")
+    with pytest.raises(OutputExistsError, match="does not list it"):
+        kept.attach("chest", evaluation=scores(tmp_path / "evaluated"))
+    assert (kept.root / "chest/2/scores.json").read_text() == "mine"
+    assert kept.evaluation("chest") is None
+
+
+def test_a_version_of_the_trainer_keeps_all_that_it_had(tmp_path: Path) -> None:
+    trainer = Published(tmp_path / "models")
+    trainer.save("chest", tiny(), {"lr": 0.1}, extra_state={"mine": [1]})
+    first = trainer.models["chest"][0]
+    registry = ModelRegistry(tmp_path / "models")
+    registry.attach("chest", explanation=SETTINGS, evaluation=scores(tmp_path / "evaluated"))
+    (record,) = Published(tmp_path / "models").models["chest"]
+    assert (record.extra_state["mine"], registry.explanation("chest")) == ([1], SETTINGS)
+    assert dataclasses.replace(record, extra_state=None) == dataclasses.replace(first, extra_state=None)
+    assert registry.evaluation("chest").path == registry.root / "chest/1/scores.json"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "reason"),
+    [
+        ({}, OptionError, "nothing was given to attach"),
+        ({"explanation": "gradcam"}, OptionError, r"must be pellucid\.ExplanationSettings"),
+        ({"explanation": SETTINGS, "version": 3}, SourceError, "version 3 of 'chest' was asked for"),
+        ({"evaluation": "nowhere"}, DataError, "an evaluation was expected"),
+    ],
+)
+def test_what_cannot_be_attached(
+    kept: ModelRegistry, given: dict[str, object], error: type[Exception], reason: str
+) -> None:
+    before = tree(kept.root)
+    with pytest.raises(error, match=reason):
+        kept.attach("chest", **given)
+    assert tree(kept.root) == before
+
+
+@pytest.mark.parametrize("extra", [[1], "text", {"pellucid": 3}])
+def test_a_record_without_a_place_for_it(tmp_path: Path, extra: object) -> None:
+    registry = indexed(tmp_path, recorded("chest.pt", extra_state=extra))
+    with pytest.raises(CheckpointError, match="extra_state of chest@1 is no object"):
+        registry.attach("chest", explanation=SETTINGS)
+
+
+def test_a_name_that_is_no_folder_has_settings_and_no_evaluation(tmp_path: Path) -> None:
+    registry = indexed(tmp_path / "models", recorded("chest.pt"), key="../chest")
+    registry.attach("../chest", explanation=SETTINGS)
+    assert registry.explanation("../chest") == SETTINGS
+    with pytest.raises(OptionError, match="it names a folder"):
+        registry.attach("../chest", evaluation=scores(tmp_path / "evaluated"))
+
+
+def test_nothing_is_made_where_no_registry_is(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="got no folder"):
+        ModelRegistry(tmp_path / "none").attach("chest", explanation=SETTINGS)
+    assert not (tmp_path / "none").exists()
 
 
 # The published trainer.

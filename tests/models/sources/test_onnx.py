@@ -1,15 +1,15 @@
 """Graphs in the ONNX format: explained by what needs the scores alone, and refused in one line otherwise."""
 
+import hashlib
 import json
 import sys
 import warnings
 
-import numpy as np
 import onnx
 import pytest
 import skimage.data
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from PIL import Image as Pillow
 from torch import nn
 from typer.testing import CliRunner
@@ -46,6 +46,12 @@ def written(model: nn.Module, path, batch: int | None = None, side: int | None =
     return str(path)
 
 
+def apart(path: str) -> str:
+    """The same graph with its weights in a file beside it, as exporters write large ones."""
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    return path
+
+
 @pytest.fixture
 def model() -> nn.Module:
     return seeded(TinyCNN).eval()
@@ -60,9 +66,21 @@ def test_it_is_explained_as_the_network_that_it_was_made_from(model, tmp_path, b
         torch.testing.assert_close(one.heatmaps, other.heatmaps, rtol=0, atol=1e-3)
 
 
+def test_weights_beside_the_graph(model, tmp_path, monkeypatch):
+    path = written(model, tmp_path / "net.onnx")
+    whole = pellucid.load_model(path)
+    monkeypatch.chdir(tmp_path.parent)
+    parts = pellucid.load_model(apart(path))
+    torch.testing.assert_close(parts(images(3))["logits"], whole(images(3))["logits"], rtol=0, atol=0)
+    both = (tmp_path / "net.onnx").read_bytes() + (tmp_path / "w.bin").read_bytes()
+    assert pellucid.model_info(parts).checkpoint_sha256 == hashlib.sha256(both).hexdigest()
+    assert (tmp_path / "w.bin").stat().st_size > 1000
+
+
 def test_what_is_known_of_it(model, tmp_path):
     info = pellucid.model_info(pellucid.load_model("onnx:" + written(model, tmp_path / "net.onnx")))
     assert (info.input_size, info.weights, info.preprocessing) == ((3, 32, 32), None, None)
+    assert info.checkpoint_sha256 == hashlib.sha256((tmp_path / "net.onnx").read_bytes()).hexdigest()
     free = pellucid.load_model(written(model, tmp_path / "free.onnx", side=None))
     assert pellucid.model_info(free).input_size is None
 
@@ -99,13 +117,16 @@ def two_inputs(path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
 
 
-def parts_elsewhere(path) -> None:
-    weight = numpy_helper.from_array(np.zeros((64, 64), np.float32), "w")
-    value = helper.make_tensor_value_info("a", TensorProto.FLOAT, [1, 64])
-    out = helper.make_tensor_value_info("c", TensorProto.FLOAT, [1, 64])
-    graph = helper.make_graph([helper.make_node("MatMul", ["a", "w"], ["c"])], "product", [value], [out], [weight])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(made, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+def without_its_weights(path) -> None:
+    apart(written(seeded(TinyCNN), path))
+    path.with_name("w.bin").unlink()
+
+
+def with_a_link_elsewhere(path) -> None:
+    apart(written(seeded(TinyCNN), path))
+    outside = path.parent.with_name("outside.bin")
+    path.with_name("w.bin").rename(outside)
+    path.with_name("w.bin").symlink_to(outside)
 
 
 @pytest.mark.parametrize(
@@ -113,16 +134,18 @@ def parts_elsewhere(path) -> None:
     [
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b"not a graph"), "it is broken"),
-        (parts_elsewhere, "it refers to other files, which are not read"),
+        (without_its_weights, r"its weights are stated in 'w\.bin', which is no file in its folder"),
+        (with_a_link_elsewhere, r"its weights are stated in 'w\.bin', which is no file in its folder"),
         (two_inputs, "a graph with one input of floats, the images, is needed, got a: tensor.*, b: tensor"),
     ],
-    ids=["none", "broken", "in parts", "two inputs"],
+    ids=["none", "broken", "without weights", "link", "two inputs"],
 )
-def test_what_cannot_be_loaded_is_one_line(tmp_path, make, text, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # where onnxruntime would look for the parts
-    make(tmp_path / "net.onnx")
+def test_what_cannot_be_loaded_is_one_line(tmp_path, make, text):
+    path = tmp_path / "graphs" / "net.onnx"
+    path.parent.mkdir()
+    make(path)
     with pytest.raises(SourceError, match=text) as caught:
-        pellucid.load_model(str(tmp_path / "net.onnx"))
+        pellucid.load_model(str(path))
     assert "\n" not in str(caught.value)
 
 

@@ -10,9 +10,11 @@ from torch import nn
 from pellucid.errors import SourceError
 from pellucid.models.checkpoints.reading import Checkpoint
 from pellucid.models.mlflow_artifacts.fetching import located
+from pellucid.models.mlflow_artifacts.graph import Beside, with_settings
 from pellucid.models.mlflow_artifacts.reading import read
 from pellucid.models.sources.base import ModelInfo, ModelRequest
 from pellucid.models.sources.onnx import SOURCE as ONNX
+from pellucid.models.sources.onnx import graph_model
 
 
 class MlflowSource:
@@ -44,17 +46,16 @@ class MlflowSource:
     def build(self, request: ModelRequest) -> nn.Module:
         """Load an ONNX graph; of all other models ``checkpoint`` reads the weights. ``SourceError``: as there."""
         with located(self._uri(request.name)) as place:
+            if request.num_classes is not None:
+                raise SourceError(f"{place.stored.uri}: a graph's number of classes is fixed; leave out num_classes")
             file = place.fetched()
-            here = replace(request, name=str(file.path))
-            model = ONNX.build(here)
-            known = ONNX.info(here, model)
-        self._graphs[model] = replace(
-            known, checkpoint_sha256=file.sha256, weights="checkpoint", registered=file.uri, origin=file.origin
-        )
+            model = graph_model(file.path, Beside(place))
+            known = with_settings(ONNX.info(request, model), model, file.settings)
+        self._graphs[model] = replace(known, weights="checkpoint", registered=file.uri, origin=file.origin)
         return model
 
     def info(self, _request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Return what is known of a graph: its input's size, its digest, and where it is from."""
+        """Return what is known of a graph: what is stated of it, its digest, and where it is from."""
         return self._graphs.get(model, ModelInfo())
 
     def _uri(self, name: str) -> str:

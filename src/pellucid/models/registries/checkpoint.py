@@ -58,8 +58,13 @@ def checkpoint_of(root: Path, record: ModelRecord, key: str | None = None) -> Ch
         preprocessing_of(kept.get("preprocessing")),
         tuple(texts(kept.get("assumed"), _ASSUMED)),
         _activation(kept.get("activation")),
-        f"registry:{root}/{record.key}@{record.version}",
+        spec_of(root, record),
     )
+
+
+def spec_of(root: Path, record: ModelRecord) -> str:
+    """Return what names a version wherever a model is named."""
+    return f"registry:{root}/{record.key}@{record.version}"
 
 
 def _activation(found: Any) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from pellucid.core.provenance import versions
+from pellucid.core.settings import ExplanationSettings
 from pellucid.errors import OptionError
 from pellucid.models.registries import evaluations
 from pellucid.models.registries.activation import activation_of
@@ -18,7 +19,6 @@ from pellucid.models.registries.evaluations import summary_of
 from pellucid.models.registries.facts import preprocessing_json
 from pellucid.models.registries.plain import plain
 from pellucid.models.registries.publishing import WEIGHTS
-from pellucid.models.registries.settings import ExplanationSettings
 from pellucid.models.sources.base import ModelInfo
 
 

@@ -83,7 +83,6 @@ def _read(key: str, raw: Any) -> ModelRecord | None:
     if not isinstance(raw, Mapping) or not is_version(raw.get("version")):
         warn(f"a record of {words(key)!r} in index.json has no version, and is left out: correct it")
         return None
-    extra = _mapping(raw, "extra_state")
     architecture = raw.get("architecture")
     return ModelRecord(
         key,
@@ -92,9 +91,14 @@ def _read(key: str, raw: Any) -> ModelRecord | None:
         architecture if isinstance(architecture, str) else None,
         _mapping(raw, "config"),
         _mapping(raw, "metrics"),
-        _mapping(extra, OWN),
+        kept_in(raw),
         raw,
     )
+
+
+def kept_in(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What pellucid keeps in a record as it stands in the index."""
+    return _mapping(_mapping(raw, "extra_state"), OWN)
 
 
 def _mapping(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:

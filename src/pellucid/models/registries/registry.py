@@ -12,18 +12,19 @@ from typing import Any
 
 from torch import nn
 
+from pellucid.core.settings import ExplanationSettings
 from pellucid.errors import DataError, DiskFullError, OptionError, OutputExistsError, WriteError
 from pellucid.models.checkpoints.reading import Checkpoint
 from pellucid.models.registries import evaluations
+from pellucid.models.registries.attaching import additions, check_given, check_settings, with_additions
 from pellucid.models.registries.checkpoint import checkpoint_of
 from pellucid.models.registries.evaluations import KeptEvaluation, read_evaluation, summary_of
 from pellucid.models.registries.fields import kept_of, record_fields
 from pellucid.models.registries.index import Index, read_index
 from pellucid.models.registries.locking import locked
 from pellucid.models.registries.places import file_within
-from pellucid.models.registries.publishing import WEIGHTS, publish, sweep
-from pellucid.models.registries.record import PATHS, ModelRecord, record, records
-from pellucid.models.registries.settings import ExplanationSettings
+from pellucid.models.registries.publishing import WEIGHTS, check_free, publish, sweep
+from pellucid.models.registries.record import PATHS, ModelRecord, kept_in, record, records
 from pellucid.models.registries.versions import LATEST, Version, check_key, check_version, order
 from pellucid.models.registries.weights import network_of, safetensors_of
 from pellucid.models.sources.base import ModelInfo
@@ -102,8 +103,7 @@ class ModelRegistry:
 
     def explanation(self, key: str, version: Version = LATEST) -> ExplanationSettings | None:
         """Return the explanation settings that a version was saved with; None if there were none."""
-        kept = self.record(key, version).kept.get("explanation")
-        return None if kept is None else ExplanationSettings.from_json(kept)
+        return settings_of(self.record(key, version))
 
     def evaluation(self, key: str, version: Version = LATEST) -> KeptEvaluation | None:
         """Return the evaluation that a version was saved with; None if there was none.
@@ -160,19 +160,64 @@ class ModelRegistry:
         files = {WEIGHTS: safetensors_of(network)}
         if evaluation is not None:
             files[evaluations.NAME] = read_evaluation(evaluation)
-        if not isinstance(explanation, ExplanationSettings | None):
-            raise OptionError(f"explanation must be pellucid.ExplanationSettings, got {type(explanation).__name__}")
+        check_settings(explanation)
         kept = kept_of(network, info or model_info(network), files, explanation)
         made = record_fields(network, info or model_info(network), architecture, config, metrics)
         with _errors_of(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            with locked(self.root):
-                index = read_index(self.root)
-                sweep(self.root, _listed(index))
+            with self._writing() as index:
                 number = _new_version(index, key, version, self.root)
+                check_free(self.root / place / str(number))
                 made |= _placed(place, number, kept, files)
-                publish(self.root, (place, str(number)), files, _with_record(index, key, made))
+                known = [*index.models.get(key, ()), made]
+                publish(self.root, (place, str(number)), files, _with_records(index, key, known))
         return self.record(key, number)
+
+    def attach(
+        self,
+        key: str,
+        version: Version = LATEST,
+        *,
+        explanation: ExplanationSettings | None = None,
+        evaluation: str | os.PathLike[str] | None = None,
+    ) -> ModelRecord:
+        """Add explanation settings or an evaluation to a version that is there, also to one that a trainer wrote.
+
+        Its weights and all else that is kept of it stay as they are. What it has already is left, if it is equal.
+
+        Raises:
+            SourceError: there is no such model or version.
+            OutputExistsError: it has other settings, or another evaluation; nothing is ever replaced.
+            OptionError: nothing is given, or the version's name is no name of a folder.
+            DataError: the evaluation is no scores.json.
+            CheckpointError: the index is broken.
+            WriteError, DiskFullError: the system refuses to write; nothing was changed then.
+        """
+        check_given(explanation, evaluation)
+        content = None if evaluation is None else read_evaluation(evaluation)
+        self.record(key, version)  # before a lock is made in a folder that is no registry
+        with _errors_of(self.root), self._writing() as index:
+            found = record(index, key, version, self.root)
+            made = additions(found, explanation, content, self.root)
+            if made:
+                files = {evaluations.NAME: content} if content is not None and "evaluation" in made else {}
+                known = with_additions(index.models[key], found, made, self.root)
+                publish(self.root, (key, str(found.version)), files, _with_records(index, key, known))
+        return self.record(key, found.version)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Index]:
+        """Hold the lock; the index is that of now, and what killed writers left is undone."""
+        with locked(self.root):
+            index = read_index(self.root)
+            sweep(self.root, _listed(index))
+            yield index
+
+
+def settings_of(found: ModelRecord) -> ExplanationSettings | None:
+    """Return the explanation settings of a record. ``CheckpointError``: they cannot be read."""
+    kept = found.kept.get("explanation")
+    return None if kept is None else ExplanationSettings.from_json(kept)
 
 
 @contextmanager
@@ -187,7 +232,10 @@ def _errors_of(root: Path) -> Iterator[None]:
 def _listed(index: Index) -> frozenset[str]:
     """The places of the files in an index, as they stand there."""
     each = [raw for models in index.models.values() for raw in models if isinstance(raw, Mapping)]
-    return frozenset(str(raw.get(name)).replace("\\", "/") for raw in each for name in PATHS)
+    evaluated = [kept_in(raw).get("evaluation") for raw in each]
+    paths = [raw.get(name) for raw in each for name in PATHS]
+    paths += [one.get("path") for one in evaluated if isinstance(one, Mapping)]
+    return frozenset(str(path).replace("\\", "/") for path in paths)
 
 
 def _new_version(index: Index, key: str, asked: Version | None, root: Path) -> Version:
@@ -232,9 +280,9 @@ def _placed(key: str, version: Version, kept: Mapping[str, Any], files: Mapping[
     }
 
 
-def _with_record(index: Index, key: str, made: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of an index with one more record; all else stays as it was."""
-    models = {**index.models, key: [*index.models.get(key, ()), made]}
+def _with_records(index: Index, key: str, known: list[Any]) -> dict[str, Any]:
+    """The content of an index in which these are a model's records; all else stays as it was."""
+    models = {**index.models, key: known}
     if index.models is index.content:
         return models
     return {**index.content, "models": models, "updated_at": datetime.now(UTC).isoformat()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import ShapeError, SourceError, message_of
+from pellucid.models.graphs.external import LARGEST, Graph
 from pellucid.models.sources.base import ModelInfo, ModelRequest, package
 
-LARGEST = 2**31
-"""The most bytes that a file may have: its format's own limit."""
-_ELSEWHERE = b"\x0a\x08location\x12"
-"""The protobuf key with which a tensor refers to another file that holds its data."""
 _TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
 
 
 class OnnxModel(nn.Module):
-    """A graph with one input, the images: (B, C, *space) → its outputs by name. It has no layers and no gradients."""
+    """A graph with one input, the images: (B, C, *space) → its outputs by name. It has no layers and no gradients.
 
-    def __init__(self, session: Any) -> None:
+    ``sha256`` is the digest of its file and, after it, of those that hold its weights.
+    """
+
+    def __init__(self, session: Any, sha256: str) -> None:
         super().__init__()
+        self.sha256 = sha256
         self._session = session
         (self._input,) = session.get_inputs()
         self._outputs = [output.name for output in session.get_outputs() if output.type in _TYPES]
@@ -31,6 +34,13 @@ class OnnxModel(nn.Module):
     def size(self) -> tuple[int | None, ...]:
         """The input's shape with its batch axis; None for a free size. Empty if the graph states no shape."""
         return tuple(side if isinstance(side, int) else None for side in self._input.shape or ())
+
+    @property
+    def num_classes(self) -> int | None:
+        """The number of classes, where the graph has one output of scores by class, and states its shape."""
+        shapes = [output.shape for output in self._session.get_outputs() if output.name in self._outputs]
+        is_scores = len(shapes) == 1 and len(shapes[0] or ()) == 2
+        return shapes[0][1] if is_scores and isinstance(shapes[0][1], int) else None
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Run the graph, in chunks if its batch size is fixed. ``ShapeError``: it does not take these images."""
@@ -54,7 +64,7 @@ class OnnxModel(nn.Module):
 
 
 class OnnxSource:
-    """A file in the ONNX format that contains its weights. Only the graph's own operators run."""
+    """A file in the ONNX format, with its weights in it or beside it. Only the graph's own operators run."""
 
     prefix = "onnx"
     path_form = "path/to/model.onnx"
@@ -72,39 +82,62 @@ class OnnxSource:
         """Load the graph. ``SourceError``: no such file, it cannot be read, or it takes more than images."""
         if request.num_classes is not None:
             raise SourceError(f"{request.name}: an ONNX file's number of classes is fixed; leave out num_classes")
-        session = _session(Path(request.name))
-        inputs = session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type not in _TYPES:
-            found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
-            raise SourceError(f"{request.name}: a graph with one input of floats, the images, is needed, got {found}")
-        model = OnnxModel(session)
-        if not model._outputs:
-            kinds = ", ".join(output.type for output in session.get_outputs())
-            raise SourceError(f"{request.name}: a graph that returns a tensor of floats is needed, got {kinds}")
-        return model
+        path = Path(request.name)
+        return graph_model(path, partial(_beside, path))
 
     def info(self, _request: ModelRequest, model: nn.Module) -> ModelInfo:
-        """Return the input size, if the graph states it."""
-        size = model.size[1:] if isinstance(model, OnnxModel) else ()
+        """Return the digest, and the input size if the graph states it."""
+        if not isinstance(model, OnnxModel):
+            return ModelInfo()
+        size = model.size[1:]
         sides = tuple(side for side in size if side is not None)
-        return ModelInfo(input_size=sides if size and len(sides) == len(size) else None)
+        known = sides if size and len(sides) == len(size) else None
+        return ModelInfo(input_size=known, checkpoint_sha256=model.sha256)
 
 
-def _session(path: Path) -> Any:
+def graph_model(path: Path, file_of: Callable[[str], Path]) -> OnnxModel:
+    """Load a graph; ``file_of`` finds the files that it names, in which its weights may be.
+
+    ``SourceError``: no such file, it cannot be read, or it takes more than images.
+    """
+    session, sha256 = _session(path, file_of)
+    inputs = session.get_inputs()
+    if len(inputs) != 1 or inputs[0].type not in _TYPES:
+        found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
+        raise SourceError(f"{path}: a graph with one input of floats, the images, is needed, got {found}")
+    model = OnnxModel(session, sha256)
+    if not model._outputs:
+        kinds = ", ".join(output.type for output in session.get_outputs())
+        raise SourceError(f"{path}: a graph that returns a tensor of floats is needed, got {kinds}")
+    return model
+
+
+def _beside(path: Path, name: str) -> Path:
+    """The file of this name in the folder of a graph. ``SourceError``: it is not there."""
+    folder = path.parent.resolve()
+    found = (folder / name).resolve()
+    if not found.is_file() or not found.is_relative_to(folder):
+        raise SourceError(
+            f"onnx:{path}: its weights are stated in {name!r}, which is no file in its folder: put it there"
+        )
+    return found
+
+
+def _session(path: Path, file_of: Callable[[str], Path]) -> tuple[Any, str]:
     onnxruntime = package("onnxruntime", str(path), "onnx")
     if not path.is_file():
         raise SourceError(f"onnx:{path}: no such file; give path/to/model.onnx")
     if path.stat().st_size > LARGEST:
         raise SourceError(f"onnx:{path}: larger than {LARGEST} bytes, which no ONNX file is")
-    graph = path.read_bytes()
-    if _ELSEWHERE in graph:
-        raise SourceError(f"onnx:{path}: it refers to other files, which are not read; write it as one file")
+    content, graph = path.read_bytes(), Graph(f"onnx:{path}", file_of)
+    whole = graph.whole(content)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(whole, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has error classes of its own
         raise SourceError(f"onnx:{path}: it is broken ({message_of(error)})") from None
+    return session, graph.digest(content)
 
 
 SOURCE = OnnxSource()

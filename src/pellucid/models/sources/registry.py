@@ -9,10 +9,13 @@ from torch import nn
 from pellucid.errors import SourceError
 from pellucid.models.checkpoints import Checkpoint
 from pellucid.models.registries import ModelRegistry
+from pellucid.models.registries.checkpoint import spec_of
 from pellucid.models.registries.index import NAME
+from pellucid.models.registries.registry import settings_of
 from pellucid.models.registries.versions import LATEST
 from pellucid.models.sources.base import ModelInfo, ModelRequest
 from pellucid.models.sources.loading import known_of, load_model
+from pellucid.models.sources.settings import KeptSettings
 
 _PARTS = re.compile(r"(?P<root>.*)[/\\](?P<model>[^/\\]+)", re.DOTALL)
 
@@ -32,6 +35,13 @@ class RegistrySource:
         """
         registry, model, version = _parsed(name)
         return registry.checkpoint(model, version, key)
+
+    def kept_settings(self, name: str) -> KeptSettings | None:
+        """Return the explanation settings of a version; errors are those of ``ModelRegistry.explanation``."""
+        registry, model, version = _parsed(name)
+        record = registry.record(model, version)
+        settings = settings_of(record)
+        return None if settings is None else KeptSettings(spec_of(registry.root, record), settings)
 
     def outline(self, request: ModelRequest) -> nn.Module:
         """Refuse: there is nothing to load weights into."""

@@ -13,6 +13,7 @@ from PIL import Image
 from pellucid.core.optional import OptionalPackage
 from pellucid.errors import TransferError, message_of
 from pellucid.tracking.destination import Destination, Stamp, is_logger, register_destination
+from pellucid.tracking.event_files import Written
 
 TENSORBOARD = OptionalPackage("tensorboard")
 
@@ -47,7 +48,8 @@ class TensorBoard(Destination):
     def connect(self) -> Events:
         """Open an event file, or take that of the logger."""
         try:
-            return Events(self._writer(), self.logger is None)
+            written = Written(Path(self.folder))  # before the writer adds a file
+            return Events(self._writer(), self.logger is None, written)
         except OSError as error:
             raise TransferError(f"{self.folder}: no event file can be written ({message_of(error)})", True) from None
 
@@ -61,10 +63,14 @@ class TensorBoard(Destination):
 
 
 class Events:
-    """An event file. A run within another one has its name before its keys; ids of runs are these beginnings."""
+    """An event file. A run within another one has its name before its keys; ids of runs are these beginnings.
 
-    def __init__(self, writer: Any, is_own: bool) -> None:
-        self._writer, self._is_own = writer, is_own
+    Each entry is on the disk when its call returns, since the ledger records it then. ``written`` are the files that
+    were there before.
+    """
+
+    def __init__(self, writer: Any, is_own: bool, written: Written) -> None:
+        self._writer, self._is_own, self._written = writer, is_own, written
 
     def begin(self, at: Stamp, name: str, parent: str | None) -> str:  # noqa: ARG002  # as in the others
         """What keys begin with: nothing in the outermost run."""
@@ -74,23 +80,28 @@ class Events:
         """Add a text."""
         rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
         self._writer.add_text(f"{run}parameters", f"| | |\n| --- | --- |\n{rows}")
+        self._writer.flush()
 
     def metrics(self, run: str, values: Mapping[str, float], step: int, at: Stamp) -> None:
         """Add figures at a step."""
         for name, value in values.items():
-            self._writer.add_scalar(f"{run}{name}", value, step, at.time / 1000)
+            if not self._written.has(f"{run}{name}", step, at.time / 1000):
+                self._writer.add_scalar(f"{run}{name}", value, step, at.time / 1000)
+        self._writer.flush()
 
     def image(self, run: str, key: str, path: Path, step: int, at: Stamp) -> None:
         """Add an image."""
+        if self._written.has(f"{run}{key}", step, at.time / 1000):
+            return
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         self._writer.add_image(f"{run}{key}", pixels, step, at.time / 1000, dataformats="HWC")
+        self._writer.flush()
 
     def file(self, run: str, path: Path, name: str, folder: str) -> None:
         """Nothing: TensorBoard shows no files."""
 
     def end(self, run: str, status: str, at: Stamp) -> None:  # noqa: ARG002
-        """Write what is not written yet; the outermost run's own file is closed."""
-        self._writer.flush()
+        """Close the outermost run's own file."""
         if self._is_own and not run:
             self._writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from pellucid.core import catalogue
 from pellucid.core.head import check_head
@@ -13,6 +13,16 @@ from pellucid.errors import CheckpointError, OptionError
 
 MOST = 1000  # of layers, or of options
 LONGEST = 1000
+
+
+class Arguments(TypedDict):
+    """Those arguments of ``pellucid.explain`` that settings state."""
+
+    method: Method
+    targets: str | int
+    layers: tuple[str, ...] | None
+    fuse: str
+    head: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,19 @@ class ExplanationSettings:
     def build(self) -> Method:
         """Return the method with its options. ``OptionError``: it is not installed, or lacks an option."""
         return catalogue.build(self.method, self.options)
+
+    def arguments(self) -> Arguments:
+        """Return the settings as arguments: ``pellucid.explain(model, images, **settings.arguments())``.
+
+        ``OptionError``: the method is not installed, or lacks an option.
+        """
+        return {
+            "method": self.build(),
+            "targets": self.target,
+            "layers": self.layers,
+            "fuse": self.fuse,
+            "head": self.head,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON has them."""
