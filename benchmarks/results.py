@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pellucid.metrics.statistics import wilson
+from pellucid.statistics.distributions import clopper_pearson
 
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
 Counts = dict[str, list[int]]
@@ -48,6 +48,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def share(hits: int, count: int) -> str:
-    """A proportion with its 95 % interval, in percent."""
-    low, high = wilson(hits, count)
+    """A proportion with its exact 95 % interval, in percent, as if each case were of a patient of its own."""
+    low, high = clopper_pearson(hits, count)
     return f"{100 * hits / count:.1f} % ({100 * low:.0f}–{100 * high:.0f})" if count else "—"

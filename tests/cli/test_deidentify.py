@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.datadict import dictionary_VR
 from typer.testing import Result
 
-from tests.cli.conftest import one_line
+from tests.cli.conftest import one_line, save
 from tests.cli.test_explain import dicom
 from tests.cli.test_medical import PROFILE, secret
 
@@ -42,7 +46,7 @@ def test_no_result_names_the_patient(explain: Explain, named: tuple[Path, list[s
     assert len(written) == 8  # with the page and the table of all results
     for file in written:
         assert not [text for text in secrets if text.encode() in file.read_bytes()], file
-    assert json.loads((tmp_path / "out" / "scan_metadata.json").read_text())["image"] == "scan.dcm"
+    assert json.loads((tmp_path / "out" / "image-0001_metadata.json").read_text())["image"] == "image-0001"
 
 
 def test_runs_with_the_same_key_replace_alike(explain: Explain, named: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -53,10 +57,110 @@ def test_runs_with_the_same_key_replace_alike(explain: Explain, named: tuple[Pat
     ):
         output = tmp_path / f"out{number}"
         assert explain(named[0], "--export", "sc", "--deidentify", *options, output=output).exit_code == 0
-        made = pydicom.dcmread(output / "scan_sc.dcm")
-        found.append((made.PatientID, made.PatientName, made.StudyInstanceUID, made.StudyDate, made.SOPInstanceUID))
+        (path,) = output.glob("*_sc.dcm")
+        made = pydicom.dcmread(path)
+        found.append(
+            (
+                path.name if options else "",
+                made.PatientID,
+                made.PatientName,
+                made.StudyInstanceUID,
+                made.StudyDate,
+                made.SOPInstanceUID,
+            )
+        )
     assert found[0] == found[1]
     assert not set(found[0]) & set(found[2])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Inputs whose names and folders are patients' names: images, a series, and a file that is broken."""
+    save(tmp_path / "Poe" / "Roe_Jane.png")
+    save(tmp_path / "Poe" / "deep_Loe" / "Roe_Jane.png", seed=1)
+    made = pydicom.dcmread(dicom(tmp_path / "Poe" / "Moe.dcm"))
+    made.StudyInstanceUID, made.SeriesInstanceUID = "1.2.826.0.1.3680043.1", "1.2.826.0.1.3680043.2"
+    made.save_as(tmp_path / "Poe" / "Moe.dcm")
+    (tmp_path / "Poe" / "Noe.png").write_bytes(b"broken")
+    return tmp_path / "Poe"
+
+
+_NAMES = ("Poe", "Loe", "Roe", "Jane", "Moe", "Noe")
+
+
+def named_in(folder: Path) -> list[tuple[str, str]]:
+    """Each name of an input that is in a result: in its path, its bytes, or a text of a PNG file."""
+    found = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        texts = [str(file.relative_to(folder)).encode(), file.read_bytes()]
+        if file.suffix == ".png":
+            with Image.open(file) as image:
+                texts += [str(value).encode() for value in image.info.values()]
+        if file.suffix == ".npz":
+            with zipfile.ZipFile(file) as archive:
+                texts += [archive.read(name) for name in archive.namelist()]
+        found += [(file.name, name) for name in _NAMES if any(name.encode() in text for text in texts)]
+    return found
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+@pytest.mark.parametrize("methods", [("gradcam",), ("gradcam", "saliency")])
+def test_no_result_has_the_name_of_an_input(
+    explain: Explain, folder: Path, tmp_path: Path, keyed: bool, methods: tuple[str, ...]
+) -> None:
+    (tmp_path / "key").write_text("a secret of the clinic\n")
+    (tmp_path / "labels.csv").write_text("path,label,patient\nPoe/Roe_Jane.png,a,Roe\nPoe/Moe.dcm,b,\n")
+    key = ["--deidentify-key", tmp_path / "key"] if keyed else []
+    chosen = [part for method in methods for part in ("--method", method)]
+    options = ("--export", "png,npz,sc", "--labels", tmp_path / "labels.csv", *chosen, *key)
+    result = explain(folder, *options, "--deidentify")
+    assert result.exit_code == 1, result.stderr  # one is broken, and PNG files are no DICOM
+    assert "Noe.png" in result.stderr, "the terminal names it"
+    output = tmp_path / "out"
+    assert named_in(output) == []
+    names = {json.loads(path.read_text())["image"] for path in output.glob("*_metadata.json")}
+    assert len(names) == 3
+    assert all(re.fullmatch("image-[0-9a-f]{16}" if keyed else "image-000[1-4]", name) for name in names)
+    with (output / "failed.csv").open() as file:
+        ((image, reason),) = list(csv.reader(file))[1:]
+    assert image.startswith("image-")
+    assert reason.startswith("it could not be explained")
+    with (output / "results.csv").open() as file:
+        stated = {row["image"]: (row["label"], row["patient"]) for row in csv.DictReader(file)}
+    assert sorted(label for label, _ in stated.values()) == ["", "a", "b"]
+    assert len([patient for _, patient in stated.values() if patient]) == 1
+
+
+def test_the_same_run_without_it_has_the_names(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    explain(folder)
+    assert {name for _, name in named_in(tmp_path / "out")} == set(_NAMES)
+
+
+def test_a_folder_that_grows_goes_on_with_the_same_key(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a secret of the clinic\n")
+    options = ("--deidentify", "--deidentify-key", tmp_path / "key")
+    explain(folder, *options)
+    before = {path.name for path in (tmp_path / "out").iterdir()}
+    save(folder / "Aoe.png", seed=2)
+    assert "3 passed over" in explain(folder, *options).stdout
+    assert before < {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_the_patient_is_replaced_as_in_dicom_objects(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label,patient\nPoe/Moe.dcm,b,MRN-4711\n")
+    explain(folder / "Moe.dcm", "--export", "sc", "--deidentify", "--labels", tmp_path / "labels.csv")
+    facts = json.loads((tmp_path / "out" / "image-0001_metadata.json").read_text())
+    assert facts["labels"]["patient"] == pydicom.dcmread(tmp_path / "out" / "image-0001_sc.dcm").PatientID
+
+
+def test_the_files_of_channels_are_not_named(explain: Explain, tmp_path: Path) -> None:
+    for name in ("Roe_t1.png", "Loe_t2.png", "Noe.png"):
+        save(tmp_path / "Poe" / "Moe" / name)
+    result = explain(tmp_path / "Poe", "--channels", "Roe_*,Loe_*,Noe*", "--deidentify")
+    assert result.exit_code == 0, result.stderr
+    assert named_in(tmp_path / "out") == []
+    facts = json.loads((tmp_path / "out" / "image-0001_metadata.json").read_text())
+    assert [one["format"] for one in facts["image_provenance"]["channels"]] == ["PNG"] * 3
 
 
 @pytest.mark.parametrize(

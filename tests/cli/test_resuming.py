@@ -299,7 +299,7 @@ def test_runs_without_identity_go_on_with_the_same_key(explain: Explain, tmp_pat
     image, key = save(tmp_path / "a.png"), tmp_path / "key"
     key.write_bytes(b"x" * 32)
     assert explain(image, "--deidentify", "-q").exit_code == 0
-    facts = json.loads((tmp_path / "out" / "a_metadata.json").read_text())
+    facts = json.loads((tmp_path / "out" / "image-0001_metadata.json").read_text())
     (clear,) = explain_facts(explain, image, tmp_path / "clear")
     assert not {clear["image_sha256"], clear["key"], *clear["set"]["key"].values()} & set(
         facts["set"]["key"].values()

@@ -111,6 +111,12 @@ def test_the_page_states_what_a_map_does_not_prove(page):
     assert "Not for diagnosis" in page
 
 
+def test_the_page_says_which_maps_show_a_letter(page):
+    (line,) = re.findall(r"<li>whether the network uses the lesion.*?</li>", page, re.S)
+    assert "A letter is shown by Grad-CAM++, LayerCAM and maps of\npixels" in line
+    assert "missed by Grad-CAM and HiResCAM" in line
+
+
 def test_the_photograph_is_a_cat(page):
     assert "<b>Egyptian cat</b>" in page
 

@@ -141,11 +141,11 @@ def test_near_duplicates_are_one_patient() -> None:
     chain = step | step << DISTANCE
     found = grouped(*given(*map(print_of, (0, 1 << 511 | chain << 100, step, chain, (2 * step + 1) << 200))))
     assert found.patients == {
-        "0.png": "patient 1",
-        "1.png": "patient 2",
-        "2.png": "patient 1",
-        "3.png": "patient 1",
-        "4.png": "patient 3",
+        "0.png": "distinct image 1",
+        "1.png": "distinct image 2",
+        "2.png": "distinct image 1",
+        "3.png": "distinct image 1",
+        "4.png": "distinct image 3",
     }
     assert found.notes == [
         "The data set does not state the patient of 5 images: images that are nearly the same (perceptual hashes that "
@@ -155,9 +155,9 @@ def test_near_duplicates_are_one_patient() -> None:
 
 
 def test_stated_patients_are_not_guessed() -> None:
-    cases = [case("a", "7"), case("b", "7"), case("c", "8"), case("d"), case("e", "patient 1"), case("not read")]
+    cases = [case("a", "7"), case("b", "7"), case("c", "8"), case("d"), case("e", "distinct image 1"), case("not read")]
     found = grouped(cases, {one.name: print_of(0) for one in cases[:-1]})
-    assert found.patients == {"a": "7", "b": "7", "c": "8", "d": "patient 2", "e": "patient 1"}
+    assert found.patients == {"a": "7", "b": "7", "c": "8", "d": "distinct image 2", "e": "distinct image 1"}
     assert len(found.notes) == 1
     assert not found.are_stated
     assert grouped(cases[:3], {one.name: print_of(0) for one in cases[:3]}).are_stated
@@ -170,12 +170,20 @@ def test_the_patient_of_a_dicom_header_groups_and_is_not_shown() -> None:
     cases = [case(f"{index}.dcm") for index in range(len(images))]
     prints = {one.name: fingerprint(image) for one, image in zip(cases, images, strict=True)}
     found = grouped(cases, prints)
-    assert list(found.patients.values()) == ["patient 1", "patient 1", "patient 2", "patient 3", "patient 3"]
+    assert list(found.patients.values()) == [
+        "patient 1",
+        "patient 1",
+        "patient 2",
+        "distinct image 1",
+        "distinct image 1",
+    ]
     assert (
         found.notes[0] == "The patients of 3 images were told apart by the PatientID of their DICOM files: 2 patients."
     )
     assert "2 images: images that are nearly the same" in found.notes[1]
     assert "4711" not in repr((prints, found))
+    named = [*cases[:-1], case("4.dcm", "patient 1")]
+    assert list(grouped(named, prints).patients.values())[:3] == ["patient 2", "patient 2", "patient 3"]
 
 
 @pytest.mark.parametrize("name", ["Anonymous", "ANON", "anonymized", "0", "000", "XXX", "unknown", "", "De-identified"])

@@ -231,7 +231,7 @@ def test_a_bomb_is_refused_before_decoding(tmp_path: Path) -> None:
 def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, dataset(np.zeros((512, 512), np.uint16)), syntax=DeflatedExplicitVRLittleEndian)
     assert read_image(path).size == (512, 512)
-    monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
+    monkeypatch.setattr("pellucid.io.dicom_bounded.MAX_DEFLATED", 100_000)
     assert "inflates" in refusal(path)
 
 
@@ -244,7 +244,7 @@ def test_a_deflated_bomb_behind_a_wrong_group_length_is_refused(
     harmless = packer.compress(b"harmless") + packer.flush()
     path.write_bytes(whole[:140] + (len(whole) - 144).to_bytes(4, "little") + whole[144:] + harmless)
     assert read_image(path).size == (512, 512)
-    monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
+    monkeypatch.setattr("pellucid.io.dicom_bounded.MAX_DEFLATED", 100_000)
     assert "inflates" in refusal(path)
 
 

@@ -322,8 +322,8 @@ def test_axes_that_are_not_orthogonal_give_no_affine(tmp_path: Path) -> None:
 
 def test_a_deflated_bomb_among_slices_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, dataset(np.zeros((512, 512), np.uint16)), syntax=DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr("pellucid.io.dicom_file._MAX_BYTES", 100_000)
-    monkeypatch.setattr("pellucid.io.dicom_file.dcmread", lambda *_, **__: pytest.fail("it was inflated"))
+    monkeypatch.setattr("pellucid.io.dicom_bounded.MAX_DEFLATED", 100_000)
+    monkeypatch.setattr("pellucid.io.dicom_bounded.dcmread", lambda *_, **__: pytest.fail("it was inflated"))
     assert "inflates" in refusal(tmp_path)
 
 

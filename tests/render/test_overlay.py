@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+import pellucid
+from pellucid import phantom
 from pellucid.core.caption import caption
 from pellucid.core.explanation import Explanation
 from pellucid.core.geometry import Geometry
@@ -149,7 +152,7 @@ def test_volumes_are_refused() -> None:
         overlay(explained(size=(4, 6, 8)), torch.zeros(1, 1, 4, 6, 8))
 
 
-@pytest.mark.parametrize("given", ["a.png", None, 7])
+@pytest.mark.parametrize("given", ["a.png", [None], 7])
 def test_other_types_are_refused(given: Any) -> None:
     with pytest.raises(OptionError, match="expected to draw on"):
         overlay(explained(), given)
@@ -254,3 +257,34 @@ def test_signed_maps_are_refused_where_there_is_no_sign() -> None:
     fused = of(VALUES.relu(), layers=("layer3", "layer4"))
     with pytest.raises(OptionError, match=r"layers layer3, layer4 are combined without their sign"):
         overlay(fused, GREY, signed=True)
+
+
+# Without images.
+
+
+def test_overlays_are_drawn_on_the_images_that_an_explanation_holds() -> None:
+    model = phantom.cnn()
+    first, second = (torch.rand(1, side, side, generator=torch.Generator().manual_seed(side)) for side in (90, 70))
+    files = [Image(one, one, Geometry.identity(tuple(one.shape[1:]))) for one in (first, second)]
+    images = [pellucid.prepare(model, one) for one in files]
+    explanation = pellucid.explain(model, images)
+    drawn = overlay(explanation)
+    assert [one.size for one in drawn] == [(90, 90), (70, 70)]
+    for one, given in zip(drawn, overlay(explanation, images), strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(given))
+    signed = overlay(explanation[1], alpha=0.3)
+    assert np.array_equal(np.asarray(signed[0]), np.asarray(overlay(explanation, images, 0.3)[1]))
+
+
+def test_without_images_the_error_says_what_to_give_and_it_works(tmp_path: Path) -> None:
+    model, batch = phantom.cnn(), torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    explanation = pellucid.explain(model, batch)
+    with pytest.raises(OptionError) as caught:
+        overlay(explanation)
+    assert "\n" not in str(caught.value)
+    assert "give pellucid.overlay(explanation, images)" in str(caught.value)
+    assert "explain what pellucid.prepare(model, …) returns" in str(caught.value)
+    assert len(overlay(explanation, batch)) == 2
+    photograph = tmp_path / "a.png"
+    Pillow.fromarray(np.arange(4096, dtype=np.uint32).astype(np.uint8).reshape(64, 64)).save(photograph)
+    assert len(overlay(pellucid.explain(model, pellucid.prepare(model, pellucid.read_image(photograph))))) == 1

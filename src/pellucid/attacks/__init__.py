@@ -8,26 +8,19 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pellucid.core import habits
 from pellucid.core.attack import ATTACKS
+from pellucid.core.members import Members
 from pellucid.core.registry import import_files
 
 import_files(__name__, __path__)
-
-
-def _classes() -> dict[str, Any]:
-    """The attacks' classes by their own names, those of other packages included."""
-    return {cls.__name__: cls for cls in ATTACKS.registered().values()}
+_MEMBERS = Members(__name__, ATTACKS.registered)
 
 
 def __getattr__(name: str) -> Any:
     """An attack's class by its own name, as ``pellucid.attacks.PGD`` (PEP 562)."""
-    known = {} if name.startswith("_") else _classes()
-    if name not in known:
-        raise habits.missing(__name__, name, {one: one for one in known}, sys._getframe(1))
-    return known[name]
+    return _MEMBERS.find(name, sys._getframe(1))
 
 
 def __dir__() -> list[str]:
     """The names of the attacks' classes, and of the modules that they are in."""
-    return sorted({*globals(), *_classes()})
+    return _MEMBERS.names(globals())

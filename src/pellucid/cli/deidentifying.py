@@ -11,13 +11,18 @@ from pellucid.cli.console import OUTPUT_PANEL
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
-    from pellucid.export.deidentify import Deidentifier
+    from collections.abc import Mapping, Sequence
 
+    from pellucid.export.deidentify import Deidentifier
+    from pellucid.run.inputs import Input
+    from pellucid.run.outcome import Outcome
+
+_FAILED = "it could not be explained; the messages of the run have the reason"
 Deidentify = Annotated[
     bool,
     typer.Option(
         "--deidentify",
-        help="Replace names, identifiers, dates and UIDs in DICOM results (PS3.15, basic profile).",
+        help="Replace names, identifiers, dates and UIDs in DICOM results (PS3.15, basic profile), and results' names.",
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
@@ -55,3 +60,18 @@ def deidentifier(asked: bool, key: Path | None, keep_identity: bool) -> Deidenti
             f"--deidentify-key {key} was given; its secret has {len(secret)} bytes: give at least {MIN_KEY}"
         )
     return Deidentifier(secret)
+
+
+def result_names(files: Sequence[Input], deidentifier: Deidentifier, key: Path | None) -> list[str]:
+    """The names of the results: numbers, or with a key that lasts names that are the same in all runs."""
+    from pellucid.run.renaming import keyed, numbered
+
+    return numbered(files) if key is None else keyed(files, deidentifier)
+
+
+def failures(outcomes: Sequence[Outcome], files: Sequence[Input], deidentified: bool) -> Mapping[str, str]:
+    """The inputs that failed, and why; without identity, by the names of their results, as a reason may name files."""
+    failed = [(outcome, file) for outcome, file in zip(outcomes, files, strict=True) if outcome.error is not None]
+    if deidentified:
+        return {str(file.stem): _FAILED for _, file in failed}
+    return {str(outcome.path): str(outcome.error) for outcome, _ in failed}

@@ -24,7 +24,7 @@ from pellucid.cli.access import (
 )
 from pellucid.cli.computing import BatchSize, Device, Fast, Precision
 from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
-from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier
+from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier, failures, result_names
 from pellucid.cli.explaining import Checks, ChoiceFile, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Model, ModelOutput, NamedHead, Weights, WeightsKey
@@ -62,6 +62,8 @@ from pellucid.core.style import Style
 from pellucid.errors import OptionError, PellucidError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pellucid.run.inputs import Input
     from pellucid.run.job import Job
     from pellucid.run.outcome import Outcome
@@ -148,6 +150,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.models.preprocessing import takes_volumes
         from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
         from pellucid.run.labels import labels_of, read_rows
+        from pellucid.run.renaming import without_names
         from pellucid.tracking.results import log_results
 
         check_mlflow(mlflow)
@@ -216,9 +219,13 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             folders = [path for path in local if path.is_dir()]
             stated = labels_of(rows, labels, files, folders, job.class_names)
             job = replace(job, labels=stated)
+        if request.deidentifier is not None:
+            names = result_names(files, request.deidentifier, deidentify_key)
+            job, files = without_names(job, files, names, request.deidentifier)
         outcomes = _outcomes(job, files, quiet or as_json, hidden)
         summary = Summary.of(outcomes, files, output)
-        index = _page(output, table, outcomes) if page else None
+        failed = failures(outcomes, files, request.deidentifier is not None)
+        index = _page(output, table, failed) if page else None
         log_to_mlflow(mlflow, output, "explain", job.model, lambda tracker: log_results(output, tracker))
         if as_json:
             print_json(as_text(outcomes, summary))
@@ -273,11 +280,10 @@ def _tell_of(page: Path | None) -> None:
         typer.echo(printable(f"{page}: open it in a browser"))
 
 
-def _page(output: Path, table: str, outcomes: list[Outcome]) -> Path | None:
+def _page(output: Path, table: str, failed: Mapping[str, str]) -> Path | None:
     """Write the page and the table of the output folder, and return the page; None where there is none to write."""
     from pellucid.report import write_index
 
-    failed = {str(outcome.path): str(outcome.error) for outcome in outcomes if outcome.error is not None}
     try:
         return next(iter(write_index(output, table, failed)), None)
     except PellucidError as error:  # the results themselves are there

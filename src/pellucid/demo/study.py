@@ -16,10 +16,10 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO
 from pellucid.errors import GradientError, NoAttentionError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
-from pellucid.metrics.statistics import wilson
 from pellucid.models.sources import model_info
 from pellucid.phantom.models import CELL, NETWORKS
 from pellucid.run.explain import Explainer
+from pellucid.statistics.distributions import clopper_pearson
 
 METHODS: Mapping[str, str] = {
     "gradcam": "where the features that support the finding are active in the network's last layer",
@@ -163,8 +163,8 @@ class Rate:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the hit rate."""
-        return wilson(self.hits, self.count)
+        """The exact 95 % interval of the hit rate."""
+        return clopper_pearson(self.hits, self.count)
 
 
 @dataclass(frozen=True)

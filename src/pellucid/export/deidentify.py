@@ -114,7 +114,7 @@ class Deidentifier:
         elif element.VR in ("DA", "DT") and not element.keyword.startswith("Patient"):
             made = [moved(str(value)) or (_DUMMIES[element.VR] if action == "D" else "") for value in values]
         elif element.VR in _NAMES:
-            made = [self._digest("name", str(value))[:16].upper() for value in values]
+            made = [self.name(str(value)) for value in values]
         else:
             made = [_dummy(element.VR) if action == "D" else None]
         return made if len(made) > 1 else made[0]
@@ -122,6 +122,14 @@ class Deidentifier:
     def uid(self, given: str) -> str:
         """The UID that replaces another one."""
         return f"2.25.{int(self._digest('uid', given)[:32], 16)}"
+
+    def name(self, given: str) -> str:
+        """The text that replaces a name or an identifier, such as a patient's."""
+        return self._digest("name", given)[:16].upper()
+
+    def file_name(self, given: str) -> str:
+        """The name of an input's results, in place of the input's own."""
+        return f"image-{self._digest('file', given)[:16]}"
 
     def digest(self, value: str) -> str:
         """A digest that only those with the key can make, of a digest that would identify a file."""

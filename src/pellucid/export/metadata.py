@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -44,8 +43,8 @@ def metadata(case: Case, path: str, files: Files, more: Mapping[str, Any] | None
     if any(name.endswith(".dcm") for name in files):
         more["source_changes"] = list(changes(case))
     if case.deidentifier is not None:
-        # A path may name the patient, and the digest names the file to everyone who has it.
-        more |= {"image": PurePath(path).name, "image_sha256": None}
+        # A file's name may be the patient's, and a digest names the file to everyone who has it.
+        more |= {"image": path, "image_sha256": None, "image_provenance": _without_files(case.image.provenance)}
     names = [one.name for one in case.each()]
     return {
         f"{one.name}{ENDING}": encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)
@@ -57,6 +56,14 @@ def _identity(case: Case) -> dict[str, str]:
     """The patient and the study, as the DICOM file names them."""
     headers = [instance.header for instance in case.image.original.instances[:1]]
     return {name: str(header.get(name)) for header in headers for name in _IDENTITY if header.get(name)}
+
+
+def _without_files(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of an image without its channels' files."""
+    kept = dict(provenance)
+    if "channels" in kept:
+        kept["channels"] = [{k: v for k, v in one.items() if k not in ("file", "sha256")} for one in kept["channels"]]
+    return kept
 
 
 def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:

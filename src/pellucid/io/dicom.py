@@ -21,7 +21,7 @@ from pellucid.io.dicom_frames import frame_headers, header_of, spacing_and_affin
 from pellucid.io.dicom_pixels import Frame, decoded_frames, is_coloured, photometric
 from pellucid.io.dicom_slide import is_slide, read_matrix
 from pellucid.io.dicom_stack import Slice, frames_in_order, selected
-from pellucid.io.memory import check_memory
+from pellucid.io.memory import check_headers, check_memory
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import refused
 from pellucid.io.selection import Select
@@ -97,7 +97,10 @@ def read_dicom(path: Path, window: WindowLike = None, frame: int | None = None, 
 def slices_of(path: Path, dataset: Dataset, count: int, frame: int | None = None) -> list[Slice]:
     """The frames of an object, or one of them, with their headers."""
     numbers = range(1, count + 1) if frame is None else range(frame, frame + 1)
-    headers = frame_headers(header_of(dataset), numbers)
+    header = header_of(dataset)
+    own = len(header.get("PerFrameFunctionalGroupsSequence") or ())  # without, all frames share one
+    check_headers(path, min(own, len(numbers)), len(header))
+    headers = frame_headers(header, numbers)
     return [Slice(path, header, number, count) for number, header in zip(numbers, headers, strict=True)]
 
 

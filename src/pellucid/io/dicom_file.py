@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from pydicom import Dataset, FileDataset, dcmread
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom import Dataset, FileDataset
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -20,7 +19,8 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from pellucid.core.limits import MAX_PIXELS
-from pellucid.errors import ImageError
+from pellucid.errors import OptionError
+from pellucid.io.dicom_bounded import BoundsError, read_attributes, read_meta
 from pellucid.io.refusal import check_size, refused
 from pellucid.io.window import first
 
@@ -58,8 +58,7 @@ def is_directory(path: Path) -> bool:
     """Whether a DICOM file is the directory of a disc (DICOMDIR), which holds no image."""
     try:
         with path.open("rb") as file:
-            read_preamble(file, force=True)
-            return bool(_read_file_meta_info(file).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
+            return bool(read_meta(file).get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage)
     except Exception:  # reading the file will report what is wrong with it
         return False
 
@@ -97,26 +96,31 @@ def open_dicom(path: Path, header_only: bool = False) -> FileDataset:
     Raises:
         ImageError: the file is broken, too large, or not DICOM.
     """
+    return _opened(path, header_only, ())
+
+
+def read_tags(path: Path, names: Sequence[str]) -> FileDataset:
+    """Read some attributes of a file, by their keywords.
+
+    Raises:
+        ImageError: the file is broken, too large, or not DICOM.
+    """
+    return _opened(path, True, names)
+
+
+def _opened(path: Path, header_only: bool, names: Sequence[str]) -> FileDataset:
     try:
-        check_inflated(path)
-        dataset = dcmread(path, force=True, stop_before_pixels=header_only)
+        with path.open("rb") as file:
+            dataset = read_attributes(file, header_only, names)
         if "TransferSyntaxUID" not in dataset.file_meta:
             dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
-    except ImageError:
+    except OptionError:
         raise
+    except BoundsError as error:
+        raise refused(path, error) from None
     except Exception as error:  # hostile bytes raise errors of every kind
         raise refused(path, f"it is a broken DICOM file ({type(error).__name__})") from error
     return dataset
-
-
-def check_inflated(path: Path) -> None:
-    """Refuse a deflated file that inflates beyond the limit, before pydicom inflates it.
-
-    Raises:
-        ImageError: it does.
-    """
-    if _inflated_size_exceeds(path, _MAX_BYTES):
-        raise refused(path, f"it inflates to more than {_MAX_BYTES:,} bytes")
 
 
 def _guessed_syntax(dataset: FileDataset) -> UID:
@@ -125,21 +129,6 @@ def _guessed_syntax(dataset: FileDataset) -> UID:
     if implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-
-
-def _inflated_size_exceeds(path: Path, limit: int) -> bool:
-    """Whether a deflated file inflates to more than a limit; pydicom would inflate all of it at once."""
-    with path.open("rb") as file:
-        read_preamble(file, force=True)
-        # pydicom inflates from the actual end of the meta elements, whatever group length they state.
-        if _read_file_meta_info(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return False
-        engine, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while chunk := engine.unconsumed_tail or file.read(2**20):
-            total += len(engine.decompress(chunk, 2**20))
-            if total > limit:
-                return True
-    return False
 
 
 def kind_of(dataset: Dataset) -> str:

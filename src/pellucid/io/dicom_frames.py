@@ -45,9 +45,9 @@ _OMITTED_GROUPS = {0x5000, 0x5400, 0x6000, 0x7F00}
 
 def header_of(dataset: Dataset) -> Dataset:
     """An independent copy of a file's attributes without its pixels; a ``copy.copy`` would share its elements."""
-    header = Dataset()
-    tags = dataset.keys()  # iterating over the dataset itself would decode every element
-    header.update({tag: dataset.get_item(tag) for tag in tags if tag.group & 0xFF00 not in _OMITTED_GROUPS})
+    # The elements as they are stored: iterating over the dataset itself would decode every one.
+    stored = zip(dataset.keys(), dataset.values(), strict=True)
+    header = Dataset({tag: element for tag, element in stored if tag.group & 0xFF00 not in _OMITTED_GROUPS})
     implicit, little = dataset.original_encoding
     header.set_original_encoding(implicit, little, dataset.original_character_set)
     return header

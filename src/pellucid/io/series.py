@@ -10,12 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
-
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, warn
 from pellucid.io.dicom import decode, one_line_errors, slices_of
-from pellucid.io.dicom_file import check_inflated, frame_count, is_dicom_file, is_image, open_dicom
+from pellucid.io.dicom_file import frame_count, is_dicom_file, is_image, open_dicom, read_tags
 from pellucid.io.dicom_stack import Slice, in_order, selected
 from pellucid.io.reader import WindowLike
 from pellucid.io.refusal import digest, one_line, refused
@@ -75,7 +73,7 @@ def series_of(path: Path) -> str | None:
     try:
         if not is_dicom_file(path):
             return None
-        header = _tags(path, "SeriesInstanceUID", "NumberOfFrames", "Rows")
+        header = read_tags(path, ("SeriesInstanceUID", "NumberOfFrames", "Rows"))
         single = int(first(header.get("NumberOfFrames")) or 1) == 1 and header.get("Rows") is not None
         return str(header.get("SeriesInstanceUID") or "") or None if single else None
     except Exception:  # reading the file will report what is wrong with it
@@ -109,16 +107,11 @@ def no_series(where: Path, paths: Sequence[Path]) -> ImageError:
 def _series_keys(path: Path) -> tuple[str, str]:
     """The SeriesInstanceUID and the SeriesNumber of a file, each "" if it states none."""
     try:
-        header = _tags(path, "SeriesInstanceUID", "SeriesNumber")
+        header = read_tags(path, ("SeriesInstanceUID", "SeriesNumber"))
         number = header.get("SeriesNumber")
         return str(header.get("SeriesInstanceUID") or ""), "" if number is None else str(number).strip()
     except Exception:  # reading the file will report what is wrong with it
         return "", ""
-
-
-def _tags(path: Path, *names: str) -> Dataset:
-    check_inflated(path)
-    return dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(names))
 
 
 def slices_in(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -143,7 +136,7 @@ def slices_in(folder: Path) -> tuple[list[Path], list[Path]]:
 def _holds_image(path: Path) -> bool:
     """Whether a DICOM file holds an image, or is broken, which reading it will report."""
     try:
-        return is_image(_tags(path, "Rows", "SOPClassUID"))
+        return is_image(read_tags(path, ("Rows", "SOPClassUID")))
     except Exception:
         return True
 

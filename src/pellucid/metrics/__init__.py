@@ -9,27 +9,20 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from pellucid.core import habits
+from pellucid.core.members import Members
 from pellucid.core.metric import METRICS
 from pellucid.core.registry import import_files
 from pellucid.core.replacement import References as References
 
 import_files(__name__, __path__)
-
-
-def _classes() -> dict[str, Any]:
-    """The metrics' classes by their own names, those of other packages included."""
-    return {cls.__name__: cls for cls in METRICS.registered().values()}
+_MEMBERS = Members(__name__, METRICS.registered)
 
 
 def __getattr__(name: str) -> Any:
     """A metric's class by its own name, as ``pellucid.metrics.Deletion`` (PEP 562)."""
-    known = {} if name.startswith("_") else _classes()
-    if name not in known:
-        raise habits.missing(__name__, name, {one: one for one in known}, sys._getframe(1))
-    return known[name]
+    return _MEMBERS.find(name, sys._getframe(1))
 
 
 def __dir__() -> list[str]:
     """The names of the metrics' classes, and of the modules that they are in."""
-    return sorted({*globals(), *_classes()})
+    return _MEMBERS.names(globals())

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.filereader import read_dataset, read_preamble
+from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pellucid.errors import OptionError, TransferError
 from pellucid.export.drafts import sweep
 from pellucid.export.writing import write
+from pellucid.io.dicom_bounded import BoundsError, read_attributes, read_meta
 from pellucid.pacs.dicomweb import Resource, one_line_errors
 
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
@@ -66,19 +66,25 @@ def _check_requested(resource: Resource, content: bytes, requested: Sequence[str
     url = resource.server.url
     with one_line_errors(url):
         _check_inflated(content, resource.server.access.max_answer)
-        found = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=list(_UIDS))
+        found = _header(url, content)
         if [str(found.get(name)) for name in _UIDS] != list(requested):
             raise TransferError(
                 f"{url}: it returned another object than the one requested: the archive is faulty, and nothing is kept"
             )
 
 
+def _header(url: str, content: bytes) -> Dataset:
+    """What an object states of its UIDs, however many elements it has."""
+    try:
+        return read_attributes(io.BytesIO(content), header_only=True, tags=_UIDS)
+    except BoundsError as error:
+        raise TransferError(f"{url}: an object is not read: {error}") from None
+
+
 def _check_inflated(content: bytes, max_answer: int) -> None:
     """Check the size of a deflated object before a reader inflates it, which is without a limit."""
     file = io.BytesIO(content)
-    read_preamble(file, False)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+    if read_meta(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         return
     inflating, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
     rest = content[file.tell() :]

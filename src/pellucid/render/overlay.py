@@ -49,7 +49,7 @@ def _element(image: Pillow.Image) -> str:
 
 def overlay(
     explanation: Explanation,
-    images: ImagesLike,
+    images: ImagesLike | None = None,
     alpha: float = 0.5,
     colormap: str = "jet",
     signed: bool = False,
@@ -61,7 +61,8 @@ def overlay(
     array (B, H, W, 3), (H, W, 3) or (H, W); a PIL image; a ``pellucid.Image``; or a list of these. 8-bit
     integers are divided by 255; other values outside [0, 1], such as a network's normalised input, are scaled per
     image from their minimum to their maximum. On a ``pellucid.Image`` the map is mapped back through its geometry
-    and drawn on the original image.
+    and drawn on the original image. None takes ``explanation.images``: those that were given to ``explain`` as
+    ``pellucid.Image``, such as ``pellucid.prepare`` returns. An explanation of a tensor keeps no images.
 
     ``signed``: the attributions are drawn with their sign, red for the class and blue against it, each map on a
     symmetric scale of its own. ``annotated``: a colour bar and a caption are added beside and below, as in the files of
@@ -69,15 +70,15 @@ def overlay(
 
     Raises:
         ShapeError: the number, the channels or the size of the images do not fit; volumes are not drawn.
-        OptionError: alpha is not between 0 and 1, there is no such colour map, the maps have no sign, or something
-            else is given.
+        OptionError: alpha is not between 0 and 1, there is no such colour map, the maps have no sign, something
+            else is given, or no images are given and the explanation holds none.
     """
     style = Style(alpha, colormap, signed)
     if explanation.heatmaps.ndim != 4:
         cure = ": take explanation.member(number) of each image" if explanation.is_sequence else ""
         got = tuple(explanation.heatmaps.shape)
         raise ShapeError(f"overlays are drawn of 2-D heatmaps (B, K, H, W), got {got}{cure}")
-    listed = listed_images(images)
+    listed = _held(explanation) if images is None else listed_images(images)
     if len(listed) != len(explanation.heatmaps):
         raise ShapeError(f"{len(explanation.heatmaps)} images were explained, {len(listed)} were given to draw on")
     reasons = why_empty(explanation, signed)
@@ -89,6 +90,16 @@ def overlay(
         plain = [drawn_on(pixels, shown, style, inside, empty[k]) for k, shown in enumerate(restored)]
         drawn += [annotation(one, explanation, number, k, style) for k, one in enumerate(plain)] if annotated else plain
     return drawn
+
+
+def _held(explanation: Explanation) -> list[ImageLike]:
+    """The images that an explanation holds."""
+    if not explanation.images:
+        raise OptionError(
+            "overlays without images were asked for; an explanation of a tensor, or one that was saved, holds none: "
+            "give pellucid.overlay(explanation, images), or explain what pellucid.prepare(model, …) returns"
+        )
+    return list(explanation.images)
 
 
 def listed_images(images: ImagesLike) -> list[ImageLike]:

@@ -13,7 +13,8 @@ from pellucid.run.csv_lines import read_lines
 from pellucid.run.inputs import Input
 
 _NEEDED = ("path", "label")
-_OPTIONAL = ("patient", "split")
+PATIENT = "patient"
+_OPTIONAL = (PATIENT, "split")
 _SEPARATOR = ";"
 """Between the labels of an image that has several."""
 _SHOWN = 3

@@ -86,7 +86,14 @@ class Results:
             for stem, source, image, one in read.parts(explanation.one(index)):
                 case = self._case("_".join([stem, *method]), image, one)
                 own, why = exported(case, self.formats)
-                made.append((case, self._shown(source), own, [*burned_in([image]), *map(str, why)]))
+                made.append(
+                    (
+                        case,
+                        self._shown(source) if self.deidentifier is None else stem,
+                        own,
+                        [*burned_in([image]), *map(str, why)],
+                    )
+                )
                 refused += why
         reasons = tuple(dict.fromkeys(map(str, refused)))
         maps = sum(len(case.each()) for case, *_ in made)

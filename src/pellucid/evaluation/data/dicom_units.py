@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from pellucid.core.image import Image
-from pellucid.io.dicom_file import check_inflated, is_dicom_file
+from pellucid.io.dicom_file import is_dicom_file, read_tags
 from pellucid.io.series import read_slices
 from pellucid.run.inputs import Input, input_digest
 
@@ -69,8 +69,7 @@ def headers_of(paths: Iterable[Path]) -> Iterator[tuple[Path, Dataset]]:
     for path in dict.fromkeys(paths):
         try:
             if path.is_file() and is_dicom_file(path):
-                check_inflated(path)
-                yield path, dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS))
+                yield path, read_tags(path, _TAGS)
         except Exception:  # noqa: S112  (hostile bytes raise errors of every kind; a broken image is no case)
             continue
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from pellucid.core.image import Image
 from pellucid.errors import DataError
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.data.likeness import BITS, DISTANCE, groups_of, near_pairs, perceptual_hash
-from pellucid.evaluation.unit import DISTINCT
+from pellucid.evaluation.unit import DISTINCT, PATIENT
 from pellucid.io.refusal import one_line
 from pellucid.statistics.intervals import counted
 
@@ -74,8 +75,9 @@ def grouped(cases: Sequence[Case], prints: Mapping[str, Fingerprint]) -> Grouped
 
     A case that states its patient is that patient's. Cases that do not are one patient's if their files are the same,
     their DICOM headers have the same PatientID, or their images are nearly the same: their perceptual hashes differ in
-    at most 24 of 512 bits (``likeness.DISTANCE``), or a chain of such images connects them. These patients are called
-    "patient 1", "patient 2" and so on, by their first case. Cases without a fingerprint are left out.
+    at most 24 of 512 bits (``likeness.DISTANCE``), or a chain of such images connects them. By their first case,
+    patients that only a header tells are called "patient 1", "patient 2" and so on; where nothing tells the patient,
+    the images that count as one are "distinct image 1" and so on. Cases without a fingerprint are left out.
 
     Raises:
         DataError: a patient, or the same file, is in two splits.
@@ -93,7 +95,7 @@ def grouped(cases: Sequence[Case], prints: Mapping[str, Fingerprint]) -> Grouped
     found = [prints[case.name] for case in kept]
     groups = groups_of(len(kept), _pairs(kept, found))
     _check_pairs(kept, groups, "nearly the same image as one, or the same patient's,")
-    patients = dict(zip((case.name for case in kept), _named(kept, groups), strict=True))
+    patients = dict(zip((case.name for case in kept), _named(kept, found, groups), strict=True))
     stated = all(case.patient is not None or one.patient is not None for case, one in zip(kept, found, strict=True))
     return Grouped(patients, excluded, _notes(kept, found, groups), stated)
 
@@ -149,18 +151,19 @@ def _pairs(cases: Sequence[Case], prints: Sequence[Fingerprint]) -> Iterator[tup
         yield bare[first], bare[second]
 
 
-def _named(cases: Sequence[Case], groups: Sequence[int]) -> list[str]:
-    """The patient of each case: as stated, else by number, past the names that are stated."""
+def _named(cases: Sequence[Case], prints: Sequence[Fingerprint], groups: Sequence[int]) -> list[str]:
+    """The patient of each case as stated, else the number of a patient or an image, past the names that are stated."""
     taken = {case.patient for case in cases}
+    free = {noun: _free(noun, taken) for noun in (PATIENT.noun, DISTINCT.noun)}
     numbers: dict[int, str] = {}
-    count = 0
-    for case, group in zip(cases, groups, strict=True):
+    for case, one, group in zip(cases, prints, groups, strict=True):
         if case.patient is None and group not in numbers:
-            count += 1
-            while f"patient {count}" in taken:
-                count += 1
-            numbers[group] = f"patient {count}"
+            numbers[group] = next(free[DISTINCT.noun if one.patient is None else PATIENT.noun])
     return [numbers[group] if case.patient is None else case.patient for case, group in zip(cases, groups, strict=True)]
+
+
+def _free(noun: str, taken: Container[str | None]) -> Iterator[str]:
+    return (name for number in count(1) if (name := f"{noun} {number}") not in taken)
 
 
 def _notes(cases: Sequence[Case], prints: Sequence[Fingerprint], groups: Sequence[int]) -> list[str]:
