@@ -15,8 +15,9 @@ import pellucid
 from pellucid.choosing.maps import Maps
 from pellucid.choosing.measuring import batches
 from pellucid.choosing.passes import pairs_to_try, those_that_apply
-from pellucid.choosing.subjects import Subjects, probabilities
+from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import Choice
+from pellucid.core.head import probabilities
 from pellucid.core.inputs import Inputs
 from pellucid.core.replacement import References
 from pellucid.core.runtime import Runtime

@@ -26,6 +26,7 @@ from benchmarks import results
 from benchmarks.unguided_networks import GRID, IMAGES, SIDE, STUDENTS, distilled, draw, lessons, teach, teacher
 from pellucid import phantom
 from pellucid.core.explanation import Explanation
+from pellucid.core.grade import TOP
 from pellucid.core.ranking import highest
 from pellucid.core.replacement import blurred
 from pellucid.demo.study import HALF
@@ -33,7 +34,6 @@ from pellucid.metrics.pointing import pointing_hits, widened
 from pellucid.models.discovery.layers import candidates
 from pellucid.models.discovery.passage import ENOUGH
 from pellucid.phantom.training import measure, normalised
-from pellucid.run.checks import TOP
 from pellucid.run.layers import layer_tree
 
 NAME = "unguided"

@@ -419,9 +419,24 @@ def test_figures_of_a_map_are_in_its_metadata(explain: Explain, tmp_path: Path) 
     found = facts(tmp_path / "out", "a")["checks"]
     assert set(found) == {"share", "blur_fall"}
     assert 0 <= found["share"] <= 1
-    result = explain(image, "--check", "grade", "--overwrite")
+    result = explain(image, "--check", "worth", "--overwrite")
     assert result.exit_code == 2
-    one_line(result, "check 'grade' was asked for; there are share, blur_fall")
+    one_line(result, "check 'worth' was asked for; there are share, blur_fall, grade")
+
+
+def test_a_grade_is_in_the_caption_and_needs_probabilities(explain: Explain, tmp_path: Path) -> None:
+    image = save(tmp_path / "a.png")
+    assert explain(image, "--check", "grade").exit_code == 0
+    assert facts(tmp_path / "out", "a")["grade"]["text"].startswith("blurring the ")
+    with_grade = np.asarray(Pillow.open(tmp_path / "out" / "a_overlay.png")).shape[0]
+    assert explain(image, "--overwrite").exit_code == 0
+    assert facts(tmp_path / "out", "a")["grade"] is None
+    assert with_grade > np.asarray(Pillow.open(tmp_path / "out" / "a_overlay.png")).shape[0], (
+        "the caption has more lines"
+    )
+    result = explain(image, "--check", "grade", "--head", "regression", "--overwrite")
+    assert result.exit_code == 2
+    one_line(result, "check 'grade' was asked for; head 'regression' has no probabilities: take blur_fall")
 
 
 def test_layers_of_methods_that_look_at_none(explain: Explain, tmp_path: Path) -> None:

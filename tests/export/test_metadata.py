@@ -56,6 +56,23 @@ def test_the_facts_of_a_map() -> None:
     assert prediction["head"] == "softmax"
 
 
+@pytest.mark.parametrize(
+    ("grade", "text"),
+    [
+        (0.94, "blurring the marked 2 % takes away 94 % of what blurring the whole image does"),
+        (math.nan, "blurring the whole image does not lower the probability by 0.1: no grade"),
+    ],
+)
+def test_the_grade_of_a_map_is_also_in_words(grade: float, text: str) -> None:
+    one = case()
+    graded = replace(one.explanation, checks={"grade": torch.tensor([[grade]])})
+    found = read(replace(one, explanation=graded))
+    worth = None if math.isnan(grade) else "its worth is not measured here"
+    assert found["grade"] == {"text": text, "worth": worth}
+    assert found["checks"]["grade"] == (None if math.isnan(grade) else pytest.approx(grade))
+    assert read(one)["grade"] is None
+
+
 def test_the_peak_is_a_pixel_of_the_original() -> None:
     one = case()
     found = read(one)

@@ -41,6 +41,7 @@ WHOLE = {
     "evidence": 0.5,
     "degenerate": "constant",
     "checks": {"blur_fall": 2.0},
+    "grade": {"text": "blurring the marked 2 %", "worth": "not measured"},
     "peak": {"row": 3, "column": 4},
     "shape": [8, 9],
     "overlay": "scan_overlay.png",

@@ -151,6 +151,22 @@ def test_each_row_of_the_table_is_a_map(run: Callable[..., Path]) -> None:
     assert (out / "results.csv").read_bytes().count(b"\r\n") == 17
 
 
+def test_the_grade_stands_below_its_map_and_in_the_table(run: Callable[..., Path]) -> None:
+    out = run("--target", "0", "--check", "grade")
+    name = "scan 2"
+    stated = facts(out, name)["grade"]
+    assert "blurring the " in stated["text"]
+    assert stated["text"] in page_of(out).text
+    change(out, name, grade={"text": "blurring the marked 2 % does", "worth": "on <b>drawn"}, checks={"grade": 0.25})
+    change(out, "scan 10", grade=None, checks={})
+    write_index(out)
+    page = page_of(out)
+    assert [each["class"] for each in page.all("span") if each.get("class") == "grade"] == ["grade"]
+    assert page.text.count("blurring the marked 2 % does") == page.text.count("on <b>drawn") == 1
+    assert "grade" in page.text  # the column's heading
+    assert [row["check_grade"] for row in rows_of(out)] == ["0.25", ""]
+
+
 def test_the_page_loads_nothing_and_runs_its_own_script_only(run: Callable[..., Path]) -> None:
     out = run()
     text = (out / "index.html").read_text(encoding="utf-8")

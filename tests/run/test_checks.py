@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.core.grade import TOP
 from pellucid.core.ranking import highest
 from pellucid.core.replacement import blurred
 from pellucid.errors import OptionError
-from pellucid.run.checks import TOP
 from tests.networks import TinyCNN, images, seeded
 
 AREAS = (1, 2, 3, 4, 6, 8)
@@ -150,8 +150,8 @@ def test_volumes_and_callables() -> None:
 @pytest.mark.parametrize(
     ("method", "checks", "message"),
     [
-        ("gradcam", ["grade"], "check 'grade' was asked for; there are share, blur_fall"),
-        ("saliency", ["share"], "method 'saliency' looks at no layer: take blur_fall"),
+        ("gradcam", ["worth"], "check 'worth' was asked for; there are share, blur_fall, grade"),
+        ("saliency", ["share"], "method 'saliency' looks at no layer: take blur_fall, grade"),
         ("gradcam", "share", "checks must be a list of names"),
     ],
 )

@@ -14,10 +14,10 @@ from pellucid.choosing.locating import Located, set_aside
 from pellucid.choosing.pairs import Pair, key_of
 from pellucid.choosing.passes import pairs_to_try
 from pellucid.choosing.stages import Stages, Told, none
-from pellucid.choosing.subjects import Subjects, probabilities
+from pellucid.choosing.subjects import Subjects
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
-from pellucid.core.head import HEADS, check_head
+from pellucid.core.head import HEADS, check_head, probabilities
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.provenance import digest, versions

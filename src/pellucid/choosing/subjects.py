@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pellucid.core.head import HEADS, over_places
+from pellucid.core.head import probabilities
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
@@ -80,9 +80,3 @@ class Subjects:
 
     def _scored(self, raw: Tensor, numbers: Tensor) -> Tensor:
         return self.targets.rows(numbers).scores(probabilities(raw, self.head)).float()[:, 0]
-
-
-def probabilities(raw: Tensor, head: str) -> Tensor:
-    """The probabilities (N, C) of a network's outputs, of a map of them those of the whole image."""
-    change = HEADS[head].probabilities
-    return raw if change is None else change(over_places(raw).float())

@@ -21,9 +21,8 @@ from pellucid.choosing.measuring import Array, Measured, batches
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import ReplacementTrial
 from pellucid.core.likeness import alike
+from pellucid.core.replacement import LEAST_FALL
 
-LEAST_FALL = 0.1
-"""The lower 95 % limit of the mean fall of the score that a replacement of whole images must reach."""
 LEAST_PART = 0.5
 """The part of the mean score that it must take away."""
 FARTHEST = 2.0

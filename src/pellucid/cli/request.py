@@ -30,6 +30,7 @@ from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES, assumption, parts
 from pellucid.models.sources.loading import restate, state_preprocessing
 from pellucid.render import colourise
+from pellucid.run.checks import check_head_of
 from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
 from pellucid.run.results import Results, model_facts
@@ -96,6 +97,7 @@ def prepared_job(request: Request) -> Job:
         request.model, request.checkpoint, request.weights_key, request.activation, request.weights, device
     )
     restate(model, head, request.model_output)
+    check_head_of(request.checks, model_info(model).head)
     methods, by_choice = with_chosen(model, methods, choice, request)
     for method in methods if request.fast else ():
         _warn_of_unmeasured(model, method, runtime)

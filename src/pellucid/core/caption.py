@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pellucid.core.explanation import Explanation
+from pellucid.core.grade import caption_text
 
 NOT_FOR_DIAGNOSIS = "AI explanation, not for diagnosis"
 SEPARATOR = " · "
@@ -13,7 +14,7 @@ _MAX_PART = 100
 
 
 def caption(explanation: Explanation, image: int = 0, column: int = 0, reason: str | None = None) -> str:
-    """The class with its probability, the method and its layers, and that the map is not for diagnosis.
+    """The class with its probability, the method and its layers, the grade, and that the map is not for diagnosis.
 
     Of an image of a sequence it says which one.
 
@@ -28,6 +29,9 @@ def caption(explanation: Explanation, image: int = 0, column: int = 0, reason: s
         parts.append(explanation.of_sequence)
     if reason is not None:
         parts.append(f"shows nothing: {shortened(reason)}")
+    graded = caption_text(explanation, image, column)
+    if graded is not None:
+        parts.append(graded)
     return SEPARATOR.join([*parts, NOT_FOR_DIAGNOSIS])
 
 

@@ -120,6 +120,12 @@ def over_places(logits: Tensor) -> Tensor:
     return logits.flatten(2).mean(dim=2) if logits.ndim > 2 else logits
 
 
+def probabilities(scores: Tensor, head: str) -> Tensor:
+    """The classes' probabilities (B, C): of maps of scores those of the whole image; without any, the scores."""
+    change = HEADS[head].probabilities
+    return scores if change is None else change(over_places(scores).float())
+
+
 def returned(scores: Tensor, head: str, ending: str | None) -> Tensor:
     """What the network returns, (B, M), where its class scores are these."""
     raw = HEADS[head].raw(scores)

@@ -16,6 +16,11 @@ from pellucid.errors import OptionError, ShapeError, did_you_mean
 
 NO_REFERENCE = "no reference is without the finding"
 NOT_LOWERED = "replacing the whole image does not lower the score"
+LEAST_FALL = 0.1
+"""The fall of a class's probability that the replacement of the whole image must reach: else it removes no evidence.
+
+Of several images the lower 95 % limit of the mean. docs/choosing.md states the networks that it was fixed on.
+"""
 _CELLS = 8
 """The blur's standard deviation is a side divided by this."""
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.explanation import Explanation
+from pellucid.core.grade import grade_text, worth_text
 from pellucid.core.head import AS_RETURNED
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_source import changes
@@ -83,6 +84,7 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "evidence": finite(one.attributions.max()),
         "degenerate": one.why_degenerate[0][0],
         "checks": {name: finite(values[0, 0]) for name, values in one.checks.items()},
+        "grade": _grade(one),
         "peak": _peak(case),
         "shape": list(case.image.original.pixels.shape[1:]),
         "heatmap": _first_with(files, "_heatmap.png"),
@@ -94,6 +96,12 @@ def _facts(case: Case, path: str, files: Sequence[str]) -> dict[str, Any]:
         "image_provenance": dict(case.image.provenance),
         "provenance": dict(one.provenance),
     }
+
+
+def _grade(one: Explanation) -> dict[str, str | None] | None:
+    """The map's grade in words, and what it was measured to be worth; None where it was not asked for."""
+    text = grade_text(one)
+    return None if text is None else {"text": text, "worth": worth_text(one)}
 
 
 def _probability(one: Explanation, target: int) -> float | None:

@@ -48,7 +48,8 @@ class Map:
     files are, relative to the folder that was read, and ``files`` their names; ``overlay`` is one of them. ``position``
     is where the evidence is strongest, in pixels of the input file, by the names of the axes; ``shape`` is its size.
     ``evidence`` is the largest attribution, unscaled; ``degenerate`` is why the map shows nothing; ``share`` is how
-    much of the score passes through the layers. ``is_correct``: whether the predicted class is a label; None where no
+    much of the score passes through the layers; ``grade`` and ``worth`` are the map's grade in words, and what it was
+    measured to be worth. ``is_correct``: whether the predicted class is a label; None where no
     label names a class of the model. ``settings`` are what the map was made with; ``source`` tells images and models
     apart.
     """
@@ -70,6 +71,8 @@ class Map:
     degenerate: str = ""
     share: float | None = None
     checks: Mapping[str, float] = field(default_factory=dict)
+    grade: str = ""
+    worth: str = ""
     label: str = ""
     patient: str = ""
     split: str = ""

@@ -78,7 +78,7 @@ def is_regular(path: Path) -> bool:
 
 def _map(root: Path, folder: Path, facts: Mapping[str, Any]) -> Map:
     labels, provenance = mapping(facts.get("labels")), mapping(facts.get("provenance"))
-    model = mapping(facts.get("model"))
+    model, grade = mapping(facts.get("model")), mapping(facts.get("grade"))
     position = {name: whole(mapping(facts.get("peak")).get(name)) for name in AXES}
     shape = [whole(side) for side in listed(facts.get("shape"), len(AXES))]
     checks = sorted(mapping(facts.get("checks")).items())[:_MAX_NAMES]
@@ -101,6 +101,8 @@ def _map(root: Path, folder: Path, facts: Mapping[str, Any]) -> Map:
         degenerate=text(facts.get("degenerate")),
         share=number(provenance.get("share")),
         checks={name: figure for name, figure in figures.items() if figure is not None},
+        grade=text(grade.get("text")),
+        worth=text(grade.get("worth")),
         label=text(labels.get("label")),
         patient=text(labels.get("patient")),
         split=text(labels.get("split")),

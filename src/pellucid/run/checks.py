@@ -2,6 +2,7 @@
 
 ``share``: how much of the score passes through the explained layers, the image against its own blurs; 13 passes of each
 image. ``blur_fall``: how far the score falls where the map is highest and the image is blurred there; 1 + K passes.
+``grade``: what part that is of what blurring the whole image does; 2 + K passes.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ import torch
 from torch import Tensor
 
 from pellucid.core.explanation import Explanation
+from pellucid.core.grade import GRADE, TOP
+from pellucid.core.head import HEADS, probabilities
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.ranking import highest
-from pellucid.core.replacement import blurred
+from pellucid.core.replacement import LEAST_FALL, blurred
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.models.discovery.passage import share_of_image
 from pellucid.models.discovery.profile import Place
 from pellucid.models.session.session import Session
-
-TOP = 0.02
-"""The fraction of the pixels that are blurred."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,34 @@ class Checked:
     """Resolved: the classes of the image itself, whatever changed images show."""
     places: Sequence[Place]
     explanation: Explanation
-    before: Tensor
-    """The explained scores of the image itself, (K,)."""
+    logits: Tensor
+    """What the network returns for the image itself, (1, C) or (1, C, *space)."""
+
+    @property
+    def before(self) -> Tensor:
+        """The explained scores of the image itself, (K,)."""
+        return self.scores(self.logits)[0]
 
     def scores(self, logits: Tensor) -> Tensor:
         """The explained scores (N, K) of what the network gives for N variants of the image."""
         return self.targets.repeated(len(logits)).scores(logits)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The probabilities (N, K) of the explained classes, for N variants of the image."""
+        return self.scores(probabilities(logits, self.targets.head))
+
+    def called(self, images: Tensor) -> Tensor:
+        """What the network returns for N variants of the image, one after the other: N passes."""
+        with torch.no_grad():
+            each = [self.session.call(self.image.with_images(one)) for one in torch.split(images, 1)]
+        return torch.cat(each)
+
+    def without_marked(self) -> Tensor:
+        """The image for each of its maps, (K, C, *space), blurred where the map has its highest 2 % above 0."""
+        images = self.image.images
+        ties = torch.Generator().manual_seed(self.session.runtime.seed)
+        where = highest(self.explanation.heatmaps[0].to(images.device), TOP, ties)
+        return torch.where(where[:, None], blurred(images), images)
 
 
 def share(one: Checked) -> Tensor:
@@ -60,16 +82,27 @@ def blur_fall(one: Checked) -> Tensor:
     Of a callable's score in its own unit, else in logits. The blur is a Gaussian's, with an eighth of each side as its
     standard deviation.
     """
-    images = one.image.images
-    ties = torch.Generator().manual_seed(one.session.runtime.seed)
-    where = highest(one.explanation.heatmaps[0].to(images.device), TOP, ties)
-    changed = torch.where(where[:, None], blurred(images), images)  # (K, C, *space)
-    with torch.no_grad():
-        after = [one.scores(one.session.call(one.image.with_images(each))) for each in torch.split(changed, 1)]
-    return one.before - torch.cat(after).diagonal()
+    return one.before - one.scores(one.called(one.without_marked())).diagonal()
 
 
-CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {"share": share, "blur_fall": blur_fall}
+def grade(one: Checked) -> Tensor:
+    """How much of what blurring the whole image takes away the blur of the marked pixels takes away, (K,).
+
+    ::
+
+        (p(x) − p(x, blurred where the map's highest 2 % above 0 lie)) / (p(x) − p(x, blurred as a whole))
+
+    p is the probability of the explained class, and the blur that of ``blur_fall``. NaN where the blur of the whole
+    image lowers p by less than .1, so that it says nothing of the evidence, and where the map marks nothing.
+    """
+    before = one.probabilities(one.logits)[0]
+    marked = before - one.probabilities(one.called(one.without_marked())).diagonal()
+    whole = before - one.probabilities(one.called(blurred(one.image.images)))[0]
+    unknown = (whole < LEAST_FALL) | one.explanation.degenerate[0].to(whole.device)
+    return (marked / whole).masked_fill(unknown, torch.nan)
+
+
+CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {"share": share, "blur_fall": blur_fall, "grade": grade}
 """The checks by name."""
 
 
@@ -84,6 +117,20 @@ def check_names(names: Sequence[str], method: Method) -> None:
             f"check 'share' was asked for; method {method.name!r} looks at no layer: take {others}, or a method that "
             "looks at a layer, such as gradcam"
         )
+
+
+def check_head_of(names: Sequence[str], head: str | None) -> None:
+    """Raise ``OptionError`` where a check needs probabilities, and a head, where it is known, has none."""
+    found = HEADS.get(head or "")
+    if GRADE in names and found is not None and found.probabilities is None:
+        raise OptionError(f"check 'grade' was asked for; head {head!r} has no probabilities: take blur_fall")
+
+
+def check_target_of(names: Sequence[str], targets: Targets) -> None:
+    """Raise ``OptionError`` where a check needs a class's probability, and something else is explained."""
+    if GRADE in names and (callable(targets.request) or targets.within is not None):
+        what = "a callable" if callable(targets.request) else "a Region"
+        raise OptionError(f"check 'grade' was asked for; {what} has no probability: name a class, or take blur_fall")
 
 
 def measured(
@@ -102,7 +149,7 @@ def measured(
         with torch.no_grad():
             logits = session.call(image)
         own = columns.images(number, number + 1).resolved(logits)
-        one = Checked(session, image, own, places, found[number], own.scores(logits)[0])
+        one = Checked(session, image, own, places, found[number], logits)
         for name in names:
             rows[name].append(CHECKS[name](one).detach().float())
     return {name: torch.stack(each) for name, each in rows.items()}

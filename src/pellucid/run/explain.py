@@ -16,6 +16,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.choice import Choice
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
+from pellucid.core.grade import GRADE, WORTH, measured_worth
 from pellucid.core.habits import layer_names, pointing, pointing_fields
 from pellucid.core.head import check_head, over_places, returned, score_names
 from pellucid.core.inputs import Inputs
@@ -32,7 +33,7 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import ModelInfo, model_info
 from pellucid.run import cautions
 from pellucid.run.assembly import FUSIONS, SUM, Facts, assembled
-from pellucid.run.checks import check_names, measured
+from pellucid.run.checks import check_head_of, check_names, check_target_of, measured
 from pellucid.run.chosen import Chosen, chosen
 from pellucid.run.given import Batch, Given, batch_of
 from pellucid.run.opening import opened
@@ -91,7 +92,8 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             position; None finds the only one that can.
         checks: figures to measure beside the maps, kept in ``explanation.checks``, (B, K) each: "share", how much of
             the score passes through the layers, by 13 passes of each image; "blur_fall", how far the score falls where
-            the map is highest and the image is blurred there, by 1 + K passes.
+            the map is highest and the image is blurred there, by 1 + K passes; "grade", what part that is of what
+            blurring the whole image does, by 2 + K passes.
         choice: the choice that "auto" takes; None takes what `pellucid choose` kept on this machine.
         runtime: device, precision, batch size and seed.
 
@@ -169,6 +171,7 @@ class Explainer:
         if self.layers and not self._chosen.uses_layers:
             raise OptionError(f"layers {list(self.layers)} were given; method {self._chosen.name!r} looks at none")
         check_names(self.checks, self._chosen)
+        check_head_of(self.checks, self.head)
 
     def _take(self, found: Chosen | None) -> None:
         """Take the method and the layers that were chosen; those that were found together are added."""
@@ -201,6 +204,8 @@ class Explainer:
         if self.runtime.keep_memory:
             keep_memory()
         batch, info, request = self._asked(images, targets)
+        check_head_of(self.checks, info.head if self.head == "auto" else self.head)
+        check_target_of(self.checks, request)
         inputs = Inputs.of(batch.values)
         cautions.range_of(info, inputs)
         runtime, trial = resolved(self.model, self._chosen, self.runtime)
@@ -222,6 +227,8 @@ class Explainer:
             figures = measured(self.checks, session, given, targets, each, found)
             if targets.within is not None:  # said, as targets holds its class alone
                 found = replace(found, provenance={**found.provenance, "region": True})
+            if GRADE in figures:
+                found = replace(found, provenance={**found.provenance, WORTH: measured_worth(found.method, info.spec)})
             shown = () if found.is_sequence else batch.images
             return replace(found, checks={**found.checks, **figures}).with_images(shown)
 

@@ -1,4 +1,7 @@
-"""DICOM Structured Report (TID 1500): the probability of each class, the region of its strongest evidence, its map."""
+"""DICOM Structured Report (TID 1500): the probability of each class, the region of its strongest evidence, its map.
+
+Where maps were graded, the grade is a measurement, too, and stands in words beside it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from matplotlib.path import Path
 from pydicom.uid import ParametricMapStorage, SecondaryCaptureImageStorage
 from torch import Tensor
 
+from pellucid.core.grade import GRADE, grade_of, grade_text, worth_text
 from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_result import SCHEME, Kind, Result, fit
@@ -25,10 +29,13 @@ if TYPE_CHECKING:
         AlgorithmIdentification,
         ImageContentItem,
         ImageRegion,
+        Measurement,
         ObservationContext,
         TextContentItem,
     )
     from pydicom import Dataset
+
+    from pellucid.core.explanation import Explanation
 
 KIND = Kind("sr", "a Structured Report", series_number=9004, series="source series")
 _MAX_POINTS = 200
@@ -95,19 +102,13 @@ def _maps(one: Case, column: int, has_planes: bool) -> list[Dataset]:
 
 
 def _finding(result: Result, one: Case, index: int, maps: Sequence[Dataset]) -> Any:
-    """The measurement group of one class: its probability, and its region where the map is not empty.
-
-    Viewers show the name and the value of a measurement beside its outline, and no other text: so the name of the
-    measurement says of which finding it is.
-    """
+    """The measurement group of one class: its measurements, and its region where the map is not empty."""
     from highdicom.sr import (
         CodedConcept,
-        Measurement,
         MeasurementsAndQualitativeEvaluations,
         PlanarROIMeasurementsAndQualitativeEvaluations,
         TrackingIdentifier,
     )
-    from pydicom.sr.codedict import codes
 
     explanation = one.explanation
     target, label = int(explanation.targets[0, 0]), fit(explanation.label(0))
@@ -115,27 +116,56 @@ def _finding(result: Result, one: Case, index: int, maps: Sequence[Dataset]) -> 
         "tracking_identifier": TrackingIdentifier(uid=result.uid("finding", str(index)), identifier=label),
         "finding_type": CodedConcept(str(target), SCHEME, label),
         "algorithm_id": _algorithm(result),
+        "measurements": _measurements(explanation, target, label) or None,
     }
-    probability = explanation.reading(0, target).probability if target >= 0 else None  # a callable has none
-    if probability is not None and math.isfinite(probability):
-        name = CodedConcept(codes.DCM.Probability.value, "DCM", fit(f"{codes.DCM.Probability.meaning} of {label}"))
-        content["measurements"] = [Measurement(name=name, value=probability, unit=codes.UCUM.NoUnits)]
     region = _region(result, one)
     group: Any = (
         MeasurementsAndQualitativeEvaluations(**content)
         if region is None
         else PlanarROIMeasurementsAndQualitativeEvaluations(referenced_region=region, **content)
     )
-    group[0].ContentSequence.extend([_comment(label), *map(_visual_explanation, maps)])
+    comments = [_comment(text) for text in (label, *_graded(explanation))]
+    group[0].ContentSequence.extend([*comments, *map(_visual_explanation, maps)])
     return group
 
 
-def _comment(label: str) -> TextContentItem:
-    """The finding's name as text, which viewers show where a measurement has no outline."""
+def _measurements(explanation: Explanation, target: int, label: str) -> list[Measurement]:
+    """The probability of the class, and the grade of its map.
+
+    Viewers show the name and the value of a measurement beside its outline, and no other text: so the name of a
+    measurement says of which finding it is.
+    """
+    from highdicom.sr import CodedConcept, Measurement
+    from pydicom.sr.codedict import codes
+
+    probability = codes.DCM.Probability
+    figures = {
+        (probability.value, "DCM", f"{probability.meaning} of {label}"): _chance(explanation, target),
+        (GRADE, SCHEME, f"Grade of the map for {label}"): grade_of(explanation),
+    }
+    return [
+        Measurement(name=CodedConcept(value, scheme, fit(meaning)), value=figure, unit=codes.UCUM.NoUnits)
+        for (value, scheme, meaning), figure in figures.items()
+        if figure is not None and math.isfinite(figure)
+    ]
+
+
+def _chance(explanation: Explanation, target: int) -> float | None:
+    return explanation.reading(0, target).probability if target >= 0 else None  # a callable has none
+
+
+def _graded(explanation: Explanation) -> list[str]:
+    """The map's grade in words, with what it was measured to be worth, where it was asked for."""
+    texts = [text for text in (grade_text(explanation), worth_text(explanation)) if text is not None]
+    return ["; ".join(texts)] if texts else []
+
+
+def _comment(text: str) -> TextContentItem:
+    """A text, such as the finding's name, which viewers show where a measurement has no outline."""
     from highdicom.sr import TextContentItem
     from pydicom.sr.codedict import codes
 
-    return TextContentItem(name=codes.DCM.Comment, value=label, relationship_type="CONTAINS")
+    return TextContentItem(name=codes.DCM.Comment, value=text, relationship_type="CONTAINS")
 
 
 def _visual_explanation(reference: Dataset) -> ImageContentItem:
