@@ -11,25 +11,56 @@ import numpy as np
 from benchmarks import results
 from benchmarks.choice_judged import Judged, Outcome, hindsight, ranking, rate
 from benchmarks.choice_networks import FAMILIES
+from benchmarks.choice_stability import Stability
 
 HEAD = ("network", "AUC", "chosen", "hits", "convention", "best in hindsight", "ρ", "ρ of 2 % alone", "mass")
 
 
-def page(known: Mapping[str, Outcome]) -> str:
+def page(known: Mapping[str, Outcome], halves: Stability | None) -> str:
     """The tables."""
+    known = {name: known[name] for name in sorted(known, key=_order)}
     rows = [_row(name, one) for name, one in known.items()]
     others = [_strict(name, one) for name, one in known.items()]
     details = "\n".join(_details(name, one) for name, one in known.items())
     strict = results.table(
         ("network", "chosen", "convention", "best", "called right: chosen", "convention there"), others
     )
-    return f"{results.table(HEAD, rows)}\n{_summary(known)}\n\n{_STRICT}\n\n{strict}\n{details}"
+    return f"{results.table(HEAD, rows)}\n{_summary(known)}\n\n{_STRICT}\n\n{strict}\n{_halves(halves)}{details}"
 
 
 _STRICT = (
     "The same with the peak in the drawn mask itself (tolerance 0), and within half a cell over the cases alone that "
     "the network called right:"
 )
+
+
+def _order(name: str) -> tuple[int, str]:
+    family = name.rpartition("-")[0]
+    return (list(FAMILIES).index(family) if family in FAMILIES else len(FAMILIES), name)
+
+
+def _halves(found: Stability | None) -> str:
+    """What both halves of images chose, and how the number of images changes it."""
+    if found is None:
+        return ""
+    rows = [
+        (str(number + 1), *(f"{100 * hit:.0f} {name}" for hit, name in zip(hits, names, strict=True)))
+        for number, (hits, names) in enumerate(zip(found.hits, found.chosen, strict=True))
+    ]
+    apart = [abs(one - other) for one, other in found.hits]
+    growth = [
+        (count, f"{width:.2f}", " / ".join(f"{100 * hit:.0f}" for hit in found.picks[count]))
+        for count, width in found.widths.items()
+    ]
+    return (
+        f"### Other images\n\n20 random splits of 100 findings in halves of 50; hits (%) of what each half chose, on "
+        f"the same 500 other findings, where the best pair has {100 * found.best:.0f}. The median difference is "
+        f"{100 * float(np.median(apart)):.1f} points, the largest {100 * max(apart):.1f}.\n\n"
+        f"{results.table(('split', 'one half', 'the other half'), rows)}\n"
+        f"By the first stage and so many findings, 20 draws each: the median width of the chosen pair's interval, and "
+        f"the hits of what was chosen (least / median / most).\n\n"
+        f"{results.table(('findings', 'width of the interval', 'hits, %'), growth)}\n"
+    )
 
 
 def title(name: str) -> str:

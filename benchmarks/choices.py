@@ -1,6 +1,7 @@
 """``python -m benchmarks.choices``: whether the pair that is chosen without masks finds what masks show.
 
-The networks are those of ``choice_networks``; weights and bounds of the grade were fixed before they were trained.
+The networks are those of ``choice_networks``, and beside them real ultrasound and mosaics of photographs. Weights and
+bounds of the grade were fixed before the networks were trained.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
 import typer
@@ -19,21 +22,31 @@ from benchmarks import results
 from benchmarks.choice_judged import Outcome, judged
 from benchmarks.choice_networks import FAMILIES, SEEDS, trained
 from benchmarks.choice_page import page, plot
-from benchmarks.choice_settings import phantoms
+from benchmarks.choice_settings import mosaics, phantoms, ultrasound
+from benchmarks.choice_stability import Stability, stability
 from benchmarks.unguided import TEST_SEED, TESTED
 from benchmarks.unguided_networks import SIDE
 from pellucid import phantom
 from pellucid.phantom.training import measure
 
 NAME = "choices"
+STABILITY = "choices_stability"
+STABLE = ("cnn", 2)
+"""The network whose choices are repeated on halves of images."""
 
 
-def measured(family: str, seed: int) -> Outcome:
-    """A network's choice beside the truth, with its AUC."""
+def of_phantoms(family: str, seed: int) -> Outcome:
+    """A network's choice beside the truth, with its AUC; of the first seed methods that perturb are tried, too."""
     network = trained(family, seed)
     tested = phantom.radiographs(TESTED, SIDE, TEST_SEED)
     found = judged(phantoms(network), perturbing=seed == SEEDS[0])
     return Outcome(**{**found.__dict__, "auc": list(measure(network, tested).auc)})
+
+
+def of_halves() -> Stability:
+    """How far the choice for one network depends on the images."""
+    one = phantoms(trained(*STABLE), choosing=200, judging=500)
+    return stability(one, images=100)
 
 
 def read() -> dict[str, Outcome]:
@@ -42,30 +55,45 @@ def read() -> dict[str, Outcome]:
     return {name: Outcome.of(one) for name, one in json.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def keep(known: dict[str, Outcome]) -> None:
+def keep(known: Mapping[str, Outcome]) -> None:
     """Store the results so far."""
     stored = {name: known[name].stored() for name in sorted(known)}
     (results.FOLDER / f"{NAME}.json").write_text(json.dumps(stored, separators=(",", ":")) + "\n")
 
 
-def main(seeds: Sequence[int] = SEEDS, families: Sequence[str] = tuple(FAMILIES)) -> None:
+def subjects(busi: Path | None) -> Iterator[tuple[str, Callable[[], Outcome]]]:
+    """What is measured, by name."""
+    for seed in SEEDS:
+        for family in FAMILIES:
+            yield f"{family}-{seed}", partial(of_phantoms, family, seed)
+    yield "mosaics", lambda: judged(mosaics(), perturbing=False)
+    if busi is not None:
+        yield "ultrasound", lambda: judged(ultrasound(busi), perturbing=False)
+
+
+def main(
+    busi: Annotated[Path | None, typer.Option(help="Folder with busi/ and the network trained on it.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Names of what is measured (default: all).")] = None,
+) -> None:
     """Measure what has not been measured, and write the page with its plots."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", pellucid.PellucidWarning)
-    for seed in seeds:
-        for family in families:
-            known = read()
-            if f"{family}-{seed}" not in known:
-                start = time.perf_counter()
-                found = measured(family, seed)
-                keep({**read(), f"{family}-{seed}": found})
-                typer.echo(f"{family} {seed}: {found.reason} ({time.perf_counter() - start:.0f} s)")
-    write(read())
+    for name, measured in subjects(busi):
+        if name in read() or (only and name not in only):
+            continue
+        start = time.process_time()
+        found = measured()
+        keep({**read(), name: found})
+        typer.echo(f"{name}: {found.reason} ({time.process_time() - start:.0f} s)")
+    halves = results.FOLDER / f"{STABILITY}.json"
+    if not halves.exists() and not only:
+        halves.write_text(json.dumps(of_halves().stored()) + "\n")
+    write(read(), json.loads(halves.read_text()) if halves.exists() else None)
 
 
-def write(known: dict[str, Outcome]) -> None:
+def write(known: Mapping[str, Outcome], halves: Mapping[str, object] | None) -> None:
     """Write the page and the plots."""
-    results.write(NAME, page(known))
+    results.write(NAME, page(known, None if halves is None else Stability(**halves)))  # type: ignore[arg-type]  # as stored
     plot(known, Path(__file__).parents[1] / "docs" / "images" / f"{NAME}.png")
 
 

@@ -169,7 +169,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             weights_key=weights_key,
             activation=activation,
             weights=weights,
-            methods=method or ([] if choice is None or layer == ["auto"] else ["auto"]),
+            methods=method or [],
             choice=choice,
             options=option or [],
             targets=target or [],

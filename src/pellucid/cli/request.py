@@ -77,7 +77,8 @@ class Request:
 
 def prepared_job(request: Request) -> Job:
     """Check all options that can be checked without the model, then load the model."""
-    request = replace(request, methods=request.methods or [METHOD])
+    by_default = METHOD if request.choice is None or request.layers == [AUTO] else AUTO
+    request = replace(request, methods=request.methods or [by_default])
     choice = None if request.choice is None else Choice.load(request.choice)
     methods = named([name for name in request.methods if name != AUTO], request.options)
     check(methods, request)
