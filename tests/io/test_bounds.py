@@ -51,7 +51,7 @@ def test_the_remedy_of_a_refusal_works(saved, monkeypatch: pytest.MonkeyPatch) -
     assert torch.equal(pellucid.read_image(path).values, PIXELS)
 
 
-@pytest.mark.parametrize("name", set(BOMBS) - {"deflated", "items within items"})
+@pytest.mark.parametrize("name", sorted({*BOMBS} - {"deflated", "items within items"}))
 def test_reading_ends_at_the_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_MAX_GIB", _FEW)
     created, made = 0, pydicom.Dataset.__init__

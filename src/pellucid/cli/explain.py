@@ -156,8 +156,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         check_mlflow(mlflow)
         given = preparation(size, mean, std, range_, channels, orientation, spacing)
         check_series(series, channels if given.files else None)
-        if given.files and slice_mode is not SliceMode.auto:
-            raise OptionError(f"--as {slice_mode.value} and --channels {channels} were given; leave out --as")
+        _check_as(slice_mode, channels if given.files else None)
         rows = None if labels is None else read_rows(labels)
         piped = is_piped(paths)
         addresses = [path for path in paths if "://" in path]
@@ -234,6 +233,11 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             _tell_of(index)
         if summary.failed or (page and index is None) or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
+
+
+def _check_as(mode: SliceMode, files: str | None) -> None:
+    if files is not None and mode is not SliceMode.auto:
+        raise OptionError(f"--as {mode.value} and --channels {files} were given; leave out --as")
 
 
 def _outcomes(job: Job, files: list[Input], silent: bool, hidden: Path | None) -> list[Outcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -45,7 +46,11 @@ def metadata(case: Case, path: str, files: Files, more: Mapping[str, Any] | None
         more["source_changes"] = list(changes(case))
     if case.deidentifier is not None:
         # A file's name may be the patient's, and a digest names the file to everyone who has it.
-        more |= {"image": path, "image_sha256": None, "image_provenance": _without_files(case.image.provenance)}
+        more |= {
+            "image": PurePath(path).name,
+            "image_sha256": None,
+            "image_provenance": _without_files(case.image.provenance),
+        }
     names = [one.name for one in case.each()]
     return {
         f"{one.name}{ENDING}": encoded(_facts(one, path, _files_of(one.name, case.name, names, files)) | more)
