@@ -92,14 +92,37 @@ class Outcome:
     auc: list[float] = field(default_factory=list)
 
     def stored(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values; hits as hexadecimal bits."""
+        found = asdict(self)
+        for pair in found["pairs"]:
+            pair |= {name: _packed(pair[name]) for name in ("near", "hits")}
+            pair |= {name: pair[name] and round(pair[name], 4) for name in ("mass", "grade", "first")}
+        return found | {"called": _packed(self.called), "count": len(self.called)}
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Outcome:
         """From plain values."""
-        pairs = [Judged(**{**one, "layers": tuple(one["layers"])}) for one in stored["pairs"]]
-        return cls(**{**stored, "pairs": pairs})
+        known = dict(stored)
+        count = known.pop("count")
+        pairs = [
+            Judged(
+                **{
+                    **one,
+                    "layers": tuple(one["layers"]),
+                    **{name: _unpacked(one[name], count) for name in ("near", "hits")},
+                }
+            )
+            for one in known["pairs"]
+        ]
+        return cls(**{**known, "pairs": pairs, "called": _unpacked(known["called"], count)})
+
+
+def _packed(bits: Sequence[int]) -> str:
+    return f"{int(''.join(map(str, bits)) or '0', 2):x}"
+
+
+def _unpacked(text: str, count: int) -> list[int]:
+    return [int(bit) for bit in f"{int(text, 16):0{count}b}"]
 
 
 def judged(one: Setting, *, perturbing: bool) -> Outcome:

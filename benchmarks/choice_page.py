@@ -49,7 +49,11 @@ def _halves(found: Stability | None) -> str:
     ]
     apart = [abs(one - other) for one, other in found.hits]
     growth = [
-        (count, f"{width:.2f}", " / ".join(f"{100 * hit:.0f}" for hit in found.picks[count]))
+        (
+            count,
+            "withheld" if width is None else f"{width:.2f}",
+            " / ".join(f"{100 * hit:.0f}" for hit in found.picks[count]),
+        )
         for count, width in found.widths.items()
     ]
     return (
@@ -172,7 +176,7 @@ def plot(known: Mapping[str, Outcome], path: Path) -> None:
         axes.tick_params(labelsize=7)
     for axes in list(panels):
         axes.set_axis_off()
-    figure.supxlabel("grade without masks (first stage; ×: second stage)", fontsize=9)
+    figure.supxlabel("grade without masks", fontsize=9)
     figure.supylabel("hits within half a cell, %", fontsize=9)
     figure.savefig(path, dpi=110)
 

@@ -36,13 +36,13 @@ DRAWS = 20
 class Stability:
     """The hits (rates on the same other images) of both halves' choices, and what they chose.
 
-    ``widths`` are the median widths of the chosen pair's interval in the first stage, by the number of images, and
-    ``picks`` the median hits of what is chosen by so many.
+    ``widths`` are the median widths of the chosen pair's interval in the first stage, by the number of images (None:
+    withheld), and ``picks`` the least, median and most hits of what is chosen by so many.
     """
 
     hits: list[list[float]]
     chosen: list[list[str]]
-    widths: dict[str, float]
+    widths: dict[str, float | None]
     picks: dict[str, list[float]]
     best: float
 
@@ -120,12 +120,12 @@ def _some(found: Measured, numbers: np.ndarray[Any, Any]) -> Measured:
 
 def _growth(
     subjects: Subjects, filling: Any, name: str, pairs: Sequence[Pair], hits: np.ndarray[Any, Any]
-) -> tuple[dict[str, float], dict[str, list[float]]]:
+) -> tuple[dict[str, float | None], dict[str, list[float]]]:
     """The width of the chosen pair's interval by the first stage, and its hits, by the number of images."""
     whole = wholes(subjects, {name: filling})
     kinds = {"deleted": BOTH["deleted"]}
     found = measured(subjects, whole, Maps.of(pairs, subjects), {name: filling}, (FIRST,), kinds)
-    widths: dict[str, float] = {}
+    widths: dict[str, float | None] = {}
     picks: dict[str, list[float]] = {}
     for count in (count for count in COUNTS if count <= len(subjects)):
         own, chosen = [], []
@@ -136,6 +136,6 @@ def _growth(
             won = ranked.won()
             own.append(ranked.grades.interval(won, None, generator).width)
             chosen.append(float(hits[won].mean()))
-        widths[str(count)] = float(np.nanmedian(own))
+        widths[str(count)] = None if np.isnan(own).any() else float(np.median(own))
         picks[str(count)] = [float(value) for value in np.quantile(chosen, (0, 0.5, 1))]
     return widths, picks
