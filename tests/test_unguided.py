@@ -35,7 +35,7 @@ def test_page_names_the_found_and_the_best_layer() -> None:
     best, norm = "`blocks.1.norm1` (0.95): 80.0 %", "`norm` (0.50): 20.0 %"
     assert f"| ViT, 6 blocks | 0.90, 1.00, 0.95 | 50 | {best} | {best} | {best} | 1.00 | 1.00 |" in text
     assert f"| 50 | {norm} | {best} | {norm} | 1.00 | -1.00 |" in text
-    assert "| **`norm`, found** | 0.50 | 20.0 % (11–33) | 3.00 |" in text
+    assert "| **`norm`, found** | 0.50 | 20.0 % (10–34) | 3.00 |" in text
     assert "A random pixel hits in 3.1 %" in text
 
 
