@@ -24,6 +24,7 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.metrics.pointing import pointing_hits
 from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 from pellucid.run.evaluate import clean_logits
 from pellucid.statistics import proportion
 
@@ -130,6 +131,10 @@ def judged(one: Setting, *, perturbing: bool) -> Outcome:
 
     ``perturbing``: methods that ask for scores alone are tried, too; they take most of the time.
     """
+    return kept(lambda: _judged(one, perturbing=perturbing))  # as within the package: gradients only where asked for
+
+
+def _judged(one: Setting, *, perturbing: bool) -> Outcome:
     session = Session.of(one.network, RUNTIME, one.head, None, None)
     inputs = Inputs.of(one.truth.images)
     subjects = Subjects(session, inputs, Targets(one.truth.classes[:, None], head=one.head), one.head)

@@ -25,6 +25,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
 from pellucid.metrics.pointing import pointing_hits
 from pellucid.models.session.session import Session
+from pellucid.models.session.thread_state import kept
 
 SPLITS = 20
 COUNTS = (8, 12, 16, 20, 32, 50, 75, 100, 150, 200)
@@ -53,6 +54,10 @@ class Stability:
 
 def stability(one: Setting, images: int) -> Stability:
     """Choose by both halves of the first ``images``, again and again, and by growing numbers of all."""
+    return kept(lambda: _stability(one, images))
+
+
+def _stability(one: Setting, images: int) -> Stability:
     session = Session.of(one.network, RUNTIME, one.head, None, None)
     subjects = Subjects(session, Inputs.of(one.images), Targets(one.classes[:, None], head=one.head), one.head)
     if one.reference is None:

@@ -86,3 +86,22 @@ def test_a_choice_says_which_lent() -> None:
     assert set(choice.donors) >= set(range(14, 22))
     assert choice.images == 22 - len(choice.donors)
     assert pellucid.Choice.from_json(choice.to_json()) == choice
+
+
+def test_a_wrapped_network_has_the_digest_of_its_weights() -> None:
+    model = phantom.exclusive_cnn_64()
+    drawn = phantom.radiographs(40, 64, seed=11, exclusive=True)
+    images = pellucid.model_info(model).preprocessing.normalise(drawn.images[drawn.labels[:, 0]])[:8]
+    options = {"candidates": ["saliency", "gradcam"], "full": False, "targets": 1}
+    choices = [pellucid.choose(one, images, **options) for one in (model, torch.nn.DataParallel(model))]
+    assert choices[0].weights_sha256 == choices[1].weights_sha256
+
+
+def test_the_order_of_named_layers_changes_nothing() -> None:
+    model = phantom.exclusive_cnn_64()
+    drawn = phantom.radiographs(40, 64, seed=11, exclusive=True)
+    images = pellucid.model_info(model).preprocessing.normalise(drawn.images[drawn.labels[:, 0]])[:8]
+    names = ["network.layer1", "network.layer4"]
+    options = {"candidates": ["gradcam", "saliency"], "full": False, "targets": 1}
+    one, other = (pellucid.choose(model, images, layers=order, **options) for order in (names, names[::-1]))
+    assert one.replacements == other.replacements

@@ -96,10 +96,16 @@ def test_the_best_of_many_that_do_nothing_is_not_ahead_of_chance() -> None:
     for _ in range(60):
         useless = rng.normal(0.5, 0.2, (30, 1, 24))
         found = Measured((0.02,), np.ones(24), {"a": np.zeros(24)}, {"a": useless}, {})
-        ahead += is_ahead_of_chance(found, "a", rng.normal(0.5, 0.2, 24), rng)
+        ahead += is_ahead_of_chance(found, "a", rng.normal(0.5, 0.2, 24), range(len(found.deleted["a"])), rng)
     assert ahead <= 9  # 5 % of 60 are 3; 9 or more have a probability below .005
+    one_works = useless.copy()
+    one_works[7] = 0.0
+    found = Measured((0.02,), np.ones(24), {"a": np.zeros(24)}, {"a": one_works}, {})
+    random = rng.normal(0.5, 0.2, 24)
+    assert is_ahead_of_chance(found, "a", random, range(30), rng)
+    assert not is_ahead_of_chance(found, "a", random - 0.5, [3, 9], rng)  # the one that works cannot be chosen
     useful = Measured((0.02,), np.ones(24), {"a": np.zeros(24)}, {"a": useless - 0.3}, {})
-    assert is_ahead_of_chance(useful, "a", rng.normal(0.5, 0.2, 24), rng)
+    assert is_ahead_of_chance(useful, "a", rng.normal(0.5, 0.2, 24), [0, 1], rng)
 
 
 def test_the_lower_limit_is_that_of_students_t() -> None:

@@ -152,9 +152,19 @@ def test_a_file_travels(images: Path, tmp_path: Path, choice: Path) -> None:
     assert layers.exit_code == 0, layers.output
 
 
+def test_a_method_without_layers_says_why_it_was_chosen(images: Path, tmp_path: Path) -> None:
+    pairs = (GradedPair("saliency", (), 0.9, 0.8, 1.0, 1),)
+    Choice(pairs, (), 0, "chosen", 24, weights_sha256=digest(phantom.exclusive_cnn_64())).save(tmp_path / "s.json")
+    done = run("explain", nodule(images), "--model", MODEL, "--choice", tmp_path / "s.json", "-o", tmp_path / "s")
+    assert done.exit_code == 0, done.output
+    (facts,) = (tmp_path / "s").glob("*_metadata.json")
+    assert "saliency was chosen by measurement on 24 images" in facts.read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
+        (("--method", "auto", "--set", "steps=5"), "auto takes its options from the choice"),
         (("--choice", "{choice}", "--method", "gradcam"), "give --method auto"),
         (("--layer", "auto", "--layer", "layer1"), "give auto alone"),
         (("--choice", "{choice}", "--method", "auto", "--method", "{method}"), "give one of them"),

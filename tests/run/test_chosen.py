@@ -80,6 +80,7 @@ def test_named_layers_stay(model: nn.Module) -> None:
     one, two = names(model)[:2]
     found = pellucid.explain(model, IMAGES, "auto", layers=[two], choice=choice(model, pair("hirescam", one)))
     assert (found.method, found.layers) == ("hirescam", (two,))
+    assert found.provenance["chosen"].endswith("its layers were named")
 
 
 def test_options_of_the_method_travel(model: nn.Module) -> None:
@@ -99,6 +100,16 @@ def test_layers_that_were_chosen_together_are_added(model: nn.Module) -> None:
     assert found.provenance["fuse"] == "sum"
     own = pellucid.explain(model, IMAGES, "hirescam", layers=[one, two], fuse="sum")
     assert torch.equal(found.heatmaps, own.heatmaps)
+
+
+def test_a_refused_choice_s_rows_are_not_taken(model: nn.Module) -> None:
+    """They are there to be read: nothing was chosen."""
+    given = choice(model, pair("gradcam", names(model)[0]), chosen=None)
+    plain = pellucid.explain(model, IMAGES)
+    for asked in ({"method": "auto"}, {"method": "gradcam", "layers": "auto"}):
+        found = pellucid.explain(model, IMAGES, choice=given, **asked)
+        assert found.layers == plain.layers
+        assert found.provenance["chosen"] == "no choice: for a test: the convention is taken"
 
 
 def test_without_a_choice_it_is_the_convention(model: nn.Module) -> None:

@@ -20,9 +20,9 @@ from pellucid.core.choice import Choice
 from pellucid.core.head import HEADS, check_head, probabilities
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
-from pellucid.core.provenance import digest, versions
+from pellucid.core.provenance import versions
 from pellucid.core.replacement import References
-from pellucid.core.runtime import Runtime
+from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError
 from pellucid.models.checkpoints.untrained import untrained
@@ -33,6 +33,7 @@ from pellucid.run.explain import as_tensor, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
+from pellucid.run.weights import digest_of
 
 FEWEST = 8
 """Images with fewer of which nothing is chosen."""
@@ -109,22 +110,26 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     check_candidates(candidates)
     inputs = Inputs.of(batch_of(model, images).values)
     _check(inputs, counterparts, patients, masks)
+    if isinstance(layers, str):
+        raise OptionError(f"layers must be a list of names, got the string {layers!r}: write [{layers!r}]")
     request = Targets(as_tensor(targets), model_info(model).classes).fitted(len(inputs), inputs.images.shape[2:])
-    settings = replace(runtime or Runtime(), seed=seed)
+    settings = _settings(runtime or Runtime(), seed)
 
     def work() -> Choice:
         at = opened(model, inputs, settings, head, output)
         at.session.modules(tuple(layers or ()))
         read = read_by(at.session, at.image, request)
         check_probabilities(read)
+        _check_form(at.inputs, masks, counterparts, reference)
         new = untrained(model.state_dict())
         if new is not None:
             return none(f"the network is not trained: {new}", len(inputs))
         clean = clean_logits(at.session, at.inputs)
         resolved = read.resolved(clean)
+        _check_one(resolved.count(clean))
         everyone = Subjects(at.session, at.inputs, resolved, read.head)
         asked = Asked(at.inputs.images, resolved.indices(clean)[:, 0].cpu(), patients)
-        choosing, aside = set_aside(asked, masks, seed)
+        choosing, aside = set_aside(asked, None if masks is None else masks.cpu(), seed)
         if len(choosing) < FEWEST:
             raise OptionError(f"{len(choosing)} images are left to choose by; {FEWEST} are needed: give more of them")
         tissue = _tissue(asked.chosen(choosing), probabilities(clean, read.head).cpu()[choosing], reference, seed)
@@ -137,11 +142,31 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         stages = Stages(subjects, fillings, pairs, later, deepest, asked.chosen(scored).patients, seed, told)
         found = stages.choice(full=full)
         if masks is not None and found.pairs:
-            found = _located(found, everyone.some(aside), masks[aside], [*pairs, *later], asked.chosen(aside).patients)
+            found = _located(
+                found, everyone.some(aside), masks[aside].cpu(), [*pairs, *later], asked.chosen(aside).patients
+            )
         lent_by = tuple(choosing[list(tissue.lent)].tolist())
         return replace(found, passes=everyone.passes.count + len(asked), donors=lent_by)
 
-    return replace(kept(work), weights_sha256=digest(model), versions=versions())
+    return replace(kept(work), weights_sha256=digest_of(model), versions=versions())
+
+
+def _settings(runtime: Runtime, seed: int) -> Runtime:
+    """The runtime of scores: what was measured as fastest was so for a method's maps."""
+    return replace(runtime, seed=seed, precision=None if runtime.precision == AUTO else runtime.precision)
+
+
+def _check_form(inputs: Inputs, *given: object) -> None:
+    if inputs.form != "images" and any(one is not None for one in given):
+        raise OptionError(
+            "masks, counterparts or a reference were given for sequences of images; they are of single images: leave "
+            "them out, or give the images one by one"
+        )
+
+
+def _check_one(count: int) -> None:
+    if count != 1:
+        raise OptionError(f"targets of {count} classes an image were given; choose takes one class of each image")
 
 
 def _tissue(asked: Asked, seen: Tensor, reference: References | None, seed: int) -> Tissue:
@@ -192,6 +217,8 @@ def check_candidates(candidates: Sequence[str | Method] | None) -> None:
 
 def check_probabilities(targets: Targets) -> None:
     """Raise ``OptionError`` unless scores are probabilities: the bounds of what replaces are in their unit."""
+    if targets.within is not None:
+        raise OptionError("a Region is to be explained; choose needs a class's probability: give targets= without it")
     if callable(targets.request) or HEADS[targets.head].probabilities is None:
         found = "a callable" if callable(targets.request) else f"values (head {targets.head!r})"
         raise OptionError(f"{found} is to be explained; choose needs a class's probability: give targets= and head=")

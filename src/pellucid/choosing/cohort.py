@@ -77,31 +77,45 @@ def cohort_of(
     if not taken:
         raise DataError("no image shows a class of the model: give images with such labels, or a target")
     others = seen.without(items) if reference is None else _Seen.of(reference, network, asked, progress).others(taken)
+    known = None if others is None else others.references(network)
+    patients = [seen.patients[one.case.name] for one, _ in taken]
     images = seen.read([one for one, _ in taken], network)
     masks = [seen.mask(one, index) for one, index in taken]
+    classes = torch.tensor([index for _, index in taken])
+    if reference is None and known is not None and not _fits(known, images, classes, patients):
+        known = None  # the user gave none, so it is left out
     return Cohort(
         images,
-        torch.tensor([index for _, index in taken]),
-        [seen.patients[one.case.name] for one, _ in taken],
+        classes,
+        patients,
         [one.case.name for one, _ in taken],
         seen.predicted.classes,
         torch.stack(masks) if any(mask.any() for mask in masks) else None,
-        others.references(network) if others is not None else None,
+        known,
         seen.excluded,
     )
 
 
+def _fits(reference: References, images: Tensor, classes: Tensor, patients: Sequence[object]) -> bool:
+    """Whether a reference has tissue for every image."""
+    _, missing = reference.drawn(images, classes, torch.Generator().manual_seed(0), patients)
+    return not bool(missing.any())
+
+
 @dataclass(frozen=True, eq=False)
 class _Others:
-    """Cases of a survey that may lend their tissue."""
+    """Cases of a survey that may lend their tissue; ``apart``: patients of whom nothing is stated are others."""
 
     seen: _Seen
     cases: Sequence[Surveyed]
+    apart: bool
 
     def references(self, network: Network) -> References:
         images = self.seen.read(self.cases, network)
         labels = torch.tensor([self.seen.shown(one) for one in self.cases])
-        whose = [self.seen.patients[one.case.name] if one.case.patient else object() for one in self.cases]
+        whose = [
+            object() if self.apart and not one.case.patient else self.seen.patients[one.case.name] for one in self.cases
+        ]
         return References(images, labels, DRAWS, whose)
 
 
@@ -126,7 +140,7 @@ class _Seen:
         if survey.predicted is None or not cases:
             reasons = "; ".join(dict.fromkeys(one.reason for one in excluded))
             raise DataError(f"no image can be used ({reasons or 'there is none'}): give images that the model takes")
-        space = one_space(cases, "images can only replace one another")
+        space = one_space(cases, "tissue can only be replaced by that")
         return cls(cases, whose.patients, survey.predicted, space, asked, excluded)
 
     def items(self) -> list[tuple[Surveyed, int]]:
@@ -137,16 +151,16 @@ class _Seen:
     def without(self, items: Sequence[tuple[Surveyed, int]]) -> _Others | None:
         """Those of which no class is explained; None if they are too few."""
         explained = {one.case.name for one, _ in items}
-        return self._lending([one for one in self.cases if one.case.name not in explained])
+        return self._lending([one for one in self.cases if one.case.name not in explained], apart=False)
 
     def others(self, items: Sequence[tuple[Surveyed, int]]) -> _Others | None:
         """All of them but those that are explained, by their pixels."""
         scored = {one.content for one, _ in items}
-        return self._lending([one for one in self.cases if one.content not in scored])
+        return self._lending([one for one in self.cases if one.content not in scored], apart=True)
 
-    def _lending(self, cases: Sequence[Surveyed]) -> _Others | None:
+    def _lending(self, cases: Sequence[Surveyed], *, apart: bool) -> _Others | None:
         order = torch.randperm(len(cases), generator=torch.Generator().manual_seed(self.asked.seed)).tolist()
-        return _Others(self, [cases[number] for number in order[:_MOST_OTHERS]]) if len(cases) >= LEAST else None
+        return _Others(self, [cases[number] for number in order[:_MOST_OTHERS]], apart) if len(cases) >= LEAST else None
 
     def _explained(self, one: Surveyed, target: int | None) -> list[int]:
         stated = self._stated(one)

@@ -42,11 +42,12 @@ class Maps:
         occurrences = dict.fromkeys(one for facts in self.facts for one in facts.occurrences)
         whole = Pass(session, session.on_device(inputs), tuple(occurrences), batch_size=session.runtime.batch_size)
         size = tuple(inputs.images.shape[2:])
+        one = targets.columns(0, 1)  # one object for all methods: they share its gradients
         for facts in self.facts:
             passes = [whole.at(one) for one in facts.occurrences] or [whole]
-            chunk = attributed(facts.method, passes, targets.columns(0, 1))
+            chunk = attributed(facts.method, passes, one)
             logits = over_places(whole.scores().detach())
-            indices = targets.columns(0, 1).indices(logits)
+            indices = one.indices(logits)
             yield assembled(facts, whole.head, [chunk], logits, indices, size).heatmaps[:, 0]
 
 

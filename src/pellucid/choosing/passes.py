@@ -12,6 +12,7 @@ from pellucid.choosing.pairs import Pair, gradient_methods, layers_to_try, pairs
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.method import Method
 from pellucid.errors import OptionError, PellucidError
+from pellucid.models.discovery.layers import recommended
 
 MOST = 512
 """The most passes of an image by a method that was not named."""
@@ -35,7 +36,7 @@ def pairs_to_try(
         PellucidError: a candidate that was named cannot explain this network.
     """
     groups = layers_to_try(subjects, layers)
-    deepest = groups[-1].layers[-1]
+    deepest = recommended(subjects.session, subjects.prepared_one())[-1]
     if candidates is not None:
         return costed(subjects, pairs_of(candidates, groups)), [], deepest
     first = those_that_apply(subjects, pairs_of(gradient_methods(), groups))

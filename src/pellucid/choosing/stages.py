@@ -99,7 +99,7 @@ class Stages:
                 continue
             first = Ranked(self.pairs, grades(found, [one.name]))
             rows = self._rows(first, 1)
-            if not self._is_ahead(found, one.name):
+            if not self._is_ahead(found, one.name, first.able()):
                 return none(f"{_BY_CHANCE} (by {one.name})", len(self.subjects), tried, rows)
             if not full:
                 return self._decided(first, rows, (), tried)
@@ -108,7 +108,7 @@ class Stages:
 
     def _second(self, whole: Measured, first: Ranked, rows: Sequence[GradedPair], tried: Trials) -> Choice:
         """The choice by all replacements that passed, of the best pairs and those that are only measured now."""
-        best = first.able()[:SECOND]
+        best = list(dict.fromkeys([first.won(), *first.able()]))[:SECOND]
         pairs = [*(self.pairs[number] for number in best), *those_that_apply(self.subjects, self.later)]
         names = [one.name for one in tried if not one.refused]
         found = self._measured(whole, pairs, names, FRACTIONS, BOTH)
@@ -163,8 +163,8 @@ class Stages:
         number = torch.arange(1)
         return self.fillings[name](self.subjects.prepared(number).images, number).draws
 
-    def _is_ahead(self, found: Measured, name: str) -> bool:
-        return is_ahead_of_chance(found, name, self._at_random(name), self._generator())
+    def _is_ahead(self, found: Measured, name: str, able: Sequence[int]) -> bool:
+        return is_ahead_of_chance(found, name, self._at_random(name), able, self._generator())
 
     def _at_random(self, name: str) -> Array:
         """The scores (P,) with a box of the first fraction replaced, at a random place."""

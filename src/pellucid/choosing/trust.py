@@ -118,16 +118,17 @@ def agreed(trial: ReplacementTrial, found: Measured, generator: Generator) -> Re
     return replace(trial, agreement=value, refused=trial.refused or refused)
 
 
-def is_ahead_of_chance(found: Measured, name: str, at_random: Array, generator: Generator) -> bool:
-    """Whether the marked pixels of the best pair do more than as many at random places.
+def is_ahead_of_chance(found: Measured, name: str, at_random: Array, able: Sequence[int], generator: Generator) -> bool:
+    """Whether the marked pixels of the best pair that can be chosen do more than as many at random places.
 
     The best pair of one half of the images is judged on the other, and the other way round: the largest of many falls
-    is large by chance alone. ``at_random`` (P,) are the scores with a box of the first fraction replaced.
+    is large by chance alone. ``at_random`` (P,) are the scores with a box of the first fraction replaced, ``able`` the
+    numbers of the pairs that can be chosen.
     """
     count = len(found.plain)
     order = generator.permutation(count)
     more = np.zeros(count)
     for own, other in ((order[: count // 2], order[count // 2 :]), (order[count // 2 :], order[: count // 2])):
-        best = int(np.argmax(part_of(found, name, own)))
+        best = able[int(np.argmax(part_of(found, name, own)[list(able)]))]
         more[other] = (at_random - found.deleted[name][best, 0])[other]
     return lower_limit(more) > 0

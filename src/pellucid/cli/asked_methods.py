@@ -25,6 +25,8 @@ def named(names: Sequence[str], options: Sequence[str]) -> list[Method]:
     """The methods, each with those of the options that it has; an option that none has is an error."""
     given = dict(_pair(option) for option in options)
     classes = [catalogue.find(name) for name in dict.fromkeys(names)]
+    if given and not names:
+        raise OptionError(f"--set {next(iter(given))} was given; auto takes its options from the choice: name a method")
     for key in given:
         if not any(key in catalogue.options(cls) for cls in classes):
             known = sorted({option for cls in classes for option in catalogue.options(cls)})
@@ -77,4 +79,4 @@ def with_chosen(
         raise OptionError(f"--method auto and {built.name} were given; auto is {built.name} here: give one of them")
     check([built], replace(request, methods=[AUTO]))
     is_free = request.layers is None or request.layers == [AUTO]
-    return [built, *methods], every | {built.name} if is_free and built.uses_layers else every
+    return [built, *methods], every | {built.name} if is_free else every

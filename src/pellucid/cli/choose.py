@@ -174,9 +174,9 @@ def choose(  # noqa: PLR0913  # a command's options are its parameters
             runtime=network.runtime,
             told=_silent if silent else partial(_tell, len(cohort.images)),
         )
-        keep(found)
         if output is not None:
             found.save(output)
+        keep(found)
         if as_json:
             print_json(found.to_json())
         elif not quiet:
@@ -193,7 +193,7 @@ def _model(spec: str) -> tuple[str | None, Path | None]:
 
 
 def _tell(images: int, passes: int) -> None:
-    typer.echo(f"{images} images: {passes:,} passes of the model", err=True)
+    typer.echo(f"at most {images} images: {passes:,} passes of the model", err=True)
 
 
 def _silent(_passes: int) -> None:

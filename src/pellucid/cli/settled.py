@@ -67,7 +67,7 @@ def with_kept(request: Request) -> Request:
 
 def _of_method(request: Request, kept: ExplanationSettings) -> dict[str, Any]:
     """The method, its options, layers and fusion, as far as they are not named."""
-    if request.methods and list(request.methods) != [kept.method]:
+    if request.choice is not None or (request.methods and list(request.methods) != [kept.method]):
         return {}
     named = {option.partition("=")[0] for option in request.options}
     options = [f"{key}={value}" for key, value in kept.options.items() if key not in named]

@@ -56,8 +56,14 @@ def chosen(
     return Chosen(
         _method_of(pair) if method == AUTO else method,
         (pair.layers or None) if layers in (None, AUTO) else layers,
-        f"{pair} was chosen by measurement on {known.images} images: its grade is {pair.grade:.2f}",
+        _why(pair, known, layers),
     )
+
+
+def _why(pair: GradedPair, choice: Choice, layers: Sequence[str] | str | None) -> str:
+    if layers not in (None, AUTO):
+        return f"{pair.method} was chosen by measurement on {choice.images} images; its layers were named"
+    return f"{pair} was chosen by measurement on {choice.images} images: its grade is {pair.grade:.2f}"
 
 
 def keep(choice: Choice) -> Path:
@@ -95,10 +101,10 @@ def _known(model: nn.Module, choice: Choice | None) -> Choice | None:
 
 def _asked(choice: Choice, method: str | Method) -> GradedPair | None:
     """The chosen pair, or that of a method: the chosen one, or its best; None where there is none."""
-    if method == AUTO:
-        return None if choice.chosen is None else choice.best
+    if choice.chosen is None:
+        return None
     name = method if isinstance(method, str) else method.name
-    if choice.chosen is not None and choice.method == name and choice.layers:
+    if name in (AUTO, choice.method):
         return choice.best
     own = [pair for pair in choice.pairs if pair.method == name and pair.layers and not pair.excluded]
     return max(own, key=lambda pair: (pair.stage, pair.grade), default=None)
@@ -118,7 +124,7 @@ def _without(choice: Choice | None, method: str | Method) -> str:
     convention = "the convention is taken"
     if choice is None:
         return f"nothing was measured for these weights: {convention}"
-    if method == AUTO:
+    if choice.chosen is None:
         return f"{choice.reason}: {convention}"
     return f"{method if isinstance(method, str) else method.name} was not measured at layers: {convention}"
 
