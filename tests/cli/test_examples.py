@@ -24,8 +24,8 @@ from tests.cli.quick import quick
 
 COMMANDS = typer.main.get_command(app).commands
 EXAMPLES = [line for command in COMMANDS.values() for line in examples(command.callback)]
-ELSEWHERE = ("pacs.example.org", "pellucid demo", "pellucid doctor", "pellucid mlflow")
-"""What needs an archive, or is run by tests of its own."""
+ELSEWHERE = ("pacs.example.org", "pellucid demo", "pellucid doctor", "pellucid mlflow", "pellucid choose best.pt")
+"""What needs an archive or a network that learnt something, or is run by tests of its own."""
 
 
 @pytest.fixture

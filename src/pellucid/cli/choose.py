@@ -30,8 +30,8 @@ from pellucid.errors import OutputExistsError
 
 CHOICE_PANEL = "Choice"
 EXAMPLES = (
-    "pellucid choose torchvision:resnet18 images/ --checkpoint best.pt",
-    "pellucid choose my_model.py:build cases.csv --reference normals/",
+    "pellucid choose best.pt images/ --reference normals/",
+    "pellucid choose pellucid.phantom:exclusive_cnn_64 phantoms:exclusive:40",
 )
 
 
