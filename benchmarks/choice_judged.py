@@ -17,15 +17,14 @@ from pellucid.choosing.measuring import batches
 from pellucid.choosing.passes import pairs_to_try, those_that_apply
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import Choice
-from pellucid.core.head import probabilities
 from pellucid.core.inputs import Inputs
 from pellucid.core.replacement import References
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.metrics.pointing import pointing_hits
+from pellucid.metrics.relevance_mass import mass_in
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
-from pellucid.run.evaluate import clean_logits
 from pellucid.statistics import proportion
 
 RUNTIME = Runtime(batch_size=32)
@@ -137,7 +136,7 @@ def judged(one: Setting, *, perturbing: bool) -> Outcome:
 def _judged(one: Setting, *, perturbing: bool) -> Outcome:
     session = Session.of(one.network, RUNTIME, one.head, None, None)
     inputs = Inputs.of(one.truth.images)
-    subjects = Subjects(session, inputs, Targets(one.truth.classes[:, None], head=one.head), one.head)
+    subjects = Subjects.of(session, inputs, Targets(one.truth.classes[:, None], head=one.head))
     pairs, later, _ = pairs_to_try(subjects, None, ())
     candidates = None if perturbing else list(dict.fromkeys(pair.method.name for pair in pairs))
     later = later if perturbing else []
@@ -152,7 +151,7 @@ def _judged(one: Setting, *, perturbing: bool) -> Outcome:
     }
     choice = pellucid.choose(one.network, one.images, **options)
     first = pellucid.choose(one.network, one.images, **options, full=False)
-    seen = probabilities(clean_logits(session, inputs), one.head)
+    seen = subjects.probabilities()
     called = _called(seen, one.truth.classes, one.head)
     rows = _rows(subjects, one, [*pairs, *those_that_apply(subjects, later)])
     return Outcome(
@@ -181,8 +180,7 @@ def _rows(subjects: Subjects, one: Setting, pairs: Sequence[Any]) -> list[Judged
         for place, heat in enumerate(maps.each(subjects, inputs, targets)):
             near[place].append(pointing_hits(heat, masks, one.tolerance))
             hits[place].append(pointing_hits(heat, masks))
-            whole = heat.flatten(1).double()
-            mass[place].append((whole * masks.flatten(1)).sum(1) / whole.sum(1).clamp(min=1e-12))
+            mass[place].append(mass_in(heat, masks))
     return [
         Judged(
             pair.method.name,

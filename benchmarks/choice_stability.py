@@ -59,7 +59,7 @@ def stability(one: Setting, images: int) -> Stability:
 
 def _stability(one: Setting, images: int) -> Stability:
     session = Session.of(one.network, RUNTIME, one.head, None, None)
-    subjects = Subjects(session, Inputs.of(one.images), Targets(one.classes[:, None], head=one.head), one.head)
+    subjects = Subjects.of(session, Inputs.of(one.images), Targets(one.classes[:, None], head=one.head))
     if one.reference is None:
         raise ValueError("a reference is needed")
     tissue = given(Asked(one.images, one.classes, None), one.reference, 0)
@@ -89,7 +89,7 @@ def _name(pair: Pair) -> str:
 def _hits(session: Session, one: Setting, pairs: Sequence[Pair]) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Whether each pair hits, (pairs, P)."""
     truth = one.truth
-    subjects = Subjects(session, Inputs.of(truth.images), Targets(truth.classes[:, None], head=one.head), one.head)
+    subjects = Subjects.of(session, Inputs.of(truth.images), Targets(truth.classes[:, None], head=one.head))
     maps, parts = Maps.of(pairs, subjects), list[Tensor]()
     for numbers in batches(subjects):
         heats = maps.each(subjects, subjects.prepared(numbers), subjects.targets.rows(numbers))

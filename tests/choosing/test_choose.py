@@ -98,7 +98,7 @@ def blur(images: Tensor) -> Tensor:
 def graded_by(model: nn.Module, images: Tensor, classes: Tensor, name: str, method: str) -> float:
     """The grade of a method by one replacement at 2 %."""
     session = Session.of(model, Runtime(), "softmax", None, None)
-    subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
+    subjects = Subjects.of(session, Inputs.of(images), Targets(classes[:, None], head="softmax"))
     maps, fillings = Maps.of(pairs_of([method], []), subjects), {name: named(0)[name]}
     scores = measured(subjects, wholes(subjects, fillings), maps, fillings, (FIRST,), DELETION)
     return float(grades(scores, [name]).values[0])
@@ -107,7 +107,7 @@ def graded_by(model: nn.Module, images: Tensor, classes: Tensor, name: str, meth
 def test_the_maps_are_those_of_explain(model: nn.Module, images: Tensor, classes: Tensor) -> None:
     """From one pass for all pairs, the same to the last digits."""
     session = Session.of(model, Runtime(), "softmax", None, None)
-    subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
+    subjects = Subjects.of(session, Inputs.of(images), Targets(classes[:, None], head="softmax"))
     pairs = pairs_of(METHODS, layers_to_try(subjects, []))
     inputs = subjects.prepared(torch.arange(5))
     heats = list(Maps.of(pairs, subjects).each(subjects, inputs, subjects.targets.images(0, 5)))
@@ -274,7 +274,7 @@ def test_methods_that_are_tried_are_those_of_the_catalogue(model: nn.Module, ima
     assert {"scorecam", "occlusion", "rise"} <= set(second)
     assert not {"aug_smooth", "smoothgrad", "eigencam", "rollout"} & {*first, *second}
     session = Session.of(model, Runtime(), "softmax", None, None)
-    subjects = Subjects(session, Inputs.of(images), Targets(classes[:, None]), "softmax")
+    subjects = Subjects.of(session, Inputs.of(images), Targets(classes[:, None], head="softmax"))
     before = len(session.network._forward_pre_hooks)
     found = those_that_apply(subjects, pairs_of(["attnlrp", "rise", "occlusion", "saliency"], []))
     assert [(pair.method.name, pair.passes) for pair in found] == [("occlusion", 227), ("saliency", 1)]
@@ -282,11 +282,11 @@ def test_methods_that_are_tried_are_those_of_the_catalogue(model: nn.Module, ima
 
 
 def test_no_image_is_scored_twice(model: nn.Module, images: Tensor, classes: Tensor) -> None:
-    """The first stage's passes, by hand: P images twice; 6 replacements, whole and patched; pairs; a random box."""
+    """The first stage's passes, by hand: P images; 6 replacements, whole and patched; pairs; a random box."""
     choice = pellucid.choose(
         model, images[:20], targets=classes[:20], candidates=["saliency", "input_x_gradient"], full=False
     )
-    assert choice.passes == 20 * (1 + 1 + 6 + 1 + 6 + 2 + 1)
+    assert choice.passes == 20 * (1 + 6 + 1 + 6 + 2 + 1)
 
 
 def test_further_inputs_stay_with_their_images() -> None:
@@ -299,6 +299,6 @@ def test_further_inputs_stay_with_their_images() -> None:
 
     inputs = Inputs.of({"image": torch.rand(5, 1, 8, 8), "factor": torch.arange(1.0, 6.0)})
     session = Session.of(Scaled(), Runtime(batch_size=2), "softmax", None, None)
-    subjects = Subjects(session, inputs, Targets(torch.ones(5, 1, dtype=torch.int64)), "softmax")
+    subjects = Subjects.of(session, inputs, Targets(torch.ones(5, 1, dtype=torch.int64), head="softmax"))
     found = subjects.scores(torch.full((3, 1, 8, 8), 0.5), torch.tensor([4, 0, 2]))
     assert found.tolist() == pytest.approx([torch.sigmoid(torch.tensor(one)).item() for one in (5.0, 1.0, 3.0)])

@@ -8,8 +8,9 @@ import torch
 import pellucid
 from pellucid import phantom
 from pellucid.choosing.donors import Asked
-from pellucid.choosing.locating import mass_in, set_aside
+from pellucid.choosing.locating import set_aside
 from pellucid.errors import OptionError, ShapeError
+from pellucid.metrics.relevance_mass import mass_in
 
 
 def test_half_of_the_patients_with_a_mask_are_set_aside() -> None:

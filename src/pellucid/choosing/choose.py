@@ -17,7 +17,7 @@ from pellucid.choosing.stages import Stages, Told, none
 from pellucid.choosing.subjects import Subjects
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
-from pellucid.core.head import HEADS, check_head, probabilities
+from pellucid.core.head import HEADS, check_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
@@ -28,7 +28,6 @@ from pellucid.errors import OptionError, ShapeError
 from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
-from pellucid.run.evaluate import clean_logits
 from pellucid.run.explain import as_tensor, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
@@ -37,10 +36,6 @@ from pellucid.run.weights import digest_of
 
 FEWEST = 8
 """Images with fewer of which nothing is chosen."""
-
-
-def untold(_passes: int) -> None:
-    """Say nothing of the passes of a stage."""
 
 
 def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
@@ -59,7 +54,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     output: str | int | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
-    told: Told = untold,
+    told: Told = lambda _passes: None,
 ) -> Choice:
     """Choose the method and the layers whose maps mark what the network's score rests on. No mask is asked for.
 
@@ -124,15 +119,13 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         new = untrained(model.state_dict())
         if new is not None:
             return none(f"the network is not trained: {new}", len(inputs))
-        clean = clean_logits(at.session, at.inputs)
-        resolved = read.resolved(clean)
-        _check_one(resolved.count(clean))
-        everyone = Subjects(at.session, at.inputs, resolved, read.head)
-        asked = Asked(at.inputs.images, resolved.indices(clean)[:, 0].cpu(), patients)
+        everyone = Subjects.of(at.session, at.inputs, read)
+        _check_one(everyone.targets.count(everyone.raw))
+        asked = Asked(at.inputs.images, everyone.classes(), patients)
         choosing, aside = set_aside(asked, None if masks is None else masks.cpu(), seed)
         if len(choosing) < FEWEST:
             raise OptionError(f"{len(choosing)} images are left to choose by; {FEWEST} are needed: give more of them")
-        tissue = _tissue(asked.chosen(choosing), probabilities(clean, read.head).cpu()[choosing], reference, seed)
+        tissue = _tissue(asked.chosen(choosing), everyone.probabilities()[choosing], reference, seed)
         scored = choosing[tissue.scored]
         fillings = {**named(seed), **tissue.filling()}
         if counterparts is not None:
@@ -146,7 +139,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
                 found, everyone.some(aside), masks[aside].cpu(), [*pairs, *later], asked.chosen(aside).patients
             )
         lent_by = tuple(choosing[list(tissue.lent)].tolist())
-        return replace(found, passes=everyone.passes.count + len(asked), donors=lent_by)
+        return replace(found, passes=everyone.passes.count, donors=lent_by)
 
     return replace(kept(work), weights_sha256=digest_of(model), versions=versions())
 
@@ -181,7 +174,7 @@ def _located(
     if not len(some):
         return found
     whose = None if patients is None else [patients[number] for number in some.tolist()]
-    shown = {(pair.method, pair.layers, tuple(pair.options.items())) for pair in found.pairs}
+    shown = {pair.key for pair in found.pairs}
     tried = [pair for pair in pairs if key_of(pair) in shown]
     return Located.of(subjects.some(some), masks[some], tried, whose).added_to(found)
 

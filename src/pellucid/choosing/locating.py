@@ -16,6 +16,7 @@ from pellucid.choosing.pairs import Key, Pair, key_of
 from pellucid.choosing.subjects import Subjects
 from pellucid.core.choice import Choice, GradedPair
 from pellucid.metrics.pointing import pointing_hits
+from pellucid.metrics.relevance_mass import mass_in
 from pellucid.statistics.proportions import proportion
 
 
@@ -61,17 +62,10 @@ class Located:
         return replace(choice, pairs=tuple(self._added(pair) for pair in choice.pairs), located=count)
 
     def _added(self, pair: GradedPair) -> GradedPair:
-        key = (pair.method, pair.layers, tuple(pair.options.items()))
-        found = proportion(self.hits[key], self.patients)
-        mass = float(np.mean(self.masses[key]))
+        found = proportion(self.hits[pair.key], self.patients)
+        mass = float(np.mean(self.masses[pair.key]))
         return replace(pair, hits=found.estimate, hits_low=found.low, hits_high=found.high, mass=mass)
 
 
 def _by_pair(keys: Sequence[Key], values: Sequence[Sequence[Tensor]]) -> dict[Key, Array]:
     return {key: torch.cat(list(each)).double().numpy() for key, each in zip(keys, values, strict=True)}
-
-
-def mass_in(heat: Tensor, masks: Tensor) -> Tensor:
-    """The share (N,) of the mass of heatmaps (N, *space) in masks; 0 of an empty map."""
-    mass = heat.flatten(1).double()
-    return (mass * masks.flatten(1)).sum(1) / mass.sum(1).clamp(min=1e-12)

@@ -44,15 +44,13 @@ BOTH: Kinds = {**DELETION, "inserted": lambda filled, marked, draw: filled.withi
 
 def wholes(subjects: Subjects, fillings: Mapping[str, Filling]) -> Measured:
     """The scores of the images, and with every pixel replaced."""
-    plain: list[Array] = []
     found: dict[str, list[Array]] = {name: [] for name in fillings}
     for numbers in batches(subjects):
         images = subjects.prepared(numbers).images
-        plain.append(subjects.scores(images, numbers).numpy())
         for name, filling in fillings.items():
             filled = filling(images, numbers)
             found[name].append(_mean(subjects, numbers, [filled.whole(draw) for draw in range(filled.draws)]))
-    return Measured((), np.concatenate(plain), {name: np.concatenate(each) for name, each in found.items()}, {}, {})
+    return Measured((), subjects.plain().numpy(), {name: np.concatenate(each) for name, each in found.items()}, {}, {})
 
 
 def measured(

@@ -12,6 +12,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
+from pellucid.run.evaluate import clean_logits
 
 
 @dataclass
@@ -23,13 +24,23 @@ class Passes:
 
 @dataclass(frozen=True, eq=False)
 class Subjects:
-    """P images with one class each. ``targets`` are resolved to those of the images as they are."""
+    """P images with one class each.
+
+    ``raw`` (P, C) or (P, C, *space) are the network's outputs for the images as they are, to which ``targets`` are
+    resolved.
+    """
 
     session: Session
     inputs: Inputs
     targets: Targets
-    head: str
+    raw: Tensor
     passes: Passes = field(default_factory=Passes)
+
+    @classmethod
+    def of(cls, session: Session, inputs: Inputs, targets: Targets) -> Subjects:
+        """Let the network see each image once."""
+        raw = clean_logits(session, inputs)
+        return cls(session, inputs, targets.resolved(raw), raw, Passes(len(inputs)))
 
     def __len__(self) -> int:
         """The number of images."""
@@ -38,7 +49,21 @@ class Subjects:
     def some(self, numbers: Tensor) -> Subjects:
         """Some of them; passes are counted together."""
         inputs = self.inputs.map_each(lambda tensor: tensor[numbers.to(tensor.device)])
-        return replace(self, inputs=inputs, targets=self.targets.rows(numbers))
+        return replace(
+            self, inputs=inputs, targets=self.targets.rows(numbers), raw=self.raw[numbers.to(self.raw.device)]
+        )
+
+    def classes(self) -> Tensor:
+        """The class of each image, (P,), on the CPU."""
+        return self.targets.indices(self.raw)[:, 0].cpu()
+
+    def probabilities(self) -> Tensor:
+        """The probabilities of the images as they are, (P, C), on the CPU."""
+        return probabilities(self.raw, self.targets.head).cpu()
+
+    def plain(self) -> Tensor:
+        """The scores of the images as they are, (P,) float64: no further pass."""
+        return self._scored(self.raw, torch.arange(len(self))).cpu().double()
 
     def prepared_one(self) -> Inputs:
         """The first input."""
@@ -79,4 +104,4 @@ class Subjects:
         return self.session.prepared(replace(own, tensors={name: changed, **chosen.tensors}))
 
     def _scored(self, raw: Tensor, numbers: Tensor) -> Tensor:
-        return self.targets.rows(numbers).scores(probabilities(raw, self.head)).float()[:, 0]
+        return self.targets.rows(numbers).scores(probabilities(raw, self.targets.head)).float()[:, 0]

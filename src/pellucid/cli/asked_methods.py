@@ -15,7 +15,7 @@ from pellucid.core.runtime import AUTO
 from pellucid.core.shown import check_signed
 from pellucid.errors import OptionError
 from pellucid.run.checks import check_names
-from pellucid.run.chosen import CONVENTION, chosen
+from pellucid.run.chosen import meant
 
 if TYPE_CHECKING:
     from pellucid.cli.request import Request
@@ -72,8 +72,7 @@ def with_chosen(
     )
     if AUTO not in request.methods:
         return methods, every
-    found = chosen(model, AUTO, None, choice)
-    method = catalogue.find(CONVENTION)() if found is None else found.method
+    method = meant(model, AUTO, None, choice).method
     built = catalogue.find(method)() if isinstance(method, str) else method
     if built.name in [one.name for one in methods]:
         raise OptionError(f"--method auto and {built.name} were given; auto is {built.name} here: give one of them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -172,7 +171,7 @@ def choose(  # noqa: PLR0913  # a command's options are its parameters
             output=model_output,
             seed=seed,
             runtime=network.runtime,
-            told=_silent if silent else partial(_tell, len(cohort.images)),
+            told=lambda passes: None if silent else _tell(len(cohort.images), passes),
         )
         if output is not None:
             found.save(output)
@@ -194,7 +193,3 @@ def _model(spec: str) -> tuple[str | None, Path | None]:
 
 def _tell(images: int, passes: int) -> None:
     typer.echo(f"at most {images} images: {passes:,} passes of the model", err=True)
-
-
-def _silent(_passes: int) -> None:
-    """Say nothing."""

@@ -31,8 +31,7 @@ def complain(text: str) -> None:
 
 def printable(text: str) -> str:
     """The text in one line and without control characters: a file's name must not control the terminal."""
-    line = " ".join(text.splitlines()).encode("utf-8", "replace").decode()
-    return "".join(char if char.isprintable() else "?" for char in line)
+    return printable_row(" ".join(text.splitlines()))
 
 
 def printable_row(text: str) -> str:

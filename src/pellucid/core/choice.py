@@ -61,6 +61,11 @@ class GradedPair:
     hits_high: float = math.nan
     mass: float = math.nan
 
+    @property
+    def key(self) -> tuple[str, tuple[str, ...], tuple[tuple[str, Any], ...]]:
+        """What tells pairs apart: the method with its options, and the layers."""
+        return self.method, self.layers, tuple(self.options.items())
+
     def __str__(self) -> str:
         return f"{self.method} at {', '.join(self.layers)}" if self.layers else self.method
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from torch import Tensor
+
 from pellucid.core.metric import Cases, Change, Metric, Values, register_metric
 from pellucid.metrics._areas import share, without_masks
 
@@ -35,5 +37,10 @@ class RelevanceMass(Metric):
 
     def update(self, cases: Cases) -> Values:
         """The values (P,) of the cases that have a mask."""
-        maps = cases.maps.flatten(1).double()
-        return Values(share((maps * cases.masks.flatten(1)).sum(1), maps.sum(1)), without_masks(cases))
+        return Values(mass_in(cases.maps, cases.masks), without_masks(cases))
+
+
+def mass_in(heatmaps: Tensor, masks: Tensor) -> Tensor:
+    """The share (B,) float64 of the mass of heatmaps (B, *space) that lies in masks; 0 of an empty map."""
+    maps = heatmaps.flatten(1).double()
+    return share((maps * masks.flatten(1)).sum(1), maps.sum(1))

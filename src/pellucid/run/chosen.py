@@ -44,10 +44,15 @@ def chosen(
     Raises:
         OptionError: a choice was given without "auto", or is of another network's weights.
     """
-    if AUTO not in (method, layers):
-        if choice is not None:
-            raise OptionError('a choice was given; it is used with method="auto" or layers="auto": give one')
-        return None
+    if AUTO in (method, layers):
+        return meant(model, method, layers, choice)
+    if choice is not None:
+        raise OptionError('a choice was given; it is used with method="auto" or layers="auto": give one')
+    return None
+
+
+def meant(model: nn.Module, method: str | Method, layers: Sequence[str] | str | None, choice: Choice | None) -> Chosen:
+    """The same of a call that has "auto". ``OptionError``: as of ``chosen``."""
     known = _known(model, choice)
     pair = None if known is None else _asked(known, method)
     if known is None or pair is None:

@@ -19,7 +19,7 @@ from pellucid.export.earlier import Key
 from pellucid.io.refusal import digest as file_digest
 from pellucid.models.session.placement import reference
 from pellucid.models.sources import model_info
-from pellucid.run.chosen import chosen
+from pellucid.run.chosen import meant
 from pellucid.run.tuned import resolved
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ def _options(job: Job) -> dict[str, Any]:
 def _by_choice(job: Job) -> list[list[Any]]:
     """The methods whose layers are those of a choice, with these."""
     chosen_ones = [method for method in job.methods if method.name in job.by_choice]
-    found = [chosen(job.model, method, AUTO, job.choice) for method in chosen_ones]
-    return [[method.name, one and one.layers, one and one.why] for method, one in zip(chosen_ones, found, strict=True)]
+    found = [meant(job.model, method, AUTO, job.choice) for method in chosen_ones]
+    return [[method.name, one.layers, one.why] for method, one in zip(chosen_ones, found, strict=True)]
 
 
 def _sha256(facts: object) -> str:
