@@ -14,12 +14,11 @@ from pellucid.core.target import classes_named
 from pellucid.errors import DataError, TargetError, did_you_mean
 from pellucid.evaluation.case import Data, Exclusion
 from pellucid.evaluation.data.findings import matched
-from pellucid.evaluation.data.patients import grouped
 from pellucid.evaluation.scoring.frame import unpacked
 from pellucid.evaluation.scoring.network import Network, Predicted
 from pellucid.evaluation.scoring.opening import opened_in_chunks
-from pellucid.evaluation.scoring.sorting import check_labels
-from pellucid.evaluation.scoring.survey import Progress, Surveyed, one_space, silent, surveyed
+from pellucid.evaluation.scoring.seen import Seen
+from pellucid.evaluation.scoring.survey import Progress, Surveyed, one_space, silent
 
 MOST = 64
 """The most images that are taken of a data set unless more are asked for."""
@@ -70,17 +69,19 @@ def cohort_of(
         OptionError: images differ in size, or a label stands for what is no class.
         TargetError: the target is no class.
     """
-    seen = _Seen.of(data, network, asked, progress)
-    items = seen.items()
+    looked = _Looked.of(data, network, asked, progress)
+    items = looked.items()
     order = torch.randperm(len(items), generator=torch.Generator().manual_seed(asked.seed)).tolist()
     taken = [items[number] for number in sorted(order[: asked.most])]
     if not taken:
         raise DataError("no image shows a class of the model: give images with such labels, or a target")
-    others = seen.without(items) if reference is None else _Seen.of(reference, network, asked, progress).others(taken)
+    others = (
+        looked.without(items) if reference is None else _Looked.of(reference, network, asked, progress).others(taken)
+    )
     known = None if others is None else others.references(network)
-    patients = [seen.patients[one.case.name] for one, _ in taken]
-    images = seen.read([one for one, _ in taken], network)
-    masks = [seen.mask(one, index) for one, index in taken]
+    patients = [looked.patients[one.case.name] for one, _ in taken]
+    images = looked.read([one for one, _ in taken], network)
+    masks = [looked.mask(one, index) for one, index in taken]
     classes = torch.tensor([index for _, index in taken])
     if reference is None and known is not None and not _fits(known, images, classes, patients):
         known = None  # the user gave none, so it is left out
@@ -89,10 +90,10 @@ def cohort_of(
         classes,
         patients,
         [one.case.name for one, _ in taken],
-        seen.predicted.classes,
+        looked.predicted.classes,
         torch.stack(masks) if any(mask.any() for mask in masks) else None,
         known,
-        seen.excluded,
+        tuple(looked.seen.excluded),
     )
 
 
@@ -106,42 +107,46 @@ def _fits(reference: References, images: Tensor, classes: Tensor, patients: Sequ
 class _Others:
     """Cases of a survey that may lend their tissue; ``apart``: patients of whom nothing is stated are others."""
 
-    seen: _Seen
+    looked: _Looked
     cases: Sequence[Surveyed]
     apart: bool
 
     def references(self, network: Network) -> References:
-        images = self.seen.read(self.cases, network)
-        labels = torch.tensor([self.seen.shown(one) for one in self.cases])
-        whose = [
-            object() if self.apart and not one.case.patient else self.seen.patients[one.case.name] for one in self.cases
-        ]
+        images = self.looked.read(self.cases, network)
+        labels = torch.tensor([self.looked.shown(one) for one in self.cases])
+        patients = self.looked.patients
+        whose = [object() if self.apart and not one.case.patient else patients[one.case.name] for one in self.cases]
         return References(images, labels, DRAWS, whose)
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Looked:
     """A data set that was looked at."""
 
-    cases: Sequence[Surveyed]
-    patients: Mapping[str, str]
-    predicted: Predicted
-    space: tuple[int, ...]
+    seen: Seen
     asked: Question
-    excluded: tuple[Exclusion, ...]
 
     @classmethod
-    def of(cls, data: Data, network: Network, asked: Question, progress: Progress) -> _Seen:
-        survey = surveyed(data.cases, network.preprocessing, network, network.runtime.batch_size, progress)
-        check_labels(asked.labels, survey.predicted)
-        whose = grouped([one.case for one in survey.cases], {one.case.name: one.fingerprint for one in survey.cases})
-        cases = [one for one in survey.cases if one.case.name in whose.patients and one.probabilities is not None]
-        excluded = (*data.excluded, *survey.excluded, *whose.excluded)
-        if survey.predicted is None or not cases:
-            reasons = "; ".join(dict.fromkeys(one.reason for one in excluded))
-            raise DataError(f"no image can be used ({reasons or 'there is none'}): give images that the model takes")
-        space = one_space(cases, "tissue can only be replaced by that")
-        return cls(cases, whose.patients, survey.predicted, space, asked, excluded)
+    def of(cls, data: Data, network: Network, asked: Question, progress: Progress) -> _Looked:
+        found = Seen.of(data, network, asked.labels, progress)
+        one_space(found.cases, "tissue can only be replaced by that")
+        return cls(found, asked)
+
+    @property
+    def cases(self) -> Sequence[Surveyed]:
+        return self.seen.cases
+
+    @property
+    def patients(self) -> Mapping[str, str]:
+        return self.seen.patients
+
+    @property
+    def predicted(self) -> Predicted:
+        return self.seen.predicted
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.cases[0].space
 
     def items(self) -> list[tuple[Surveyed, int]]:
         """The images with each class that is to be explained of them."""

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import torch
 
-from pellucid.errors import DataError
 from pellucid.evaluation.case import Data, Exclusion
 from pellucid.evaluation.data.findings import matched
-from pellucid.evaluation.data.patients import grouped
 from pellucid.evaluation.scoring.frame import unpacked
 from pellucid.evaluation.scoring.network import Network, Predicted
 from pellucid.evaluation.scoring.opening import Images, opened_in_chunks
 from pellucid.evaluation.scoring.partners import partners
-from pellucid.evaluation.scoring.sorting import check_labels
-from pellucid.evaluation.scoring.survey import Progress, Surveyed, one_space, surveyed
+from pellucid.evaluation.scoring.seen import Seen
+from pellucid.evaluation.scoring.survey import Progress, Surveyed, one_space
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.robustness.scorer import Chunk
 
@@ -52,17 +50,11 @@ class Looked:
             DataError: no image can be used.
             OptionError: images differ in size, or a label stands for what is no class.
         """
-        survey = surveyed(data.cases, network.preprocessing, network, network.runtime.batch_size, progress)
-        check_labels(labels, survey.predicted)
-        whose = grouped([one.case for one in survey.cases], {one.case.name: one.fingerprint for one in survey.cases})
-        cases = [one for one in survey.cases if one.case.name in whose.patients and one.probabilities is not None]
-        excluded = (*data.excluded, *survey.excluded, *whose.excluded)
-        if survey.predicted is None or not cases:
-            reasons = "; ".join(dict.fromkeys(one.reason for one in excluded))
-            raise DataError(f"no image can be used ({reasons or 'there is none'}): give images that the model takes")
+        seen = Seen.of(data, network, labels, progress)
+        cases = seen.cases
         classes = [_most_probable(one) for one in cases]
-        patients = [whose.patients[one.case.name] for one in cases]
-        masks = [_masks(one, index, survey.predicted, labels) for one, index in zip(cases, classes, strict=True)]
+        patients = [seen.patients[one.case.name] for one in cases]
+        masks = [_masks(one, index, seen.predicted, labels) for one, index in zip(cases, classes, strict=True)]
         return cls(
             cases,
             patients,
@@ -70,12 +62,12 @@ class Looked:
             {number: own for number, own in enumerate(masks) if own},
             _partners(patients, classes, seed),
             one_space(cases, "maps of different images can only be compared"),
-            survey.predicted,
+            seen.predicted,
             network.preprocessing,
             seed,
-            excluded,
-            (*data.notes, *whose.notes),
-            whose.are_stated,
+            seen.excluded,
+            seen.notes,
+            seen.patients_stated,
         )
 
     def opened(self, chunks: Sequence[Sequence[int]]) -> Iterator[Images]:
