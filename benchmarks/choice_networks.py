@@ -52,7 +52,7 @@ def _resnet() -> nn.Module:
 def _efficientnet() -> nn.Module:
     from timm.models.efficientnet import _gen_efficientnet
 
-    network: nn.Module = _gen_efficientnet(  # type: ignore[no-untyped-call]
+    network: nn.Module = _gen_efficientnet(  # type: ignore[no-untyped-call]  # timm leaves it so
         "efficientnet_b0",
         channel_multiplier=0.35,
         depth_multiplier=0.5,

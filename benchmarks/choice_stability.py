@@ -18,7 +18,7 @@ from pellucid.choosing.maps import Maps
 from pellucid.choosing.measuring import BOTH, Measured, batches, measured, wholes
 from pellucid.choosing.pairs import Pair
 from pellucid.choosing.passes import pairs_to_try
-from pellucid.choosing.stages import FIRST, FRACTIONS, SECOND, Ranked
+from pellucid.choosing.stages import FIRST, FRACTIONS, Ranked
 from pellucid.choosing.subjects import Subjects
 from pellucid.choosing.trust import trials
 from pellucid.core.inputs import Inputs
@@ -102,7 +102,7 @@ def _choice(found: Measured, pairs: Sequence[Pair], numbers: np.ndarray[Any, Any
     some = _some(found, numbers)
     first = Measured((FIRST,), some.plain, some.whole, {name: each[:, 1:2] for name, each in some.deleted.items()}, {})
     ranked = Ranked(pairs, grades(first, usable[:1]))
-    best = ranked.able()[:SECOND]
+    best = ranked.best()
     second = Measured(
         some.fractions,
         some.plain,

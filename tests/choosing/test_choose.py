@@ -281,6 +281,16 @@ def test_methods_that_are_tried_are_those_of_the_catalogue(model: nn.Module, ima
     assert len(session.network._forward_pre_hooks) == before
 
 
+def test_the_scores_of_images_as_they_are_stay_with_them(model: nn.Module, images: Tensor, classes: Tensor) -> None:
+    session = Session.of(model, Runtime(batch_size=7), "softmax", None, None)
+    everyone = Subjects.of(session, Inputs.of(images), Targets(classes[:, None], head="softmax"))
+    numbers = torch.tensor([5, 2, 11])
+    some = everyone.some(numbers)
+    assert torch.allclose(some.plain(), some.scores(images[numbers], torch.arange(3)), atol=1e-6)
+    assert torch.equal(some.plain(), everyone.plain()[numbers])
+    assert torch.equal(some.classes(), classes[numbers])
+
+
 def test_no_image_is_scored_twice(model: nn.Module, images: Tensor, classes: Tensor) -> None:
     """The first stage's passes, by hand: P images; 6 replacements, whole and patched; pairs; a random box."""
     choice = pellucid.choose(

@@ -61,6 +61,21 @@ def test_lenders_that_are_all_of_one_patient_are_left_out(
     assert cohort_of(data, network, Question("nodule")).reference is None
 
 
+def test_patients_that_are_told_apart_by_the_images_count_within_one_data_set(
+    tmp_path: Path, drawn: phantom.Phantoms, network: Network
+) -> None:
+    """Of images of two data sets of whom nothing is stated, none is of the same patient."""
+    file = table(tmp_path, drawn)
+    file.write_text("\n".join(line.rpartition(",")[0] for line in file.read_text().splitlines()))
+    data = read_data(file, is_localised=False)
+    own = cohort_of(data, network, Question("nodule")).reference
+    other = cohort_of(data, network, Question("nodule"), reference=data).reference
+    assert own is not None
+    assert other is not None
+    assert all(isinstance(patient, str) for patient in own.patients or ())
+    assert not any(isinstance(patient, str) for patient in other.patients or ())
+
+
 def test_labels_are_explained_and_at_most_so_many(tmp_path: Path, drawn: phantom.Phantoms, network: Network) -> None:
     data = read_data(table(tmp_path, drawn), is_localised=False)
     found = cohort_of(data, network, Question(most=10))

@@ -19,7 +19,7 @@ LEAST = 4
 DRAWS = 2
 """The images that lend to each."""
 _FROM = 24
-"""Of at least so many images of several classes, a quarter of each class lends."""
+"""The fewest images of several classes of which a quarter of each class lends."""
 
 
 def lenders(probabilities: Tensor, classes: Tensor, seed: int) -> Tensor:

@@ -56,6 +56,10 @@ class Ranked:
         near = [number for number in able if self.grades.values[number] >= least]
         return min(near, key=lambda one: (self.pairs[one].passes, not self.pairs[one].is_convention, able.index(one)))
 
+    def best(self) -> list[int]:
+        """Those that enter the second stage: the chosen one, which may be far down in a tie, and the best."""
+        return list(dict.fromkeys([self.won(), *self.able()]))[:SECOND]
+
 
 def _by_grade(row: GradedPair) -> float:
     return -row.grade
@@ -108,7 +112,7 @@ class Stages:
 
     def _second(self, whole: Measured, first: Ranked, rows: Sequence[GradedPair], tried: Trials) -> Choice:
         """The choice by all replacements that passed, of the best pairs and those that are only measured now."""
-        best = list(dict.fromkeys([first.won(), *first.able()]))[:SECOND]
+        best = first.best()
         pairs = [*(self.pairs[number] for number in best), *those_that_apply(self.subjects, self.later)]
         names = [one.name for one in tried if not one.refused]
         found = self._measured(whole, pairs, names, FRACTIONS, BOTH)

@@ -34,7 +34,7 @@ _READINGS = 4
 _LONGEST_TEXT = 2**20
 """Maximum number of bytes of a value that is split into texts or numbers, which take up to 100 times its memory."""
 _UNREAD_SEQUENCES = 2**22
-"""Sequences that state so many bytes in all cannot hold too many elements, and are parsed only when asked for."""
+"""Bytes that sequences may state together and be parsed only when asked for: they cannot hold too many elements."""
 _WHOLE = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "SQ", "UT", "UR", "LT", "ST"})
 """Kinds of values that are kept as they are."""
 _EXPLICIT = bytes(128) + b"DICM" + b"\x02\x00\x10\x00UI\x14\x00" + b"1.2.840.10008.1.2.1\x00"
