@@ -61,8 +61,8 @@ def _halves(found: Stability | None) -> str:
         f"the same 500 other findings, where the best pair has {100 * found.best:.0f}. The median difference is "
         f"{100 * float(np.median(apart)):.1f} points, the largest {100 * max(apart):.1f}.\n\n"
         f"{results.table(('split', 'one half', 'the other half'), rows)}\n"
-        f"By the first stage alone, 20 draws of each number of findings: the median width of the chosen pair's interval, and "
-        f"the hits of what was chosen (least / median / most).\n\n"
+        f"By the first stage alone, 20 draws of each number of findings: the median width of the chosen pair's "
+        f"interval, and the hits of what was chosen (least / median / most).\n\n"
         f"{results.table(('findings', 'width of the interval', 'hits, %'), growth)}\n"
     )
 
