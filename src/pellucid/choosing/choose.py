@@ -17,6 +17,7 @@ from pellucid.choosing.stages import Stages, Told, none
 from pellucid.choosing.subjects import Subjects
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.head import HEADS, check_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
@@ -38,6 +39,7 @@ FEWEST = 8
 """Images with fewer of which nothing is chosen."""
 
 
+@on_cpu_by_default
 def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Given,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core import head as heads
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import ARRAYS, Explanation
 from pellucid.errors import ImageError, message_of
 
@@ -129,6 +130,7 @@ def _are_strings(items: object) -> bool:
     return isinstance(items, list) and all(isinstance(item, str) for item in items)
 
 
+@on_cpu_by_default
 def load_explanation(path: str | os.PathLike[str]) -> Explanation:
     """Read a file that ``Explanation.save`` wrote. No pickle is run.
 

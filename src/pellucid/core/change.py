@@ -10,6 +10,7 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.registry import Registry
 from pellucid.errors import OptionError, ShapeError
 
@@ -39,6 +40,7 @@ class Change(ABC):
                 f"more{most}"
             )
 
+    @on_cpu_by_default
     def changed(self, pixels: Tensor, seeds: Sequence[int]) -> Tensor:
         """The changed images of pixels (B, C, *space) in [0, 1], of the same shape and in the same range.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.errors import OutputExistsError
 from pellucid.evaluation.case import Data
 from pellucid.evaluation.evaluation import Evaluation
@@ -23,6 +24,7 @@ from pellucid.export.writing import write
 from pellucid.models.preprocessing import Preprocessing
 
 
+@on_cpu_by_default
 def evaluate_data(
     data: Data,
     plan: EvaluationPlan,

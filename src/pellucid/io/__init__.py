@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, PellucidError, PellucidWarning
 from pellucid.io import dicom, nifti, raster, unread
@@ -43,6 +44,7 @@ def is_image_file(path: Path) -> bool:
     return any(reader.accepts(path, head) for reader in _READERS) or path.name.lower().endswith(SUFFIXES)
 
 
+@on_cpu_by_default
 def read_image(
     path: str | os.PathLike[str],
     window: str | tuple[float, float] | None = None,

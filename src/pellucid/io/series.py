@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
 from pellucid.errors import ImageError, warn
 from pellucid.io.dicom import decode, one_line_errors, slices_of
@@ -24,6 +25,7 @@ _SHOWN = 3
 """Number of skipped files that a warning names."""
 
 
+@on_cpu_by_default
 def read_series(
     folder: str | os.PathLike[str],
     window: str | tuple[float, float] | None = None,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.core.axes import checked_orientation, checked_spacing
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.core.limits import MAX_PIXELS
@@ -71,6 +72,7 @@ class Preprocessing:
         if self.spacing is not None:
             object.__setattr__(self, "spacing", checked_spacing(self.spacing))
 
+    @on_cpu_by_default
     def __call__(self, image: Image) -> Image:
         """Prepare an image (C, H, W) or a volume (C, D, H, W). ``values`` of the result is the network's input.
 
@@ -99,6 +101,7 @@ class Preprocessing:
         sides = self.crop or (self.resize if isinstance(self.resize, tuple) else None)
         return None if sides is None else (self.channels, *sides)
 
+    @on_cpu_by_default
     def normalise(self, pixels: Tensor) -> Tensor:
         """``(x − mean) / std`` of pixels (..., C, H, W) in [0, 1] that were mapped to ``range``."""
         low, high = self.range

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.errors import OptionError
 from pellucid.phantom.scene import (
     RADIOGRAPHS,
@@ -24,6 +25,7 @@ from pellucid.phantom.scene import (
 __all__ = ["Phantoms", "radiographs", "redraw", "volumes"]
 
 
+@on_cpu_by_default
 def radiographs(  # two are the size of the set, the others what is in it
     count: int,
     size: int = 128,
@@ -55,6 +57,7 @@ def radiographs(  # two are the size of the set, the others what is in it
     return _drawn(RADIOGRAPHS, Request(count, space_of(size, 2), seed, kinds_of(findings), marker, exclusive))
 
 
+@on_cpu_by_default
 def volumes(
     count: int,
     size: int | Sequence[int] = (32, 64, 64),
@@ -81,6 +84,7 @@ def _drawn(scenes: Scenes, request: Request) -> Phantoms:
     return gathered(scenes, request, (scenes.image(request, index) for index in range(request.count)))
 
 
+@on_cpu_by_default
 def redraw(
     phantoms: Phantoms, index: int, region: Tensor | str, seeds: Sequence[int], findings: Sequence[str] = ()
 ) -> Phantoms:

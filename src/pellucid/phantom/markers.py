@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.space import gaussian
 from pellucid.errors import OptionError, did_you_mean
 from pellucid.phantom.fields import between, chosen, generator
@@ -34,6 +35,7 @@ _DOTS = 64
 """Dots of a text per side of the image."""
 
 
+@on_cpu_by_default
 def marked(phantoms: Phantoms, marker: str, on: Tensor, seed: int = 0) -> Phantoms:
     """The same radiographs, those of ``on`` (B,) bool with a marker, the others as they are.
 

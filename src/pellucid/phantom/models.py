@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.errors import OptionError
 from pellucid.models.operators import imported
 from pellucid.models.sources import ModelInfo
@@ -153,6 +154,7 @@ def exclusive_cnn_64() -> Classifier:
     return _trained("exclusive_cnn_64")
 
 
+@on_cpu_by_default
 def _trained(name: str) -> Classifier:
     from safetensors.torch import load
 
@@ -165,6 +167,7 @@ def _trained(name: str) -> Classifier:
     return model
 
 
+@on_cpu_by_default
 def untrained(name: str, seed: int = 0) -> Classifier:
     """Build a network by its name with the random weights of a seed, which are always the same."""
     if name not in NETWORKS:

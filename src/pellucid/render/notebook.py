@@ -10,6 +10,7 @@ from PIL import Image as Pillow
 from torch import Tensor, ones_like, zeros_like
 
 from pellucid.core.caption import caption, class_text
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation, counted
 from pellucid.core.shown import shown_maps, why_empty
 from pellucid.core.style import Style
@@ -47,6 +48,7 @@ class Shown:
         return self.html
 
 
+@on_cpu_by_default
 def show(
     explanations: Explanation | Sequence[Explanation],
     images: ImagesLike | None = None,

@@ -11,6 +11,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
 from pellucid.core.shown import shown_maps, why_empty
 from pellucid.core.style import Style
@@ -47,6 +48,7 @@ def _element(image: Pillow.Image) -> str:
     return f'<img alt="overlay" style="max-width:100%;margin:0 8px 8px 0" src="{data_uri(small)}">'
 
 
+@on_cpu_by_default
 def overlay(
     explanation: Explanation,
     images: ImagesLike | None = None,

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from pellucid.core.caption import caption, explained_by, explained_class
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation
 from pellucid.core.optional import OptionalPackage
 from pellucid.core.shown import shown_maps, why_empty
@@ -26,6 +27,7 @@ _SIDE = 512
 """Length in pixels of the longer side of what is shown."""
 
 
+@on_cpu_by_default
 def viewer(
     explanations: Explanation | Sequence[Explanation],
     images: ImagesLike | None = None,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.core import catalogue
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.provenance import architecture, digest, versions
 from pellucid.errors import OutputExistsError
 from pellucid.evaluation.case import Data, Exclusion
@@ -28,6 +29,7 @@ _FEW = 20
 """Patients with fewer of which most intervals are withheld."""
 
 
+@on_cpu_by_default
 def robustness_of(
     data: Data,
     plan: RobustnessPlan,

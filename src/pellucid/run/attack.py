@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pellucid.core.answer import Answer, check_answers
 from pellucid.core.attack import ATTACKS, Attack, all_rows, settings
 from pellucid.core.attacked import Attacked
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
 from pellucid.core.inputs import Inputs
@@ -32,6 +33,7 @@ from pellucid.run.pointing import check_model
 from pellucid.run.subject import ModelSubject
 
 
+@on_cpu_by_default
 def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Given,

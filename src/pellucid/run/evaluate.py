@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core import catalogue
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head
 from pellucid.core.inputs import Inputs, chunks
@@ -35,6 +36,7 @@ from pellucid.run.pointing import check_model
 M = TypeVar("M", Metric, Comparison)
 
 
+@on_cpu_by_default
 def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
     model: nn.Module,
     images: Given,
@@ -128,6 +130,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     return kept(work)
 
 
+@on_cpu_by_default
 def compare(
     a: Explanation | Tensor,
     b: Explanation | Tensor,

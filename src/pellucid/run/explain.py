@@ -14,6 +14,7 @@ from pellucid.core import catalogue
 from pellucid.core.allocator import keep_memory
 from pellucid.core.attribution import Attribution
 from pellucid.core.choice import Choice
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.deprecation import positional_deprecated, positional_fields_deprecated
 from pellucid.core.explanation import Explanation
 from pellucid.core.grade import GRADE, WORTH, measured_worth
@@ -44,6 +45,7 @@ _MAPS_AN_IMAGE = 16
 """Maps for each image of a full batch whose gradients are held at a time; 1,000 classes at once would take 6 GB."""
 
 
+@on_cpu_by_default
 @pointing
 @positional_deprecated
 def explain(  # noqa: PLR0913  # the whole of a call's options, all but the first by keyword
@@ -195,6 +197,7 @@ class Explainer:
                 object.__getattribute__(self, name)
             raise AttributeError(f"an Explainer has no {name!r}; call it: explainer(images, targets='predicted')")
 
+    @on_cpu_by_default
     @pointing
     def __call__(self, images: Given, targets: Request = "predicted") -> Explanation:
         """Explain a batch; ``images`` and ``targets`` as for ``explain``."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import NoSpatialLayerError, PellucidError, ShapeError
@@ -21,6 +22,7 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 
 
+@on_cpu_by_default
 def recommended_layers(
     model: nn.Module, input_size: Sequence[int] | None = None, *, output: str | int | None = None
 ) -> list[str]:
@@ -49,6 +51,7 @@ class LayerTree:
     shares: Mapping[str, float | None]
 
 
+@on_cpu_by_default
 def layer_tree(
     model: nn.Module, input_size: Sequence[int] | None = None, output: str | int | None = None, shares: bool = False
 ) -> LayerTree:

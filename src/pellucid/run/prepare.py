@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from torch import nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
 from pellucid.errors import SourceError, warn
 from pellucid.models.sources import model_info
 from pellucid.models.sources.assumed import assumption
 
 
+@on_cpu_by_default
 def prepare(model: nn.Module, image: Image) -> Image:
     """Preprocess an image as in the model's training; ``prepared.values`` (C, *space) is the input to explain.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation
 from pellucid.core.image import Image
 from pellucid.errors import ExportError, OptionError, ShapeError
@@ -18,6 +19,7 @@ from pellucid.export.writing import write as write_files
 from pellucid.run.results import model_facts
 
 
+@on_cpu_by_default
 def write(
     explanation: Explanation,
     image: Image | Sequence[Image],

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.explanation import Explanation
 from pellucid.core.metric import Comparison, Metric
 from pellucid.errors import message_of, warn
@@ -75,6 +76,7 @@ class Monitor:
         """Whether a call after this epoch explains the batch."""
         return self.plan.is_due(epoch, first=self._state.epoch in (None, epoch))
 
+    @on_cpu_by_default
     def begin(self, model: nn.Module) -> Figures:
         """Explain the batch before the training, with all checks and warnings of ``explain``; no figure is logged.
 
@@ -92,6 +94,7 @@ class Monitor:
         self._state = replace(self._state, reference=kept, values=values, epoch=before.epoch)
         return figures
 
+    @on_cpu_by_default
     def __call__(self, model: nn.Module, epoch: int, step: int | None = None) -> Figures:
         """The figures after an epoch, counted from 0; after one that is not due, those of the last one that was.
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.default_device import as_called
 from pellucid.core.inputs import Inputs
 from pellucid.core.torch_private import compiler_errors, compiling_for_gradients
 from pellucid.errors import OptionError
@@ -127,6 +128,7 @@ class Program:
             stack.enter_context(_explained())
             stack.enter_context(_Compiling.lock)
             stack.enter_context(compiling_for_gradients())
+            stack.enter_context(as_called())
             output, seen = self._run(session.network, inputs.positional, inputs.named, zeros)
             _, _, twice = self._held
             if twice:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.default_device import as_called
 from pellucid.core.head import HEADS, explains_returned, resolve_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
@@ -201,7 +202,7 @@ class Session:
         return self.read(as_float(mode.logits_of(raw, ending)), ending)
 
     def _raw(self, inputs: Inputs) -> Tensor:
-        with nullcontext() if self.beta is None else SoftenedMode(self.beta):
+        with as_called(), nullcontext() if self.beta is None else SoftenedMode(self.beta):
             return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
     def _with_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:

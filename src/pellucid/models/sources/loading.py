@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.errors import CheckpointError, OptionError, SourceError, warn
 from pellucid.models.checkpoints import (
     Checkpoint,
@@ -50,6 +51,7 @@ WEIGHTS = ("none", "default")
 _KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()
 
 
+@on_cpu_by_default
 def load_model(
     spec: str | os.PathLike[str] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
