@@ -9,7 +9,7 @@ SUPPORT ?=
 COVERED := src/pellucid/core/*,src/pellucid/models/*,src/pellucid/methods/*,src/pellucid/metrics/*,src/pellucid/xai/*
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-release test-pacs test-viewer test-oldest test-newest lint format docs bench mutate clean
+.PHONY: help install demo test test-release test-gpu test-pacs test-viewer test-oldest test-newest lint format docs bench mutate clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +33,9 @@ test: $(READY)  ## run the tests with coverage (a quarter of an hour on two core
 
 test-release: $(READY)  ## run the tests that take minutes, before a release
 	$(BIN)/python -m pytest -n 2 -m release --durations=10
+
+test-gpu: $(READY)  ## run the tests that need a GPU, before a release (3 minutes)
+	$(BIN)/python -m pytest -m gpu tests/gpu --durations=10
 
 test-pacs: $(READY)  ## run the tests that need an archive (Orthanc, which apt-get installs)
 	scripts/test_pacs.sh

@@ -48,6 +48,18 @@ def seconds(call: Call) -> float:
     return time.perf_counter() - start
 
 
+def finished(call: Call, device: str) -> Call:
+    """The call until its work is done: a GPU works on after it has returned."""
+    if device == "cpu":
+        return call
+
+    def until_done() -> None:
+        call()
+        torch.cuda.synchronize(device)
+
+    return until_done
+
+
 def memory_growth(call: Call) -> float:
     """The peak growth of the process during a call, in bytes; NaN on systems other than Linux."""
     if not _PROCESS.exists():

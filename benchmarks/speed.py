@@ -169,7 +169,7 @@ def _has_amx() -> bool:
     return path.exists() and "amx_bf16" in path.read_text()
 
 
-def built(case: Case) -> tuple[nn.Module, Tensor, Call]:
+def built(case: Case, device: str = "cpu") -> tuple[nn.Module, Tensor, Call]:
     """The network with random weights, its images, and the call."""
     import torchvision
 
@@ -184,6 +184,7 @@ def built(case: Case) -> tuple[nn.Module, Tensor, Call]:
                 model.heads.head.weight, std=0.02
             )  # torchvision initialises it to zeros, which block the gradient
         images = torch.randn(case.batch, 3, 224, 224)
+    model, images = model.to(device), images.to(device)
     if case.call in peers.PEERS:
         explain = peers.explainer(case.call, model, LAYERS[type(model).__name__][-1])
         return model, images, lambda: explain(images)

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks import results
-from benchmarks.measuring import ratio, seconds
+from benchmarks.measuring import finished, ratio, seconds
 from pellucid.training import Monitor, MonitoringPlan
 from pellucid.training.drawing import drawn
 
 NAME = "training"
 SIDE, STEPS = 224, 32
+HEADER = ("method", "images", "passes there and back", "at most", "time over that of the passes", "drawing of a map")
 LIMIT = 1.2
 
 
@@ -90,17 +91,18 @@ def monitored(monitor: Monitor, model: nn.Module) -> object:
     return monitor(model, 0)
 
 
-def measured(case: Case, pairs: int) -> tuple[str, ...]:
+def measured(case: Case, pairs: int, device: str = "cpu") -> tuple[str, ...]:
     """A row of the table."""
-    model, images = network(), torch.rand(case.images, 3, SIDE, SIDE)
+    model, images = network().to(device), torch.rand(case.images, 3, SIDE, SIDE, device=device)
     masks = torch.zeros(case.images, SIDE, SIDE, dtype=torch.bool)
     masks[:, 60:160, 60:160] = True
     layers = ["layer4"] if case.method == "gradcam" else None
     plan = MonitoringPlan(images, [0] * case.images, method=case.method, layers=layers, masks=masks)
     monitor = Monitor(plan)
     explanation = monitor.begin(model).explanation
-    found = ratio(partial(case.base, model, images), partial(monitored, monitor, model), pairs)
-    drawing = 0.0 if explanation is None else seconds(lambda: list(drawn(explanation, images, case.images)))
+    base, epoch = partial(case.base, model, images), partial(monitored, monitor, model)
+    found = ratio(finished(base, device), finished(epoch, device), pairs)
+    drawing = 0.0 if explanation is None else seconds(lambda: list(drawn(explanation, images.cpu(), case.images)))
     each = f"{1000 * drawing / case.images:.0f} ms"
     return case.method, str(case.images), case.passes, f"{LIMIT:g}", str(found), each
 
@@ -112,9 +114,7 @@ def main(pairs: Annotated[int, typer.Option(help="Alternating pairs.")] = 7) -> 
     for case in CASES:
         rows.append(measured(case, pairs))
         typer.echo(" | ".join(rows[-1]))
-    passes = ("passes there and back", "at most", "time over that of the passes")
-    header = ("method", "images", *passes, "drawing of a map")
-    results.write(NAME, results.table(header, rows))
+    results.write(NAME, results.table(HEADER, rows))
 
 
 if __name__ == "__main__":
