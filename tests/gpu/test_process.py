@@ -18,7 +18,6 @@ import pellucid
 from pellucid import phantom
 from pellucid.cli.main import app
 from pellucid.core.runtime import Runtime
-from pellucid.errors import PellucidError
 from tests.contract.test_methods import explained, kinds, network, plain, tolerance
 from tests.models.test_concurrency import beside
 from tests.networks import TinyCNN, images
@@ -93,16 +92,13 @@ def test_fewer_images_at_a_time_where_all_do_not_fit() -> None:
     torch.testing.assert_close(found.heatmaps[60:], expected.heatmaps, rtol=0, atol=1e-4)
 
 
-def test_an_image_that_does_not_fit_gets_one_line_and_leaves_the_memory_free() -> None:
+def test_an_image_that_does_not_fit_is_torchs_own_error_and_leaves_the_memory_free() -> None:
     model, batch = copy.deepcopy(network(TinyCNN)).to(GPU), torch.rand(1, 3, 4096, 4096)
     explained(model, "gradcam", images(1))
     gc.collect()
     before = torch.cuda.memory_allocated()
-    with little_memory(64), pytest.raises((PellucidError, torch.OutOfMemoryError)) as caught:
+    with little_memory(64), pytest.raises(torch.OutOfMemoryError):
         pellucid.explain(model, batch, "gradcam", 1)
-    assert isinstance(caught.value, PellucidError)
-    assert "\n" not in str(caught.value)
-    del caught
     gc.collect()
     assert torch.cuda.memory_allocated() == before
     assert explained(model, "gradcam", images(1)).heatmaps.isfinite().all()

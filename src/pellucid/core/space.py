@@ -161,8 +161,8 @@ def magnitude(values: Tensor) -> Tensor:
 
 def mean_of(maps: Iterable[Tensor]) -> Tensor:
     """The mean of maps that come one after the other."""
-    total: Tensor | float = 0.0
-    count = 0
-    for values in maps:
+    each = iter(maps)
+    total, count = next(each), 1
+    for values in each:
         total, count = total + values, count + 1
-    return torch.as_tensor(total) / count
+    return total / count

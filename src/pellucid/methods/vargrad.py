@@ -47,12 +47,12 @@ class VarGrad(Method):
 
 def _variance(maps: Iterable[Tensor]) -> Tensor:
     """By Welford's recursion: in one go, and without the loss of digits of E[M²] − E[M]²."""
-    mean: Tensor | float = 0.0
-    spread: Tensor | float = 0.0
-    count = 0
-    for values in maps:
+    each = iter(maps)
+    mean, count = next(each), 1
+    spread = torch.zeros_like(mean)
+    for values in each:
         count += 1
         off = values - mean
         mean = mean + off / count
         spread = spread + off * (values - mean)
-    return torch.as_tensor(spread) / count
+    return spread / count
