@@ -27,7 +27,8 @@ from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.statistics import proportion
 
-RUNTIME = Runtime(batch_size=32)
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+RUNTIME = Runtime(batch_size=256 if DEVICE == "cuda" else 32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +135,8 @@ def judged(one: Setting, *, perturbing: bool) -> Outcome:
 
 
 def _judged(one: Setting, *, perturbing: bool) -> Outcome:
-    session = Session.of(one.network, RUNTIME, one.head, None, None)
+    network = one.network.to(DEVICE)
+    session = Session.of(network, RUNTIME, one.head, None, None)
     inputs = Inputs.of(one.truth.images)
     subjects = Subjects.of(session, inputs, Targets(one.truth.classes[:, None], head=one.head))
     pairs, later, _ = pairs_to_try(subjects, None, ())
@@ -149,9 +151,9 @@ def _judged(one: Setting, *, perturbing: bool) -> Outcome:
         "head": one.head,
         "runtime": RUNTIME,
     }
-    choice = pellucid.choose(one.network, one.images, **options)
-    first = pellucid.choose(one.network, one.images, **options, full=False)
-    seen = subjects.probabilities()
+    choice = pellucid.choose(network, one.images, **options)
+    first = pellucid.choose(network, one.images, **options, full=False)
+    seen = subjects.probabilities().cpu()
     called = _called(seen, one.truth.classes, one.head)
     rows = _rows(subjects, one, [*pairs, *those_that_apply(subjects, later)])
     return Outcome(
@@ -177,7 +179,8 @@ def _rows(subjects: Subjects, one: Setting, pairs: Sequence[Any]) -> list[Judged
     for numbers in batches(subjects):
         masks = one.truth.masks[numbers]
         inputs, targets = subjects.prepared(numbers), subjects.targets.rows(numbers)
-        for place, heat in enumerate(maps.each(subjects, inputs, targets)):
+        for place, found in enumerate(maps.each(subjects, inputs, targets)):
+            heat = found.cpu()
             near[place].append(pointing_hits(heat, masks, one.tolerance))
             hits[place].append(pointing_hits(heat, masks))
             mass[place].append(mass_in(heat, masks))

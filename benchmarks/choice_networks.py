@@ -13,10 +13,12 @@ from pathlib import Path
 import torch
 import typer
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from benchmarks.unguided_networks import (
     IMAGES,
+    SIDE,
     STUDENTS,
     Lessons,
     Pool,
@@ -27,10 +29,12 @@ from benchmarks.unguided_networks import (
 )
 from pellucid import phantom
 from pellucid.phantom.models import untrained
+from pellucid.phantom.training import normalised
 
 CACHE = Path(__file__).parents[1] / "docs" / ".cache" / "choice"
 SEEDS = (1, 2, 3)
 _TEACHER = "cnn"
+_BY_HEART, _BATCH = 74_000_000, 24
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,27 @@ def trained(family: str, seed: int) -> nn.Module:
     network = built(family, seed)
     network.load_state_dict(load_file(_file(family, seed)))
     return network.eval()
+
+
+def by_heart(count: int = 240, epochs: int = 60) -> tuple[nn.Module, phantom.Phantoms, Tensor]:
+    """A convolutional network that was taught labels drawn at random, until it knows them; the images and labels.
+
+    The labels (N, findings) bool have nothing to do with what is drawn. No image is changed between epochs.
+    """
+    drawn = phantom.radiographs(count, SIDE, _BY_HEART)
+    taught = torch.rand(drawn.labels.shape, generator=torch.Generator().manual_seed(_BY_HEART)) < 0.5
+    network, images = built(_TEACHER, _BY_HEART).train(), normalised(drawn.images)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, total_steps=epochs * (count // _BATCH))
+    source = torch.Generator().manual_seed(_BY_HEART)
+    for _ in range(epochs):
+        for chosen in torch.split(torch.randperm(count, generator=source), _BATCH):
+            loss = F.binary_cross_entropy_with_logits(network(images[chosen]), taught[chosen].float())
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+    return network.eval(), drawn, taught
 
 
 def _file(family: str, seed: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from torch import Tensor, nn
 import pellucid
 from benchmarks import mosaic
 from benchmarks.choice_judged import Setting, Truth
+from benchmarks.choice_networks import by_heart
 from benchmarks.map_attack_networks import TAKEN
 from benchmarks.map_attack_networks import ultrasound as scanner
 from benchmarks.unguided_networks import SIDE
 from pellucid import phantom
 from pellucid.core.image import Image
 from pellucid.core.replacement import References
+from pellucid.errors import OptionError
 from pellucid.evaluation.scoring.frame import in_frame
 from pellucid.phantom.training import normalised
 
@@ -51,6 +54,35 @@ def phantoms(network: nn.Module, choosing: int = CHOOSING, judging: int = JUDGIN
     """A network on drawn radiographs."""
     own, truth = cases(choosing, CHOOSE_SEED), cases(judging, TRUTH_SEED)
     return Setting(network, "sigmoid", own.images, own.classes, others(), truth, TOLERANCE)
+
+
+def redrawn(network: nn.Module, choosing: int = CHOOSING, judging: int = JUDGING) -> Setting:
+    """A network on drawn radiographs, each beside the same scene without the finding: the ideal replacement."""
+    drawn = phantom.radiographs(3 * choosing, SIDE, CHOOSE_SEED)
+    images, classes, scenes = [], [], []
+    for row, finding in drawn.labels.nonzero().tolist():
+        with suppress(OptionError):  # another finding reaches into its region
+            scenes.append(phantom.redraw(drawn, row, phantom.FINDINGS[finding], seeds=[row]).images[0])
+            images.append(drawn.images[row])
+            classes.append(finding)
+    own, ideal = (normalised(torch.stack(each[:choosing])) for each in (images, scenes))
+    truth = cases(judging, TRUTH_SEED)
+    return Setting(network, "sigmoid", own, torch.tensor(classes[:choosing]), others(), truth, TOLERANCE, ideal)
+
+
+def memorised(choosing: int = CHOOSING, judging: int = JUDGING) -> Setting:
+    """A network that knows labels drawn at random by heart, and the images that it learnt.
+
+    What chooses are images and classes that it was taught to call; what judges are those that show the finding, too.
+    """
+    network, drawn, taught = by_heart()
+    called = taught.nonzero()
+    shown = (taught & drawn.labels).nonzero()[-judging:]
+    images = normalised(drawn.images)
+    truth = Truth(images[shown[:, 0]], shown[:, 1], drawn.masks[shown[:, 0], shown[:, 1]])
+    own = called[:choosing]
+    reference = References(images, taught, draws=2)
+    return Setting(network, "sigmoid", images[own[:, 0]], own[:, 1], reference, truth, TOLERANCE)
 
 
 def some(truth: Truth, numbers: Tensor) -> Truth:

@@ -10,6 +10,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +23,7 @@ from benchmarks import results
 from benchmarks.choice_judged import Outcome, judged
 from benchmarks.choice_networks import FAMILIES, SEEDS, trained
 from benchmarks.choice_page import page, plot
-from benchmarks.choice_settings import mosaics, phantoms, ultrasound
+from benchmarks.choice_settings import memorised, mosaics, phantoms, redrawn, ultrasound
 from benchmarks.choice_stability import Stability, stability
 from benchmarks.unguided import TEST_SEED, TESTED
 from benchmarks.unguided_networks import SIDE
@@ -31,18 +32,22 @@ from pellucid.phantom.training import measure
 
 NAME = "choices"
 STABILITY = "choices_stability"
-PERTURBED = (("cnn", 1), ("vit", 1), ("swin", 1))
-"""The networks on which methods that ask for scores alone are tried, too: they take most of the time."""
+REDRAWN = ("cnn", "vit", "swin")
+"""The families that also get the same scenes without the finding."""
 STABLE = ("cnn", 2)
 """The network whose choices are repeated on halves of images."""
 
 
 def of_phantoms(family: str, seed: int) -> Outcome:
-    """A network's choice beside the truth, with its AUC."""
+    """A network's choice beside the truth, with its AUC; also methods that ask for scores alone are tried."""
     network = trained(family, seed)
-    tested = phantom.radiographs(TESTED, SIDE, TEST_SEED)
-    found = judged(phantoms(network), perturbing=(family, seed) in PERTURBED)
-    return Outcome(**{**found.__dict__, "auc": list(measure(network, tested).auc)})
+    auc = list(measure(network, phantom.radiographs(TESTED, SIDE, TEST_SEED)).auc)
+    return replace(judged(phantoms(network), perturbing=True), auc=auc)
+
+
+def of_scenes(family: str) -> Outcome:
+    """A network's choice where the same scenes without the finding are among what replaces."""
+    return judged(redrawn(trained(family, 2)), perturbing=False)
 
 
 def of_halves() -> Stability:
@@ -68,6 +73,9 @@ def subjects(busi: Path | None) -> Iterator[tuple[str, Callable[[], Outcome]]]:
     for seed in SEEDS:
         for family in FAMILIES:
             yield f"{family}-{seed}", partial(of_phantoms, family, seed)
+    for family in REDRAWN:
+        yield f"{family}-2, redrawn", partial(of_scenes, family)
+    yield "labels at random", lambda: judged(memorised(), perturbing=False)
     yield "mosaics", lambda: judged(mosaics(), perturbing=False)
     if busi is not None:
         yield "ultrasound", lambda: judged(ultrasound(busi), perturbing=False)
