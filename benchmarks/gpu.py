@@ -7,6 +7,7 @@ networks have random weights, and the precision is float32 as torch has it by de
 from __future__ import annotations
 
 import gc
+import statistics
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -14,25 +15,32 @@ import torch
 import typer
 
 from benchmarks import results, training
-from benchmarks.measuring import Call, finished, forward, ratio
+from benchmarks.measuring import Call, finished, forward, ratio, seconds
 from benchmarks.speed import BASES, MASKS, Case, built
 from pellucid.core.provenance import versions
 
 NAME = "gpu"
 DEVICE = "cuda"
-BATCH = 64
-HEADER = ("network, images", "call", "time over the prediction's (quartiles)", "memory over the prediction's")
+BATCHES = (64, 256)
+HEADER = (
+    "network, images",
+    "call",
+    "time over the prediction's (quartiles)",
+    "its own time",
+    "memory over the prediction's",
+)
 
 
 def cases() -> Iterator[Case]:
     """The cases to measure."""
     for network in ("resnet50", "densenet121", "convnext_tiny"):
-        for call in ("forward again", "gradcam", "gradcam++", "gradcam, 14 classes"):
-            yield Case(network, call, batch=BATCH)
+        for batch in BATCHES:
+            for call in ("forward again", "gradcam", "gradcam++", "gradcam, 14 classes"):
+                yield Case(network, call, batch=batch)
     yield Case("resnet50", "gradcam", batch=1)
     yield Case("resnet50", f"rise, {MASKS} masks", batch=1)
     for call in ("forward again", "rollout", "gradient_rollout"):
-        yield Case("vit_b_16", call, batch=BATCH)
+        yield Case("vit_b_16", call, batch=BATCHES[0])
 
 
 def measured(case: Case, pairs: int) -> tuple[str, ...]:
@@ -40,7 +48,9 @@ def measured(case: Case, pairs: int) -> tuple[str, ...]:
     model, images, call = built(case, DEVICE)
     base = BASES.get(case.call, forward)(model, images)
     found = ratio(finished(base, DEVICE), finished(call, DEVICE), pairs)
-    return f"{case.network}, {case.batch}", case.call, str(found), f"{peak(call) / peak(base):.2f}"
+    own = statistics.median(seconds(finished(call, DEVICE)) for _ in range(pairs))
+    memory = peak(call) / peak(base)
+    return f"{case.network}, {case.batch}", case.call, str(found), f"{1000 * own:.0f} ms", f"{memory:.2f}"
 
 
 def peak(call: Call) -> float:

@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -26,9 +27,14 @@ def is_quantised(module: nn.Module) -> bool:
 
     Without the name such a module would be taken to have gradients.
     """
-    if type(module).__name__.endswith("FloatFunctional"):  # what is there to be quantised later
+    return _is_of_quantised_kind(type(module))
+
+
+@cache  # every explanation asks it of every module
+def _is_of_quantised_kind(kind: type) -> bool:
+    if kind.__name__.endswith("FloatFunctional"):  # what is there to be quantised later
         return False
-    homes = (kind.__module__.split(".") for kind in type(module).__mro__)
+    homes = (base.__module__.split(".") for base in kind.__mro__)
     return any(home[0] == "torch" and "quantized" in home for home in homes)
 
 

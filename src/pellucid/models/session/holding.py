@@ -95,11 +95,16 @@ def is_object(value: Any) -> bool:
 
 def slots(value: Any) -> Iterator[tuple[str, Any]]:
     """The slots of an object that are filled."""
-    for base in type(value).__mro__:
-        names = vars(base).get("__slots__", ())
-        for name in (names,) if isinstance(names, str) else names:
-            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
-                yield name, getattr(value, name)
+    for name in _slot_names(type(value)):
+        if hasattr(value, name):
+            yield name, getattr(value, name)
+
+
+@functools.cache  # each explanation asks it of each module
+def _slot_names(kind: type) -> tuple[str, ...]:
+    stated = [vars(base).get("__slots__", ()) for base in kind.__mro__]
+    names = chain.from_iterable((one,) if isinstance(one, str) else one for one in stated)
+    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
 
 
 def bare(value: Any) -> Any:

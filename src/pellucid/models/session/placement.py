@@ -25,13 +25,14 @@ def reference(model: nn.Module) -> Tensor:
 
 def network_of(model: nn.Module, runtime: Runtime) -> nn.Module:
     """A network of separate modules that computes what the model does, on the runtime's device and in its precision."""
+    tensors = own_tensors(model)
     own = reference(model)
     device = own.device if runtime.device == "auto" else _full(torch.device(runtime.device))
     dtype = runtime.dtype or own.dtype
     # Inference tensors cannot take part in a graph; copies can.
-    inference = any(tensor.is_inference() for tensor in own_tensors(model))
+    inference = any(tensor.is_inference() for tensor in tensors)
     if (device, dtype) == (own.device, own.dtype) and not runtime.channels_last and not inference:
-        return twin(model)
+        return twin(model, aliases(tensors))
     return twin(model, _tensors_placed(model, (device, dtype, runtime.channels_last)))
 
 

@@ -37,7 +37,9 @@ def twin(model: nn.Module, tensors: Mapping[int, Tensor] | None = None) -> nn.Mo
 
 def own_tensors(model: nn.Module) -> list[Tensor]:
     """The parameters and buffers of a network, each once."""
-    return [*model.parameters(), *model.buffers()]
+    held = (values for module in model.modules() for values in (module._parameters, module._buffers))
+    found = {id(tensor): tensor for values in held for tensor in values.values() if tensor is not None}
+    return list(found.values())
 
 
 def aliases(tensors: Iterable[Tensor]) -> dict[int, Tensor]:
@@ -56,6 +58,11 @@ def _alias(tensor: Tensor) -> Tensor:
     alias = nn.Parameter(tensor.data, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else tensor.data
     alias.__dict__.update(vars(tensor))  # a quantised weight's scale, say
     return alias
+
+
+def _holds_nothing(value: Any) -> bool:
+    """Whether a value is a tuple of numbers, such as the size of a kernel: most of a module's values are."""
+    return type(value) is tuple and all(type(one) in PLAIN for one in value)
 
 
 class _Twin:
@@ -107,7 +114,7 @@ class _Twin:
         """A value, or a copy of it that references the copies of the modules."""
         if id(value) in self._known:
             return self._known[id(value)]
-        if isinstance(value, Tensor) or not self._leads(value):
+        if isinstance(value, Tensor) or _holds_nothing(value) or not self._leads(value):
             return value
         return self._copied(value)
 
