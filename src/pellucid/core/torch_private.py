@@ -27,7 +27,8 @@ def is_quantised(module: nn.Module) -> bool:
 
     Without the name such a module would be taken to have gradients.
     """
-    return _is_of_quantised_kind(type(module))
+    kind: Any = type(module)
+    return _is_of_quantised_kind(kind)
 
 
 @cache  # every explanation asks it of every module

@@ -95,7 +95,8 @@ def is_object(value: Any) -> bool:
 
 def slots(value: Any) -> Iterator[tuple[str, Any]]:
     """The slots of an object that are filled."""
-    for name in _slot_names(type(value)):
+    kind: Any = type(value)
+    for name in _slot_names(kind):
         if hasattr(value, name):
             yield name, getattr(value, name)
 
