@@ -166,7 +166,9 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     if size and not given.sized and (made.spacing is None or info.input_size is not None):
         made = replace(made, resize=tuple(size))  # else the spacing decides on the size
     found = {
-        SIZE: given.sized or (info.preprocessing is None and info.input_size is not None),
+        SIZE: given.size is not None
+        or (given.crop is not None and made.resize is None)  # else the size before the crop is assumed
+        or (info.preprocessing is None and info.input_size is not None),
         VALUES: given.valued,
         ORIENTATION: given.orientation is not None,
     }

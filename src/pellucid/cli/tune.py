@@ -14,7 +14,18 @@ from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
 from pellucid.cli.console import guarded, print_json
 from pellucid.cli.modelling import Activation, Checkpoint, Head, ModelOutput, Spec, Weights, WeightsKey
-from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import (
+    Channels,
+    Crop,
+    Mean,
+    Orientation,
+    Preparation,
+    Range,
+    Size,
+    Spacing,
+    Std,
+    preparation,
+)
 from pellucid.cli.selecting import Select, Series, check_series, of_series
 
 if TYPE_CHECKING:
@@ -43,6 +54,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         str, typer.Option(help="Method to measure; see `pellucid methods`.", autocompletion=among("methods"))
     ] = "gradcam",
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
@@ -73,7 +85,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing)
         check_series(series, channels if given.files else None)
         selected = parsed_options(select or [])
         resolved = chosen_device(device)
