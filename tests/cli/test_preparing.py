@@ -25,6 +25,9 @@ from pellucid.errors import OptionError, PellucidWarning
 from pellucid.models.preprocessing import Preprocessing
 from tests.cli.conftest import one_line, save, three, written
 from tests.io.test_dicom import shipped
+from tests.models.test_plans import scan
+from tests.models.test_plans import stated as stated_plans
+from tests.models.test_plans import written as written_plans
 from tests.networks import trained
 from tests.run.test_channels import picture, volume
 
@@ -377,6 +380,46 @@ def test_every_command_takes_them(pellucid: Run, tmp_path: Path, command: str, o
     one_line(result, f"{option} 0,x was given")
 
 
+@pytest.mark.parametrize("command", ["choose", "evaluate", "explain", "tune"])
+def test_plans_leave_nothing_to_state(pellucid: Run, tmp_path: Path, command: str) -> None:
+    first = ("torchvision:resnet18",) if command in ("choose", "tune") else ()
+    folder = save(tmp_path / "in" / "a.png").parent
+    output = () if command == "tune" else ("-o", tmp_path / "out")
+    result = pellucid(command, *first, folder, *output, "--nnunet-plans", "plans.json", "--std", "2", "--crop", 3)
+    assert result.exit_code == 2
+    one_line(result, "--nnunet-plans plans.json and --std were given; the plans state it: leave one out")
+
+
+def test_nnunets_plans_reach_the_network(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    for name in "ab":
+        scan(tmp_path / "in" / f"{name}.nii", (0.9, 1.2, 2.0), seed=ord(name))
+    plans = written_plans(tmp_path, stated_plans(channels=1))
+    options = ("--nnunet-plans", plans, "-q", "--method", "saliency", "--export", "nifti,overlay")
+    prepare = Preprocessing.from_plans(plans)
+    expected = prepare(library.read_image(tmp_path / "in" / "a.nii")).values
+    result = explain(tmp_path / "in" / "a.nii", *options, spec=spec("dense"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert reached(expected)
+    settings = done(tmp_path / "out", "a")
+    assert settings["source"] == "nnU-Net's plans, 3d_fullres"
+    assert settings["plans"]["schemes"][0]["name"] == "ZScoreNormalization"
+    heat = nibabel.load(tmp_path / "out" / "a_heatmap.nii.gz")
+    assert heat.shape == nibabel.load(tmp_path / "in" / "a.nii").shape
+    cropped = explain(tmp_path / "in" / "a.nii", *options, "--crop", "6", "--overwrite", spec=spec("dense"))
+    assert (cropped.exit_code, cropped.stderr) == (0, "")
+    assert reached(library.Preprocessing(crop=(6, 6, 6), channels=1, plans=prepare.plans)(
+        library.read_image(tmp_path / "in" / "a.nii")).values)  # fmt: skip
+    both = written_plans(tmp_path, stated_plans(channels=2))
+    study = explain(tmp_path / "in", *options, "--channels", "a.nii,b.nii", "--overwrite", spec=spec("deep"))
+    assert (study.exit_code, study.stderr) == (0, "")
+    assert any(one.shape[1:] == (2, *expected.shape[1:]) and torch.allclose(one[0, :1], expected) for one in seen())
+    wrong = explain(tmp_path / "in" / "a.nii", "--nnunet-plans", both, "-q", "--overwrite", spec=spec("dense"))
+    one_line(wrong, "a.nii: plans of 3d_fullres were given; 2 channels were expected, got 1; give a file for each")
+    flat = explain(save(tmp_path / "c.png"), "--nnunet-plans", both, spec=spec("colour"))
+    assert flat.exit_code == 2
+    one_line(flat, "configuration 2d takes slices of volumes that are normalised as a whole")
+
+
 def test_any_text_is_a_value_or_an_error_of_one_line() -> None:
     from pellucid.cli.preparing import preparation
 
@@ -384,14 +427,15 @@ def test_any_text_is_a_value_or_an_error_of_one_line() -> None:
     signs = [*"0123456789", *",,,..--", "e", "x", "*", "/", " ", "²", "٣", "\0", "\n", "nan", "inf", "rgb"]
     for _ in range(3000):
         texts = ["".join(generator.choice(signs, generator.integers(0, 8))) for _ in range(8)]
+        plans = Path(texts[0]) if generator.integers(8) == 0 else None
         try:
-            made = preparation(*texts)
+            made = preparation(*texts, plans)
         except OptionError:
             continue
         assert all(side > 0 for side in (made.size or ()) + (made.crop or ()))
         assert made.std is None or min(made.std) > 0
         assert made.spacing is None or min(made.spacing) > 0
-    assert preparation(*[None] * 8).stated == []
+    assert preparation(*[None] * 9).stated == []
 
 
 def test_a_size_that_the_network_fixes_is_known() -> None:

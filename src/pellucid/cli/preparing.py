@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,6 +85,14 @@ Channels = Annotated[
         rich_help_panel=PREPARATION_PANEL,
     ),
 ]
+NnUNetPlans = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="nnU-Net's plans.json: its axes, spacing and normalisation in place of these options, but for --crop.",
+        rich_help_panel=PREPARATION_PANEL,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -103,12 +112,23 @@ class Preparation:
     files: tuple[str, ...] = ()
     orientation: str | None = None
     spacing: tuple[float, ...] | None = None
+    nnunet_plans: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the plans state already. ``OptionError``."""
+        others = [name for name in self.stated if name not in ("--nnunet-plans", "--crop")]
+        if self.files and "--channels" in others:
+            others.remove("--channels")
+        if self.nnunet_plans is not None and others:
+            raise OptionError(
+                f"--nnunet-plans {self.nnunet_plans} and {others[0]} were given; the plans state it: leave one out"
+            )
 
     @property
     def stated(self) -> list[str]:
         """The options that change the preprocessing."""
         names = [each.name for each in fields(self) if each.name != "files"]
-        return [f"--{name}" for name in names if getattr(self, name) is not None]
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
 
     @property
     def sized(self) -> bool:
@@ -122,6 +142,8 @@ class Preparation:
 
     def applied(self, known: Preprocessing, rank: int) -> Preprocessing:
         """The same preprocessing with what is stated here; ``rank`` is the number of the input's dimensions, 2 or 3."""
+        if self.nnunet_plans is not None:
+            return self._planned(self.nnunet_plans, rank)
         if not self.stated:
             return known
         made = known.for_channels(self.channels or known.channels)
@@ -136,6 +158,14 @@ class Preparation:
             std=_for_each("std", self.std, made.channels) or made.std,
             source=f"{known.source}; given: {', '.join(self.stated)}",
         )
+
+    def _planned(self, plans: Path, rank: int) -> Preprocessing:
+        """What nnU-Net states for a network of volumes, or of images."""
+        from pellucid.models.plans import FLAT, FULL
+        from pellucid.models.preprocessing import Preprocessing
+
+        made = Preprocessing.from_plans(plans, FLAT if rank == 2 else FULL)
+        return replace(made, crop=self._sides("crop", self.crop, rank))
 
     def _placed(self, known: Preprocessing, rank: int) -> Preprocessing:
         """The same with the orientation and the spacing."""
@@ -186,6 +216,7 @@ def preparation(
     channels: str | None,
     orientation: str | None,
     spacing: str | None,
+    plans: Path | None = None,
 ) -> Preparation:
     """Combine the options. ``OptionError``: a value that an option does not allow."""
     count, files = values.channels(channels)
@@ -199,6 +230,7 @@ def preparation(
         files,
         values.orientation(orientation),
         values.spacing(spacing),
+        plans,
     )
 
 

@@ -157,6 +157,9 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     info = model_info(model)
     known = info.preprocessing or Preprocessing(source="worked out from the network")
     volumes = takes_volumes(model)
+    if given.nnunet_plans is not None:
+        state_preprocessing(model, made := given.applied(known, 3 if volumes else 2))
+        return made
     assumed = info.assumed if info.preprocessing is not None else parts(volumes)
     size: list[int] = []
     if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):

@@ -18,6 +18,7 @@ from pellucid.cli.preparing import (
     Channels,
     Crop,
     Mean,
+    NnUNetPlans,
     Orientation,
     Preparation,
     Range,
@@ -61,6 +62,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
+    nnunet_plans: NnUNetPlans = None,
     series: Series = None,
     select: Select = None,
     device: Device = "auto",
@@ -85,7 +87,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
-        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing, nnunet_plans)
         check_series(series, channels if given.files else None)
         selected = parsed_options(select or [])
         resolved = chosen_device(device)
