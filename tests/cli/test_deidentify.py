@@ -146,6 +146,36 @@ def test_a_folder_that_grows_goes_on_with_the_same_key(explain: Explain, folder:
     assert before < {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def test_results_of_two_keys_do_not_stand_in_one_folder(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).write_text(f"a secret of the {name} clinic\n")
+    key = ("-q", "--method", "saliency", "--deidentify", "--deidentify-key")
+    explain(folder, *key, tmp_path / "one")
+    before = sorted((tmp_path / "out").iterdir())
+    first = min(path.name for path in before if path.name.endswith("_metadata.json")).removesuffix("_metadata.json")
+    refused = explain(folder, *key, tmp_path / "other")
+    assert refused.exit_code == 3
+    one_line(
+        refused,
+        f"out: there are results without identity of another key, such as {first}; the same image has another name",
+        "give the same --deidentify-key, remove them, or choose another --output",
+    )
+    anew = explain(folder, "-q", "--deidentify")  # a key that is drawn anew is another one
+    assert anew.exit_code == 3
+    one_line(anew, "of another key")
+    assert sorted((tmp_path / "out").iterdir()) == before
+    assert explain(folder, *key, tmp_path / "other", output=tmp_path / "more").exit_code == 1  # the broken file
+    assert explain(folder, *key, tmp_path / "one").exit_code == 1
+    assert sorted((tmp_path / "out").iterdir()) == before
+
+
+def test_results_with_identity_are_of_no_key(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a secret of the clinic\n")
+    explain(folder / "Roe_Jane.png", "-q")
+    result = explain(folder / "Roe_Jane.png", "-q", "--deidentify", "--deidentify-key", tmp_path / "key")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_the_patient_is_replaced_as_in_dicom_objects(explain: Explain, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label,patient\nPoe/Moe.dcm,b,MRN-4711\n")
     explain(folder / "Moe.dcm", "--export", "sc", "--deidentify", "--labels", tmp_path / "labels.csv")

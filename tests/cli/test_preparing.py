@@ -15,7 +15,9 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional as F
+from torchvision import transforms
 from torchvision.models import resnet18
+from torchvision.transforms._presets import ImageClassification
 from typer.testing import Result
 
 import pellucid as library
@@ -23,6 +25,9 @@ from pellucid.errors import OptionError, PellucidWarning
 from pellucid.models.preprocessing import Preprocessing
 from tests.cli.conftest import one_line, save, three, written
 from tests.io.test_dicom import shipped
+from tests.models.test_plans import scan
+from tests.models.test_plans import stated as stated_plans
+from tests.models.test_plans import written as written_plans
 from tests.networks import trained
 from tests.run.test_channels import picture, volume
 
@@ -141,6 +146,61 @@ def test_one_number_is_the_size_of_every_side(explain: Run, spec: Callable[[str]
     assert reached(F.interpolate(library.read_image(path).pixels[None], (7, 7), mode="bilinear", antialias=True)[0])
 
 
+@pytest.mark.parametrize("shape", [(41, 30), (30, 57)], ids=str)
+@pytest.mark.parametrize(
+    ("size", "crop", "stated"),
+    [
+        ("16", "14,11", transforms.Resize(16)),
+        ("16,16", "14", transforms.Resize((16, 16))),
+        ("14", "17", transforms.Resize(14)),  # padded where the crop is larger
+        (None, "17", transforms.Lambda(lambda pixels: pixels)),
+    ],
+)
+def test_size_and_crop_are_those_of_torchvision(
+    explain: Run, spec: Callable[[str], str], tmp_path: Path, shape: tuple[int, int], size: str | None, crop: str,
+    stated: Callable[[Tensor], Tensor],
+) -> None:  # fmt: skip
+    path = save(tmp_path / "a.png", shape)
+    options = () if size is None else ("--size", size)
+    result = explain(path, *options, "--crop", crop, "-q", "--mean", "0.4", "--std", "0.2", spec=spec("colour"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    cut = transforms.CenterCrop(tuple(map(int, crop.split(","))) if "," in crop else int(crop))
+    with Pillow.open(path) as opened:
+        whole = transforms.ToTensor()(opened.convert("RGB"))
+    assert reached((cut(stated(whole)) - 0.4) / 0.2)
+
+
+def test_a_photograph_is_cut_as_torchvision_cuts_it(pellucid: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", (300, 400))
+    command = ("explain", path, "--model", spec("colour"), "--size", 256, "--crop", 224, "-q", "-o", tmp_path / "out")
+    values = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--method", "saliency")
+    assert pellucid(*command, *values).stderr == ""
+    with Pillow.open(path) as opened:
+        made = transforms.Compose([transforms.ToTensor(), ImageClassification(crop_size=224, antialias=True)])
+        expected = made(opened.convert("RGB"))
+    assert reached(expected)
+    settings = done(tmp_path / "out", "a")
+    assert (settings["resize"], settings["crop"]) == (256, [224, 224])
+    assert settings["source"].endswith("; given: --size, --crop, --mean, --std")
+
+
+def test_a_crop_alone_keeps_the_size_before_it(pellucid: Run, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save({"state_dict": trained(resnet18(num_classes=2)).state_dict()}, tmp_path / "best.pt")
+    path = save(tmp_path / "a.png", (40, 40))
+    command = ("explain", path, "--checkpoint", tmp_path / "best.pt", "-o", tmp_path / "out", "-q", "--overwrite")
+    known = ("--mean", 0, "--std", 1, "--head", "softmax", "--method", "saliency", "--crop", 32)
+    one_line(
+        pellucid(*command, *known),
+        "no input size: images of 32 × 32 pixels from the middle of 256 are assumed",
+        "give --size",
+        kind="warning",
+    )
+    assert pellucid(*command, *known, "--size", 36).stderr == ""  # the remedy
+    settings = done(tmp_path / "out", "a")
+    assert (settings["resize"], settings["crop"]) == (36, [32, 32])
+
+
 def test_what_is_not_stated_is_warned_of(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", (12, 10))
     result = explain(path, "--size", "5,6", "-q", "--overwrite", spec=spec("colour"))
@@ -203,6 +263,21 @@ def test_volumes_are_channels_too(explain: Run, spec: Callable[[str], str], tmp_
     one_line(too_many, "--as files and --channels t1.nii,t2.nii were given")
 
 
+def test_volumes_are_cropped_too(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    path = volume(tmp_path / "a.nii")
+    pixels = library.read_image(path).pixels
+    larger = F.interpolate(pixels[None], (8, 8, 8), mode="trilinear")[0]
+    options = ("--channels", "1", "--range", "0,1", "-q", "--orientation", "stored", "--overwrite")
+    for more, expected in (
+        (("--size", 8, "--crop", 4), larger[:, 2:6, 2:6, 2:6]),
+        (("--size", "8,8,8", "--crop", "6,4,2"), larger[:, 1:7, 2:6, 3:5]),
+        (("--crop", "3,3"), transforms.CenterCrop(3)(pixels)),
+    ):
+        result = explain(path, *options, *more, "--method", "saliency", spec=spec("dense"))
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert reached(expected)
+
+
 def test_a_checkpoint_that_states_no_input_size_is_warned_of(pellucid: Run, tmp_path: Path) -> None:
     torch.manual_seed(0)
     content = {"state_dict": trained(resnet18(num_classes=2)).state_dict(), "loss": "CrossEntropyLoss"}
@@ -234,6 +309,8 @@ def test_tune_prepares_as_explain_does(
     assert reached(255 * torch.cat([library.read_image(path).pixels for path in paths[::-1]]))
     assert pellucid(*command, spec("four")).exit_code == 0
     assert any(one.shape[1:] == (4, 5, 6) and one.max() > 100 for one in seen())
+    assert pellucid(*command, "--crop", "3,4", spec("four")).exit_code == 0
+    assert any(one.shape[1:] == (4, 3, 4) and one.max() > 100 for one in seen())
     deep = pellucid("tune", "--seconds", 0, "--batch-size", 1, "--size", "6", "--range", "0,255", spec("deep"),
                      "--orientation", "RAS", "--spacing", "2")  # fmt: skip
     assert (deep.exit_code, deep.stderr) == (0, "")
@@ -250,6 +327,10 @@ def test_tune_prepares_as_explain_does(
         ("--size", "", "whole numbers above 0"),
         ("--size", "8,24,24", "the model takes 2-D images: give H,W"),
         ("--size", "99999,99999", "--size 99999,99999 was given; an input has at most 134,217,728 positions"),
+        ("--crop", "0", "whole numbers above 0"),
+        ("--crop", "1,2,3,4", "whole numbers above 0"),
+        ("--crop", "8,24,24", "the model takes 2-D images: give H,W"),
+        ("--crop", "99999,99999", "--crop 99999,99999 was given; an input has at most 134,217,728 positions"),
         ("--mean", "a", "write numbers, as in"),
         ("--mean", "nan", "write numbers, as in"),
         ("--mean", "0.1,0.2", "the model takes 3 channels: give 3 numbers, or one"),
@@ -288,21 +369,73 @@ def test_wrong_values_are_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["choose", "evaluate", "explain", "robustness", "tune"])
+@pytest.mark.parametrize("option", ["--size", "--crop", "--mean", "--std", "--range", "--orientation", "--spacing"])
+def test_every_command_takes_them(pellucid: Run, tmp_path: Path, command: str, option: str) -> None:
+    first = ("torchvision:resnet18",) if command in ("choose", "tune") else ()
+    folder = save(tmp_path / "in" / "a.png").parent
+    output = () if command == "tune" else ("-o", tmp_path / "out")
+    result = pellucid(command, *first, folder, *output, option, "0,x")
+    assert result.exit_code == 2
+    one_line(result, f"{option} 0,x was given")
+
+
+@pytest.mark.parametrize("command", ["choose", "evaluate", "explain", "tune"])
+def test_plans_leave_nothing_to_state(pellucid: Run, tmp_path: Path, command: str) -> None:
+    first = ("torchvision:resnet18",) if command in ("choose", "tune") else ()
+    folder = save(tmp_path / "in" / "a.png").parent
+    output = () if command == "tune" else ("-o", tmp_path / "out")
+    result = pellucid(command, *first, folder, *output, "--nnunet-plans", "plans.json", "--std", "2", "--crop", 3)
+    assert result.exit_code == 2
+    one_line(result, "--nnunet-plans plans.json and --std were given; the plans state it: leave one out")
+
+
+def test_nnunets_plans_reach_the_network(explain: Run, spec: Callable[[str], str], tmp_path: Path) -> None:
+    for name in "ab":
+        scan(tmp_path / "in" / f"{name}.nii", (0.9, 1.2, 2.0), seed=ord(name))
+    plans = written_plans(tmp_path, stated_plans(channels=1))
+    options = ("--nnunet-plans", plans, "-q", "--method", "saliency", "--export", "nifti,overlay")
+    prepare = Preprocessing.from_plans(plans)
+    expected = prepare(library.read_image(tmp_path / "in" / "a.nii")).values
+    result = explain(tmp_path / "in" / "a.nii", *options, spec=spec("dense"))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert reached(expected)
+    settings = done(tmp_path / "out", "a")
+    assert settings["source"] == "nnU-Net's plans, 3d_fullres"
+    assert settings["plans"]["schemes"][0]["name"] == "ZScoreNormalization"
+    heat = nibabel.load(tmp_path / "out" / "a_heatmap.nii.gz")
+    assert heat.shape == nibabel.load(tmp_path / "in" / "a.nii").shape
+    cropped = explain(tmp_path / "in" / "a.nii", *options, "--crop", "6", "--overwrite", spec=spec("dense"))
+    assert (cropped.exit_code, cropped.stderr) == (0, "")
+    assert reached(library.Preprocessing(crop=(6, 6, 6), channels=1, plans=prepare.plans)(
+        library.read_image(tmp_path / "in" / "a.nii")).values)  # fmt: skip
+    both = written_plans(tmp_path, stated_plans(channels=2))
+    study = explain(tmp_path / "in", *options, "--channels", "a.nii,b.nii", "--overwrite", spec=spec("deep"))
+    assert (study.exit_code, study.stderr) == (0, "")
+    assert any(one.shape[1:] == (2, *expected.shape[1:]) and torch.allclose(one[0, :1], expected) for one in seen())
+    wrong = explain(tmp_path / "in" / "a.nii", "--nnunet-plans", both, "-q", "--overwrite", spec=spec("dense"))
+    one_line(wrong, "a.nii: plans of 3d_fullres were given; 2 channels were expected, got 1; give a file for each")
+    flat = explain(save(tmp_path / "c.png"), "--nnunet-plans", both, spec=spec("colour"))
+    assert flat.exit_code == 2
+    one_line(flat, "configuration 2d takes slices of volumes that are normalised as a whole")
+
+
 def test_any_text_is_a_value_or_an_error_of_one_line() -> None:
     from pellucid.cli.preparing import preparation
 
     generator = np.random.default_rng(0)
     signs = [*"0123456789", *",,,..--", "e", "x", "*", "/", " ", "²", "٣", "\0", "\n", "nan", "inf", "rgb"]
     for _ in range(3000):
-        texts = ["".join(generator.choice(signs, generator.integers(0, 8))) for _ in range(7)]
+        texts = ["".join(generator.choice(signs, generator.integers(0, 8))) for _ in range(8)]
+        plans = Path(texts[0]) if generator.integers(8) == 0 else None
         try:
-            made = preparation(*texts)
+            made = preparation(*texts, plans)
         except OptionError:
             continue
-        assert made.size is None or all(side > 0 for side in made.size)
+        assert all(side > 0 for side in (made.size or ()) + (made.crop or ()))
         assert made.std is None or min(made.std) > 0
         assert made.spacing is None or min(made.spacing) > 0
-    assert preparation(*[None] * 7).stated == []
+    assert preparation(*[None] * 9).stated == []
 
 
 def test_a_size_that_the_network_fixes_is_known() -> None:

@@ -308,8 +308,14 @@ def test_runs_without_identity_go_on_with_the_same_key(explain: Explain, tmp_pat
     assert result.exit_code == 3
     one_line(result, "runs with the same --deidentify-key go on from one another")
     options = ("--deidentify", "--deidentify-key", key)
-    assert explain(image, *options, "--overwrite").exit_code == 0
-    assert "1 passed over" in explain(image, *options).stdout
+    stays = explain(image, *options, "--overwrite")
+    assert stays.exit_code == 0
+    one_line(stays, "another key, such as image-0001; those that are not replaced stay there", kind="warning")
+    for file in (tmp_path / "out").glob("image-0001_*"):
+        file.unlink()
+    again = explain(image, *options)
+    assert "1 passed over" in again.stdout
+    assert again.stderr == ""
 
 
 def explain_facts(explain: Explain, image: Path, output: Path) -> list[dict[str, object]]:

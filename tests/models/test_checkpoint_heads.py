@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from pellucid import load_model
 from pellucid.cli.main import app
 from pellucid.errors import CheckpointError, OptionError, PellucidError, PellucidWarning
 from pellucid.models.checkpoints.heads import ACTIVATIONS
-from pellucid.models.checkpoints.pooling import ConcatPool, Pool, pool_before
+from pellucid.models.checkpoints.pooling import ConcatPool, Pool, in_a_row, pool_before
 from tests.cli.conftest import one_line, save
 from tests.models.test_checkpoint_zoo import CLASSES, IMAGE, SPEC, WIDTH, body, mlp, varied
 
@@ -184,11 +185,16 @@ def calibrated(model: nn.Module) -> nn.Module:
         ("resnet18", -2, 512, False),
         ("resnet18", -2, 512, True),  # fastai 1
         ("mobilenet_v3_small", -2, 576, False),
+        ("squeezenet1_1", -1, 512, False),
+        ("densenet121", -1, 1024, False),
+        ("mobilenet_v2", -1, 1280, True),
+        ("convnext_tiny", -2, 768, False),
+        ("swin_t", -3, 768, False),  # children that flatten follow the pooling
     ],
 )
 def test_fastais_networks_give_the_same_logits(tmp_path: Path, name: str, cut: int, channels: int, bias: bool) -> None:
     own = calibrated(varied(vision_learner(name, cut, channels, bias)))
-    assert {"0.0.weight", "0.0.0.weight", "0.0.0.0.weight"} & own.state_dict().keys()
+    assert next(iter(own.state_dict())).startswith("0.0.")
     assert {"1.2.running_mean", "1.4.weight", "1.6.running_mean", "1.8.weight"} <= own.state_dict().keys()
     torch.save({"model": own.state_dict(), "opt": {"hypers": []}}, tmp_path / "best.pth")  # Learner.save
     with pytest.warns(PellucidWarning, match=r"taken for AdaptiveConcatPool2d \(maximum and mean\), Batch") as caught:
@@ -200,6 +206,72 @@ def test_fastais_networks_give_the_same_logits(tmp_path: Path, name: str, cut: i
     assert_equal(found, own, image)
     explanation = pellucid.explain(found, image, head="softmax")
     torch.testing.assert_close(explanation.logits, own(image).detach(), rtol=1e-5, atol=1e-5)
+
+
+class TimmBody(nn.Module):
+    """As fastai.vision.learner: what one of timm's networks computes before its own head."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.model = timm.create_model(name, num_classes=0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model.forward_features(x)
+
+
+def timm_learner(name: str, in_a_row: bool = False) -> nn.Module:
+    """``in_a_row``: the children before the pooling, as fastai before 2.7 has them."""
+    body = TimmBody(name)
+    if in_a_row:
+        *children, _ = body.model.children()
+        return nn.Sequential(nn.Sequential(*children), create_head(2 * body.model.num_features))
+    return nn.Sequential(body, create_head(2 * body.model.num_features))
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "layer"),
+    [
+        ("convnext_atto", None, "stages"),  # a norm of its head is left in the file
+        ("densenet121", None, "features.norm5"),
+        ("efficientnet_b0", "timm:efficientnet_b0", "bn2"),
+    ],
+)
+def test_fastais_networks_of_timm(tmp_path: Path, name: str, spec: str | None, layer: str) -> None:
+    own = calibrated(varied(timm_learner(name)))
+    assert ("0.model.head.norm.weight" in own.state_dict()) == (name == "convnext_atto")
+    torch.save({"model": own.state_dict(), "opt": {"hypers": []}}, tmp_path / "best.pth")
+    if spec is not None:  # the remedy of its message
+        with pytest.raises(CheckpointError, match=f"several architectures|compute differently, {spec}.*choose with sp"):
+            load_model(checkpoint=tmp_path / "best.pth")
+    with pytest.warns(PellucidWarning, match=r"taken for AdaptiveConcatPool2d \(maximum and mean\), Batch"):
+        found = load_model(spec, tmp_path / "best.pth")
+    info = pellucid.model_info(found)
+    assert (info.spec, info.preprocessing.source.split()[0]) == (f"timm:{name}", "timm")
+    image = torch.randn(2, 3, 96, 80)
+    assert own(image).std() > 1e-2
+    assert_equal(found, own, image)
+    assert pellucid.explain(found, image, head="softmax").layers == (layer,)
+
+
+def test_fastais_networks_of_timm_in_a_row(tmp_path: Path) -> None:
+    own = calibrated(varied(timm_learner("convnext_atto", in_a_row=True)))
+    path = saved(tmp_path, own)
+    with pytest.raises(CheckpointError, match="name it with spec= if a library has it"):
+        load_model(checkpoint=path)
+    with pytest.warns(PellucidWarning, match="taken for AdaptiveConcatPool2d"):
+        found = load_model("timm:convnext_atto", path)
+    info = pellucid.model_info(found)
+    assert (info.spec, info.preprocessing.source.split()[0]) == ("timm:convnext_atto", "timm")
+    assert_equal(found, own, torch.randn(2, 3, 96, 80))
+
+
+def test_fastais_activation_is_stated_after_a_cut(tmp_path: Path) -> None:
+    own = calibrated(varied(vision_learner("squeezenet1_1", -1, 512)))
+    own[1][5] = nn.GELU()
+    path = saved(tmp_path, own)
+    with pytest.warns(PellucidWarning, match=r"Linear\(1024, 512\), GELU, BatchNorm1d, Linear\(512, 5\): what is"):
+        found = load_model(checkpoint=path, activation="gelu")
+    assert_equal(found, own, torch.randn(2, 3, 96, 80))
 
 
 def test_the_mean_before_the_maximum_would_be_another_network() -> None:
@@ -228,6 +300,12 @@ def test_the_pooling_before_a_head(name: str, head: str, width: int, pool: Pool 
     assert pool_before(model, head, width) == pool
 
 
+def test_a_row_ends_before_the_pooling() -> None:
+    convs = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+    row = nn.Sequential(convs[0], nn.Dropout(), convs[1], nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.Linear(4, 2))
+    assert list(dict(in_a_row(row).named_children())) == ["0", "1", "2", "5"]
+
+
 def test_a_head_that_something_follows_has_no_pooling_to_replace() -> None:
     row = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(4, 2))
     assert pool_before(row, "2", 4) == Pool("1", 4)
@@ -245,8 +323,25 @@ def other_numbers() -> nn.Module:
     return own
 
 
-def densenet() -> nn.Module:
-    return vision_learner("densenet121", -1, 1024)
+class Rectified(nn.Module):
+    """A network of its author's own, with a ReLU that does not show in weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.head = torchvision.models.densenet121().features, create_head(2048)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).relu())
+
+
+def between() -> nn.Module:
+    """The same as layers in a row."""
+    return nn.Sequential(nn.Sequential(torchvision.models.densenet121().features), nn.ReLU(), create_head(2048))
+
+
+def normed() -> nn.Module:
+    """A network of timm's without pooling, which computes the norm of its head."""
+    return nn.Sequential(timm.create_model("convnext_atto", num_classes=0, global_pool=""), create_head(640))
 
 
 @pytest.mark.parametrize(
@@ -254,9 +349,14 @@ def densenet() -> nn.Module:
     [
         (other_numbers, r"fit torchvision:resnet18 but for the head: .*\(1\.1\.weight, .*is no row of linear layers"),
         (
-            densenet,
+            Rectified,
             r"fit torchvision:densenet121 but for the head: .*2048 features, two of each channel as after fastai",
         ),
+        (
+            between,
+            r"fit torchvision:densenet121 but for the head: .*2048 features, two of each channel as after fastai",
+        ),
+        (normed, r"fit timm:convnext_atto but for the head: .*640 features, two of each channel as after fastai"),
     ],
 )
 def test_what_is_not_known_to_be_fastais_is_refused(tmp_path: Path, build: Callable[[], nn.Module], part: str) -> None:
@@ -264,6 +364,6 @@ def test_what_is_not_known_to_be_fastais_is_refused(tmp_path: Path, build: Calla
     with pytest.raises(CheckpointError, match=part) as caught:
         load_model(checkpoint=path)
     assert "\n" not in str(caught.value)
-    assert re.search(r"2 missing \(\w+\.bias, \w+\.weight\)", str(caught.value))
+    assert re.search(r"2 missing \([\w.]+\.bias, [\w.]+\.weight\)", str(caught.value))
     with pytest.raises(PellucidError):
         load_model("torchvision:resnet18", path)

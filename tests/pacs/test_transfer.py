@@ -22,7 +22,7 @@ from pellucid.errors import ImageError, OptionError, PellucidWarning, TransferEr
 from pellucid.pacs import dimse
 from pellucid.pacs.access import ServerAccess
 from pellucid.pacs.dicomweb import Server, parse_resource
-from pellucid.pacs.dimse import Node, parse_node
+from pellucid.pacs.dimse import Node, Sender, parse_node
 from pellucid.pacs.fetching import fetch
 from pellucid.pacs.pushing import LEDGER, Ledger, objects, push
 from tests.cli.conftest import one_line
@@ -366,6 +366,73 @@ def test_broken_files_are_reported_and_the_others_sent(
     result = pellucid("push", results, "--dicom", f"127.0.0.1:{archive[0]}", "--aec", "ARCHIVE")
     assert "1 sent, 1 failed" in result.stdout
     one_line(result, "b.dcm: the DICOM file is broken")
+
+
+def crowded(path: Path) -> Path:
+    """A CT with 7,000 elements more."""
+    found = pydicom.dcmread(shipped("CT_small.dcm"))
+    for number in range(7_000):
+        found.add_new((9, 0x1000 + number), "LO", "")
+    found.save_as(path)
+    return path
+
+
+def test_a_file_beyond_the_bounds_is_not_sent_until_they_are_raised(
+    server: ThreadingHTTPServer,
+    archive: tuple[int, list[str]],
+    pellucid: Command,
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    uid = str(pydicom.dcmread(crowded(results / "b.dcm")).SOPInstanceUID)
+    (results / "a.dcm").unlink()
+    message = "b.dcm: the DICOM file is not sent: its header holds more than 6,553 elements: set the environment"
+    node, service = ("--dicom", f"127.0.0.1:{archive[0]}", "--aec", "ARCHIVE"), ("--dicomweb", url(server))
+    monkeypatch.setenv("PELLUCID_MAX_GIB", "0.05")
+    for way in (node, service):
+        refused = pellucid("push", results, *way)
+        assert refused.exit_code == 3
+        one_line(refused, f"{message} variable PELLUCID_MAX_GIB=0.1")
+    assert (archive[1], server.requests) == ([], [])
+    monkeypatch.setenv("PELLUCID_MAX_GIB", "0.1")
+    item = {"00081155": {"vr": "UI", "Value": [uid]}}
+    server.responses += [(200, json.dumps({"00081199": {"vr": "SQ", "Value": [item]}}).encode())]
+    for way in (node, service):
+        assert pellucid("push", results, *way).stdout == "1 sent\n"
+    assert (archive[1], len(server.requests)) == ([uid], 1)
+
+
+def test_elements_behind_the_pixels_count_too(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = pydicom.dcmread(results / "a.dcm")
+    for number in range(7_000):
+        found.add_new((0x7FE1, 0x1000 + number), "LO", "")
+    found.save_as(results / "a.dcm")
+    monkeypatch.setenv("PELLUCID_MAX_GIB", "0.05")
+    with pytest.raises(TransferError, match=r"a.dcm: the DICOM file is not sent: its header holds more than 6,553"):
+        Sender(Node("127.0.0.1", 104), []).store(results / "a.dcm")
+
+
+@pytest.mark.parametrize("name", ["MR_small_implicit", "MR_small_bigendian", "image_dfl", "JPEG2000"])
+def test_objects_are_sent_as_they_are(name: str) -> None:
+    path = shipped(f"{name}.dcm")
+    expected = pydicom.dcmread(path)
+    accepted: list[pydicom.Dataset] = []
+
+    def store(event: evt.Event) -> int:
+        event.dataset.file_meta = event.file_meta
+        accepted.append(event.dataset)
+        return 0x0000
+
+    entity = AE("ARCHIVE")
+    entity.add_supported_context(expected.SOPClassUID, [expected.file_meta.TransferSyntaxUID])
+    made = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        with Node("127.0.0.1", made.server_address[1]).sender([path]) as sender:
+            sender.store(path)
+    finally:
+        made.shutdown()
+    assert accepted[0].file_meta.TransferSyntaxUID == expected.file_meta.TransferSyntaxUID
+    assert accepted[0] == expected
 
 
 @pytest.mark.parametrize(

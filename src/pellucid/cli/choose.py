@@ -23,7 +23,18 @@ from pellucid.cli.data_sets import (
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, ModelOutput, Weights, WeightsKey
-from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import (
+    Channels,
+    Crop,
+    Mean,
+    NnUNetPlans,
+    Orientation,
+    Range,
+    Size,
+    Spacing,
+    Std,
+    preparation,
+)
 from pellucid.cli.writing import AsJson, Quiet
 from pellucid.errors import OutputExistsError
 
@@ -110,12 +121,14 @@ def choose(  # noqa: PLR0913  # a command's options are its parameters
     head: Head = "auto",
     model_output: ModelOutput = None,
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
+    nnunet_plans: NnUNetPlans = None,
     device: Device = "auto",
     batch_size: BatchSize = None,
     output: Annotated[
@@ -141,7 +154,7 @@ def choose(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.evaluation.data.reading import read_data
         from pellucid.run.chosen import keep
 
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing, nnunet_plans)
         labels = dict(pairs("--label", "LABEL=CLASS", label))
         named = split_names(candidates) or None
         check_candidates(named)

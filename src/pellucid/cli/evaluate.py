@@ -25,7 +25,18 @@ from pellucid.cli.data_sets import (
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
-from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import (
+    Channels,
+    Crop,
+    Mean,
+    NnUNetPlans,
+    Orientation,
+    Range,
+    Size,
+    Spacing,
+    Std,
+    preparation,
+)
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
 from pellucid.errors import OptionError
@@ -135,12 +146,14 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     head: Head = "auto",
     model_output: ModelOutput = None,
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
+    nnunet_plans: NnUNetPlans = None,
     device: Device = "auto",
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
@@ -164,7 +177,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.report.evaluation import FIGURES, PAGE, write_report
         from pellucid.tracking.results import log_evaluation
 
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing, nnunet_plans)
         made_before = {name: Path(folder) for name, folder in pairs("--maps", "METHOD=FOLDER", maps)}
         classes_of = dict(pairs("--label", "LABEL=CLASS", label))
         has_model = model is not None or checkpoint is not None

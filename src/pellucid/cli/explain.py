@@ -29,7 +29,18 @@ from pellucid.cli.explaining import Checks, ChoiceFile, Fuse, Layers, Methods, O
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Model, ModelOutput, NamedHead, Weights, WeightsKey
 from pellucid.cli.piped import DASH, is_piped, kept
-from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import (
+    Channels,
+    Crop,
+    Mean,
+    NnUNetPlans,
+    Orientation,
+    Range,
+    Size,
+    Spacing,
+    Std,
+    preparation,
+)
 from pellucid.cli.selecting import (
     As,
     Download,
@@ -106,12 +117,14 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     select: Select = None,
     slice_mode: As = SliceMode.auto,
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
+    nnunet_plans: NnUNetPlans = None,
     alpha: Alpha = Style.alpha,
     colormap: Colormap = Style.colormap,
     signed: Signed = Style.signed,
@@ -154,7 +167,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.tracking.results import log_results
 
         check_mlflow(mlflow)
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing, nnunet_plans)
         check_series(series, channels if given.files else None)
         _check_as(slice_mode, channels if given.files else None)
         rows = None if labels is None else read_rows(labels)

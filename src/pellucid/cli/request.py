@@ -157,6 +157,9 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     info = model_info(model)
     known = info.preprocessing or Preprocessing(source="worked out from the network")
     volumes = takes_volumes(model)
+    if given.nnunet_plans is not None:
+        state_preprocessing(model, made := given.applied(known, 3 if volumes else 2))
+        return made
     assumed = info.assumed if info.preprocessing is not None else parts(volumes)
     size: list[int] = []
     if info.preprocessing is None or (SIZE in assumed and known.resize is known.crop is None):
@@ -166,7 +169,9 @@ def preprocessing(model: nn.Module, given: Preparation) -> Preprocessing:
     if size and not given.sized and (made.spacing is None or info.input_size is not None):
         made = replace(made, resize=tuple(size))  # else the spacing decides on the size
     found = {
-        SIZE: given.sized or (info.preprocessing is None and info.input_size is not None),
+        SIZE: given.size is not None
+        or (given.crop is not None and made.resize is None)  # else the size before the crop is assumed
+        or (info.preprocessing is None and info.input_size is not None),
         VALUES: given.valued,
         ORIENTATION: given.orientation is not None,
     }

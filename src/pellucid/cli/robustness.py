@@ -25,7 +25,7 @@ from pellucid.cli.data_sets import (
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
-from pellucid.cli.preparing import Channels, Mean, Orientation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import Channels, Crop, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
 from pellucid.errors import OptionError
@@ -105,6 +105,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
     head: Head = "auto",
     model_output: ModelOutput = None,
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
@@ -136,7 +137,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.robustness.whole import check_free, robustness_of
         from pellucid.tracking.results import log_robustness
 
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing)
         classes_of = dict(pairs("--label", "LABEL=CLASS", label))
         asked = _plan(methods, changes, budgets, metrics, seed)
         check_writable(output)

@@ -14,7 +14,19 @@ from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
 from pellucid.cli.console import guarded, print_json
 from pellucid.cli.modelling import Activation, Checkpoint, Head, ModelOutput, Spec, Weights, WeightsKey
-from pellucid.cli.preparing import Channels, Mean, Orientation, Preparation, Range, Size, Spacing, Std, preparation
+from pellucid.cli.preparing import (
+    Channels,
+    Crop,
+    Mean,
+    NnUNetPlans,
+    Orientation,
+    Preparation,
+    Range,
+    Size,
+    Spacing,
+    Std,
+    preparation,
+)
 from pellucid.cli.selecting import Select, Series, check_series, of_series
 
 if TYPE_CHECKING:
@@ -43,12 +55,14 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         str, typer.Option(help="Method to measure; see `pellucid methods`.", autocompletion=among("methods"))
     ] = "gradcam",
     size: Size = None,
+    crop: Crop = None,
     mean: Mean = None,
     std: Std = None,
     range_: Range = None,
     channels: Channels = None,
     orientation: Orientation = None,
     spacing: Spacing = None,
+    nnunet_plans: NnUNetPlans = None,
     series: Series = None,
     select: Select = None,
     device: Device = "auto",
@@ -73,7 +87,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.run.tuned import remember
         from pellucid.run.tuning import best, trials
 
-        given = preparation(size, mean, std, range_, channels, orientation, spacing)
+        given = preparation(size, crop, mean, std, range_, channels, orientation, spacing, nnunet_plans)
         check_series(series, channels if given.files else None)
         selected = parsed_options(select or [])
         resolved = chosen_device(device)

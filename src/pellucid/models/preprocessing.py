@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
@@ -16,8 +17,10 @@ from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.core.limits import MAX_PIXELS
-from pellucid.errors import ShapeError
+from pellucid.errors import OptionError, ShapeError
 from pellucid.models.orientation import placed
+from pellucid.models.planned import planned
+from pellucid.models.plans import FULL, Plans, read_plans
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 RGB = 3
@@ -30,6 +33,9 @@ NEAREST: Mapping[str, Interpolation] = {
     "hamming": "bilinear",
     "random": "bilinear",
 }
+_PLANNED = ("resize", "mean", "std", "orientation", "spacing")
+"""What plans state."""
+ONLY_WHOLE = "nnU-Net's plans normalise the values of a whole file: prepare the file's image, or state mean and std"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Preprocessing:
     the input's axes run, such as "RAS" (right, anterior, superior); (D, H, W) then stand for the axes in this order.
     ``spacing`` between voxels is in mm, in the same order. None leaves either as the file has it. The result equals
     that of MONAI's ``Orientation`` and ``Spacing``.
+
+    ``plans``: all but ``crop`` is as nnU-Net states it; see ``from_plans``. What a crop adds around is 0.
     """
 
     resize: int | tuple[int, ...] | None = None
@@ -58,6 +66,21 @@ class Preprocessing:
     range: tuple[float, float] = (0.0, 1.0)
     orientation: str | None = None
     spacing: tuple[float, ...] | None = None
+    plans: Plans | None = None
+
+    @classmethod
+    def from_plans(cls, path: str | os.PathLike[str], configuration: str = FULL) -> Preprocessing:
+        """The preprocessing of a network of nnU-Net 2, from the plans.json in its folder.
+
+        A volume's axes are put in the order of ``transpose_forward``, it is cut to the box of values other than 0,
+        each channel is normalised by its ``normalization_schemes``, and the result is resampled to the ``spacing`` by
+        splines, in numbers as nnU-Net does. What it states of patches is left out: the input is the whole volume.
+
+        Raises:
+            OptionError: the file is no plans.json, or states what is not computed here, which the message names.
+        """
+        plans = read_plans(path, configuration)
+        return cls(channels=len(plans.schemes), source=f"nnU-Net's plans, {plans.configuration}", plans=plans)
 
     def __repr__(self) -> str:
         """The settings that are not the defaults, as they are written."""
@@ -66,7 +89,9 @@ class Preprocessing:
         return f"Preprocessing({', '.join(listed)})"
 
     def __post_init__(self) -> None:
-        """Check orientation and spacing. ``OptionError``: no axis codes, or no lengths."""
+        """Check orientation and spacing. ``OptionError``: no axis codes, no lengths, or both they and plans."""
+        if self.plans is not None and (other := [name for name in _PLANNED if getattr(self, name) is not None]):
+            raise OptionError(f"plans= and {other[0]}= were given; the plans state it: leave one out")
         if self.orientation is not None:
             object.__setattr__(self, "orientation", checked_orientation(self.orientation))
         if self.spacing is not None:
@@ -84,16 +109,29 @@ class Preprocessing:
         stated = max((len(size) for size in (self.resize, self.crop) if isinstance(size, tuple)), default=2)
         if stated > space:
             raise ShapeError(f"a volume (C, D, H, W) was expected, got {tuple(image.pixels.shape)}")
+        if self.plans is not None:
+            return self._planned(image, self.plans)
         pixels, geometry = image.pixels.float(), image.geometry
         if self.orientation is not None or self.spacing is not None:
             pixels, geometry = placed(pixels, image, self.orientation, self.spacing)
         pixels, colour = self._colour(pixels)
         pixels, geometry = self._resize(pixels, geometry)
         pixels, geometry = self._crop(pixels, geometry)
-        done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
-        provenance = {**image.provenance, "preprocessing": {**done, "colour": colour}}
         values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels in the axis where an image has them
-        return Image(pixels, values, geometry, provenance, image.original)
+        return Image(pixels, values, geometry, self._provenance(image, colour), image.original)
+
+    def _planned(self, image: Image, plans: Plans) -> Image:
+        pixels, values, before = planned(image, plans)
+        values, geometry = self._crop(values, before)
+        return Image(
+            self._crop(pixels, before)[0], values, geometry, self._provenance(image, "as it is"), image.original
+        )
+
+    def _provenance(self, image: Image, colour: str) -> dict[str, Any]:
+        done = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+        if self.plans is None:
+            del done["plans"]
+        return {**image.provenance, "preprocessing": {**done, "colour": colour}}
 
     @property
     def input_size(self) -> tuple[int, ...] | None:
@@ -103,7 +141,12 @@ class Preprocessing:
 
     @on_cpu_by_default
     def normalise(self, pixels: Tensor) -> Tensor:
-        """``(x − mean) / std`` of pixels (..., C, H, W) in [0, 1] that were mapped to ``range``."""
+        """``(x − mean) / std`` of pixels (..., C, H, W) in [0, 1] that were mapped to ``range``.
+
+        ``OptionError``: plans normalise by what an image holds, which pixels do not show.
+        """
+        if self.plans is not None:
+            raise OptionError(f"pixels were to be normalised by {self.source}; {ONLY_WHOLE}")
         low, high = self.range
         if self.range != (0, 1):
             pixels = low + (high - low) * pixels
@@ -125,7 +168,7 @@ class Preprocessing:
 
     def for_channels(self, channels: int) -> Preprocessing:
         """The same for a network with another number of channels: mean and std averaged."""
-        if channels == self.channels:
+        if channels == self.channels or self.plans is not None:
             return self
         mean, std = (_spread(values, channels) for values in (self.mean, self.std))
         return replace(self, mean=mean, std=std, channels=channels)
@@ -133,6 +176,8 @@ class Preprocessing:
     def range_warning(self, images: Tensor) -> str | None:
         """A warning of one line if a batch's values (B, C, *space) are not what the network expects, else None."""
         finite = images[torch.isfinite(images)]
+        if self.plans is not None:
+            return None
         if finite.numel() == 0:
             return None
         low, high = float(finite.min()), float(finite.max())

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pydicom import dcmread
 from pydicom.uid import UID
 
 from pellucid.errors import MissingPackageError, OptionError, TransferError, warn
 from pellucid.io.dicom_file import NON_IMAGES
 from pellucid.pacs import multipart
 from pellucid.pacs.access import ServerAccess
+from pellucid.pacs.objects import content_of
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -86,7 +86,7 @@ class Server:
         Raises:
             TransferError: the file is broken, or the server cannot be reached, rejects the object or does not name it.
         """
-        content, instance = _read(path)
+        content, instance = content_of(path)
         kind, body = multipart.encoded(content)
         seconds = self.access.timeout + len(body) / _SENDING
         with one_line_errors(self.url), self.session(seconds, _document()) as session:
@@ -289,16 +289,6 @@ def _one_line(url: str, error: Exception) -> TransferError:
     return TransferError(  # hostile ones may raise anything
         f"{url}: the response is broken ({type(error).__name__}): check the address"
     )
-
-
-def _read(path: Path) -> tuple[bytes, str]:
-    """A DICOM file's content, and the UID of its object."""
-    try:
-        content = path.read_bytes()
-        instance = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
-        return content, str(instance.SOPInstanceUID)
-    except Exception as error:  # a broken file may raise anything
-        raise TransferError(f"{path.name}: the DICOM file is broken ({type(error).__name__})") from None
 
 
 def _references(response: Response, tag: str) -> dict[str, str]:

@@ -6,17 +6,17 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pellucid.errors import MissingPackageError, OptionError, TransferError
 from pellucid.pacs.access import ServerAccess
+from pellucid.pacs.objects import context_of, object_of
 
 _TIMEOUT = 30
 """Seconds, for connecting and for each message."""
@@ -67,7 +67,7 @@ class Node:
         Raises:
             TransferError: the node cannot be reached after all retries, or rejects the association.
         """
-        sender = Sender(self, sorted({context for path in paths if (context := _context_of(path))}))
+        sender = Sender(self, _contexts(paths))
         if sender.contexts:
             sender.association = self.access.retried(partial(self.associate, sender.contexts))
         try:
@@ -118,13 +118,12 @@ class Sender:
         Raises:
             TransferError: the file is broken, or the node cannot be reached, rejects it or ends the association.
         """
-        if _context_of(path) is None:
-            raise TransferError(f"{path.name}: the DICOM file is broken")
+        sent = object_of(path)
         if self.association is None or not self.association.is_established:
             self.association = self.node.associate(self.contexts)
         name = self.node.name
         try:
-            status = self.association.send_c_store(path)
+            status = self.association.send_c_store(sent)
         except (RuntimeError, ValueError, AttributeError) as error:
             ended = not self.association.is_established
             reason = "the association ended" if ended else f"the node rejects such objects ({type(error).__name__})"
@@ -153,13 +152,13 @@ def parse_node(address: str, calling: str, called: str, tls: bool, access: Serve
     return Node(host.strip("[]"), int(port), calling, called, tls, access)
 
 
-def _context_of(path: Path) -> tuple[str, str] | None:
-    """The SOP class and transfer syntax of a file; None for a broken one."""
-    try:
-        meta = dcmread(path, stop_before_pixels=True).file_meta
-        return str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-    except Exception:  # a broken file may raise anything
-        return None
+def _contexts(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """The SOP classes and transfer syntaxes of files; a broken one is reported when it is its turn."""
+    found = set()
+    for path in paths:
+        with suppress(TransferError):
+            found.add(context_of(object_of(path, header_only=True)))
+    return sorted(found)
 
 
 def _tls_context(access: ServerAccess) -> ssl.SSLContext:

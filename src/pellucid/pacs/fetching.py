@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pellucid.errors import OptionError, TransferError
@@ -56,7 +56,8 @@ def _check_no_other_study(folder: Path, instances: set[str]) -> None:
 def _instance_uid(path: Path) -> str | None:
     """The SOP Instance UID of a file; None where the file does not exist or is incomplete."""
     try:
-        return str(dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+        with path.open("rb") as file:
+            return str(read_attributes(file, header_only=True, tags=["SOPInstanceUID"]).SOPInstanceUID)
     except Exception:  # an interrupted run may have left anything
         return None
 

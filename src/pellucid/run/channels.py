@@ -58,7 +58,8 @@ def read_channels(
         {"file": path.name, "sha256": image.digest, **image.provenance}
         for path, image in zip(paths, images, strict=True)
     ]
-    return Image(pixels, pixels, Geometry.identity(images[0].size), {"channels": files}, first)
+    values = [image.values if len(image.values) == 1 else grey(image).pixels for image in images]
+    return Image(pixels, torch.cat(values), Geometry.identity(images[0].size), {"channels": files}, first)
 
 
 def channel_paths(folder: Path, names: Sequence[str]) -> list[tuple[str, Path]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.core.image import Image
 from pellucid.errors import OptionError, ShapeError
-from pellucid.models.preprocessing import Preprocessing
+from pellucid.models.preprocessing import ONLY_WHOLE, Preprocessing
 from pellucid.models.sources import ModelInfo
 from pellucid.models.sources.assumed import VALUES
 
@@ -41,7 +41,10 @@ class Pixels:
 
         Raises:
             ShapeError: the normalisation is of another number of channels, or of pixels outside [0, 1].
+            OptionError: it is that of nnU-Net's plans, which hangs on the whole image.
         """
+        if known.plans is not None:
+            raise OptionError(f"pixels before normalisation by {known.source} were asked for; {ONLY_WHOLE}")
         mean, std = known.mean or (0.0,), known.std or (1.0,)
         if {len(mean), len(std)} - {1, values.shape[1]}:
             raise ShapeError(
@@ -91,6 +94,8 @@ def normalisation_of(given: Preprocessing | None, images: tuple[Image, ...], inf
             raise OptionError(f"preprocessing must be a pellucid.Preprocessing, got {type(given).__name__}: {_WRITE}")
         return given
     stated = [one.provenance["preprocessing"] for one in images if "preprocessing" in one.provenance]
+    if any(one.get("plans") for one in stated):
+        raise OptionError(f"pixels before normalisation by nnU-Net's plans were asked for; {ONLY_WHOLE}")
     if images and len(stated) == len(images) and all(_values(one) == _values(stated[0]) for one in stated):
         return Preprocessing(**_values(stated[0]))
     if info.preprocessing is None or VALUES in info.assumed:

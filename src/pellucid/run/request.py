@@ -25,6 +25,9 @@ from pellucid.run.tuned import resolved
 if TYPE_CHECKING:
     from pellucid.run.job import Job
 
+DEIDENTIFY = "--deidentify"
+"""The option whose digest, in results without identity, only those with the same key can make."""
+
 
 def request_key(job: Job) -> Key:
     """The key that all sets of a job share, without an input.
@@ -87,7 +90,7 @@ def _options(job: Job) -> dict[str, Any]:
         "--colormap": results.style.colormap,
         "--signed": results.style.signed,
         "--keep-identity": results.keep_identity,
-        "--deidentify": results.deidentifier is not None,
+        DEIDENTIFY: results.deidentifier is not None,
         "--allow-seg-without-geometry": results.allow_seg_without_geometry,
     }
 
@@ -112,3 +115,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Sequence):
         return list(value)
     return secrets.token_hex()
+
+
+IDENTIFIED = _sha256(False)
+"""The digest of that option in all other results."""

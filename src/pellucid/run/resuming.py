@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from pellucid.errors import OutputExistsError
+from pellucid.errors import OutputExistsError, warn
 from pellucid.export.deidentify import Deidentifier
 from pellucid.export.earlier import EarlierSet, Key, facts_of, sets_in
 from pellucid.export.metadata import encoded
 from pellucid.export.writing import write
 from pellucid.run.inputs import Input
 from pellucid.run.outcome import Outcome, PassedOver, ReadImage
+from pellucid.run.request import DEIDENTIFY, IDENTIFIED
 
 LABELS = "labels"
 """The name in the metadata of what the user states of an image."""
@@ -52,7 +53,8 @@ class Resuming:
         """The sets in the output folder that belong to these inputs, by the inputs' stems.
 
         Raises:
-            OutputExistsError: one was made of another request, and may not be replaced.
+            OutputExistsError: one was made of another request, and may not be replaced; or there are results without
+                identity of another key.
         """
         folders = {folder: sets_in(self.output / folder) for folder in {file.stem.parent for file in files}}
         found = {file.stem: folders[file.stem.parent].get(file.stem.name) for file in files}
@@ -61,7 +63,23 @@ class Resuming:
         for stem, one in sets.items() if not self.overwrite else ():
             if other := [part for part in expected.other(one.record.key) if part != "input"]:
                 raise self._exists(stem, other, expected.other_options(one.record.key))
+        if self.deidentifier is not None:
+            self._check_keys({name: one for each in folders.values() for name, one in each.items()}, expected)
         return sets
+
+    def _check_keys(self, there: Mapping[str, EarlierSet], expected: Key) -> None:
+        """Refuse results without identity of another key, whose names differ: they would stay beside the new ones."""
+        known = (None, expected.each[DEIDENTIFY], IDENTIFIED)
+        others = [name for name, one in there.items() if one.record.key.each.get(DEIDENTIFY) not in known]
+        if not others:
+            return
+        what = f"{self.output}: there are results without identity of another key, such as {others[0]}"
+        if not self.overwrite:
+            raise OutputExistsError(
+                f"{what}; the same image has another name, and the same patient another identity, here: give the same "
+                "deidentify_key=, remove them, or write to another folder"
+            )
+        warn(f"{what}; those that are not replaced stay there, with other identities: remove them")
 
     def passed_over(
         self, file: Input, earlier: EarlierSet, key: Key, labels: Mapping[str, str] | None

@@ -11,7 +11,7 @@ from pellucid.errors import CheckpointError, OptionError
 from pellucid.models.checkpoints.heads import Head, read_head
 from pellucid.models.checkpoints.layouts import equal, is_layer, plain, rank, same, taken, with_key
 from pellucid.models.checkpoints.names import MOST_PREFIXES, Names
-from pellucid.models.checkpoints.pooling import follows_pooling
+from pellucid.models.checkpoints.pooling import CUT, TIMM, ConcatPool, follows_pooling, is_fastais
 from pellucid.models.checkpoints.reference import AUXILIARY, Reference, Slot, needed
 from pellucid.models.checkpoints.refusals import OWN, few, words
 
@@ -21,8 +21,9 @@ class Match:
     """Weights by an architecture's names, and where in a state they were.
 
     ``head`` stands in place of the architecture's, at the module ``target``, and fastai's pooling in that of the module
-    ``pool``. ``beside`` are the weights that belong to none of it. ``problem``: why the weights but for the head's make
-    no network. ``notes``: what the user must know.
+    ``pool``. ``row``: the architecture's children are in a row, as fastai's body has them. ``beside`` are the weights
+    that belong to none of it. ``problem``: why the weights but for the head's make no network. ``notes``: what the user
+    must know.
     """
 
     reference: Reference
@@ -32,6 +33,7 @@ class Match:
     head: Head | None = None
     target: str = ""
     pool: str = ""
+    row: bool = False
     problem: str = ""
     notes: tuple[str, ...] = ()
 
@@ -102,6 +104,8 @@ def _match(reference: Reference, names: Names, prefix: str, form: Mapping[str, s
     rest = {key: value for key, value in inside.items() if key not in form or _within(form[key], slot)}
     if not reference.shapes_fit(body):
         return None
+    if slot is not None and slot.cut:
+        return _cut(Match(reference, prefix, body, names.beside(prefix)), rest, form, slot)
     if slot is not None:
         return _headed(Match(reference, prefix, body, names.beside(prefix)), rest, form, slot)
     auxiliary = {name for name in needed(reference.shapes) if name.startswith(AUXILIARY)}
@@ -146,6 +150,24 @@ def _pooled(body: Match, rest: dict[str, Tensor], form: Mapping[str, str], slot:
     found = list(rest or body.beside)
     what = f"its head ({few(found)}) is no row of linear layers and norms" if found else "there is no head"
     return replace(body, problem=f"{what} that takes {slot.width} features")
+
+
+def _cut(body: Match, rest: dict[str, Tensor], form: Mapping[str, str], slot: Slot) -> Match | None:
+    """Add a head of fastai's to the body that fastai makes of an architecture; None if it is none.
+
+    That is the children in a row, or what timm computes before its own head, of which norms may be left in the file.
+    """
+    row = body.prefix.endswith(CUT) and any(key != own for key, own in form.items()) and not rest
+    timm = body.prefix.endswith(TIMM) and slot.pool is not None and rest.keys() <= form.keys()
+    for weights, beside in _candidates(body, {}, form, slot) if row or timm else ():
+        fits = follows_pooling(weights) and is_fastais(weights)
+        head = read_head(weights, replace(slot, width=2 * slot.width)) if fits else None
+        if head is not None:
+            before = "" if row or slot.pool is None or slot.pool.name == slot.name else slot.pool.name
+            modules = (nn.Flatten(),) if before else (ConcatPool(), nn.Flatten())
+            pooled = replace(head, pooled=True, assumed=True).after(*modules)
+            return replace(_placed(body, pooled, beside, slot.name), pool=before, row=row)
+    return None
 
 
 def _candidates(

@@ -10,6 +10,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pellucid.errors import OptionError, did_you_mean
+from pellucid.models.checkpoints.pooling import ConcatPool
 from pellucid.models.checkpoints.reference import Slot
 from pellucid.models.checkpoints.refusals import OWN
 
@@ -45,6 +46,14 @@ class Head:
     activations: tuple[int, ...] = ()
     pooled: bool = False
 
+    def after(self, *modules: nn.Module) -> Head:
+        """Return the head with modules without weights before it."""
+        start = len(modules)
+        parts = {key: key.partition(".") for key in self.state}
+        state = {f"{int(number) + start}.{rest}": self.state[key] for key, (number, _, rest) in parts.items()}
+        activations = tuple(at + start for at in self.activations)
+        return replace(self, layers=(*modules, *self.layers), state=state, activations=activations)
+
     def activated(self, name: str) -> Head:
         """Return the head with the activations that its user knows. ``OptionError``: it has no place for any."""
         if not self.activations:
@@ -75,7 +84,8 @@ class Head:
     def __str__(self) -> str:
         """As ``Linear(512, 64), ReLU, Linear(64, 2)``."""
         before = ["AdaptiveConcatPool2d (maximum and mean)"] if self.pooled else []
-        return ", ".join([*before, *map(_described, self.layers)])
+        shown = [layer for layer in self.layers if not isinstance(layer, (ConcatPool, nn.Flatten))]
+        return ", ".join([*before, *map(_described, shown)])
 
 
 def check_activation(name: object) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pellucid.core.torch_private import CONVOLUTION
-from pellucid.models.checkpoints.pooling import Pool, pool_before
+from pellucid.models.checkpoints.pooling import Pool, pool_before, timm_pool
 
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 FILLING = {
@@ -31,8 +31,10 @@ class LayerSizes:
 
     @classmethod
     def of(cls, state: Mapping[str, Tensor]) -> LayerSizes:
-        """Collect the sizes of a state's weights."""
-        return cls(frozenset(loose for value in state.values() for loose in _loose(tuple(value.shape))))
+        """Collect the sizes of a state's weights, and of layers that take half of the features, as before fastai's."""
+        sizes = {tuple(value.shape) for value in state.values()}
+        halves = {(size[0], size[1] // 2) for size in sizes if len(size) == 2}  # two features of each channel
+        return cls(frozenset(loose for size in sizes | halves for loose in _loose(size)))
 
     def __contains__(self, size: tuple[int, ...]) -> bool:
         return not self.known.isdisjoint(_loose(size))
@@ -86,13 +88,15 @@ def weightless(sizes: LayerSizes | None = None) -> Iterator[None]:
 class Slot:
     """A place for a head: the module whose weights are replaced, the features that it takes, where new layers go.
 
-    ``pool`` is the pooling right before it, if it is a module.
+    ``pool`` is the pooling right before it, if it is a module. ``cut``: only for fastai's heads, which follow all that
+    is before the architecture's last child; ``pool`` is timm's then, and may be that child.
     """
 
     name: str
     width: int
     target: str
     pool: Pool | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +152,7 @@ def describe(spec: str, model: nn.Module) -> Reference:
     convolutions = tuple(name for name, m in layers if isinstance(m, CONVOLUTION))
     first = (*_known(named.get("first_conv"), shapes), *convolutions)
     children = tuple(name for name, _ in model.named_children())
-    slots = tuple(_slots(model, heads[0])) if len(heads) == 1 else ()
+    slots = (*_slots(model, heads[0]), *_cut(model, heads[0])) if len(heads) == 1 else ()
     return Reference(spec, shapes, heads, first[0] if first else None, children, slots)
 
 
@@ -166,6 +170,16 @@ def _slots(model: nn.Module, head: str) -> Iterator[Slot]:
         pool = None if "." in outer else pool_before(model, outer, width)
         yield Slot(outer, width, head if len(inner) == 1 else outer, pool)
         outer = outer.rpartition(".")[0]
+
+
+def _cut(model: nn.Module, head: str) -> Iterator[Slot]:
+    """Yield the last child, if it holds the head."""
+    last, child = model.get_submodule(head), head.partition(".")[0]
+    channels = last.in_features if isinstance(last, nn.Linear) else getattr(last, "in_channels", None)
+    children = [name for name, _ in model.named_children()]
+    if isinstance(channels, int) and len(children) > 1 and child == children[-1]:
+        pool = timm_pool(model, child)
+        yield Slot(child, channels, child, None if pool is None else Pool(pool, channels), cut=True)
 
 
 def _known(names: object, shapes: Mapping[str, object]) -> tuple[str, ...]:

@@ -20,8 +20,14 @@ _LARGEST = 1e9
 
 
 def preprocessing_json(known: Preprocessing) -> dict[str, Any]:
-    """Return a preprocessing as JSON has it: each field, tuples as lists."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(known).items()}
+    """Return a preprocessing as JSON has it: each field, tuples as lists. ``OptionError``: it is by plans."""
+    if known.plans is not None:
+        raise OptionError(
+            "a preprocessing by nnU-Net's plans was to be kept, which a registry's record cannot state: load the model "
+            "without it to save it, and give the plans where it is used"
+        )
+    kept = asdict(known)
+    return {name: list(one) if isinstance(one, tuple) else one for name, one in kept.items() if name != "plans"}
 
 
 def preprocessing_of(found: Any) -> Preprocessing | None:

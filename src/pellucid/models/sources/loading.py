@@ -27,7 +27,7 @@ from pellucid.models.checkpoints import (
 )
 from pellucid.models.checkpoints.heads import check_activation
 from pellucid.models.checkpoints.names import unprefixed, unwrapped
-from pellucid.models.checkpoints.pooling import ConcatPool
+from pellucid.models.checkpoints.pooling import ConcatPool, in_a_row
 from pellucid.models.checkpoints.recognition import but_for_the_head
 from pellucid.models.checkpoints.reference import AUXILIARY
 from pellucid.models.checkpoints.untrained import untrained
@@ -225,7 +225,9 @@ def from_checkpoint(
     auxiliary = any(key.startswith(AUXILIARY) for key in match.state)
     request = ModelRequest(name, False, match.num_classes, match.in_channels, auxiliary)
     with seeded():
-        model = source.build(request)
+        model = made = source.build(request)
+    if match.row:
+        model = in_a_row(made)
     if match.head is not None:
         model.set_submodule(match.target, match.head.built())
     if match.pool:
@@ -235,7 +237,7 @@ def from_checkpoint(
         warn(f"{checkpoint.path}: {note}")
     _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
     known = ModelInfo(spec, checkpoint_sha256=checkpoint.sha256 or _digest(checkpoint.path), weights="checkpoint")
-    _remember(model, source, request, known)
+    _remember(model, source, request, known, made)
     info = replace(_KNOWN[model], registered=checkpoint.registered, origin=checkpoint.origin)
     stated = classes_of(checkpoint.classes, match.num_classes)
     named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
@@ -308,8 +310,11 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
     return any(not match.problem for each in names for match in matches(reference, each))
 
 
-def _remember(model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo) -> nn.Module:
-    own = _sized(source.info(request, model))
+def _remember(
+    model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo, made: nn.Module | None = None
+) -> nn.Module:
+    """Keep what is known of a model, and what its source states of it, or of the one ``made`` that it was built of."""
+    own = _sized(source.info(request, model if made is None else made))
     digest, weights = known.checkpoint_sha256 or own.checkpoint_sha256, known.weights or own.weights
     _KNOWN[model] = replace(own, spec=known.spec, checkpoint_sha256=digest, weights=weights)
     return model.eval()
