@@ -211,6 +211,30 @@ def plot(known: Mapping[str, Outcome], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def plot_growth(halves: Stability, path: Path) -> None:
+    """Draw what the number of findings does: the width of the interval, and the hits of what is chosen."""
+    from matplotlib.figure import Figure
+
+    counts = [int(count) for count in halves.picks]
+    figure = Figure(figsize=(8, 2.8), layout="constrained")
+    wide, hits = figure.subplots(1, 2)
+    stated = {int(count): width for count, width in halves.widths.items() if width is not None}
+    wide.plot(list(stated), list(stated.values()), marker="o")
+    wide.set_ylabel("width of the grade's interval", fontsize=9)
+    least, median, most = (100 * np.array(each) for each in zip(*halves.picks.values(), strict=True))
+    hits.fill_between(counts, least, most, alpha=0.25, label="least to most of 20 draws")
+    hits.plot(counts, median, marker="o", label="median")
+    hits.axhline(100 * halves.best, color="grey", linewidth=0.8, linestyle=":", label="best pair")
+    hits.set_ylabel("hits of what is chosen, %", fontsize=9)
+    hits.legend(fontsize=7)
+    for axes in (wide, hits):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(counts, [str(count) for count in counts], fontsize=7)
+        axes.minorticks_off()
+        axes.set_xlabel("findings that choose", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
 def _points(one: Outcome) -> Iterator[tuple[Judged, float, str]]:
     for pair in one.pairs:
         if pair.first is not None:

@@ -22,7 +22,7 @@ import pellucid
 from benchmarks import results
 from benchmarks.choice_judged import Outcome, judged
 from benchmarks.choice_networks import FAMILIES, SEEDS, trained
-from benchmarks.choice_page import page, plot
+from benchmarks.choice_page import page, plot, plot_growth
 from benchmarks.choice_settings import memorised, mosaics, phantoms, redrawn, ultrasound
 from benchmarks.choice_stability import Stability, stability
 from benchmarks.unguided import TEST_SEED, TESTED
@@ -98,13 +98,16 @@ def main(
     halves = results.FOLDER / f"{STABILITY}.json"
     if not halves.exists() and not only:
         halves.write_text(json.dumps(of_halves().stored()) + "\n")
-    write(read(), json.loads(halves.read_text()) if halves.exists() else None)
+    write(read(), Stability(**json.loads(halves.read_text())) if halves.exists() else None)
 
 
-def write(known: Mapping[str, Outcome], halves: Mapping[str, object] | None) -> None:
+def write(known: Mapping[str, Outcome], halves: Stability | None) -> None:
     """Write the page and the plots."""
-    results.write(NAME, page(known, None if halves is None else Stability(**halves)))  # type: ignore[arg-type]  # as stored
-    plot(known, Path(__file__).parents[1] / "docs" / "images" / f"{NAME}.png")
+    images = Path(__file__).parents[1] / "docs" / "images"
+    results.write(NAME, page(known, halves))
+    plot(known, images / f"{NAME}.png")
+    if halves is not None:
+        plot_growth(halves, images / f"{NAME}_growth.png")
 
 
 if __name__ == "__main__":
