@@ -24,8 +24,8 @@ from pellucid.errors import OptionError
 from pellucid.models.session.session import Session
 from pellucid.phantom.models import NETWORKS, SIDE, Classifier, untrained
 from pellucid.phantom.training import VALIDATION_SEED, measure, normalised
-from pellucid.run.assembly import SUM
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
+from pellucid.run.fusing import SUM
 from pellucid.run.remade import Remaker
 
 SEED = 80_000_000

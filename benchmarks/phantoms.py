@@ -29,7 +29,7 @@ from pellucid.demo.study import HALF, HALF_A_CELL, Network, networks
 from pellucid.methods.rise import RISE
 from pellucid.metrics.pointing import pointing_hits, widened
 from pellucid.phantom.models import ARCHITECTURES, EXCLUSIVE, SIDE, UNGUIDED
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.statistics import proportion
 
 NAME = "phantoms"

@@ -36,7 +36,7 @@ from pellucid.metrics import (
 )
 from pellucid.phantom.models import UNGUIDED
 from pellucid.priors import MeanMask, Random
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.statistics import Claim, Plan, kendall, mean, proportion, ranks, verdicts
 
 NAME = "truth"

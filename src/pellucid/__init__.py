@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from pellucid.render import overlay, show, viewer
     from pellucid.run.attack import attack
     from pellucid.run.evaluate import compare, evaluate
-    from pellucid.run.explain import Explainer, explain
+    from pellucid.run.explain import explain
+    from pellucid.run.explainer import Explainer
     from pellucid.run.layers import recommended_layers
     from pellucid.run.methods import available_methods
     from pellucid.run.prepare import prepare
@@ -72,7 +73,7 @@ _HOMES = {
     "Change": "core.change",
     "Choice": "core.choice",
     "Comparison": "core.metric",
-    "Explainer": "run.explain",
+    "Explainer": "run.explainer",
     "Explanation": "core.explanation",
     "ExplanationSettings": "models.registries",
     "Geometry": "core.geometry",

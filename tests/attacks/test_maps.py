@@ -21,7 +21,7 @@ from pellucid.core.method import Method
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, OptionError, ShapeError
 from pellucid.models.session.session import Session
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.pixels import Pixels
 from pellucid.run.subject import ModelSubject
 from tests.attacks.networks import Bent, made, pictures

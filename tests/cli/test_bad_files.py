@@ -24,7 +24,7 @@ from pellucid.errors import ImageError, NoSpatialLayerError, ShapeError
 from pellucid.export.formats import png
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.render import with_colour_bar
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from tests.cli.conftest import MODEL, one_line, save, three, written
 from tests.io.test_dicom import dataset
 

@@ -29,8 +29,8 @@ from pellucid.models.checkpoints.heads import ACTIVATIONS
 from pellucid.models.sources.base import PathSource, sources
 from pellucid.models.sources.loading import WEIGHTS
 from pellucid.report.table import TABLES
-from pellucid.run.assembly import FUSIONS, HEATMAP_FUSIONS, SUM
 from pellucid.run.checks import CHECKS
+from pellucid.run.fusing import FUSIONS, HEATMAP_FUSIONS, SUM
 
 Command = Callable[..., Result]
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]

@@ -20,7 +20,7 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from tests.memory import resident
 from tests.networks import TinyCNN, TinyViT, Wrapped, images, seeded
 
@@ -185,7 +185,7 @@ def test_classes_at_once_equal_classes_one_by_one(
     for index in range(4):
         one = explained(model, name, batch, targets=index)
         torch.testing.assert_close(whole.heatmaps[:, index], one.heatmaps[:, 0], rtol=0, atol=tolerance(name))
-    monkeypatch.setattr("pellucid.run.explain._MAPS_AN_IMAGE", 0)  # a class a run
+    monkeypatch.setattr("pellucid.run.batching._MAPS_AN_IMAGE", 0)  # a class a run
     assert_same(whole, explained(model, name, batch, targets="all"), atol=tolerance(name))
 
 

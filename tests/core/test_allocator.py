@@ -88,7 +88,7 @@ def test_free_memory_beyond_the_bound_goes_back() -> None:
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_runtime_keeps_memory_where_it_is_asked_to(asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    monkeypatch.setattr("pellucid.run.explain.keep_memory", lambda: calls.append("kept"))
+    monkeypatch.setattr("pellucid.run.explainer.keep_memory", lambda: calls.append("kept"))
     model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(1), torch.nn.Linear(4 * 36, 2)).eval()
     explainer = pellucid.Explainer(model, layers=["0"], runtime=pellucid.Runtime(keep_memory=asked))
     assert not calls

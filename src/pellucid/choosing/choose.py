@@ -29,10 +29,10 @@ from pellucid.errors import OptionError, ShapeError
 from pellucid.models.checkpoints.untrained import untrained
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
-from pellucid.run.explain import as_tensor, read_by
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
+from pellucid.run.targets import read_by, targets_of
 from pellucid.run.weights import digest_of
 
 FEWEST = 8
@@ -105,11 +105,11 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     check_model(model)
     check_head(head)
     check_candidates(candidates)
-    inputs = Inputs.of(batch_of(model, images).values)
+    inputs = batch_of(model, images).inputs
     _check(inputs, counterparts, patients, masks)
     if isinstance(layers, str):
         raise OptionError(f"layers must be a list of names, got the string {layers!r}: write [{layers!r}]")
-    request = Targets(as_tensor(targets), model_info(model).classes).fitted(len(inputs), inputs.images.shape[2:])
+    request = targets_of(targets, model_info(model).classes, inputs)
     settings = _settings(runtime or Runtime(), seed)
 
     def work() -> Choice:

@@ -16,8 +16,10 @@ from pellucid.core.target import Targets
 from pellucid.models.discovery.places import places_of
 from pellucid.models.discovery.profile import Place
 from pellucid.models.engine import Pass
-from pellucid.run.assembly import SUM, Facts, assembled
-from pellucid.run.explain import attributed
+from pellucid.run.assembly import assembled
+from pellucid.run.batching import attributed
+from pellucid.run.facts import Facts
+from pellucid.run.fusing import SUM
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +50,10 @@ class Maps:
             chunk = attributed(facts.method, passes, one)
             logits = over_places(whole.scores().detach())
             indices = one.indices(logits)
-            yield assembled(facts, whole.head, [chunk], logits, indices, size).heatmaps[:, 0]
+            yield assembled(facts, one, [chunk], logits, indices, size).heatmaps[:, 0]
 
 
 def _facts(pair: Pair, known: Mapping[str, tuple[Place, ...]], runtime: Runtime) -> Facts:
     """How a pair's maps are made; layers that were found together are added."""
     places = {layer: known[layer] for layer in pair.layers}
-    return Facts(pair.method, places, SUM if len(pair.layers) > 1 else "mean", None, runtime)
+    return Facts(pair.method, places, SUM if len(pair.layers) > 1 else "mean", runtime)

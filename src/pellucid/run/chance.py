@@ -15,7 +15,7 @@ from pellucid.core.metric import Cases, Expectation, Metric, Takes, Values
 from pellucid.core.prior import Drawn
 from pellucid.core.space import heatmap
 from pellucid.run.cases import Judged
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 
 
 @dataclass(frozen=True)

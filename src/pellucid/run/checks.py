@@ -106,7 +106,7 @@ CHECKS: Mapping[str, Callable[[Checked], Tensor]] = {"share": share, "blur_fall"
 """The checks by name."""
 
 
-def check_names(names: Sequence[str], method: Method) -> None:
+def check_checks(names: Sequence[str], method: Method) -> None:
     """Raise ``OptionError`` where a name is no check's, or a check is of layers and the method looks at none."""
     for name in names:
         if name not in CHECKS:

@@ -8,8 +8,8 @@ from torch import Tensor
 from pellucid.core.space import upsample
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
-from pellucid.run.assembly import Facts
-from pellucid.run.explain import attributed
+from pellucid.run.batching import attributed
+from pellucid.run.facts import Facts
 from pellucid.run.occurrences import put_together
 
 

@@ -20,18 +20,20 @@ from pellucid.core.method import Method
 from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Comparison, Metric, Takes, Values
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.scores import Reasons, Scores, labelled
-from pellucid.core.target import Request, Targets
+from pellucid.core.target import Request
 from pellucid.errors import OptionError, ShapeError, TargetError
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.cases import ImageCases, Judged
 from pellucid.run.chance import Chance
-from pellucid.run.explain import Explainer, as_tensor, explain, read_by
+from pellucid.run.explain import explain
+from pellucid.run.explainer import Explainer
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_alone, maps_of, with_columns
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
+from pellucid.run.targets import read_by, targets_of
 
 M = TypeVar("M", Metric, Comparison)
 
@@ -89,13 +91,12 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     chosen: dict[str, Metric] = _chosen(metrics, Metric, "pellucid.evaluate")
     check_head(head)
     _check_masks(chosen, masks)
-    batch = batch_of(model, images)
     info = model_info(model)
     asked_for = runtime or Runtime()
     # What was measured as fastest was so for a method's maps, not for scores: here "auto" is the model's own precision.
     making = replace(asked_for, precision=None) if asked_for.precision == AUTO else asked_for
     settings = replace(making, seed=seed)
-    given = Inputs.of(batch.values)
+    given = batch_of(model, images).inputs
     if isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
         making = settings
         method = explanation if method is None else method
@@ -104,9 +105,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
     explainer = _explainer(model, explanation, method, making, head, output)
-    request = Targets(as_tensor(_request(explanation, targets)), info.classes).fitted(
-        len(given), given.images.shape[2:]
-    )
+    request = targets_of(_request(explanation, targets), info.classes, given)
 
     chance = Chance.of(explanation, seed)
 

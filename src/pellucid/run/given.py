@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.core.inputs import Images
+from pellucid.core.inputs import Images, Inputs
 from pellucid.errors import ShapeError
 from pellucid.models.preprocessing import takes_volumes
 from pellucid.run.pointing import instead_of_images
@@ -35,7 +35,7 @@ _FEW = 4
 class Batch:
     """What the network gets, and the images that it was made of; none where tensors were given."""
 
-    values: Images
+    inputs: Inputs
     images: tuple[Image, ...] = ()
 
 
@@ -51,7 +51,7 @@ def batch_of(model: nn.Module, given: Given) -> Batch:
     if isinstance(given, list | tuple) and given and all(isinstance(one, Image | np.ndarray) for one in given):
         return _batch(model, given)
     _check_tensors(given)
-    return Batch(given)  # type: ignore[arg-type]  # checked
+    return Batch(Inputs.of(given))  # type: ignore[arg-type]  # checked
 
 
 def _batch(model: nn.Module, given: Sequence[Image | Array]) -> Batch:
@@ -65,7 +65,7 @@ def _batch(model: nn.Module, given: Sequence[Image | Array]) -> Batch:
             "alone, or prepare them with pellucid.Preprocessing(resize=(H, W))"
         )
     images = tuple(one for one in made if isinstance(one, Image))
-    return Batch(torch.stack(values), images if len(images) == len(made) else ())
+    return Batch(Inputs.of(torch.stack(values)), images if len(images) == len(made) else ())
 
 
 def _input(model: nn.Module, given: Image | Array) -> Image | Tensor:

@@ -39,7 +39,7 @@ from pellucid.io.refusal import broken, refused
 from pellucid.io.selection import Select
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import model_info
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.inputs import Input, input_digest, open_input
 from pellucid.run.outcome import Outcome, PassedOver, ReadImage
 from pellucid.run.prefetch import Bounds, Prefetcher

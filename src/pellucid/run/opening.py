@@ -28,5 +28,6 @@ def opened(model: nn.Module, inputs: Inputs, runtime: Runtime, head: str, output
     info = model_info(model)
     session = Session.of(model, runtime, head, info.head, info.output if output is None else output)
     given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
-    given = given.in_form(form_of(session, session.prepared(given[:1])))
-    return Opened(session, given, session.prepared(given[:1]))
+    image = session.prepared(given[:1])
+    form = form_of(session, image)
+    return Opened(session, given.in_form(form), image.in_form(form))

@@ -19,8 +19,9 @@ from pellucid.core.target import Targets
 from pellucid.models.discovery.parameters import owners, weighted_layers
 from pellucid.models.session.randomised import learned, redrawn
 from pellucid.models.session.session import Session
-from pellucid.run.assembly import Facts
-from pellucid.run.explain import Explainer, _parts
+from pellucid.run.batching import explained
+from pellucid.run.explainer import Explainer
+from pellucid.run.facts import Facts
 from pellucid.run.judged_maps import form_of
 
 ALL_LAYERS = "all layers"
@@ -41,7 +42,7 @@ class Remaker:
 
     def explained(self, inputs: Inputs, targets: Targets) -> Explanation:
         """The maps of some images, which may be many; the targets are resolved."""
-        return Explanation.cat(_parts(self.session, self.facts, inputs, targets))
+        return explained(self.session, self.facts, inputs, targets)
 
     def randomised(self, image: Inputs, order: LayerOrder, seed: int) -> Iterator[tuple[str, Remaker]]:
         """The same method in networks with random weights in layer after layer, with the layers' names.

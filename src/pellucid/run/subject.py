@@ -18,8 +18,8 @@ from pellucid.models.engine import Pass
 from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
-from pellucid.run.assembly import Facts
 from pellucid.run.differentiable import differentiable_maps
+from pellucid.run.facts import Facts
 from pellucid.run.pixels import Pixels
 
 

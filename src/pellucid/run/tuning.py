@@ -21,7 +21,7 @@ from pellucid.models.engine.compiled import compiled_outputs
 from pellucid.models.session.placement import reference
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.tuned import Trial
 
 _REPEATS = 3

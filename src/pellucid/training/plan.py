@@ -15,7 +15,7 @@ from pellucid.core.provenance import described
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import OptionError
-from pellucid.run.explain import Explainer
+from pellucid.run.explainer import Explainer
 from pellucid.run.given import Given
 
 

@@ -26,7 +26,7 @@ from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept
-from pellucid.run.assembly import HEATMAP_FUSIONS
+from pellucid.run.fusing import HEATMAP_FUSIONS
 from pellucid.xai.config import GradCAMConfig
 from pellucid.xai.visualization import ImageLike, blended
 

@@ -12,15 +12,15 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
-from pellucid.core.target import Targets
 from pellucid.errors import OptionError
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.priors.centre import Centre
-from pellucid.run.explain import Explainer, as_tensor, read_by
+from pellucid.run.explainer import Explainer
 from pellucid.run.remade import Remaker
+from pellucid.run.targets import read_by, targets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Network:
             session = Session.of(self.model, self.runtime, self.head, info.head, output)
             inputs = session.prepared(Inputs.of(images))
             image = inputs[:1]
-            targets = read_by(session, image, Targets(as_tensor(classes)).fitted(len(inputs), images.shape[2:]))
+            targets = read_by(session, image, targets_of(classes, None, inputs))
             maker = Remaker.of(explainer, session, image)
             (_, random), *_rest = maker.randomised(image, "all", self.runtime.seed)
             return random.explained(inputs, targets)

@@ -85,11 +85,6 @@ class Pass:
         return replace(self, session=session, is_differentiable=True, record=_Record())
 
     @property
-    def head(self) -> str:
-        """How the logits of the pass are read."""
-        return self.session.resolved_head(self.inputs)
-
-    @property
     def view(self) -> View:
         """What the layer sees of the images; without a layer, what the network does."""
         if not self.layer:
