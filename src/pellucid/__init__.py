@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from pellucid.models.sources import ModelInfo, load_model, model_info
     from pellucid.render import overlay, show, viewer
     from pellucid.run.attack import attack
-    from pellucid.run.evaluate import compare, evaluate
+    from pellucid.run.compare import compare
+    from pellucid.run.evaluate import evaluate
     from pellucid.run.explain import explain
     from pellucid.run.explainer import Explainer
     from pellucid.run.layers import recommended_layers
@@ -93,7 +94,7 @@ _HOMES = {
     "attack": "run.attack",
     "available_methods": "run.methods",
     "choose": "choosing.choose",
-    "compare": "run.evaluate",
+    "compare": "run.compare",
     "evaluate": "run.evaluate",
     "explain": "run.explain",
     "load_explanation": "core.archive",

@@ -3,55 +3,22 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 import pellucid
 from pellucid import metrics as m
 from pellucid import statistics
-from pellucid.core.metric import METRICS, NO_SCORE, NOT_FINITE, Metric, Values
-from pellucid.core.replacement import NOT_LOWERED
 from pellucid.errors import OptionError, OutputError, PellucidError, ShapeError, TargetError
 from tests.networks import TinyCNN, images, seeded
+from tests.run.judged import QUICK, evaluated, maps, model
 from tests.run.test_mapping_inputs import Patient, inputs
 from tests.run.test_regions import TinySegmenter
-
-QUICK = (
-    m.Deletion(3),
-    m.Insertion(3, "mean"),
-    m.AOPC(3, "blur"),
-    m.AverageDrop(),
-    m.IncreaseInConfidence(),
-    m.ROADMoRF(2),
-    m.ROADLeRF(2),
-    m.Infidelity(4),
-    m.FaithfulnessCorrelation(4, 0.3),
-    m.SensitivityN(2, 4),
-    m.ReplacementDrop(0.1),
-)
-"""One of each metric of faithfulness, with few steps."""
-
-
-def model() -> nn.Module:
-    return seeded(TinyCNN).eval()
-
-
-def maps(count: int = 3, columns: int = 1, rank: int = 2, side: int = 32) -> Tensor:
-    return torch.rand(count, columns, *(side,) * rank, generator=torch.Generator().manual_seed(6))
-
-
-def evaluated(**changed: Any) -> pellucid.Scores:
-    call: dict[str, Any] = {"model": model(), "images": images(), "explanation": maps(), "metrics": [m.Deletion(2)]}
-    call |= changed
-    return pellucid.evaluate(call.pop("model"), call.pop("images"), call.pop("explanation"), **call)
 
 
 @pytest.mark.parametrize(
@@ -105,38 +72,6 @@ def test_bad_input_is_told_in_one_line(error: type[PellucidError], message: str,
     with pytest.raises(error, match=f"^{message}") as raised:
         evaluated(**changed)
     assert "\n" not in str(raised.value)
-
-
-def test_an_explanation_of_other_images_is_refused() -> None:
-    found = pellucid.explain(model(), images())
-    with pytest.raises(TargetError, match="targets for 3 images were given; there are 2 images"):
-        evaluated(explanation=found, images=images(2))
-    with pytest.raises(ShapeError, match=r"maps \(3, 1, 32, 32\) were given; \(3, 1, 64, 64\)"):
-        evaluated(explanation=found, images=images(3, side=64))
-    of_callable = pellucid.explain(model(), images(), targets=lambda out: out[:, 0])
-    with pytest.raises(TargetError, match="callable target, which it does not keep: give targets= again"):
-        evaluated(explanation=of_callable)
-    assert not evaluated(explanation=of_callable, targets=lambda out: out[:, 0])["deletion_auc(steps=2)"].isnan().any()
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_maps_that_are_not_finite_are_counted_and_touch_no_other(value: float) -> None:
-    broken = maps()
-    broken[1, 0, 3, 4] = value
-    clean, found = evaluated(metrics=QUICK), evaluated(explanation=broken, metrics=QUICK)
-    for name in clean:
-        assert found.reasons[name] == ((None,), (NOT_FINITE,), (None,))
-        assert found.missing(name) == {NOT_FINITE: 1}
-        assert torch.equal(found[name][::2], clean[name][::2])
-    assert f"1: {NOT_FINITE}" in found.table()
-
-
-def test_images_whose_score_is_not_finite_are_counted() -> None:
-    batch = images()
-    batch[2, 0, 1, 1] = math.nan
-    found = evaluated(images=batch, metrics=QUICK, targets=0)
-    for name in found:
-        assert found.reasons[name] == ((None,), (None,), (NO_SCORE,)), name
 
 
 class OneLogit(TinyCNN):
@@ -279,33 +214,6 @@ def test_volumes() -> None:
     torch.testing.assert_close(found["deletion_auc(steps=3)"][:, 2], expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 7, 13])
-def test_values_do_not_depend_on_the_batch_size(size: int) -> None:
-    def values(batch_size: int) -> pellucid.Scores:
-        return evaluated(
-            explanation=maps(3, 2),
-            targets=torch.tensor([[0, 1], [2, 0], [3, 1]]),
-            metrics=(*QUICK, m.ReplacementDrop(0.1, m.References(images(6)[3:], draws=2))),
-            runtime=pellucid.Runtime(batch_size=batch_size),
-        )
-
-    whole, split = values(64), values(size)
-    for name in whole:
-        scale = 1e-6 if "correlation" not in name and "sensitivity" not in name else 2e-4  # of tiny falls
-        torch.testing.assert_close(split[name], whole[name], rtol=0, atol=scale)
-        assert split.reasons[name] == whole.reasons[name]
-    some = whole.notes["deletion_auc(steps=3)"]
-    assert all(torch.equal(split.notes["deletion_auc(steps=3)"][note], cases) for note, cases in some.items())
-    assert tuple(some[NOT_LOWERED].shape) == (3, 2)
-
-
-def test_values_of_one_image_do_not_depend_on_the_others() -> None:
-    whole = evaluated(metrics=QUICK)
-    alone = evaluated(images=images()[1:2], explanation=maps()[1:2], metrics=QUICK)
-    for name in whole:
-        torch.testing.assert_close(alone[name][0], whole[name][1], rtol=1e-4, atol=1e-6)
-
-
 @pytest.mark.parametrize("training", [False, True])
 def test_nothing_of_the_callers_is_changed(training: bool) -> None:
     network, batch, given = model().train(training), images(), maps()
@@ -342,36 +250,6 @@ def test_the_seed_decides_and_the_process_does_not() -> None:
     assert any(not torch.equal(one, other) for one, other in zip(at(3), at(4), strict=True))
 
 
-def test_an_explanation_and_its_maps_have_the_same_values() -> None:
-    found = pellucid.explain(model(), images(), "hirescam", targets=torch.tensor([[0, 1], [2, 0], [3, 1]]))
-    one = evaluated(explanation=found, metrics=["average_drop"])
-    other = evaluated(explanation=found.heatmaps, targets=found.targets, metrics=["average_drop"])
-    assert torch.equal(one["average_drop"], other["average_drop"])
-    assert torch.equal(one.targets, found.targets)
-    signed = F.interpolate(found.attributions, (32, 32), mode="bilinear", align_corners=False)
-    one = evaluated(explanation=found)
-    other = evaluated(explanation=signed, targets=found.targets)
-    assert torch.equal(one["deletion_auc(steps=2)"], other["deletion_auc(steps=2)"])
-
-
-def test_notes_are_counted_in_the_table() -> None:
-    @dataclass(frozen=True)
-    class Noted(Metric):
-        name = "noted"
-
-        def update(self, cases: Any) -> Values:
-            values = torch.arange(float(len(cases.maps)))
-            return Values(values, {"odd": values % 2 == 1}, notes={"small": values < 2, "huge": values > 9})
-
-    found = evaluated(metrics=[Noted()])
-    assert found.notes["noted"]["small"].tolist() == [[True], [False], [False]], "not of a case without a value"
-    header, row = found.table().splitlines()
-    assert header.split("  ")[0] == "metric"
-    cells = [part.strip() for part in row.split("  ") if part.strip()]
-    assert cells == ["noted", "1", "fewer than 20 patients", "2", "1: odd", "1: small"]
-    assert evaluated().table().splitlines()[1].split()[:2] == ["deletion_auc(steps=2)", row_of(evaluated())[0]]
-
-
 def test_the_interval_is_that_of_the_statistics_by_patient() -> None:
     values = torch.linspace(0, 1, 60, dtype=torch.float64).reshape(30, 2)
     hits = (values > 0.3).double()
@@ -392,30 +270,6 @@ def test_the_interval_is_that_of_the_statistics_by_patient() -> None:
     assert f"{round(shown.low, 4):.4g} to {round(shown.high, 4):.4g}" in scores.table(patients)
     with pytest.raises(ShapeError, match="3 patients were given; there are 30 images: name one for each"):
         scores.table(["a", "b", "c"])
-
-
-def row_of(scores: pellucid.Scores) -> list[str]:
-    return [f"{scores.figure('deletion_auc(steps=2)'):.4g}", "3"]
-
-
-def test_names_and_metrics_may_be_mixed() -> None:
-    found = evaluated(metrics=("deletion_auc", m.Deletion(2), m.Deletion(2), "insertion_auc"))
-    assert list(found) == ["deletion_auc", "deletion_auc(steps=2)", "insertion_auc"]
-    assert METRICS.build("deletion_auc", {"steps": "2", "baseline": "blur"}) == m.Deletion(2, "blur")
-    with pytest.raises(OptionError, match="baseline='noise' was set"):
-        METRICS.build("deletion_auc", {"baseline": "noise"})
-
-
-def test_the_region_of_an_explanation_is_to_be_given_again() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
-    images = torch.randn(2, 1, 16, 16)
-    region = pellucid.Region(1, torch.ones(16, 16) > 0)
-    explanation = pellucid.explain(network, images, "saliency", region)
-    with pytest.raises(TargetError, match="is of a Region, which it does not keep: give targets= again"):
-        pellucid.evaluate(network, images, explanation)
-    scores = pellucid.evaluate(network, images, explanation, targets=region)
-    assert scores["deletion_auc"].shape == (2, 1)
 
 
 def test_the_precision_auto_is_the_models_own() -> None:

@@ -23,7 +23,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.provenance import versions
 from pellucid.core.replacement import References
-from pellucid.core.runtime import AUTO, Runtime
+from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request, Targets
 from pellucid.errors import OptionError, ShapeError
 from pellucid.models.checkpoints.untrained import untrained
@@ -33,6 +33,7 @@ from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
 from pellucid.run.targets import read_by, targets_of
+from pellucid.run.tuned import for_scores
 from pellucid.run.weights import digest_of
 
 FEWEST = 8
@@ -110,7 +111,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     if isinstance(layers, str):
         raise OptionError(f"layers must be a list of names, got the string {layers!r}: write [{layers!r}]")
     request = targets_of(targets, model_info(model).classes, inputs)
-    settings = _settings(runtime or Runtime(), seed)
+    settings = replace(for_scores(runtime or Runtime()), seed=seed)
 
     def work() -> Choice:
         at = opened(model, inputs, settings, head, output)
@@ -144,11 +145,6 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
         return replace(found, passes=everyone.passes.count, donors=lent_by)
 
     return replace(kept(work), weights_sha256=digest_of(model), versions=versions())
-
-
-def _settings(runtime: Runtime, seed: int) -> Runtime:
-    """The runtime of scores: what was measured as fastest was so for a method's maps."""
-    return replace(runtime, seed=seed, precision=None if runtime.precision == AUTO else runtime.precision)
 
 
 def _check_form(inputs: Inputs, *given: object) -> None:

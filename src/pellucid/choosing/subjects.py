@@ -12,7 +12,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
-from pellucid.run.evaluate import clean_logits
+from pellucid.run.logits import clean_logits
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
-from pellucid.core.runtime import AUTO, Runtime
+from pellucid.core.runtime import Runtime
 from pellucid.core.target import Region, Request, Targets
 from pellucid.errors import GradientError, OptionError, TargetError
 from pellucid.models.preprocessing import Preprocessing
@@ -25,15 +24,16 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.arguments import check_runtime
 from pellucid.run.batching import explained
-from pellucid.run.evaluate import clean_logits
 from pellucid.run.explainer import Explainer
 from pellucid.run.facts import Facts
 from pellucid.run.given import Given, batch_of
+from pellucid.run.logits import clean_logits
 from pellucid.run.opening import opened
 from pellucid.run.pixels import Pixels, normalisation_of
 from pellucid.run.pointing import check_model
 from pellucid.run.subject import ModelSubject
 from pellucid.run.targets import read_by, targets_of
+from pellucid.run.tuned import for_scores
 
 
 @on_cpu_by_default
@@ -91,17 +91,19 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     check_model(model)
     check_head(head)
     chosen = _chosen(attack)
-    explainer = _explainer(model, chosen, method, layers, head, output, runtime)
+    asked = Runtime() if runtime is None else runtime
+    check_runtime(asked)
+    settings = for_scores(asked)
+    explainer = _explainer(model, chosen, method, layers, head, output, settings)
     batch = batch_of(model, images)
     info = model_info(model)
     if isinstance(labels, Region):
         raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
     known = normalisation_of(preprocessing, batch.images, info)
     request = targets_of("predicted" if labels is None else labels, info.classes, batch.inputs)
-    own = _own_precision(runtime)
 
     def work() -> Attacked:
-        at = opened(model, batch.inputs, own, head, output)
+        at = opened(model, batch.inputs, settings, head, output)
         session, image = at.session, at.image
         inputs = session.on_device(at.inputs)
         targets = read_by(session, image, request)
@@ -135,23 +137,16 @@ def _explainer(  # the options that an explainer takes, too
     layers: Sequence[str] | None,
     head: str,
     output: str | int | None,
-    runtime: Runtime | None,
+    runtime: Runtime,
 ) -> Explainer | None:
     """What makes the maps; None where none are asked for."""
     if method is not None:
-        return Explainer(model, method, layers=layers, head=head, output=output, runtime=_own_precision(runtime))
+        return Explainer(model, method, layers=layers, head=head, output=output, runtime=runtime)
     if attack.moves_map:
         raise OptionError(f"attack {attack.name!r} moves a map, and no method was given: give method='gradcam'")
     if layers is not None:
         raise OptionError(f"layers {list(layers)} were given, and no method that looks at them: give method='gradcam'")
     return None
-
-
-def _own_precision(runtime: Runtime | None) -> Runtime:
-    """The runtime, in which "auto" is the model's own precision: what was measured is so for a method's maps."""
-    given = runtime or Runtime()
-    check_runtime(given)
-    return replace(given, precision=None) if given.precision == AUTO else given
 
 
 def _check_finite(logits: Tensor) -> None:

@@ -59,6 +59,11 @@ def resolved(model: nn.Module, method: Method, runtime: Runtime) -> tuple[Runtim
     return (replace(runtime, precision="float32") if trial is None else trial.applied(runtime)), trial
 
 
+def for_scores(runtime: Runtime) -> Runtime:
+    """The runtime in which "auto" is the model's own precision: what is fastest was measured for a method's maps."""
+    return replace(runtime, precision=None) if runtime.precision == AUTO else runtime
+
+
 def remember(model: nn.Module, method: Method, runtime: Runtime, trial: Trial) -> Path:
     """Store a trial for "auto", for models with these weights, this method, and machines like this one."""
     path = _file(model, method, runtime)
