@@ -209,3 +209,12 @@ def _plain(name: str) -> str:
 def message_of(error: BaseException, width: int = 160) -> str:
     """The message of another library's error, shortened to fit into one line; its class where it has none."""
     return shorten(str(error), width, placeholder=" …") or type(error).__name__
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "case"), counted(2, "case")
+    ('1 case', '2 cases')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -39,7 +39,7 @@ from pellucid.cli.preparing import (
 )
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, counted
 
 if TYPE_CHECKING:
     from pellucid.cli.preparing import Preparation
@@ -237,8 +237,6 @@ def _grid(given: Preparation) -> Preprocessing:
 
 def _show(found: Evaluation, page: Path | None) -> None:
     """The verdicts, a line for each method, and where the report is."""
-    from pellucid.statistics.intervals import counted
-
     flow = found.flow
     left_out = sum(map(len, flow.excluded.values()))
     typer.echo(

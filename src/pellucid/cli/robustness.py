@@ -28,7 +28,7 @@ from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model,
 from pellucid.cli.preparing import Channels, Crop, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
 from pellucid.cli.writing import Output, Overwrite, Quiet
-from pellucid.errors import OptionError
+from pellucid.errors import OptionError, counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -208,8 +208,6 @@ def _check_normalisation(model: nn.Module, is_stated: bool) -> None:
 
 def _show(found: Robustness, page: Path | None) -> None:
     """The worst case of each method, and where the report is."""
-    from pellucid.statistics.intervals import counted
-
     left_out = sum(map(len, found.excluded.values()))
     images = f"{counted(found.images, 'image')} {found.unit.of(found.patients, 'image')}"
     typer.echo(printable(f"{images}; {left_out} left out"))

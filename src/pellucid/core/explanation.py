@@ -17,7 +17,7 @@ from pellucid.core.head import DIRECTIONS
 from pellucid.core.image import Image
 from pellucid.core.reading import Reading
 from pellucid.core.shapes import Figures, Flags, Heatmaps, Indices, LayerMaps, Logits
-from pellucid.errors import ImageIndexError, OptionError, ShapeError
+from pellucid.errors import ImageIndexError, OptionError, ShapeError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -287,11 +287,6 @@ class Explanation:
         from pellucid.core.archive import save_explanation
 
         save_explanation(self, file)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun: 1 map, 2 maps."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _rows(images: Selection, count: int) -> slice | list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pellucid.statistics.intervals import counted
+from pellucid.errors import counted
 
 _PATIENT = re.compile(r"\bpatient(s?)\b")
 

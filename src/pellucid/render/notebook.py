@@ -11,10 +11,10 @@ from torch import Tensor, ones_like, zeros_like
 
 from pellucid.core.caption import caption, class_text
 from pellucid.core.default_device import on_cpu_by_default
-from pellucid.core.explanation import Explanation, counted
+from pellucid.core.explanation import Explanation
 from pellucid.core.shown import shown_maps, why_empty
 from pellucid.core.style import Style
-from pellucid.errors import OptionError, ShapeError
+from pellucid.errors import OptionError, ShapeError, counted
 from pellucid.render.canvas import SIDE, Canvas, canvases
 from pellucid.render.colour import colourise, tint
 from pellucid.render.embed import data_uri

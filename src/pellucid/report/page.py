@@ -13,8 +13,8 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from pellucid.core.caption import NOT_FOR_DIAGNOSIS, explained_by
-from pellucid.core.explanation import counted
 from pellucid.core.ordering import by_number
+from pellucid.errors import counted
 from pellucid.render.encoding import read_thumbnail
 from pellucid.report.cases import Case, cases
 from pellucid.report.maps import Map

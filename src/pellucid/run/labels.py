@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from pellucid.errors import OptionError, did_you_mean, warn
+from pellucid.errors import OptionError, counted, did_you_mean, warn
 from pellucid.io.refusal import one_line
 from pellucid.run.csv_lines import read_lines
 from pellucid.run.inputs import Input
@@ -56,7 +56,7 @@ def _columns(header: Sequence[str], asked: str) -> list[str]:
     if twice := [name for name in (*_NEEDED, *_OPTIONAL) if names.count(name) > 1]:
         raise OptionError(f"{asked}; its first line names the column {twice[0]} twice: name it once")
     if others := [name for name in names if name not in (*_NEEDED, *_OPTIONAL)]:
-        left = f"{_counted(len(others), 'column')} {_some(others)} {_verb(others)} left out"
+        left = f"{counted(len(others), 'column')} {_some(others)} {_verb(others)} left out"
         warn(f"{asked}; its {left}: {', '.join((*_NEEDED, *_OPTIONAL))} are read")
     return names
 
@@ -64,7 +64,7 @@ def _columns(header: Sequence[str], asked: str) -> list[str]:
 def _row(line: Sequence[str], columns: Sequence[str], asked: str) -> Row:
     if len(line) != len(columns):
         raise OptionError(
-            f"{asked}; the row of {one_line(line[0])} has {_counted(len(line), 'cell')}, its first line has "
+            f"{asked}; the row of {one_line(line[0])} has {counted(len(line), 'cell')}, its first line has "
             f"{len(columns)}: put values with commas into quotes"
         )
     cells = dict(zip(columns, (cell.strip() for cell in line), strict=True))
@@ -120,7 +120,7 @@ def _check_classes(asked: str, rows: Iterable[Row], classes: Sequence[str]) -> N
     labels = [label for label in stated if label.casefold() not in names]
     if labels:
         near = did_you_mean(labels[0], classes, 1)
-        warn(f"{asked}; {_counted(len(labels), 'label')} {_verb(labels)} no class of the model ({_some(labels)}){near}")
+        warn(f"{asked}; {counted(len(labels), 'label')} {_verb(labels)} no class of the model ({_some(labels)}){near}")
 
 
 def _labels(text: str) -> list[str]:
@@ -140,16 +140,12 @@ def _candidates(path: str, roots: Sequence[Path]) -> Iterator[str]:
 
 def _tell(asked: str, noun: str, which: Sequence[str], what: str, of_one: str) -> None:
     if which:
-        counted = f"{_counted(len(which), noun)} {of_one if len(which) == 1 else what}"
-        warn(f"{asked}; there {_verb(which)} {counted}: {_some(which)}")
+        which_ones = f"{counted(len(which), noun)} {of_one if len(which) == 1 else what}"
+        warn(f"{asked}; there {_verb(which)} {which_ones}: {_some(which)}")
 
 
 def _verb(which: Sequence[str]) -> str:
     return "is" if len(which) == 1 else "are"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"1 {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _some(names: Sequence[str]) -> str:

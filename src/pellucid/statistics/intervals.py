@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pellucid.errors import counted
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -41,12 +43,3 @@ class Interval:
             cases = f"{counted(self.count, 'case')} of {counted(self.patients, 'patient')}"
             return f"{cases}; interval withheld: {self.withheld}"
         return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-
-def counted(count: int, what: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "case"), counted(2, "case")
-    ('1 case', '2 cases')
-    """
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

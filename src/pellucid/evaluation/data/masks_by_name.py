@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pellucid.errors import counted
 from pellucid.evaluation.case import Case, Data, Exclusion, Outline
 from pellucid.evaluation.data.folders import Folders
 from pellucid.evaluation.data.layout import Found, belonging
@@ -13,7 +14,6 @@ from pellucid.evaluation.data.mask_file import MaskFile
 from pellucid.evaluation.data.outlines import united
 from pellucid.evaluation.data.searching import found_in
 from pellucid.io.refusal import one_line
-from pellucid.statistics.intervals import counted
 
 
 def with_masks(data: Data, folder: Path, folders: Folders) -> Data:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from itertools import count
 
 from pellucid.core.image import Image
-from pellucid.errors import DataError
+from pellucid.errors import DataError, counted
 from pellucid.evaluation.case import Case, Exclusion
 from pellucid.evaluation.data.likeness import BITS, DISTANCE, groups_of, near_pairs, perceptual_hash
 from pellucid.evaluation.unit import DISTINCT, PATIENT
 from pellucid.io.refusal import one_line
-from pellucid.statistics.intervals import counted
 
 DUPLICATE = "it is the same file as another case"
 _SHOWN = 3

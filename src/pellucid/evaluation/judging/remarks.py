@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from pellucid.errors import counted
 from pellucid.evaluation.judging.endpoint import Endpoint
 from pellucid.evaluation.judging.quality import judged_images
 from pellucid.evaluation.measured import Column, Measured
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.unit import unit_of
-from pellucid.statistics.intervals import counted
 
 FEW = 20
 """Patients with fewer of which most intervals are withheld."""

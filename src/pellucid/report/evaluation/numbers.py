@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from pellucid.errors import counted
 from pellucid.evaluation.unit import Unit
 from pellucid.statistics import Interval
-from pellucid.statistics.intervals import counted
 
 NONE = "–"
 _JOINED = "\N{NO-BREAK SPACE}"

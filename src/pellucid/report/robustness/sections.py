@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pellucid.errors import counted
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, in_words, of, rounded
 from pellucid.report.evaluation.sections.flow import NAMES, Excluded
@@ -17,7 +18,6 @@ from pellucid.report.robustness.wording import level_of
 from pellucid.robustness.plan import WITHIN
 from pellucid.robustness.result import CHANGE, EMPTY, HIT, MOVED, Level, Robustness, Worst
 from pellucid.statistics import Interval
-from pellucid.statistics.intervals import counted
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from markupsafe import Markup
 
+from pellucid.errors import counted
 from pellucid.evaluation.evaluation import Evaluation, Stratum, Tuned
 from pellucid.evaluation.judging.agreement import FEWEST
 from pellucid.evaluation.plan import TARGETS
@@ -14,7 +15,6 @@ from pellucid.report.evaluation.numbers import NONE, of, rounded
 from pellucid.report.evaluation.tables import PRIOR, Cell, Line, Table, cell, cut, matrix
 from pellucid.report.evaluation.wording import TARGET_WORDS, about_metric, listed, name, sentence
 from pellucid.statistics import Interval
-from pellucid.statistics.intervals import counted
 
 
 def metric_tables(evaluation: Evaluation) -> list[Table]:

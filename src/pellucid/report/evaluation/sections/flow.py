@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pellucid.errors import counted
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.statistics.intervals import counted
 
 NAMES = 500
 """The most names that are listed of one reason; the rest is counted."""

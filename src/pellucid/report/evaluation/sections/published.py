@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pellucid.errors import counted
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.protocols.chexlocalize import Protocol, PublishedInterval
 from pellucid.report.evaluation.numbers import NONE, rounded
 from pellucid.report.evaluation.tables import COLUMNS, Cell, Line, Table, cut
 from pellucid.report.evaluation.wording import name
-from pellucid.statistics.intervals import counted
 
 
 def published_tables(evaluation: Evaluation) -> list[Table]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from pellucid.errors import counted
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.report.evaluation.sections.verdicts import Group
 from pellucid.report.evaluation.wording import (
@@ -18,7 +19,6 @@ from pellucid.report.evaluation.wording import (
     name,
     sentence,
 )
-from pellucid.statistics.intervals import counted
 
 NAMES = 8
 """The most methods that a sentence names."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pellucid.errors import counted
 from pellucid.evaluation.evaluation import Evaluation, Row
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import in_words, of, p_value, rounded
 from pellucid.report.evaluation.sections.elsewhere import elsewhere
 from pellucid.report.evaluation.wording import is_share, listed, name, sentence
 from pellucid.statistics import Claim, Interval, Verdict
-from pellucid.statistics.intervals import counted
 
 
 @dataclass(frozen=True)
