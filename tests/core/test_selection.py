@@ -1,10 +1,6 @@
-"""Explanations: one image or several of a batch, batches as one, other devices, and other processes."""
+"""Explanations of one image or several of a batch: numbers, slices, lists, masks."""
 
 from __future__ import annotations
-
-import multiprocessing
-import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +8,9 @@ import torch
 
 import pellucid
 from pellucid.core.explanation import Explanation
-from pellucid.errors import ImageIndexError, OptionError, ShapeError
-from pellucid.methods.gradcam import GradCAM
-from pellucid.methods.smoothgrad import SmoothGrad
-from tests.core.test_explanation import ARRAYS, assert_equal
-from tests.networks import TinyCNN, TinyViT, images, seeded
+from pellucid.errors import ImageIndexError
+from tests.core.explanations import ARRAYS, assert_equal
+from tests.networks import TinyCNN, images, seeded
 
 LAYERS = ["features.0", "features.2"]
 
@@ -99,87 +93,3 @@ def test_a_column_of_an_image(batch: Explanation) -> None:
     assert batch.one(1, -1).heatmaps.equal(batch.heatmaps[1:2, -1:])
     assert batch.one(1, -1).by_layer[LAYERS[0]].targets.equal(batch.targets[1:2, -1:])
     assert batch.one(1, 0).logits.equal(batch.logits[1:2])
-
-
-def test_another_device(batch: Explanation) -> None:
-    moved = batch.to("meta")
-    held = [moved, *moved.by_layer.values()]
-    assert {getattr(one, name).device.type for one in held for name in ARRAYS} == {"meta"}
-    assert batch.heatmaps.device.type == "cpu"
-    assert_equal(batch.to(torch.device("cpu")), batch)
-    gaps = pellucid.explain(seeded(TinyCNN), images(1), "integrated_gradients").to("meta").checks
-    assert [values.device.type for values in gaps.values()] == ["meta"]
-
-
-def test_batches_become_one(batch: Explanation) -> None:
-    model = seeded(TinyCNN)
-    explainer = pellucid.Explainer(model, layers=LAYERS)
-    parts = [explainer(images(4)[rows], targets="all") for rows in (slice(0, 1), slice(1, 4))]
-    found = Explanation.cat(parts)
-    for name in ARRAYS:
-        torch.testing.assert_close(getattr(found, name), getattr(batch, name))
-    assert found.provenance == batch.provenance
-    other = replace(batch, provenance={**batch.provenance, "fuse": "mean", "runtime": {"seed": 1}})
-    kept = Explanation.cat([batch, other]).provenance
-    assert "runtime" not in kept
-    assert kept["versions"] == batch.provenance["versions"]
-
-
-def test_explanations_that_do_not_fit(batch: Explanation) -> None:
-    model = seeded(TinyCNN)
-    tail = "; Explanation.cat takes batches of one Explainer"
-    with pytest.raises(OptionError, match="got no explanations; give at least one"):
-        Explanation.cat([])
-    for other, text in (
-        (pellucid.explain(model, images(1), "hirescam", "all", layers=LAYERS), "method were given, gradcam and hire"),
-        (pellucid.explain(model, images(1), targets="all", layers=LAYERS[:1]), "different layers were given"),
-        (pellucid.explain(model, images(1), targets="all", layers=LAYERS, head="sigmoid"), "softmax and sigmoid"),
-        (pellucid.explain(model, images(1), targets="all", layers=LAYERS, fuse="max"), "fuse were given, mean and max"),
-        (pellucid.explain(model, images(1), targets="all", layers=LAYERS, classes=list("abcd")), "different classes"),
-    ):
-        with pytest.raises(OptionError, match=text) as caught:
-            Explanation.cat([batch, other])
-        assert str(caught.value).endswith(tail)
-    options = [pellucid.explain(model, images(1), SmoothGrad(samples=count)) for count in (1, 2)]
-    with pytest.raises(OptionError, match="different options"):
-        Explanation.cat(options)
-    with pytest.raises(ShapeError, match=r"different shapes of heatmaps were given, \(4, 32, 32\) and \(1, 32, 32\)"):
-        Explanation.cat([batch, pellucid.explain(model, images(1), layers=LAYERS)])
-    with pytest.raises(ShapeError, match="different devices were given, cpu and meta"):
-        Explanation.cat([batch, batch.to("meta")])
-
-
-def test_what_is_pickled_is_small_and_whole(batch: Explanation) -> None:
-    assert_equal(pickle.loads(pickle.dumps(batch)), batch)
-    many = pellucid.explain(seeded(TinyCNN), images(8), layers=["features.0"])
-    one = pickle.dumps(many[3])
-    assert_equal(pickle.loads(one), many.one(3))
-    assert len(one) < len(pickle.dumps(many)) / 3
-
-
-def _explained(explainer: pellucid.Explainer) -> Explanation:
-    return explainer(images(2), targets="all")
-
-
-def test_explainers_methods_and_explanations_go_to_another_process() -> None:
-    explainers = [
-        pellucid.Explainer(seeded(TinyCNN), SmoothGrad(GradCAM(), samples=2), layers=["features.2"]),
-        pellucid.Explainer(seeded(TinyViT), "rollout", head="sigmoid", runtime=pellucid.Runtime(batch_size=1)),
-    ]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.map_async(_explained, explainers).get(timeout=300)  # a hang is an error
-    for explainer, one in zip(explainers, found, strict=True):
-        wanted = _explained(explainer)
-        assert one.heatmaps.sum() > 0
-        torch.testing.assert_close(one.heatmaps, wanted.heatmaps)
-        assert one.provenance == wanted.provenance
-
-
-@pytest.mark.parametrize("name", pellucid.available_methods())
-def test_every_method_is_pickled(name: str) -> None:
-    from pellucid.core import catalogue
-
-    method = catalogue.find(name)()
-    again = pickle.loads(pickle.dumps(method))
-    assert (type(again), again) == (type(method), method)
-    assert vars(again) == vars(method)  # what a wrapper takes from its inner method, too

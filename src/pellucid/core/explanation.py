@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from pellucid.core import display
-from pellucid.core import head as heads
-from pellucid.core.head import DIRECTIONS
+from pellucid.core.concatenation import check_alike, common_entries
 from pellucid.core.image import Image
-from pellucid.core.reading import Reading
+from pellucid.core.predictions import Predictions
+from pellucid.core.selection import Selection, number_of, rows_of
 from pellucid.core.shapes import Figures, Flags, Heatmaps, Indices, LayerMaps, Logits
-from pellucid.errors import ImageIndexError, OptionError, ShapeError, counted
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from pellucid.errors import OptionError, ShapeError, counted
 
 ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
 """The fields that are tensors."""
@@ -33,12 +28,9 @@ LARGEST = "largest_in_sequence"
 _SHARED = ("method", "layers", "head", "classes")
 """The fields that must be equal in explanations that are concatenated."""
 
-Selection: TypeAlias = "int | slice | Sequence[int] | Sequence[bool] | Tensor | npt.NDArray[np.integer[Any] | np.bool_]"
-"""Which images of an explanation: a number, a slice, numbers, or a mask with one flag for each image."""
-
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Predictions):
     """Which pixels the model's output rests on, for B images and K classes each.
 
     | field | shape | |
@@ -79,53 +71,10 @@ class Explanation:
     by_layer: Mapping[str, Explanation] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
 
-    @property
-    def probabilities(self) -> Logits:
-        """The classes' probabilities, (B, C): softmax of the logits, or the sigmoid of each.
-
-        Raises:
-            OptionError: the head is regression; ``values`` are what the model returns.
-        """
-        found = heads.HEADS[self.head].probabilities
-        if found is None:
-            raise OptionError(f"probabilities were asked for; the head is {self.head!r}, which has values: use .values")
-        return found(self.logits)
-
-    @property
-    def values(self) -> Logits:
-        """The model's outputs (B, M), before a sigmoid or softmax of its own: of a regression head, the values."""
-        return heads.HEADS[self.head].raw(self.logits)
-
-    @property
-    def has_probabilities(self) -> bool:
-        """Whether the head's outputs are probabilities of classes."""
-        return heads.HEADS[self.head].probabilities is not None
-
-    def prediction(self, image: int) -> Reading:
-        """What the model predicts for an image: its most probable class, or the value of a regression head."""
-        if self.has_probabilities:
-            return self.reading(image, int(self.probabilities[image].argmax()))
-        return Reading(self.value_name(0), value=self.reading(image, 0).value)
-
-    def reading(self, image: int, index: int) -> Reading:
-        """The probability of a class for an image; of a regression head the value that a score belongs to."""
-        if self.has_probabilities:
-            return Reading(self.class_name(index), index, probability=float(self.probabilities[image, index]))
-        return Reading(self.class_name(index), index, value=float(self.values[image, index // len(DIRECTIONS)]))
-
-    def value_name(self, number: int) -> str:
-        """The name of a value of a regression head."""
-        name = "" if self.classes is None else self.classes[len(DIRECTIONS) * number].removeprefix(DIRECTIONS[0])
-        return name.strip() or ("value" if self.values.shape[1] == 1 else f"value {number}")
-
     def label(self, image: int, column: int = 0) -> str:
         """The name of the class that a map explains, else its number; "callable" for a callable target."""
         index = int(self.targets[image, column])
         return "callable" if index < 0 else self.class_name(index)
-
-    def class_name(self, index: int) -> str:
-        """The name of a class, else its number."""
-        return self.classes[index] if self.classes is not None else str(index)
 
     def one(self, image: int, column: int | None = None) -> Explanation:
         """The explanation of one image, with one of its maps or all of them; both axes stay, with size 1."""
@@ -158,7 +107,7 @@ class Explanation:
                 f"an image of a sequence was asked for; these are maps {tuple(self.heatmaps.shape)} of single images "
                 "or volumes: take explanation[i]"
             )
-        chosen = _number(number, self.heatmaps.shape[2])
+        chosen = number_of(number, self.heatmaps.shape[2])
         return replace(
             self,
             heatmaps=self.heatmaps[:, :, chosen],
@@ -175,25 +124,20 @@ class Explanation:
         Raises:
             ImageIndexError: there is no such image, or a mask has another length.
         """
-        rows = _rows(images, len(self))
+        rows = rows_of(images, len(self))
         numbers = list(range(len(self)))[rows] if isinstance(rows, slice) else rows
         return replace(
-            self,
-            **{name: getattr(self, name)[rows] for name in ARRAYS},
+            self._changed(lambda values: values[rows], lambda own: own[images]),
             why_degenerate=tuple(self.why_degenerate[number] for number in numbers),
-            checks={name: values[rows] for name, values in self.checks.items()},
-            by_layer={layer: own[images] for layer, own in self.by_layer.items()},
             images=tuple(self.images[number] for number in numbers) if self.images else (),
         )
 
     def _columns(self, columns: slice) -> Explanation:
         """The same images with some of their maps."""
         return replace(
-            self,
-            **{name: getattr(self, name)[:, columns] for name in ARRAYS if name != "logits"},
+            self._changed(lambda values: values[:, columns], lambda own: own._columns(columns)),
+            logits=self.logits,
             why_degenerate=tuple(row[columns] for row in self.why_degenerate),
-            checks={name: values[:, columns] for name, values in self.checks.items()},
-            by_layer={layer: own._columns(columns) for layer, own in self.by_layer.items()},
         )
 
     def __iter__(self) -> Iterator[Explanation]:
@@ -206,11 +150,16 @@ class Explanation:
 
     def to(self, device: str | torch.device) -> Explanation:
         """The same explanation with its tensors on ``device``."""
+        return self._changed(lambda values: values.to(device), lambda own: own.to(device))
+
+    def _changed(self, change: Callable[[Tensor], Tensor], own: Callable[[Explanation], Explanation]) -> Explanation:
+        """The same explanation with every tensor changed; ``own`` changes those of the layers alike."""
+        arrays: dict[str, Any] = {name: change(getattr(self, name)) for name in ARRAYS}
         return replace(
             self,
-            **{name: getattr(self, name).to(device) for name in ARRAYS},
-            checks={name: values.to(device) for name, values in self.checks.items()},
-            by_layer={layer: own.to(device) for layer, own in self.by_layer.items()},
+            **arrays,
+            checks={name: change(values) for name, values in self.checks.items()},
+            by_layer={layer: own(one) for layer, one in self.by_layer.items()},
         )
 
     def with_images(self, images: Sequence[Image]) -> Explanation:
@@ -247,20 +196,30 @@ class Explanation:
         parts = list(parts)
         if len(parts) == 1:
             return parts[0]
-        _check_fitting(parts)
+        check_alike([part._comparable() for part in parts])
         first = parts[0]
         arrays: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in ARRAYS}
         return replace(
             first,
             **arrays,
             why_degenerate=tuple(row for part in parts for row in part.why_degenerate),
-            provenance=_common([part.provenance for part in parts]),
+            provenance=common_entries([part.provenance for part in parts]),
             checks={name: torch.cat([part.checks[name] for part in parts]) for name in first.checks},
             by_layer={layer: Explanation.cat([part.by_layer[layer] for part in parts]) for layer in first.by_layer},
             images=tuple(image for part in parts for image in part.images)
             if all(part.images for part in parts)
             else (),
         )
+
+    def _comparable(self) -> dict[str, object]:
+        """The values that must be equal in explanations that are concatenated, by their names in messages."""
+        facts: dict[str, object] = {name: getattr(self, name) for name in _SHARED}
+        facts["options"] = self.provenance.get("options")
+        facts["fuse"] = self.provenance.get("fuse")
+        facts["checks"] = sorted(self.checks)
+        facts |= {f"the shapes of {name}": tuple(getattr(self, name).shape[1:]) for name in ARRAYS}
+        facts["the devices"] = str(self.heatmaps.device)
+        return facts
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: all but the images.
@@ -287,66 +246,6 @@ class Explanation:
         from pellucid.core.archive import save_explanation
 
         save_explanation(self, file)
-
-
-def _rows(images: Selection, count: int) -> slice | list[int]:
-    """The numbers of the selected images of ``count``; a slice where they follow one another, which copies nothing."""
-    if isinstance(images, slice):
-        # A tensor takes no negative step.
-        return images if images.step is None or images.step > 0 else list(range(count))[images]
-    chosen: Any = images.tolist() if hasattr(images, "tolist") else images
-    if not isinstance(chosen, (list, tuple)):
-        number = _number(chosen, count)
-        return slice(number, number + 1)
-    if chosen and all(isinstance(flag, bool) for flag in chosen):
-        if len(chosen) != count:
-            raise ImageIndexError(f"a mask of {len(chosen)} flags was given; there are {counted(count, 'image')}")
-        return [number for number, flag in enumerate(chosen) if flag]
-    return [_number(one, count) for one in chosen]
-
-
-def _number(image: Any, count: int) -> int:
-    """An image's number, from 0; negative ones count from the end."""
-    if isinstance(image, bool) or not hasattr(image, "__index__"):
-        raise ImageIndexError(
-            f"image {image!r} was asked for; give a number, a slice, a list of numbers or a mask with one flag an image"
-        )
-    number = operator.index(image)
-    if not -count <= number < count:
-        raise ImageIndexError(f"image {number} was asked for; there are {counted(count, 'image')}, from 0")
-    return number % count
-
-
-def _check_fitting(parts: Sequence[Explanation]) -> None:
-    """Raise unless the parts can become one explanation."""
-    if not parts:
-        raise OptionError("Explanation.cat got no explanations; give at least one")
-    first = _comparable(parts[0])
-    for part in parts[1:]:
-        for name, value in _comparable(part).items():
-            if value != first[name]:
-                kind = ShapeError if name.startswith("the ") else OptionError
-                raise kind(
-                    f"explanations with different {name.removeprefix('the ')} were given, {first[name]} and {value}; "
-                    "Explanation.cat takes batches of one Explainer"
-                )
-
-
-def _comparable(part: Explanation) -> dict[str, object]:
-    """The values that must be equal in explanations that are concatenated, by their names in messages."""
-    facts: dict[str, object] = {name: getattr(part, name) for name in _SHARED}
-    facts["options"] = part.provenance.get("options")
-    facts["fuse"] = part.provenance.get("fuse")
-    facts["checks"] = sorted(part.checks)
-    facts |= {f"the shapes of {name}": tuple(getattr(part, name).shape[1:]) for name in ARRAYS}
-    facts["the devices"] = str(part.heatmaps.device)
-    return facts
-
-
-def _common(provenances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entries that are equal in all of them."""
-    first, *rest = provenances
-    return {key: value for key, value in first.items() if all(key in one and one[key] == value for one in rest)}
 
 
 def _own_memory(values: Tensor) -> Tensor:

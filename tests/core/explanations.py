@@ -1,0 +1,22 @@
+"""What tests of explanations share: the names of their tensors, and equality."""
+
+from __future__ import annotations
+
+import torch
+
+from pellucid.core.explanation import Explanation
+
+ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
+
+
+def assert_equal(one: Explanation, other: Explanation) -> None:
+    for array in ARRAYS:
+        torch.testing.assert_close(getattr(one, array), getattr(other, array), rtol=0, atol=0, equal_nan=True)
+    for fact in ("method", "layers", "head", "classes", "why_degenerate", "provenance"):
+        assert getattr(one, fact) == getattr(other, fact)
+    assert list(one.checks) == list(other.checks)
+    for name, values in one.checks.items():
+        torch.testing.assert_close(values, other.checks[name], rtol=0, atol=0, equal_nan=True)
+    assert list(one.by_layer) == list(other.by_layer)
+    for layer, own in one.by_layer.items():
+        assert_equal(own, other.by_layer[layer])
