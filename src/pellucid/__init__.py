@@ -43,10 +43,11 @@ if TYPE_CHECKING:
     from pellucid.core.method import Method
     from pellucid.core.metric import Comparison, Metric, register_metric
     from pellucid.core.probe import Probe
+    from pellucid.core.region import Region
     from pellucid.core.rule import BackwardRule
     from pellucid.core.runtime import Runtime
     from pellucid.core.scores import Scores
-    from pellucid.core.target import Region, Targets
+    from pellucid.core.target import Targets
     from pellucid.errors import PellucidError, PellucidWarning
     from pellucid.io import read_image, read_series
     from pellucid.models.preprocessing import Preprocessing
@@ -87,7 +88,7 @@ _HOMES = {
     "PellucidWarning": "errors",
     "Preprocessing": "models.preprocessing",
     "Probe": "core.probe",
-    "Region": "core.target",
+    "Region": "core.region",
     "Runtime": "core.runtime",
     "Scores": "core.scores",
     "Targets": "core.target",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core.grade import grade_text
-from pellucid.core.target import Region
+from pellucid.core.region import Region
 from pellucid.errors import OptionError
 from tests.networks import TinyCNN, images, seeded
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pellucid.choosing.donors import DRAWS, LEAST, LOW
+from pellucid.core.class_names import classes_named
 from pellucid.core.replacement import References
-from pellucid.core.target import classes_named
 from pellucid.errors import DataError, TargetError, did_you_mean
 from pellucid.evaluation.case import Data, Exclusion
 from pellucid.evaluation.data.findings import matched

@@ -15,11 +15,12 @@ from pellucid.cli.asked_methods import check, named, with_chosen
 from pellucid.cli.preparing import Preparation
 from pellucid.cli.settled import FUSE, HEAD, METHOD, TARGET, Taken
 from pellucid.core.choice import Choice
+from pellucid.core.class_names import classes_named
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
 from pellucid.core.style import Style
-from pellucid.core.target import SameClasses, classes_named
+from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
 from pellucid.export.deidentify import Deidentifier

@@ -1,48 +1,18 @@
-"""``Targets`` and ``Region``: which class scores are explained, and their values once the logits are known."""
+"""``Targets``: which class scores are explained, and their values once the logits are known."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pellucid.core.habits import class_of
+from pellucid.core.class_names import class_index, class_number
 from pellucid.core.head import DIRECTIONS, over_places
-from pellucid.errors import TargetError, did_you_mean, message_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """The target for a network that outputs a map of logits (B, C, *space): one class, within a region.
-
-    Its score is the mean of the class's logit over ``mask``, a bool tensor or array (*space) or (B, *space) at the
-    input's or the map's size (resized to the map's by nearest neighbour). None stands for the positions where the
-    network predicts the class in the unchanged image: its logit is the largest, or above 0 for sigmoid heads and for a
-    single class. Where there is no such position, the explanation's map is empty. ``class_``: a number or a name.
-
-    Raises:
-        TargetError: the mask is not of dtype bool, or the class is neither a number nor a name.
-    """
-
-    class_: int | str
-    mask: Tensor | npt.NDArray[np.bool_] | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse values that are no mask or no class."""
-        if not isinstance(self.class_, str):
-            _number(self.class_)
-        kind = getattr(self.mask, "dtype", type(self.mask).__name__)
-        if self.mask is not None and str(kind) not in ("torch.bool", "bool"):
-            raise TargetError(f"a Region's mask must be a bool tensor or array, got {kind}: write mask > 0, say")
+from pellucid.core.region import Region, mean_at, where_predicted
+from pellucid.errors import TargetError, message_of
 
 
 def _same(scores: Tensor) -> Tensor:
@@ -98,36 +68,17 @@ class Targets:
         A Region's mask then has an axis for the images.
         """
         self.check_count(images)
-        within, rank = self.within, len(size)
-        if within is not None and within.mask is not None:
-            mask = _tensor(within.mask)
-            if mask.ndim not in (rank, rank + 1) or (mask.ndim > rank and len(mask) != images):
-                raise TargetError(
-                    f"a Region's mask must be of shape {tuple(size)}, or {(images, *size)} with one for each image, "
-                    f"got {tuple(mask.shape)}"
-                )
-            within = replace(within, mask=mask.expand(images, *mask.shape[-rank:]))
+        within = None if self.within is None else self.within.fitted(images, size)
         return replace(self, size=tuple(size), within=within)
 
     def images(self, start: int, stop: int) -> Targets:
         """The targets of images ``start`` to ``stop`` of the batch; fitted or resolved before."""
-        within = self.within
-        if within is not None and within.mask is not None:
-            within = replace(within, mask=within.mask[start:stop])
-        request = self.request
-        if isinstance(request, Tensor) or _is_list(request):
-            request = request[start:stop]  # type: ignore[index]  # a tensor or a list
-        return replace(self, request=request, within=within)
+        listed = self.request[start:stop] if _is_list(self.request) else self.request  # type: ignore[index]  # a list
+        return replace(self, request=listed)._changed(lambda values: values[start:stop])
 
     def rows(self, numbers: Tensor) -> Targets:
         """Resolved targets for variants of images ``numbers`` (N,) of the batch, in that order."""
-        within, request = self.within, self.request
-        if within is not None and within.mask is not None:
-            mask = within.mask
-            within = replace(within, mask=mask[numbers.to(mask.device)])
-        if isinstance(request, Tensor):
-            request = request[numbers.to(request.device)]
-        return replace(self, request=request, within=within)
+        return self._changed(lambda values: values[numbers.to(values.device)])
 
     def columns(self, first: int, stop: int) -> Targets:
         """The targets of the maps ``first`` to ``stop`` of each image."""
@@ -143,18 +94,18 @@ class Targets:
 
     def repeated(self, count: int) -> Targets:
         """Resolved targets of one image, for ``count`` variants of it."""
-        within = self.within
-        if within is not None and within.mask is not None:
-            within = replace(within, mask=within.mask.expand(count, *within.mask.shape[1:]))  # type: ignore[union-attr]  # resolved
-        request = self.request.expand(count, -1) if isinstance(self.request, Tensor) else self.request
-        return replace(self, request=request, within=within)
+        return self._changed(lambda values: values.expand(count, *values.shape[1:]))
 
     def mirrored(self) -> Targets:
         """Resolved targets for the images flipped along their last axis."""
-        within = self.within
-        if within is None or within.mask is None:
-            return self
-        return replace(self, within=replace(within, mask=within.mask.flip(-1)))  # type: ignore[union-attr]  # resolved
+        within = None if self.within is None else self.within.changed(lambda mask: mask.flip(-1))
+        return replace(self, within=within)
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Targets:
+        """The same targets with what they hold for each image changed: the classes, and the masks of a Region."""
+        request = change(self.request) if isinstance(self.request, Tensor) else self.request
+        within = None if self.within is None else self.within.changed(change)
+        return replace(self, request=request, within=within)
 
     def scored_by(self, request: Callable[[Tensor], Tensor]) -> Targets:
         """Other scores: a callable of the classes' scores (B, C) at the same positions."""
@@ -188,45 +139,21 @@ class Targets:
         if self.within is None:
             return over_places(logits).gather(1, indices)
         chosen = indices.reshape(*indices.shape, *(1,) * (logits.ndim - 2)).expand(-1, -1, *logits.shape[2:])
-        return self._mean(logits.gather(1, chosen), self._positions(self.within, logits))
+        return mean_at(logits.gather(1, chosen), self._positions(self.within, logits))
 
     def count(self, logits: Tensor) -> int:
         """The number of maps for each image, K."""
-        return self.columns(0, _MANY).indices(logits).shape[1]
+        return replace(self, first=0, stop=None).indices(logits).shape[1]
 
     def _everywhere(self, logits: Tensor) -> Tensor:
         """The score of every class, (B, C)."""
-        return over_places(logits) if self.within is None else self._mean(logits, self._positions(self.within, logits))
-
-    @staticmethod
-    def _mean(logits: Tensor, positions: Tensor) -> Tensor:
-        """The mean of logits (B, K, *space) over positions (B, *space); without any, 0 with zero gradients."""
-        kept = torch.where(positions[:, None], logits, torch.zeros_like(logits)).flatten(2).sum(dim=2)
-        return kept / positions.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
+        return over_places(logits) if self.within is None else mean_at(logits, self._positions(self.within, logits))
 
     def _positions(self, region: Region, logits: Tensor) -> Tensor:
         """The positions of a region on the map of logits, (B, *space) bool."""
         if region.mask is not None:
-            # A copy: a tensor made under inference_mode cannot be part of a graph.
-            return self._resized(_tensor(region.mask).to(logits.device, copy=True), logits)
-        index = self._index(region.class_)
-        if self.head == "sigmoid" or logits.shape[1] == 1:
-            return logits[:, index] > 0
-        return logits.argmax(dim=1) == index
-
-    def _resized(self, mask: Tensor, logits: Tensor) -> Tensor:
-        """A mask (*space) or (B, *space), resized to the map of logits: (B, *space)."""
-        size = tuple(logits.shape[2:])
-        mask = mask.expand(len(logits), *mask.shape) if mask.ndim == len(size) else mask
-        if tuple(mask.shape[1:]) == size:
-            return mask
-        if self.size is None or tuple(mask.shape[1:]) != self.size:
-            sizes = " or ".join(str(one) for one in dict.fromkeys(filter(None, (self.size, size))))
-            raise TargetError(f"a Region's mask must have the size {sizes}, got {tuple(mask.shape[1:])}")
-        resized = F.interpolate(mask[:, None].float(), size, mode="nearest-exact")[:, 0] > 0
-        if (mask.flatten(1).any(dim=1) & ~resized.flatten(1).any(dim=1)).any():
-            raise TargetError(f"a Region's mask has no position left at the map's size {size}: give one of that size")
-        return resized
+            return region.positions(logits, self.size)
+        return where_predicted(logits, self._index(region.class_), self.head)
 
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
         logits = self.returned(logits)
@@ -287,66 +214,10 @@ class Targets:
     def _index(self, item: Any) -> int:
         """The index of one class, by number or name."""
         if isinstance(item, str):
-            return self._index_of_name(item)
-        return _number(item)
-
-    def _index_of_name(self, name: str) -> int:
-        if self.classes is None:
-            raise TargetError(
-                f"class {name!r} was asked for by name; the model's names are not known: give classes=[…]"
-            )
-        found = classes_named(name, self.classes)
-        if not found and self.head == "regression":  # a direction alone, where there is one value
-            found = [i for i, known in enumerate(self.classes) if _key(known).startswith(f"{_key(name)} ")]
-        if not found:
-            raise TargetError(
-                f"class {name!r} was asked for; the model does not have it{did_you_mean(name, self.classes)}"
-            )
-        if len(found) > 1:
-            raise TargetError(f"class {name!r} was asked for; classes {found} all have that name: give the number")
-        return found[0]
-
-
-def classes_named(name: str, classes: Sequence[str]) -> list[int]:
-    """The numbers of the classes of a name; case, and an underscore for a space, do not count.
-
-    A class may have several names, with commas between them: "tench, Tinca tinca" is found by each.
-    """
-    keys, asked = [_key(known) for known in classes], _key(name)
-    found = [index for index, key in enumerate(keys) if key == asked]
-    return found or [index for index, key in enumerate(keys) if asked in map(str.strip, key.split(","))]
-
-
-def _key(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
-_MANY = 2**62
-
-
-def _number(item: Any) -> int:
-    if isinstance(item, Region):
-        raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space)")
-    if callable(item) and not isinstance(item, type):
-        raise TargetError(f"a list with a {type(item).__name__} was given; {_instead_of(item)}")
-    if isinstance(item, bool) or not hasattr(item, "__index__"):
-        raise TargetError(f"a target must be 'predicted', 'all', a class's number or name, got {type(item).__name__}")
-    index = operator.index(item)
-    if abs(index) > _MANY:
-        raise TargetError(f"class {index} was asked for; no model has that many")
-    return index
-
-
-def _instead_of(target: Any) -> str:
-    """What to write for a callable in a list of classes: pytorch-grad-cam's targets have their class."""
-    if hasattr(target, "category"):
-        return f"write the class itself: targets=[{class_of(target)}]"
-    return "give one callable for all images, from what the model returns, (B, C), to scores (B,) or (B, K)"
-
-
-def _tensor(mask: Any) -> Tensor:
-    # Not as_tensor, which warns about read-only arrays.
-    return mask if isinstance(mask, Tensor) else torch.tensor(mask)
+            return class_index(item, self.classes, self.head)
+        if isinstance(item, Region):
+            raise TargetError("a Region was given in a list; give one Region, with a mask (B, *space)")
+        return class_number(item)
 
 
 def _is_list(request: object) -> bool:

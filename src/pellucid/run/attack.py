@@ -15,8 +15,9 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.head import check_head, over_places
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
+from pellucid.core.region import Region
 from pellucid.core.runtime import Runtime
-from pellucid.core.target import Region, Request, Targets
+from pellucid.core.target import Request, Targets
 from pellucid.errors import GradientError, OptionError, TargetError
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.session.derivatives import as_float
