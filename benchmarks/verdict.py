@@ -143,8 +143,8 @@ def followed(model: nn.Module, images: Tensor, layer: str) -> int | None:
 
 def _followed(session: Session, images: Tensor, layer: str) -> int | None:
     inputs = Inputs.of(images)
-    shape, size = profile_of(session, inputs).shapes[layer], images.shape[2:]
-    if layout_of(session, inputs, layer, shape).kind == "channels_first":
+    profile, size = profile_of(session, inputs), images.shape[2:]
+    if layout_of(session, profile, layer, profile.shapes[layer], len(images)).kind == "channels_first":
         return None
     probe = Pass.of(session, images, [layer])
 

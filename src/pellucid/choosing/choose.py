@@ -32,7 +32,7 @@ from pellucid.models.sources import model_info
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.pointing import check_model
-from pellucid.run.targets import read_by, targets_of
+from pellucid.run.targets import targets_of
 from pellucid.run.tuned import for_scores
 from pellucid.run.weights import digest_of
 
@@ -116,7 +116,7 @@ def choose(  # noqa: PLR0913  # the whole of a call's options, all but the first
     def work() -> Choice:
         at = opened(model, inputs, settings, head, output)
         at.session.modules(tuple(layers or ()))
-        read = read_by(at.session, at.image, request)
+        read = at.read(request)
         check_probabilities(read)
         _check_form(at.inputs, masks, counterparts, reference)
         new = untrained(model.state_dict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +15,9 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.models.discovery.places import places_of
 from pellucid.models.discovery.profile import Place
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import Pass
+from pellucid.models.session.session import Session
 from pellucid.run.assembly import assembled
 from pellucid.run.batching import attributed
 from pellucid.run.facts import Facts
@@ -33,9 +35,8 @@ class Maps:
     def of(cls, pairs: Sequence[Pair], subjects: Subjects) -> Maps:
         """The maps of these pairs."""
         session, image = subjects.session, subjects.prepared_one()
-        known: dict[str, tuple[Place, ...]] = {}
-        for layer in dict.fromkeys(layer for pair in pairs for layer in pair.layers):
-            known[layer] = places_of(session, image, layer)
+        layers = dict.fromkeys(layer for pair in pairs for layer in pair.layers)
+        known = _places(session, image, layers)
         return cls(pairs, [_facts(pair, known, session.runtime) for pair in pairs])
 
     def each(self, subjects: Subjects, inputs: Inputs, targets: Targets) -> Iterator[Tensor]:
@@ -51,6 +52,14 @@ class Maps:
             logits = over_places(whole.scores().detach())
             indices = one.indices(logits)
             yield assembled(facts, one, [chunk], logits, indices, size).heatmaps[:, 0]
+
+
+def _places(session: Session, image: Inputs, layers: Collection[str]) -> dict[str, tuple[Place, ...]]:
+    """The places of layers; of none, nothing is asked of the network, which may be one that cannot be looked into."""
+    if not layers:
+        return {}
+    profile = profile_of(session, image)
+    return {layer: places_of(session, profile, layer) for layer in layers}
 
 
 def _facts(pair: Pair, known: Mapping[str, tuple[Place, ...]], runtime: Runtime) -> Facts:

@@ -9,7 +9,6 @@ from pellucid.run.batching import explained
 from pellucid.run.explainer import Explainer
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
-from pellucid.run.targets import read_by
 from pellucid.run.tuned import resolved
 
 
@@ -33,7 +32,7 @@ def explained_again(explainer: Explainer, images: Given, targets: Request = "pre
     def work() -> Explanation:
         at = opened(explainer.model, batch.inputs, runtime, explainer.head, explainer.output)
         facts = explainer._facts(at.session, at.image, trial)
-        found = explained(at.session, facts, at.inputs, read_by(at.session, at.image, request))
+        found = explained(at.session, facts, at.inputs, at.read(request))
         return found.with_images(() if found.is_sequence else batch.images)
 
     return kept(work)

@@ -33,7 +33,7 @@ from pellucid.run.opening import opened
 from pellucid.run.pixels import Pixels, normalisation_of
 from pellucid.run.pointing import check_model
 from pellucid.run.subject import ModelSubject
-from pellucid.run.targets import read_by, targets_of
+from pellucid.run.targets import targets_of
 from pellucid.run.tuned import for_scores
 
 
@@ -107,7 +107,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         at = opened(model, batch.inputs, settings, head, output)
         session, image = at.session, at.image
         inputs = session.on_device(at.inputs)
-        targets = read_by(session, image, request)
+        targets = at.read(request)
         clean = as_float(over_places(clean_logits(session, inputs)))
         check_answers(targets.head, clean.shape[1])
         targets = targets.resolved(clean)

@@ -24,7 +24,7 @@ _MAPS_AN_IMAGE = 16
 def explained(session: Session, facts: Facts, inputs: Inputs, targets: Targets) -> Explanation:
     """Explain as many images at a time as the runtime says; half as many where that does not fit into memory.
 
-    ``targets`` have the session's head (``read_by``).
+    ``targets`` have the session's head (``Opened.read``).
     """
     parts: list[Explanation] = []
     start, count, asked = 0, len(inputs), session.runtime.batch_size

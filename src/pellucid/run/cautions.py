@@ -10,7 +10,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.errors import warn
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.passage import ENOUGH, Group
-from pellucid.models.session.session import Session
+from pellucid.models.session.session import CallFacts, Session
 from pellucid.models.sources import ModelInfo
 
 _EITHER = "does not say whether several classes can be present at once; one of many is assumed (head='softmax')"
@@ -61,7 +61,7 @@ def _without_layers() -> str:
     return f"use a method that looks at no layer, such as {' or '.join(black_box_methods())}"
 
 
-def head(session: Session, image: Inputs, info: ModelInfo, found: Explanation) -> None:
+def head(session: Session, known: CallFacts, info: ModelInfo, found: Explanation) -> None:
     """Warn where the head is a guess that nothing proves, and where outputs look like probabilities.
 
     A checkpoint that does not state its head is always warned of. A network that the caller made is where the guess
@@ -69,7 +69,6 @@ def head(session: Session, image: Inputs, info: ModelInfo, found: Explanation) -
     probability of an explained or predicted class would differ by more than 0.1 if the classes were findings of their
     own. Drawn weights mean nothing by any head, and a source's own weights are those of its own classes.
     """
-    known = session.known(image)
     if session.head != "auto" or session.stated_head is not None or known.ending is not None:
         return
     if info.weights == "checkpoint" and known.classes > 1:

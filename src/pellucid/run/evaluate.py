@@ -30,7 +30,7 @@ from pellucid.run.measuring import measured, scores_of
 from pellucid.run.opening import opened
 from pellucid.run.origin import explainer_of, request_of
 from pellucid.run.pointing import check_model
-from pellucid.run.targets import read_by, targets_of
+from pellucid.run.targets import targets_of
 from pellucid.run.tuned import for_scores
 
 
@@ -105,7 +105,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         at = opened(model, given, settings, head, output)
         session, inputs, image = at.session, at.inputs, at.image
         clean = cache(partial(clean_logits, session, inputs))
-        read = read_by(session, image, request)
+        read = at.read(request)
         # Classes that are given by number need no passes: metrics that want no scores do without.
         logits = like_logits(session, image, len(inputs)) if read.is_of_numbers else clean()
         resolved = read.resolved(logits)

@@ -35,7 +35,7 @@ from pellucid.run.fusing import SUM
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import Opened, opened
 from pellucid.run.pointing import check_model
-from pellucid.run.targets import read_by, targets_of
+from pellucid.run.targets import targets_of
 from pellucid.run.tuned import Trial, resolved
 
 
@@ -141,9 +141,9 @@ class Explainer:
             cautions.found_layers(facts.layers, share)
         else:
             cautions.named_layers(session, image, facts.layers, share)
-        targets = read_by(session, image, request)
+        targets = at.read(request)
         found = explained(session, replace(facts, share=share), at.inputs, targets)
-        cautions.head(session, image, info, found)
+        cautions.head(session, at.known, info, found)
         figures = measured(self.checks, session, at.inputs, targets, facts.each_place, found)
         stated: dict[str, Any] = {"region": True} if targets.within is not None else {}  # targets hold its class alone
         if GRADE in figures:

@@ -18,6 +18,7 @@ from pellucid.errors import LayerError
 from pellucid.models.discovery.layers import recommended
 from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.discovery.profile import Place
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.session import Session
 from pellucid.run.fusing import SUM
 from pellucid.run.tuned import Trial
@@ -50,10 +51,10 @@ class Facts:
         Raises:
             LayerError: there is no such layer, or one is named beside one of its own runs.
         """
-        names = _layers(method, layers, session, image)
-        places = {name: places_of(session, image, name) for name in names}
-        _check_distinct(places)
-        together = SUM if layers is None and len(names) > 1 else fuse
+        if not method.uses_layers:
+            return cls(method, {}, fuse, session.runtime, form=image.form)
+        places = _places(layers, session, image)
+        together = SUM if layers is None and len(places) > 1 else fuse
         return cls(method, places, together, session.runtime, form=image.form)
 
     @property
@@ -99,15 +100,15 @@ class Facts:
         }
 
 
-def _layers(method: Method, layers: Sequence[str] | None, session: Session, image: Inputs) -> tuple[str, ...]:
-    """The layers to look at, in the order in which the network runs them; none for a method without."""
-    if not method.uses_layers:
-        return ()
-    if layers is None:
-        return recommended(session, image)
-    named = tuple(dict.fromkeys(layers))
-    session.modules(named)
-    return in_network_order(session, image, named) if len(named) > 1 else named
+def _places(layers: Sequence[str] | None, session: Session, image: Inputs) -> dict[str, tuple[Place, ...]]:
+    """The layers in the order in which the network runs them, found where none are named, and their places."""
+    names = recommended(session, image) if layers is None else tuple(dict.fromkeys(layers))
+    session.modules(names)
+    profile = profile_of(session, image)
+    ordered = names if layers is None else in_network_order(session, profile, names)
+    found = {name: places_of(session, profile, name) for name in ordered}
+    _check_distinct(found)
+    return found
 
 
 def _check_distinct(places: Mapping[str, Sequence[Place]]) -> None:

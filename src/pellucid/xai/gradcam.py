@@ -23,6 +23,8 @@ from pellucid.methods.eigen_smooth import EigenSmooth
 from pellucid.methods.gradcam import GradCAM as GradCAMFormula
 from pellucid.methods.gradcam_plusplus import GradCAMPlusPlus as GradCAMPlusPlusFormula
 from pellucid.models.discovery.places import in_network_order, places_of
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session, modules_of, unwrapped
 from pellucid.models.session.thread_state import kept
@@ -117,9 +119,10 @@ class GradCAM:
 
     def _of_layers(self, inputs: Inputs, targets: Targets, layers: list[str]) -> list[Attribution]:
         session = Session.of(self.model, self.config.runtime)
-        ordered = in_network_order(session, session.prepared(inputs[:1]), layers) if len(layers) > 1 else tuple(layers)
+        profile = profile_of(session, session.prepared(inputs[:1]))
+        ordered = in_network_order(session, profile, layers)
         for layer in ordered:
-            _check_whole(session, session.prepared(inputs[:1]), layer)
+            _check_whole(session, profile, layer)
         whole = Pass(session, inputs, ordered, batch_size=self.config.batch_size)
         return [self._attribution(_Adjusted.of_pass(whole.at(layer), self.config), targets) for layer in ordered]
 
@@ -171,9 +174,9 @@ class _Adjusted(Pass):
         return activations, gradients.relu() if self.config.relu_on_gradients else gradients
 
 
-def _check_whole(session: Session, image: Inputs, layer: str) -> None:
+def _check_whole(session: Session, profile: ModelProfile, layer: str) -> None:
     """Refuse a layer that sees more or other than the image as a whole, over which maps are drawn here."""
-    places = places_of(session, image, layer)
+    places = places_of(session, profile, layer)
     if len(places) > 1 or places[0].view != WHOLE:
         raise LayerError(
             f"layer {layer!r} was asked for; it sees the image cropped, mirrored or several times, and this interface "

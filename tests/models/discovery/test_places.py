@@ -11,6 +11,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError
 from pellucid.models.discovery.places import layout_of, one_image_layout
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.session import Session
 from tests.networks import TinyCNN, images, seeded
 
@@ -26,10 +27,11 @@ def test_a_layer_without_places_is_an_error() -> None:
 
 def test_layouts_are_of_the_shape_that_came() -> None:
     session, inputs = looked_into(seeded(TinyCNN))
-    assert layout_of(session, inputs, "features", (2, 12, 8, 8)).grid == (8, 8)
-    assert one_image_layout(session, inputs, "fc") == (None, (1, 4))
+    profile = profile_of(session, inputs)
+    assert layout_of(session, profile, "features", (2, 12, 8, 8), 2).grid == (8, 8)
+    assert one_image_layout(session, profile, "fc") == (None, (1, 4))
     with pytest.raises(LayerError, match=r"'features' was asked for; its output \(4, 12, 8, 8\)"):
-        layout_of(session, inputs, "features", (4, 12, 8, 8))
+        layout_of(session, profile, "features", (4, 12, 8, 8), 2)
 
 
 def test_windows_and_attention_are_no_layers_to_explain() -> None:

@@ -30,7 +30,7 @@ def test_a_convolutional_networks_shapes_and_order() -> None:
     assert profile.grids.made == ((16, 16), (8, 8))
     assert profile.counts >= {256, 64}
     assert (profile.attention_calls, profile.branches, profile.has_tokens_first) == ((), frozenset(), False)
-    assert in_network_order(session, inputs, ["fc", "features", "features.0"]) == ("features.0", "features", "fc")
+    assert in_network_order(session, profile, ["fc", "features", "features.0"]) == ("features.0", "features", "fc")
 
 
 def test_a_transformers_attention_calls_and_tokens() -> None:

@@ -18,6 +18,7 @@ import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.models.discovery.places import places_of
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.sequences import form_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
@@ -157,7 +158,7 @@ def test_published_networks_of_frames(name: str) -> None:
 
     def output(images: Tensor) -> Tensor:
         inputs = Inputs.of(images).in_form("sequence")
-        places = places_of(session, inputs, layer)
+        places = places_of(session, profile_of(session, inputs), layer)
         return torch.stack([Pass.of(session, inputs, [str(place.occurrence)]).activations()[0, 0] for place in places])
 
     session = Session.of(model, Runtime())

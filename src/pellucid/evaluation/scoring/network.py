@@ -14,13 +14,12 @@ from pellucid.core.method import Method
 from pellucid.core.runtime import Runtime
 from pellucid.errors import OptionError
 from pellucid.models.preprocessing import Preprocessing
-from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
-from pellucid.models.sources import model_info
 from pellucid.priors.centre import Centre
 from pellucid.run.explainer import Explainer
+from pellucid.run.opening import opened
 from pellucid.run.remade import Remaker
-from pellucid.run.targets import read_by, targets_of
+from pellucid.run.targets import targets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +73,14 @@ class Network:
 
         They are drawn as each layer's type initialises them, from the runtime's seed. The model is left alone.
         """
-        explainer = self.explainer(method)
-        info = model_info(self.model)
+        explainer, inputs = self.explainer(method), Inputs.of(images)
+        request = targets_of(classes, None, inputs)
 
         def work() -> Explanation:
-            output = info.output if self.output is None else self.output
-            session = Session.of(self.model, self.runtime, self.head, info.head, output)
-            inputs = session.prepared(Inputs.of(images))
-            image = inputs[:1]
-            targets = read_by(session, image, targets_of(classes, None, inputs))
-            maker = Remaker.of(explainer, session, image)
-            (_, random), *_rest = maker.randomised(image, "all", self.runtime.seed)
-            return random.explained(inputs, targets)
+            at = opened(self.model, inputs, self.runtime, self.head, self.output)
+            maker = Remaker.of(explainer, at.session, at.image)
+            (_, random), *_rest = maker.randomised(at.image, "all", self.runtime.seed)
+            return random.explained(at.inputs, at.read(request))
 
         return kept(work)
 

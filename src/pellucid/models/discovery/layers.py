@@ -164,7 +164,7 @@ def _change_arrives(session: Session, image: Inputs, layer: str) -> bool:
         known = first_tensor(output)
         if known is None:
             return output
-        values, layout = as_float(known), layout_of(session, image, layer, known.shape)
+        values, layout = as_float(known), layout_of(session, profile_of(session, image), layer, known.shape, len(image))
         cells = layout.spatial(values)
         # In another order, so that they stay within the range that can be quantised.
         other = layout.restored(cells.flatten()[noise_like(cells).flatten().argsort()].reshape(cells.shape), values)
@@ -240,7 +240,7 @@ def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> lis
         return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
     gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
     arrives = [any(bool((entry != 0).any()) for entry in entries) for entries in gradients]
-    is_binary = session.resolved_head(image) in ("binary", "regression")
+    is_binary = session.head_for(session.known(image)) in ("binary", "regression")
     own, count = (0, 1) if is_binary else (int(targets.indices(logits)), logits.shape[1])
     is_map = [logits.ndim > 2 and _is_output(entries[0], own, count) for entries in gradients]
     return [arrived and not itself for arrived, itself in zip(arrives, is_map, strict=True)]
@@ -248,7 +248,8 @@ def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> lis
 
 def _spatial(session: Session, image: Inputs, layer: str, gradient: Tensor) -> list[Tensor]:
     """One class's gradient (1, *output) at a layer of one image, as (C, *grid) of each entry of the batch."""
-    layout = layout_of(session, image, profile_of(session, image).captured(layer), gradient.shape[1:])
+    profile = profile_of(session, image)
+    layout = layout_of(session, profile, profile.captured(layer), gradient.shape[1:], len(image))
     return [replace(layout, entry=entry).spatial(gradient[0])[0] for entry in range(layout.entries)]
 
 

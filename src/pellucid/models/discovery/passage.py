@@ -26,6 +26,7 @@ from pellucid.core.inputs import Inputs, chunks
 from pellucid.errors import PellucidError
 from pellucid.models.discovery.places import places_of
 from pellucid.models.discovery.profile import Place
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.scenes import scenes, without_details
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.hooks import first_tensor, noted, replaced
@@ -187,7 +188,7 @@ _Hook = Callable[[nn.Module, Any, Any], Any]
 def _places(session: Session, image: Inputs, layer: str) -> tuple[Place, ...]:
     """The places of a layer's occurrences; none where it has no positions on the image."""
     try:
-        return places_of(session, image, layer)
+        return places_of(session, profile_of(session, image), layer)
     except PellucidError:
         return ()
 

@@ -6,31 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pellucid.core.catalogue import black_box_methods
-from pellucid.core.inputs import Inputs
 from pellucid.core.view import View
 from pellucid.errors import LayerError, NoAttentionError
 from pellucid.models.discovery.profile import ModelProfile, Place, is_linear
-from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import not_run
 from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
 
 
-def layout_of(session: Session, inputs: Inputs, layer: str, shape: Sequence[int]) -> Layout:
-    """The layout of a layer's output of this shape, or an error that names the shape."""
-    layout, one = one_image_layout(session, inputs, layer)
-    if layout is None or list(shape) != _of_many(one, layout, len(inputs)):
+def layout_of(session: Session, profile: ModelProfile, layer: str, shape: Sequence[int], images: int) -> Layout:
+    """The layout of a layer's output of this shape for a number of images, or an error that names the shape."""
+    layout, one = one_image_layout(session, profile, layer)
+    if layout is None or list(shape) != _of_many(one, layout, images):
         raise no_positions(layer, shape)
     return layout
 
 
-def one_image_layout(session: Session, inputs: Inputs, layer: str) -> tuple[Layout | None, Sequence[int]]:
+def one_image_layout(session: Session, profile: ModelProfile, layer: str) -> tuple[Layout | None, Sequence[int]]:
     """The layout of a layer's output (None: no spatial positions), and its shape for one image.
 
     Of a layer that occurs several times: of the named occurrence, or of the last run that counts.
     """
-    profile = profile_of(session, inputs)
     module = session.modules([layer])[layer]
     name = session.name_of(module)
     if name not in profile.shapes:
@@ -42,13 +39,12 @@ def one_image_layout(session: Session, inputs: Inputs, layer: str) -> tuple[Layo
     return layout, profile.runs[name][run - 1].shape
 
 
-def places_of(session: Session, inputs: Inputs, layer: str) -> tuple[Place, ...]:
+def places_of(session: Session, profile: ModelProfile, layer: str) -> tuple[Place, ...]:
     """The occurrences of a layer that count, or those of a run that is named, each with its place on the image.
 
     Raises:
         LayerError: the layer has no spatial positions, or they are no fixed places of the image.
     """
-    profile = profile_of(session, inputs)
     module = session.modules([layer])[layer]
     name = session.name_of(module)
     if name not in profile.shapes:
@@ -137,10 +133,10 @@ def no_positions(layer: str, shape: Sequence[int]) -> LayerError:
     )
 
 
-def in_network_order(session: Session, inputs: Inputs, layers: Sequence[str]) -> tuple[str, ...]:
-    """Layers in the order in which the network finishes them on these inputs."""
+def in_network_order(session: Session, profile: ModelProfile, layers: Sequence[str]) -> tuple[str, ...]:
+    """Layers in the order in which the network finishes them."""
     modules = session.modules(layers)
-    finished = {name: index for index, name in enumerate(profile_of(session, inputs).shapes)}
+    finished = {name: index for index, name in enumerate(profile.shapes)}
     return tuple(sorted(layers, key=lambda layer: finished.get(session.name_of(modules[layer]), len(finished))))
 
 

@@ -18,6 +18,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.torch_private import compiler_errors, compiling_for_gradients
 from pellucid.errors import OptionError
 from pellucid.models.discovery.places import no_positions, one_image_layout
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import at_rest, first_tensor, not_run, replaced
 from pellucid.models.session.session import Session
@@ -72,7 +73,7 @@ class _Point:
 
 
 def _point(session: Session, inputs: Inputs, layer: str) -> _Point:
-    layout, one = one_image_layout(session, inputs, layer)
+    layout, one = one_image_layout(session, profile_of(session, inputs), layer)
     if not one:
         raise not_run(layer)
     if layout is None:

@@ -18,6 +18,7 @@ from pellucid.core.view import View
 from pellucid.errors import GradientError, LayerError
 from pellucid.models.discovery.attention_dependence import plan_of, tokens_read
 from pellucid.models.discovery.places import layout_of, places_of, view_of_all
+from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.rectifiers import rectified_to
 from pellucid.models.discovery.tokens import Layout
@@ -88,8 +89,8 @@ class Pass:
     def view(self) -> View:
         """What the layer sees of the images; without a layer, what the network does."""
         if not self.layer:
-            return view_of_all(profile_of(self.session, self._prepared))
-        return places_of(self.session, self._prepared, self.layer)[-1].view
+            return view_of_all(self._profile)
+        return places_of(self.session, self._profile, self.layer)[-1].view
 
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by the runtime: the same in every call."""
@@ -178,6 +179,10 @@ class Pass:
     def _prepared(self) -> Inputs:
         return self.session.prepared(self.inputs)
 
+    @lazy
+    def _profile(self) -> ModelProfile:
+        return profile_of(self.session, self._prepared)
+
     @property
     def _compiles(self) -> bool:
         """Whether plain passes, and those with gradients at layers, run compiled.
@@ -199,7 +204,8 @@ class Pass:
 
     @property
     def _layout(self) -> Layout:
-        return layout_of(self.session, self._prepared, self.layer, self.record.outputs[self._captured].shape)
+        output = self.record.outputs[self._captured]
+        return layout_of(self.session, self._profile, self.layer, output.shape, len(self.inputs))
 
     @property
     def _captured(self) -> str:

@@ -161,11 +161,9 @@ class Session:
             self.call(inputs[:1])
         return next(iter(self._facts(inputs).values()))
 
-    def resolved_head(self, inputs: Inputs) -> str:
-        """The head by which the raw logits of inputs like these are read; they were passed before."""
-        facts = self.facts(inputs)
-        count, ending = (0, None) if facts is None else (facts.classes, facts.ending)
-        return resolve_head(self.head, self.stated_head, count, ending)
+    def head_for(self, known: CallFacts) -> str:
+        """The head by which the raw logits of calls with these facts are read."""
+        return resolve_head(self.head, self.stated_head, known.classes, known.ending)
 
     def call(self, inputs: Inputs) -> Tensor:
         """Logits of the classes, (B, C) or a map (B, C, *space), in the current grad mode.
