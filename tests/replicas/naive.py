@@ -20,10 +20,12 @@ Target = int | Callable[[Tensor], Tensor]
 REPLICAS: dict[str, Replica] = {}
 
 SEED = 5
-"""Of the replicas that draw numbers: the runtime they are compared with has it too."""
+"""The seed of replicas that draw random numbers, and of the runtime that they are compared with."""
 
 
 def replica(name: str) -> Callable[[Replica], Replica]:
+    """Register the replica of a method."""
+
     def register(function: Replica) -> Replica:
         REPLICAS[name] = function
         return function
@@ -32,17 +34,21 @@ def replica(name: str) -> Callable[[Replica], Replica]:
 
 
 def score(model: nn.Module, image: Tensor, target: Target) -> Tensor:
-    return chosen(model(image[None].clone())[0], target)
+    """The score of one image (C, *space)."""
+    return target_score(model(image[None].clone())[0], target)
 
 
-def chosen(logits: Tensor, target: Target) -> Tensor:
+def target_score(logits: Tensor, target: Target) -> Tensor:
+    """The score in one image's logits (C,)."""
     return target(logits) if callable(target) else logits[target]
 
 
-def recorded(model: nn.Module, image: Tensor, target: Target, layer: str, factor: float = 1.0) -> tuple[Tensor, Tensor]:
-    """A layer's output and gradient (C, *grid) for one image, by one whole backward pass.
+def output_and_gradient(
+    model: nn.Module, image: Tensor, target: Target, layer: str, factor: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """A layer's output and the score's gradient at it, both (C, *grid), for one image, by one whole backward pass.
 
-    With a ``factor`` the output is that many times what the layer gives.
+    The layer's output is multiplied by ``factor`` first.
     """
     kept: dict[str, Tensor] = {}
 
@@ -57,11 +63,11 @@ def recorded(model: nn.Module, image: Tensor, target: Target, layer: str, factor
     finally:
         handle.remove()
     (gradient,) = torch.autograd.grad(value, kept["output"])
-    return placed(model, kept["output"].detach()[0]), placed(model, gradient[0])
+    return on_grid(model, kept["output"].detach()[0]), on_grid(model, gradient[0])
 
 
 def is_rectified(model: nn.Module, image: Tensor, layer: str) -> bool:
-    """Whether a layer's output is what a module ReLU gets."""
+    """Whether a layer's output is the input of a ReLU module."""
     given: dict[str, object] = {}
     modules = dict(model.named_modules())
     relus = [module for module in modules.values() if isinstance(module, nn.ReLU)]
@@ -78,7 +84,7 @@ def is_rectified(model: nn.Module, image: Tensor, layer: str) -> bool:
     return "found" in given
 
 
-def placed(model: nn.Module, output: Tensor) -> Tensor:
+def on_grid(model: nn.Module, output: Tensor) -> Tensor:
     """Tokens (T, C) as (C, *grid), without the non-spatial tokens before the patches."""
     if output.ndim > 2:
         return output
@@ -86,12 +92,13 @@ def placed(model: nn.Module, output: Tensor) -> Tensor:
     return output[prefix:].T.reshape(output.shape[1], *sides)
 
 
-def places(grid: Sequence[int]) -> itertools.product:
+def positions(grid: Sequence[int]) -> itertools.product:
+    """The index of every position of a grid."""
     return itertools.product(*(range(n) for n in grid))
 
 
 def interpolated(values: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps (…, *grid) at another size: linear along each axis, pixel centres at half integers, held at the border."""
+    """Maps (…, *grid) resized: linear along each axis, pixel centres at half integers, constant beyond the border."""
     for axis, side in enumerate(size, start=values.ndim - len(size)):
         cells, lines = values.shape[axis], []
         for pixel in range(side):
@@ -103,7 +110,7 @@ def interpolated(values: Tensor, size: Sequence[int]) -> Tensor:
     return values
 
 
-def stretched(values: Tensor) -> Tensor:
-    """All of a tensor to [0, 1]; a constant one to 0."""
+def min_max_scaled(values: Tensor) -> Tensor:
+    """A tensor scaled by its minimum and maximum to [0, 1]; a constant one becomes 0."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else torch.zeros_like(values)

@@ -9,25 +9,35 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tests.replicas.naive import Target, chosen, interpolated, is_rectified, places, recorded, replica, score, stretched
+from tests.replicas.naive import (
+    Target,
+    interpolated,
+    is_rectified,
+    min_max_scaled,
+    output_and_gradient,
+    positions,
+    replica,
+    score,
+    target_score,
+)
 
-Weighing = Callable[..., tuple[Tensor, Tensor]]
-WEIGHINGS: dict[str, Weighing] = {}
-"""(model, image, target, layer, **options) → the weights (C, *grid) and the channels (C, *grid) that they weigh."""
+CAM = Callable[..., tuple[Tensor, Tensor]]
+CAMS: dict[str, CAM] = {}
+"""(model, image, target, layer, **options) → weights and channels, (C, *grid) each, whose products are summed."""
 
 
-def weighing(name: str, positive: bool = True) -> Callable[[Weighing], Weighing]:
-    """Register a weighing, and as a replica the sum over its channels; ``positive`` for a ReLU at the end."""
+def cam(name: str, positive: bool = True) -> Callable[[CAM], CAM]:
+    """Register a class activation map, and as its replica the sum over channels, after a ReLU where ``positive``."""
 
-    def register(function: Weighing) -> Weighing:
-        WEIGHINGS[name] = function
+    def register(function: CAM) -> CAM:
+        CAMS[name] = function
 
         @replica(name)
         def summed(model: nn.Module, image: Tensor, target: Target, layer: str, **options: object) -> Tensor:
             weights, channels = function(model, image, target, layer, **options)
             result = torch.zeros(channels.shape[1:], dtype=channels.dtype)
             for c in range(len(channels)):
-                for p in places(result.shape):
+                for p in positions(result.shape):
                     result[p] += weights[c][p] * channels[c][p]
             return result.clamp(min=0) if positive else result
 
@@ -36,70 +46,77 @@ def weighing(name: str, positive: bool = True) -> Callable[[Weighing], Weighing]
     return register
 
 
-def everywhere(weights: list[float], channels: Tensor) -> Tensor:
-    """One weight per channel, at each of its spatial positions."""
+def expanded(weights: list[float], channels: Tensor) -> Tensor:
+    """One weight for each channel, repeated at all of its positions."""
     return torch.stack([torch.full_like(channel, weight) for weight, channel in zip(weights, channels, strict=True)])
 
 
 def means(values: Tensor) -> list[float]:
-    """Each channel's mean over the spatial positions."""
-    return [sum(float(channel[p]) for p in places(channel.shape)) / channel.numel() for channel in values]
+    """Each channel's mean over its positions."""
+    return [sum(float(channel[p]) for p in positions(channel.shape)) / channel.numel() for channel in values]
 
 
-@weighing("gradcam")
+@cam("gradcam")
 def gradcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, g = recorded(model, image, target, layer)
-    return everywhere(means(g), a), a
+    """Selvaraju et al. 2017: w_c is the mean of ∂z/∂A_c over the positions."""
+    a, g = output_and_gradient(model, image, target, layer)
+    return expanded(means(g), a), a
 
 
-@weighing("gradcam++")
+@cam("gradcam++")
 def gradcam_plusplus(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, g = recorded(model, image, target, layer)
+    """Chattopadhyay et al. 2018: w_c = Σ α relu(g) with α = g² / (2 g² + g³ Σ A_c), on A ≥ 0."""
+    a, g = output_and_gradient(model, image, target, layer)
     a = a.clamp(min=0)
     weights = []
     for c in range(len(a)):
-        total = sum(float(a[c][p]) for p in places(a.shape[1:]))
+        total = sum(float(a[c][p]) for p in positions(a.shape[1:]))
         weight = 0.0
-        for p in places(a.shape[1:]):
+        for p in positions(a.shape[1:]):
             d = float(g[c][p])
             if d > 0:  # eq. 19, and the ReLU of eq. 5
                 weight += d**2 / (2 * d**2 + total * d**3) * d
         weights.append(weight)
-    return everywhere(weights, a), a
+    return expanded(weights, a), a
 
 
-@weighing("hirescam", positive=False)
+@cam("hirescam", positive=False)
 def hirescam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, g = recorded(model, image, target, layer)
+    """Draelos & Carin 2020: Σ_c A_c ⊙ ∂z/∂A_c, with its sign."""
+    a, g = output_and_gradient(model, image, target, layer)
     return g, a
 
 
-@weighing("layercam")
+@cam("layercam")
 def layercam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, g = recorded(model, image, target, layer)
+    """Jiang et al. 2021: each position is weighted by the positive part of its own gradient."""
+    a, g = output_and_gradient(model, image, target, layer)
     weights = torch.zeros_like(g)
-    for p in places(g.shape):
+    for p in positions(g.shape):
         if g[p] > 0:  # eq. 5
             weights[p] = g[p]
     return weights, a
 
 
-@weighing("xgradcam")
+@cam("xgradcam")
 def xgradcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, g = recorded(model, image, target, layer)
+    """Fu et al. 2020: w_c = Σ g A_c / Σ A_c, on A ≥ 0."""
+    a, g = output_and_gradient(model, image, target, layer)
     a = a.clamp(min=0)
     weights = []
     for c in range(len(a)):
-        total = sum(float(a[c][p]) for p in places(a.shape[1:]))
-        product = sum(float(g[c][p] * a[c][p]) for p in places(a.shape[1:]))
+        total = sum(float(a[c][p]) for p in positions(a.shape[1:]))
+        product = sum(float(g[c][p] * a[c][p]) for p in positions(a.shape[1:]))
         weights.append(product / total if total > 0 else 0.0)  # eq. 9
-    return everywhere(weights, a), a
+    return expanded(weights, a), a
 
 
-@weighing("finercam")
+@cam("finercam")
 def finercam(
     model: nn.Module, image: Tensor, target: int, layer: str, alpha: float = 1.0, references: int = 3
 ) -> tuple[Tensor, Tensor]:
+    """Zhang et al. 2025: Grad-CAM of the class's lead over the classes with the nearest logits."""
+
     def lead(logits: Tensor) -> Tensor:
         others = [d for d in range(len(logits)) if d != target]
         others.sort(key=lambda d: abs(float((logits[d] - logits[target]).detach())))
@@ -110,41 +127,43 @@ def finercam(
     return gradcam(model, image, lead, layer)
 
 
-@weighing("shapleycam")
+@cam("shapleycam")
 def shapleycam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    """The second derivative along the layer's whole output, class token and all, from differences of the first."""
-    a, g = recorded(model, image, target, layer)
+    """Cai 2025: the means of g − H A / 2, with H A from finite differences of g along A, all tokens included."""
+    a, g = output_and_gradient(model, image, target, layer)
     step = 1e-5
-    above = recorded(model, image, target, layer, 1 + step)[1]
-    below = recorded(model, image, target, layer, 1 - step)[1]
-    curvature = (above - below) / (2 * step)
-    weights = [own - bend / 2 for own, bend in zip(means(g), means(curvature), strict=True)]
-    return everywhere(weights, a), a
+    above = output_and_gradient(model, image, target, layer, 1 + step)[1]
+    below = output_and_gradient(model, image, target, layer, 1 - step)[1]
+    product = (above - below) / (2 * step)
+    weights = [first - second / 2 for first, second in zip(means(g), means(product), strict=True)]
+    return expanded(weights, a), a
 
 
-@weighing("scorecam")
+@cam("scorecam")
 def scorecam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, _ = recorded(model, image, target, layer)
+    """Wang et al. 2020: softmax over channels of the score of image ⊙ channel, less that of an image of zeros."""
+    a, _ = output_and_gradient(model, image, target, layer)
     with torch.no_grad():
-        nothing = float(score(model, torch.zeros_like(image), target))
-        masks = [stretched(interpolated(channel, image.shape[1:])) for channel in a]
-        rises = [float(score(model, image * mask, target)) - nothing for mask in masks]
+        baseline = float(score(model, torch.zeros_like(image), target))
+        masks = [min_max_scaled(interpolated(channel, image.shape[1:])) for channel in a]
+        rises = [float(score(model, image * mask, target)) - baseline for mask in masks]
     powers = [math.exp(rise) for rise in rises]
     positive = torch.where(a > 0, a, 0.0)
-    return everywhere([power / sum(powers) for power in powers], a), positive
+    return expanded([power / sum(powers) for power in powers], a), positive
 
 
-@weighing("ablationcam")
+@cam("ablationcam")
 def ablationcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> tuple[Tensor, Tensor]:
-    a, _ = recorded(model, image, target, layer)
+    """Desai & Ramaswamy 2020: w_c is how far the score falls if channel c is 0."""
+    a, _ = output_and_gradient(model, image, target, layer)
     with torch.no_grad():
-        whole = float(score(model, image, target))
-        weights = [whole - without(model, image, target, layer, c) for c in range(len(a))]
-    return everywhere(weights, a), a
+        clean = float(score(model, image, target))
+        weights = [clean - score_without(model, image, target, layer, c) for c in range(len(a))]
+    return expanded(weights, a), a
 
 
-def without(model: nn.Module, image: Tensor, target: Target, layer: str, channel: int) -> float:
-    """The score if a channel of the layer is 0 at all spatial positions."""
+def score_without(model: nn.Module, image: Tensor, target: Target, layer: str, channel: int) -> float:
+    """The score where a channel of the layer is 0 at all positions; class tokens keep theirs."""
 
     def ablate(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         output = output.clone()
@@ -156,43 +175,49 @@ def without(model: nn.Module, image: Tensor, target: Target, layer: str, channel
 
     handle = dict(model.named_modules())[layer].register_forward_hook(ablate)
     try:
-        return float(chosen(model(image[None].clone())[0], target))
+        return float(target_score(model(image[None].clone())[0], target))
     finally:
         handle.remove()
 
 
 @replica("gradcam-elementwise")
 def gradcam_elementwise(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    a, g = recorded(model, image, target, layer)
+    """Gildenblat 2021: Σ_c relu(A_c ⊙ ∂z/∂A_c), position by position."""
+    a, g = output_and_gradient(model, image, target, layer)
     result = torch.zeros(a.shape[1:], dtype=a.dtype)
     for c in range(len(a)):
-        for p in places(result.shape):
+        for p in positions(result.shape):
             result[p] += max(float(g[c][p] * a[c][p]), 0.0)
     return result
 
 
 @replica("eigencam")
 def eigencam(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    a, _ = recorded(model, image, target, layer)
+    """Muhammad & Yeasin 2020: the channels' projection onto their first right singular vector."""
+    a, _ = output_and_gradient(model, image, target, layer)
     return first_component(a.clamp(min=0) if is_rectified(model, image, layer) else a)
 
 
 @replica("eigengradcam")
 def eigengradcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    a, g = recorded(model, image, target, layer)
+    """The same projection of the products A ⊙ ∂z/∂A."""
+    a, g = output_and_gradient(model, image, target, layer)
     return first_component(g * a)
 
 
 def first_component(channels: Tensor) -> Tensor:
-    """X v₁ of (C, *grid), which is u₁ σ₁: from the eigenvectors of X Xᵀ, so without v."""
+    """X v₁ of channels (C, *grid) as X (positions, C). It equals σ₁ u₁, here from the eigenvectors u of X Xᵀ."""
     x = channels.numpy().reshape(len(channels), -1).T
     eigenvalues, eigenvectors = np.linalg.eigh(x @ x.T)
     projection = eigenvectors[:, -1] * math.sqrt(max(eigenvalues[-1], 0.0))
-    return torch.from_numpy(turned(projection, x)).reshape(channels.shape[1:])
+    return torch.from_numpy(with_sign(projection, x)).reshape(channels.shape[1:])
 
 
-def turned(projection: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """With the mean over the channels; where that moves by less than 1 % of their size, the largest value above 0."""
+def with_sign(projection: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The projection with the sign that correlates with the channels' mean.
+
+    Where the mean varies by less than 1 % of the channels' root mean square, the largest magnitude is positive.
+    """
     mean = x.mean(axis=1)
     if mean.std() > 0.01 * math.sqrt((x**2).mean()):
         return projection if np.cov(projection, mean)[0, 1] >= 0 else -projection

@@ -1,4 +1,4 @@
-"""Replicas of the methods with gradients at the image."""
+"""Replicas of methods that take the score's gradient at the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tests.replicas.naive import REPLICAS, Target, interpolated, placed, places, replica, score, stretched
+from tests.replicas.naive import REPLICAS, Target, interpolated, min_max_scaled, on_grid, positions, replica, score
 
 
 def gradient(model: nn.Module, image: Tensor, target: Target) -> Tensor:
@@ -22,7 +22,7 @@ def gradient(model: nn.Module, image: Tensor, target: Target) -> Tensor:
 def largest(values: Tensor) -> Tensor:
     """The largest magnitude over the channels of (C, *space)."""
     result = torch.zeros(values.shape[1:], dtype=values.dtype)
-    for p in places(result.shape):
+    for p in positions(result.shape):
         result[p] = max(abs(float(channel[p])) for channel in values)
     return result
 
@@ -37,11 +37,13 @@ def summed(values: Tensor) -> Tensor:
 
 @replica("saliency")
 def saliency(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    """Simonyan et al. 2013: max over channels of |∂z/∂x|."""
     return largest(gradient(model, image, target))
 
 
 @replica("input_x_gradient")
 def input_x_gradient(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    """Shrikumar et al. 2016: x ⊙ ∂z/∂x, summed over channels."""
     return summed(image * gradient(model, image, target))
 
 
@@ -49,14 +51,15 @@ def input_x_gradient(model: nn.Module, image: Tensor, target: Target, layer: str
 def integrated_gradients(
     model: nn.Module, image: Tensor, target: Target, layer: str, steps: int = 32, baseline: float = 0.0
 ) -> Tensor:
-    way = image - baseline
+    """Sundararajan et al. 2017: (x − b) ⊙ the mean gradient at the middles of equal steps from b to x."""
+    difference = image - baseline
     total = torch.zeros_like(image)
     for i in range(1, steps + 1):
-        total = total + gradient(model, baseline + (i - 0.5) / steps * way, target)
-    return summed(way * total / steps)
+        total = total + gradient(model, baseline + (i - 0.5) / steps * difference, target)
+    return summed(difference * total / steps)
 
 
-class Guide(torch.autograd.Function):
+class GuidedGradient(torch.autograd.Function):
     """An activation function whose gradient is its slope times the positive part of the incoming gradient."""
 
     @staticmethod
@@ -71,21 +74,25 @@ class Guide(torch.autograd.Function):
 
 
 class GuidedReLU(nn.Module):
+    """A ReLU with the guided gradient."""
+
     def forward(self, x: Tensor) -> Tensor:
         slope = (x.detach() > 0).to(x.dtype)
-        return Guide.apply(x, x.detach() * slope, slope)
+        return GuidedGradient.apply(x, x.detach() * slope, slope)
 
 
 class GuidedGELU(nn.Module):
+    """A GELU x Φ(x) with the guided gradient; its slope is Φ(x) + x φ(x)."""
+
     def forward(self, x: Tensor) -> Tensor:
-        flat = x.detach()
-        below = 0.5 * (1 + torch.erf(flat / math.sqrt(2)))
-        density = torch.exp(-(flat**2) / 2) / math.sqrt(2 * math.pi)
-        return Guide.apply(x, flat * below, below + flat * density)
+        values = x.detach()
+        cumulative = 0.5 * (1 + torch.erf(values / math.sqrt(2)))
+        density = torch.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
+        return GuidedGradient.apply(x, values * cumulative, cumulative + values * density)
 
 
 def guided(model: nn.Module) -> nn.Module:
-    """A copy whose activation functions are guided."""
+    """A copy of the network with guided activation functions."""
     model = copy.deepcopy(model)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -98,30 +105,33 @@ def guided(model: nn.Module) -> nn.Module:
 
 @replica("guided_backprop")
 def guided_backprop(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    """Springenberg et al. 2014: saliency through activation functions that pass positive gradients only."""
     return largest(gradient(guided(model), image, target))
 
 
 @replica("guided_gradcam")
 def guided_gradcam(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
+    """Selvaraju et al. 2017: the resized Grad-CAM times the guided gradient, max over channels."""
     coarse = interpolated(REPLICAS["gradcam"](model, image, target, layer), image.shape[1:])
     return largest(coarse * gradient(guided(model), image, target))
 
 
 @replica("fullgrad")
 def fullgrad(model: nn.Module, image: Tensor, target: Target, layer: str) -> Tensor:
-    own, shares = full_gradients(model, image, target)
-    result = summed(stretched(own.abs()))
-    for share in shares:
-        if share.ndim > 1:  # else the layer has no spatial positions, as the last linear one
-            share = stretched(placed(model, share).abs())
-            result = result + interpolated(summed(share), image.shape[1:])
+    """Srinivas & Fleuret 2019: |x ⊙ ∂z/∂x| and each layer's |b ⊙ ∂z/∂b|, all scaled, resized and added."""
+    of_image, of_biases = full_gradients(model, image, target)
+    result = summed(min_max_scaled(of_image.abs()))
+    for one in of_biases:
+        if one.ndim > 1:  # else the layer has no spatial positions, as the last linear one
+            scaled = min_max_scaled(on_grid(model, one).abs())
+            result = result + interpolated(summed(scaled), image.shape[1:])
     return result
 
 
 def full_gradients(model: nn.Module, image: Tensor, target: Target) -> tuple[Tensor, list[Tensor]]:
-    """The image times its gradient, and each layer's bias times the gradient of its output.
+    """The image times its gradient, and each layer's bias times the gradient at its output.
 
-    A layer's bias is what it gives of nothing: of a batch norm in use that has the running mean in it.
+    A layer's bias is its output for an input of zeros: that of a batch norm in eval mode contains the running mean.
     """
     outputs: list[Tensor] = []
     biases: list[Tensor] = []
@@ -142,5 +152,5 @@ def full_gradients(model: nn.Module, image: Tensor, target: Target) -> tuple[Ten
     finally:
         for handle in handles:
             handle.remove()
-    own, *gradients = torch.autograd.grad(value, [leaf, *outputs])
-    return own * image, [(b * g)[0] for b, g in zip(biases, gradients, strict=True)]
+    at_image, *gradients = torch.autograd.grad(value, [leaf, *outputs])
+    return at_image * image, [(b * g)[0] for b, g in zip(biases, gradients, strict=True)]

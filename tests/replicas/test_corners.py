@@ -72,7 +72,7 @@ def test_signs_are_chosen_map_by_map() -> None:
             torch.testing.assert_close(found[image, target], expected.reshape(4, 5), rtol=1e-9, atol=1e-12)
 
 
-def test_emptiness_is_measured_by_the_map_itself() -> None:
+def test_each_map_is_degenerate_by_its_own_magnitude() -> None:
     slope = torch.linspace(0, 1, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
     maps = torch.cat([1e6 + slope, 1e6 + 20 * slope, 1e-6 * slope], dim=1)
     assert degenerate(maps).tolist() == [[True, False, False]]
@@ -87,7 +87,7 @@ def test_the_gap_is_each_classs_own() -> None:
     assert found.checks["completeness_gap"].abs().amin() > 1e-4
 
 
-def test_one_class_that_nothing_moves_leaves_the_others_alone() -> None:
+def test_a_class_with_a_constant_score_does_not_change_the_others() -> None:
     model, batch = seeded(TinyCNN).eval(), images(1)
     with torch.no_grad():
         model.fc.weight[0] = 0
@@ -104,9 +104,9 @@ def test_a_single_entry_is_discarded() -> None:
     torch.testing.assert_close(kept, torch.tensor([[[0.4, 0.6], [0.7, 0.0]]]))
 
 
-def test_eigen_smoothing_of_a_method_that_weighs_place_by_place() -> None:
+def test_eigen_smoothing_of_a_method_with_weights_of_each_position() -> None:
     class Even(nn.Module):
-        """Scores the mean of each channel, so that all is known."""
+        """Its scores are the means of the channels, so that the expected map is known."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -116,10 +116,10 @@ def test_eigen_smoothing_of_a_method_that_weighs_place_by_place() -> None:
             return self.layer(x).mean((2, 3))
 
     model = Even().double().eval()
-    picture = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = pellucid.explain(model, picture, EigenSmooth(GradCAMElementwise()), targets=1, layers=["layer"])
+    image = torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = pellucid.explain(model, image, EigenSmooth(GradCAMElementwise()), targets=1, layers=["layer"])
     products = torch.zeros(3, 4, 4, dtype=torch.float64)
-    products[1] = model.layer(picture)[0, 1].detach() / 16
+    products[1] = model.layer(image)[0, 1].detach() / 16
     products = products - products.mean((1, 2), keepdim=True)
     expected = torch.as_tensor(naive_component(products)).reshape(4, 4).relu()
     torch.testing.assert_close(found.attributions[0, 0].double(), expected.double(), rtol=1e-5, atol=1e-7)

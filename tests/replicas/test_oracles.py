@@ -47,7 +47,7 @@ def network(channels: int = 3) -> nn.Module:
     return model
 
 
-def pictures(channels: int = 3) -> Tensor:
+def sample_images(channels: int = 3) -> Tensor:
     return images(2, side=SIDES, channels=channels).double()
 
 
@@ -130,13 +130,13 @@ def captums() -> dict[str, tuple[Method, Callable[[nn.Module, Tensor], Tensor], 
 @pytest.mark.parametrize("name", captums())
 def test_equals_captums(name: str) -> None:
     made, captums_map, reduced = captums()[name]
-    model, batch = network(), pictures()
+    model, batch = network(), sample_images()
     with unwarned():
         expected = reduced(captums_map(model, batch))
     assert_same(ours(model, batch, made), expected)
 
 
-def grains(shape: torch.Size) -> Tensor:
+def noise_of(shape: torch.Size) -> Tensor:
     """The noise that our methods draw, for the number of image copies in ``shape``."""
     generator = torch.Generator().manual_seed(SEED)
     return torch.cat([torch.randn((1, *shape[1:]), generator=generator) for _ in range(shape[0])]).double()
@@ -152,13 +152,13 @@ def grains(shape: torch.Size) -> Tensor:
 )
 def test_equals_captums_noise_tunnel(kind: str, made: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one channel, since captum squares before the channels become one."""
-    model, batch = network(1), pictures(1)
+    model, batch = network(1), sample_images(1)
     expected = []
     for image, target in zip(batch, TARGETS, strict=True):
         deviation = NOISE * float(image.max() - image.min())
         tunnel = attr.NoiseTunnel(attr.Saliency(model))
         with unwarned(), monkeypatch.context() as patched:
-            patched.setattr(torch, "normal", lambda mean, deviations: mean + deviations * grains(deviations.shape))
+            patched.setattr(torch, "normal", lambda mean, deviations: mean + deviations * noise_of(deviations.shape))
             found = tunnel.attribute(image[None], kind, nt_samples=SAMPLES, stdevs=deviation, target=target)
         expected.append(found[0, 0])
     assert_same(ours(model, batch, made), torch.stack(expected))
@@ -175,7 +175,7 @@ def chosen(output: Tensor) -> Tensor:
     ids=["saliency", "guided_backprop"],
 )
 def test_equals_zennits_gradients(made: Method, composite: object) -> None:
-    model, batch = network(), pictures()
+    model, batch = network(), sample_images()
     with unwarned(), zennit_attribution.Gradient(model, composite) as attributor:
         _, gradient = attributor(batch.clone(), chosen)
     assert_same(ours(model, batch, made), largest(gradient))
@@ -184,7 +184,7 @@ def test_equals_zennits_gradients(made: Method, composite: object) -> None:
 def test_equals_zennits_integrated_gradients() -> None:
     """zennit takes each step at its end: half a step back, that is its middle."""
     steps, baseline = 8, 0.4
-    model, batch = network(), pictures()
+    model, batch = network(), sample_images()
     half = (batch - baseline) / (2 * steps)
     attributor = zennit_attribution.IntegratedGradients(model, baseline_fn=lambda _: baseline - half, n_iter=steps)
     with unwarned(), attributor:
@@ -194,12 +194,12 @@ def test_equals_zennits_integrated_gradients() -> None:
 
 def test_equals_zennits_smoothgrad(monkeypatch: pytest.MonkeyPatch) -> None:
     """zennit takes the mean of signed gradients: of one channel and no negative weight they have one sign."""
-    model, batch = network(1), pictures(1)
+    model, batch = network(1), sample_images(1)
     for parameter in model.parameters():
         parameter.data.abs_()
     expected = []
     for image, target in zip(batch, TARGETS, strict=True):
-        left = iter(grains(torch.Size((SAMPLES, *image.shape))))
+        left = iter(noise_of(torch.Size((SAMPLES, *image.shape))))
         attributor = zennit_attribution.SmoothGrad(model, noise_level=NOISE, n_iter=SAMPLES + 1)
         selected = torch.eye(4, dtype=image.dtype)[[target]]
         with unwarned(), monkeypatch.context() as patched, attributor:

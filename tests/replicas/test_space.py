@@ -25,7 +25,7 @@ from pellucid.core.space import (
     weighted_sum,
 )
 from pellucid.errors import OptionError
-from tests.replicas.naive import interpolated, stretched
+from tests.replicas.naive import interpolated, min_max_scaled
 from tests.replicas.naive_cam import first_component as naive_component
 
 GRIDS = [(5,), (3, 4), (2, 3, 4)]
@@ -41,7 +41,7 @@ def assert_same(found: Tensor, expected: Tensor | np.ndarray | float) -> None:
 
 
 @every_grid
-def test_means_sums_and_what_is_left_without_them(grid: tuple[int, ...]) -> None:
+def test_means_sums_and_centred_values(grid: tuple[int, ...]) -> None:
     values = drawn(2, 3, 4, *grid)
     mean, total, left = spatial_mean(values), spatial_sum(values), centred(values)
     ones = (1,) * len(grid)
@@ -65,9 +65,9 @@ def test_a_weighted_sum(grid: tuple[int, ...], everywhere: bool, counts: tuple[i
     for b, k in product(range(images), range(classes)):
         expected = np.zeros(grid)
         for c in range(channels):
-            for place in product(*map(range, grid)):
-                at = place if everywhere else (0,) * len(grid)
-                expected[place] += float(weights[b, k, c][at]) * float(activations[b, 0, c][place])
+            for position in product(*map(range, grid)):
+                at = position if everywhere else (0,) * len(grid)
+                expected[position] += float(weights[b, k, c][at]) * float(activations[b, 0, c][position])
         assert_same(found[b, k], expected)
 
 
@@ -77,8 +77,8 @@ def test_the_largest_magnitude_over_the_channels(grid: tuple[int, ...]) -> None:
     found = magnitude(values)
     assert found.shape == (2, 3, *grid)
     for b, k in product(range(2), range(3)):
-        for place in product(*map(range, grid)):
-            assert float(found[b, k][place]) == max(abs(float(values[b, k, c][place])) for c in range(4))
+        for position in product(*map(range, grid)):
+            assert float(found[b, k][position]) == max(abs(float(values[b, k, c][position])) for c in range(4))
 
 
 @every_grid
@@ -92,13 +92,13 @@ def test_another_size(grid: tuple[int, ...], times: float) -> None:
 
 @every_grid
 @pytest.mark.parametrize("times", [0.6, 1.0, 2.3])
-def test_the_nearest_place_at_another_size(grid: tuple[int, ...], times: float) -> None:
+def test_the_nearest_position_at_another_size(grid: tuple[int, ...], times: float) -> None:
     values = drawn(1, 1, *grid)
     size = tuple(max(1, round(side * times)) for side in grid)
     found = upsample(values, size, "nearest")[0, 0]
-    for place in product(*map(range, size)):
-        nearest = tuple(at * cells // side for at, cells, side in zip(place, grid, size, strict=True))
-        assert found[place] == values[0, 0][nearest]
+    for position in product(*map(range, size)):
+        nearest = tuple(at * cells // side for at, cells, side in zip(position, grid, size, strict=True))
+        assert found[position] == values[0, 0][nearest]
 
 
 def cubic(distance: float) -> float:
@@ -112,12 +112,12 @@ def cubic(distance: float) -> float:
 def test_cubic_at_another_size() -> None:
     values, size = drawn(1, 1, 3, 4), (7, 9)
     expected = np.zeros(size)
-    for place in product(*map(range, size)):
-        centres = [(at + 0.5) * cells / side - 0.5 for at, cells, side in zip(place, (3, 4), size, strict=True)]
+    for position in product(*map(range, size)):
+        centres = [(at + 0.5) * cells / side - 0.5 for at, cells, side in zip(position, (3, 4), size, strict=True)]
         for near in product(range(-3, 6), range(-3, 7)):
             held = tuple(min(max(at, 0), cells - 1) for at, cells in zip(near, (3, 4), strict=True))
             weight = cubic(near[0] - centres[0]) * cubic(near[1] - centres[1])
-            expected[place] += weight * float(values[0, 0][held])
+            expected[position] += weight * float(values[0, 0][held])
     assert_same(upsample(values, size, "bicubic")[0, 0], expected)
     assert_same(upsample(values, size, "bilinear")[0, 0], interpolated(values[0, 0], size))
 
@@ -130,7 +130,7 @@ def test_a_mode_of_another_rank_is_refused(grid: tuple[int, ...], mode: str) -> 
         upsample(drawn(1, 1, *grid), grid, mode)
 
 
-SHOWS_NOTHING = {
+DEGENERATE = {
     "a rise of less than a 1e-5 of the largest magnitude": ([-1.0, 0.0, 0.9e-5], True),
     "a rise of more": ([-1.0, 0.0, 1.1e-5], False),
     "a rise of more on another scale": ([-1e9, 0.0, 1.1e4], False),
@@ -144,26 +144,26 @@ SHOWS_NOTHING = {
 }
 
 
-@pytest.mark.parametrize(("row", "nothing"), SHOWS_NOTHING.values(), ids=list(SHOWS_NOTHING))
-def test_what_shows_nothing(row: list[float], nothing: bool) -> None:
+@pytest.mark.parametrize(("row", "nothing"), DEGENERATE.values(), ids=list(DEGENERATE))
+def test_degenerate_maps(row: list[float], nothing: bool) -> None:
     values = torch.tensor([[row, [0.0, 1.0, 2.0]]], dtype=torch.float64)
     assert degenerate(values).tolist() == [[nothing, False]]
     shown = heatmap(values, (5,))
     if nothing:
         assert not shown[0, 0].any()
     else:
-        assert_same(shown[0, 0], stretched(interpolated(values[0, 0].clamp(min=0), (5,))))
-    assert_same(shown[0, 1], stretched(interpolated(values[0, 1], (5,))))
+        assert_same(shown[0, 0], min_max_scaled(interpolated(values[0, 0].clamp(min=0), (5,))))
+    assert_same(shown[0, 1], min_max_scaled(interpolated(values[0, 1], (5,))))
 
 
 @every_grid
-def test_a_heatmap_is_the_positive_part_at_the_pictures_size(grid: tuple[int, ...]) -> None:
+def test_a_heatmap_is_the_positive_part_at_the_images_size(grid: tuple[int, ...]) -> None:
     values = drawn(2, 3, *grid)
     size = tuple(2 * side + 1 for side in grid)
     found = heatmap(values, size)
     rough = heatmap(values, size, "nearest")
     for b, k in product(range(2), range(3)):
-        assert_same(found[b, k], stretched(interpolated(values[b, k].clamp(min=0), size)))
+        assert_same(found[b, k], min_max_scaled(interpolated(values[b, k].clamp(min=0), size)))
     assert_same(rough, scale(upsample(values.clamp(min=0), size, "nearest")))
 
 
@@ -173,7 +173,7 @@ def test_each_map_is_stretched_by_itself(grid: tuple[int, ...]) -> None:
     values[1, 2] = 4.0
     found = scale(values)
     for b, k in product(range(2), range(3)):
-        assert_same(found[b, k], stretched(values[b, k]))
+        assert_same(found[b, k], min_max_scaled(values[b, k]))
 
 
 @every_grid
@@ -185,8 +185,8 @@ def test_the_first_component(grid: tuple[int, ...], offset: float, seed: int) ->
     assert found.shape == (2, 3, *grid)
     for b, k in product(range(2), range(3)):
         assert_same(found[b, k], naive_component(values[b, k]))
-        places = values[b, k].flatten(1).T.numpy()
-        singular = np.linalg.svd(places, compute_uv=False)
+        positions = values[b, k].flatten(1).T.numpy()
+        singular = np.linalg.svd(positions, compute_uv=False)
         assert_same(found[b, k].norm(), singular[0])
 
 
@@ -200,15 +200,15 @@ def test_the_first_component_has_no_sign_of_its_own(grid: tuple[int, ...]) -> No
     assert_same(first_component(-values), -found)
 
 
-def test_an_offset_common_to_all_channels_and_places_does_not_turn_it() -> None:
-    """The mean over the channels counts by how it moves, not by how large it is."""
+def test_an_offset_common_to_all_channels_does_not_change_its_sign() -> None:
+    """The variation of the channels' mean decides, not its size."""
     pattern = torch.tensor([3.0, -1.0, -1.0, -1.0], dtype=torch.float64)
     values = torch.stack([pattern, pattern, pattern])[None, None] - 10
     assert_same(first_component(values)[0, 0], math.sqrt(3) * (pattern - 10))
 
 
 @pytest.mark.parametrize(("slope", "turned"), [(-0.5, False), (-2.0, True), (0.5, False), (2.0, False)])
-def test_a_mean_that_hardly_moves_tells_no_sign(slope: float, turned: bool) -> None:
+def test_a_mean_that_hardly_varies_decides_no_sign(slope: float, turned: bool) -> None:
     """Below FLAT of the channels' size the largest magnitude is positive, whatever the mean over the channels."""
     pattern = torch.tensor([3.0, -1.0, -1.0, -1.0], dtype=torch.float64)
     pattern = pattern / pattern.square().mean().sqrt()
@@ -256,6 +256,6 @@ def test_a_signed_map_keeps_its_zero(grid: tuple[int, ...]) -> None:
         assert_same(found[index], large / max(abs(value) for value in large.flat))
 
 
-def test_a_map_that_only_speaks_against_is_shown_unless_it_is_constant() -> None:
+def test_a_negative_map_is_shown_with_its_sign_unless_it_is_constant() -> None:
     values = torch.tensor([[-1.0, -3], [-2, -2]])[:, None]
     assert torch.equal(signed_map(values, (2,)), torch.tensor([[[-1 / 3, -1]], [[0, 0]]]))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.xai import GradCAM, GradCAMPlusPlus
-from tests.replicas.naive import REPLICAS, interpolated, recorded, stretched
+from tests.replicas.naive import REPLICAS, interpolated, min_max_scaled, output_and_gradient
 
 NAMES = {GradCAM: "gradcam", GradCAMPlusPlus: "gradcam++"}
 
@@ -28,7 +28,7 @@ def predicted(model: nn.Module, image: Tensor) -> int:
 
 def captured(model: nn.Module, layer: str, image: Tensor, index: int) -> tuple[np.ndarray, np.ndarray]:
     """A layer's output and the gradient of the class's logit there, (C, H, W) each, for one image (1, C, H, W)."""
-    activations, gradients = recorded(prepared(model), image[0].double(), index, layer)
+    activations, gradients = output_and_gradient(prepared(model), image[0].double(), index, layer)
     return activations.numpy(), gradients.numpy()
 
 
@@ -47,7 +47,7 @@ def replica(
     name, options = (NAMES[kind], {}) if not eigen_smooth else ("eigen_smooth", {"method": NAMES[kind]})
     raw = REPLICAS[name](prepared(model), image[0].double(), index, layer, **options)
     resized = _resized(raw, size or tuple(image.shape[-2:]), mode)
-    return (stretched(resized) if normalize else resized).numpy()
+    return (min_max_scaled(resized) if normalize else resized).numpy()
 
 
 def _resized(raw: Tensor, size: tuple[int, int], mode: str) -> Tensor:
