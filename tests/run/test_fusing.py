@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.run.fusing import fused
 from tests.networks import TinyCNN, images, seeded
 from tests.run.explaining import EXACT, THREE
 
@@ -46,3 +48,16 @@ def test_a_fused_map_is_empty_where_all_layers_are(model: nn.Module) -> None:
     assert half.degenerate.tolist() == [[False]]
     assert half.why_degenerate == ((None,),)
     torch.testing.assert_close(half.heatmaps, half.by_layer[THREE[1]].heatmaps / 2)
+
+
+def test_a_fused_map_that_one_layer_shows_has_no_reason_to_be_empty(model: nn.Module) -> None:
+    shown = pellucid.explain(model, images(1), "hirescam", 0, layers=THREE[:1])
+    empty = replace(
+        pellucid.explain(model, images(1), "hirescam", 0, layers=THREE[1:2]),
+        degenerate=torch.tensor([[True]]),
+        why_degenerate=(("constant",),),
+    )
+    found = fused("mean", [shown, empty], (32, 32))
+    assert (found.layers, found.degenerate.tolist(), found.why_degenerate) == (tuple(THREE[:2]), [[False]], ((None,),))
+    both = fused("mean", [replace(shown, degenerate=empty.degenerate), empty], (32, 32))
+    assert both.why_degenerate == (("constant",),)

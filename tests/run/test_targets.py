@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import pellucid
 from pellucid.errors import TargetError
@@ -73,3 +73,15 @@ def test_a_callable(model: nn.Module) -> None:
 )
 def test_targets_that_cannot_be(model: nn.Module, targets: object, part: str) -> None:
     refused(TargetError, part, model, images(3), targets=targets)
+
+
+def test_a_callable_gets_what_the_model_returns() -> None:
+    """Of a network that ends in a softmax: probabilities, though the logits before it are explained."""
+    network, batch, given = nn.Sequential(seeded(TinyCNN), nn.Softmax(dim=1)).eval(), images(2), []
+
+    def first(returned: Tensor) -> Tensor:
+        given.append(returned.detach())
+        return returned[:, 0]
+
+    pellucid.explain(network, batch, "saliency", first)
+    torch.testing.assert_close(given[-1], network(batch).detach(), rtol=1e-5, atol=1e-6)
