@@ -47,8 +47,7 @@ class Maps:
         size = tuple(inputs.images.shape[2:])
         one = targets.columns(0, 1)  # one object for all methods: they share its gradients
         for facts in self.facts:
-            passes = [whole.at(one) for one in facts.occurrences] or [whole]
-            chunk = attributed(facts.method, passes, one)
+            chunk = attributed(facts.method, facts.passes(whole), one)
             logits = over_places(whole.scores().detach())
             indices = one.indices(logits)
             yield assembled(facts, one, [chunk], logits, indices, size).heatmaps[:, 0]

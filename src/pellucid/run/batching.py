@@ -46,7 +46,7 @@ def explained(session: Session, facts: Facts, inputs: Inputs, targets: Targets) 
 def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batch_size: int) -> Explanation:
     """Explain one batch: all layers from one pass, a chunk of the classes at a time."""
     whole = Pass(session, session.on_device(inputs), facts.occurrences, batch_size=batch_size)
-    passes = [whole.at(occurrence) for occurrence in facts.occurrences] or [whole]
+    passes = facts.passes(whole)
     step = max(1, _MAPS_AN_IMAGE * batch_size // len(inputs))
     chunks = [attributed(facts.method, passes, targets.columns(0, step))]
     logits = whole.scores().detach()

@@ -16,8 +16,7 @@ from pellucid.run.occurrences import put_together
 def differentiable_maps(facts: Facts, whole: Pass, targets: Targets) -> Tensor:
     """The maps (B, K, *space) of a pass; several layers' are added on the image."""
     size = tuple(whole.inputs.images.shape[2:])
-    passes = [whole.at(occurrence) for occurrence in facts.occurrences] or [whole]
-    found = attributed(facts.method, passes, targets)
+    found = attributed(facts.method, facts.passes(whole), targets)
     if not facts.places:
         return upsample(found[0].values, size)
     columns = iter([one.values for one in found])

@@ -19,6 +19,7 @@ from pellucid.models.discovery.layers import recommended
 from pellucid.models.discovery.places import in_network_order, places_of
 from pellucid.models.discovery.profile import Place
 from pellucid.models.discovery.recording import profile_of
+from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.run.fusing import SUM
 from pellucid.run.tuned import Trial
@@ -71,6 +72,10 @@ class Facts:
     def occurrences(self) -> tuple[str, ...]:
         """The layers' occurrences by name, one layer's after the other's."""
         return tuple(str(place.occurrence) for place in self.each_place)
+
+    def passes(self, whole: Pass) -> list[Pass]:
+        """A pass at each of the layers' occurrences; as a whole for a method without layers."""
+        return [whole.at(occurrence) for occurrence in self.occurrences] or [whole]
 
     def _views(self) -> dict[str, str]:
         """What of the image each occurrence sees, where that is not all of it, or of several images."""
