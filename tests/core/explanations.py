@@ -1,12 +1,27 @@
-"""What tests of explanations share: the names of their tensors, and equality."""
+"""What tests of explanations share: one of two images, the names of its tensors, and equality."""
 
 from __future__ import annotations
 
 import torch
 
+import pellucid
 from pellucid.core.explanation import Explanation
+from tests.networks import TinyCNN, images, seeded
 
 ARRAYS = ("heatmaps", "attributions", "logits", "targets", "degenerate")
+
+
+def two_images() -> Explanation:
+    """Two images with two maps each, at two layers; the second image is not finite."""
+    batch = images(2)
+    batch[1] = float("nan")
+    return pellucid.explain(
+        seeded(TinyCNN),
+        batch,
+        targets=torch.tensor([[0, 3], [1, 2]]),
+        layers=["features.0", "features.2"],
+        classes=["a", "b", "c", "ü"],
+    )
 
 
 def assert_equal(one: Explanation, other: Explanation) -> None:

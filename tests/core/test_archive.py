@@ -19,21 +19,13 @@ import pellucid
 from pellucid.core.archive import load_explanation
 from pellucid.core.explanation import Explanation
 from pellucid.errors import ImageError
-from tests.core.explanations import ARRAYS, assert_equal
+from tests.core.explanations import ARRAYS, assert_equal, two_images
 from tests.networks import TinyCNN, images, seeded
 
 
 @pytest.fixture
 def explanation() -> Explanation:
-    batch = images(2)
-    batch[1] = float("nan")
-    return pellucid.explain(
-        seeded(TinyCNN),
-        batch,
-        targets=torch.tensor([[0, 3], [1, 2]]),
-        layers=["features.0", "features.2"],
-        classes=["a", "b", "c", "ü"],
-    )
+    return two_images()
 
 
 def test_what_is_saved_is_loaded(explanation: Explanation, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pellucid
 from pellucid.core.explanation import Explanation
 from pellucid.methods.gradcam import GradCAM
 from pellucid.methods.smoothgrad import SmoothGrad
-from tests.core.explanations import ARRAYS, assert_equal
+from tests.core.explanations import ARRAYS, assert_equal, two_images
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 LAYERS = ["features.0", "features.2"]
@@ -21,15 +21,7 @@ LAYERS = ["features.0", "features.2"]
 
 @pytest.fixture
 def explanation() -> Explanation:
-    batch = images(2)
-    batch[1] = float("nan")
-    return pellucid.explain(
-        seeded(TinyCNN),
-        batch,
-        targets=torch.tensor([[0, 3], [1, 2]]),
-        layers=["features.0", "features.2"],
-        classes=["a", "b", "c", "ü"],
-    )
+    return two_images()
 
 
 def test_a_text_of_one_line(explanation: Explanation) -> None:

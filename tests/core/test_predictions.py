@@ -7,20 +7,13 @@ import torch
 
 import pellucid
 from pellucid.core.explanation import Explanation
+from tests.core.explanations import two_images
 from tests.networks import TinyCNN, images, seeded
 
 
 @pytest.fixture
 def explanation() -> Explanation:
-    batch = images(2)
-    batch[1] = float("nan")
-    return pellucid.explain(
-        seeded(TinyCNN),
-        batch,
-        targets=torch.tensor([[0, 3], [1, 2]]),
-        layers=["features.0", "features.2"],
-        classes=["a", "b", "c", "ü"],
-    )
+    return two_images()
 
 
 def test_labels(explanation: Explanation) -> None:
