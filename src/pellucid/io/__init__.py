@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
-from pellucid.errors import ImageError, PellucidError, PellucidWarning
+from pellucid.errors import ImageError, PellucidError, PellucidWarning, warn
 from pellucid.io import dicom, nifti, raster, unread
 from pellucid.io.dicom_file import HEAD, is_dicom, is_directory
 from pellucid.io.reader import Reader
@@ -75,7 +75,7 @@ def read_image(
         warnings.simplefilter("always", PellucidWarning)
         image = read(Path(path), window, frame, chosen)
     for warning in caught:
-        warnings.warn(warning.message, stacklevel=2)
+        warn(str(warning.message), warning.category)
     return image
 
 
