@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import pellucid
 from pellucid.run import batching as module
@@ -63,3 +64,31 @@ def test_a_method_that_knows_no_classes_gives_each_the_same(monkeypatch: pytest.
     assert torch.equal(found.heatmaps, found.heatmaps[:, :1].expand(-1, 4, -1, -1))
     assert found.degenerate.shape == (2, 4)
     assert [len(row) for row in found.why_degenerate] == [4, 4]
+
+
+class Readings(TorchDispatchMode):
+    """Counts how often a value is read from a tensor: each time, the CPU waits for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layers", [["features.4"], ["features.1", "features.4"]])
+@pytest.mark.parametrize("shows_nothing", [False, True])
+def test_a_gpu_is_waited_for_as_often_for_many_maps_as_for_one(shows_nothing: bool, layers: list[str]) -> None:
+    model = seeded(TinyCNN).eval()
+    with torch.no_grad():
+        model.fc.weight.abs_().mul_(-1 if shows_nothing else 1)
+    counts = []
+    for count, targets in ((1, 0), (6, "all")):
+        pellucid.explain(model, images(count), "gradcam", targets, layers=layers)  # what is found of it is found
+        with Readings() as readings:
+            found = pellucid.explain(model, images(count), "gradcam", targets, layers=layers)
+        assert found.by_layer.get("features.4", found).degenerate.any() == shows_nothing
+        counts.append(readings.count)
+    assert counts[0] == counts[1] <= 12

@@ -44,13 +44,9 @@ class Attribution:
         signed = self._signed().flatten(2)
         cancels = self._cancels()
         negative = (signed.amin(-1) < 0) & (signed.amax(-1) <= -DEGENERATE * signed.amin(-1))
-        return tuple(
-            tuple(
-                self._reason(*(bool(x[b, k]) for x in (flags, finite, cancels, negative)))
-                for k in range(flags.shape[1])
-            )
-            for b in range(flags.shape[0])
-        )
+        # Read at once: a GPU is waited for at each reading.
+        rows = torch.stack([flags, finite, cancels, negative], dim=-1).tolist()
+        return tuple(tuple(self._reason(*cell) for cell in row) for row in rows)
 
     @staticmethod
     def _reason(flag: bool, finite: bool, cancels: bool, negative: bool) -> str | None:

@@ -35,11 +35,9 @@ def why_empty(explanation: Explanation, signed: bool) -> Reasons:
     """The reason why each of the (B, K) drawn maps shows nothing. A signed map shows evidence against it, too."""
     if not signed:
         return explanation.why_degenerate
-    flat = degenerate(-explanation.attributions)
-    return tuple(
-        tuple(_reason(reason, bool(flat[b, k])) for k, reason in enumerate(row))
-        for b, row in enumerate(explanation.why_degenerate)
-    )
+    flat = degenerate(-explanation.attributions).tolist()
+    rows = zip(explanation.why_degenerate, flat, strict=True)
+    return tuple(tuple(map(_reason, reasons, row)) for reasons, row in rows)
 
 
 def _reason(reason: str | None, flat: bool) -> str | None:

@@ -47,9 +47,11 @@ def _summed(each: Sequence[Explanation], size: tuple[int, ...]) -> Explanation:
 
 def _why_all(each: Sequence[Explanation]) -> tuple[tuple[str | None, ...], ...]:
     """The reason why a fused map shows nothing: the last layer's, where all layers show nothing."""
-    flags = torch.stack([one.degenerate for one in each]).all(dim=0)
-    last = each[-1].why_degenerate
-    return tuple(tuple(reason if flags[b, k] else None for k, reason in enumerate(row)) for b, row in enumerate(last))
+    flags = torch.stack([one.degenerate for one in each]).all(dim=0).tolist()
+    rows = zip(each[-1].why_degenerate, flags, strict=True)
+    return tuple(
+        tuple(reason if flag else None for reason, flag in zip(reasons, row, strict=True)) for reasons, row in rows
+    )
 
 
 def _weighted(maps: Tensor) -> Tensor:
