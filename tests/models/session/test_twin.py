@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.models.session.twin import twin
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
 METHODS = pellucid.available_methods()
@@ -80,3 +81,27 @@ def test_parameters_come_back_where_the_model_fails() -> None:
     with pytest.raises(ValueError, match="no"):
         pellucid.explain(model, images(1), method="saliency")
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+class Rows(nn.Module):
+    """Runs its layers from a tuple, in which numbers stand, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 3)
+        self.rows = ((1.0, self.first), (2.0, self.second))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for factor, layer in self.rows:
+            x = factor * layer(x)
+        return x.mean((2, 3))
+
+
+def test_modules_in_a_tuple_are_the_twins() -> None:
+    """A tuple of numbers alone is shared."""
+    model = Rows()
+    copied = twin(model)
+    assert [layer for _, layer in copied.rows] == [copied.first, copied.second]
+    assert copied.first is not model.first
+    assert copied.first.kernel_size is model.first.kernel_size
+    assert torch.equal(copied(images(1)), model(images(1)))
