@@ -169,6 +169,13 @@ def test_results_of_two_keys_do_not_stand_in_one_folder(explain: Explain, folder
     assert sorted((tmp_path / "out").iterdir()) == before
 
 
+def test_results_of_another_key_that_are_replaced_do_not_stay(explain: Explain, folder: Path) -> None:
+    """A key that is drawn anew replaces all names by the same numbers."""
+    explain(folder / "Roe_Jane.png", "-q", "--deidentify")
+    result = explain(folder / "Roe_Jane.png", "-q", "--deidentify", "--overwrite")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_results_with_identity_are_of_no_key(explain: Explain, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("a secret of the clinic\n")
     explain(folder / "Roe_Jane.png", "-q")

@@ -310,7 +310,7 @@ def test_runs_without_identity_go_on_with_the_same_key(explain: Explain, tmp_pat
     options = ("--deidentify", "--deidentify-key", key)
     stays = explain(image, *options, "--overwrite")
     assert stays.exit_code == 0
-    one_line(stays, "another key, such as image-0001; those that are not replaced stay there", kind="warning")
+    one_line(stays, "another key, such as image-0001; they stay there", kind="warning")
     for file in (tmp_path / "out").glob("image-0001_*"):
         file.unlink()
     again = explain(image, *options)

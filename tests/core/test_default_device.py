@@ -12,11 +12,14 @@ import pytest
 import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
 
 import pellucid
-from pellucid import phantom
+from pellucid import phantom, xai
+from pellucid.core import default_device
 from pellucid.core.default_device import on_cpu_by_default
 from tests.contract.test_methods import METHODS, explained, kinds, network, plain, tolerance
+from tests.models.test_concurrency import dropped, interrupted
 from tests.networks import TinyCNN, images, seeded
 
 ELSEWHERE = torch.device("meta")
@@ -66,6 +69,25 @@ def test_the_network_sees_the_callers(call: Callable[..., object]) -> None:
     assert seen[-1] == "cpu"
 
 
+def test_a_callable_target_sees_the_callers() -> None:
+    own, batch, seen = seeded(TinyCNN).eval(), images(2), []
+
+    def score(logits: Tensor) -> Tensor:
+        seen.append(torch.get_default_device())
+        return logits[:, 1]
+
+    with ELSEWHERE:
+        pellucid.explain(own, batch, "saliency", score)
+    assert set(seen) == {ELSEWHERE}
+
+
+def test_it_is_found_where_torch_does_not_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.6 does within ``with``."""
+    monkeypatch.setattr(torch, "get_default_device", lambda: torch.device("cpu"))
+    with ELSEWHERE:
+        assert on_cpu_by_default(torch.zeros)(1).device == torch.device("cpu")
+
+
 def image_file(folder: Path, drawn: phantom.Phantoms) -> Path:
     path = folder / "a.png"
     Pillow.fromarray((drawn.images[0, 0] * 255).byte().numpy()).save(path)
@@ -95,7 +117,23 @@ CALLS: dict[str, Callable[[nn.Module, Tensor, phantom.Phantoms, Path], object]] 
     "change": lambda model, x, drawn, _: pellucid.changes.Rotation(10).changed(drawn.images[:2], [1, 2]),
     "recommended_layers": lambda model, *_: pellucid.recommended_layers(model),
     "load_model": lambda *_: next(iter(pellucid.load_model("pellucid.phantom:cnn").parameters())),
+    "registry": lambda model, x, drawn, folder: next(iter(registered(folder).load("a").parameters())),
+    "restore": lambda model, x, *_: CROPPED.restore(x[:1, :, 2:-2, 2:-2]),
+    "source_point": lambda *_: CROPPED.source_point((3, 4)),
+    "inverse": lambda *_: CROPPED.inverse(),
+    "visible": lambda *_: pellucid.changes.Rotation(10).visible((8, 8)),
+    "range_warning": lambda model, x, *_: pellucid.model_info(model).preprocessing.range_warning(x * 300),
+    "published Grad-CAM": lambda model, x, *_: xai.create_gradcam(model).generate_heatmap(x[:1]).tobytes(),
+    "published PGD": lambda model, x, *_: xai.PGDAttack(model).generate(x[:1], 1),
 }
+CROPPED = pellucid.Geometry.identity((64, 64)).crop((2, 2), (60, 60))
+
+
+def registered(folder: Path) -> pellucid.ModelRegistry:
+    registry = pellucid.ModelRegistry(folder)
+    if not list(folder.iterdir()):
+        registry.save("a", pellucid.load_model("torchvision:squeezenet1_1", num_classes=2))
+    return registry
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -122,3 +160,15 @@ def test_it_is_there_again_after_an_error() -> None:
         with pytest.raises(ValueError, match="as asked"):
             failing()
         assert torch.get_default_device() == ELSEWHERE
+
+
+@dropped
+def test_it_is_there_again_after_an_interrupt_at_any_bytecode() -> None:
+    call = on_cpu_by_default(lambda: None)
+    with ELSEWHERE:
+        call()
+        before = _get_current_function_mode_stack()
+        for at in range(1, interrupted(call)):
+            interrupted(call, at)
+            assert _get_current_function_mode_stack() == before
+            assert default_device._CALLER.device is None

@@ -285,6 +285,14 @@ def altered(change: Callable[[Plans, Plans], object]) -> Plans:
         (lambda _, full: full["resampling_fn_data_kwargs"].update(memory=9), "has resampling_fn_data_kwargs of its"),
         (lambda plans, _: plans.update(transpose_forward=[0, 0, 2]), "transpose_forward"),
         (lambda plans, _: plans.update(transpose_forward=["a"]), "no plans.json"),
+        (lambda plans, _: plans.update(transpose_forward=[0.0, 1.0, 2.0]), "no plans.json"),
+        (lambda plans, _: plans.update(image_reader_writer="x" * 10**5), "image_reader_writer 'xxx"),
+        (lambda _, full: full.update(spacing="x" * 10**5), r"no plans.json of nnU-Net 2 \(spacing 'xxx"),
+        (lambda _, full: full.update(spacing=[10**4000, 1, 1]), r"no plans.json of nnU-Net 2 \(spacing \[1000"),
+        (lambda plans, _: plans.update(configurations={"a\nb\ud800": {}}), r"3d_fullres: .*; a\\nb\\ud800 is there"),
+        (lambda plans, full: (full.update(normalization_schemes=["CTNormalization"]),
+                              plans["foreground_intensity_properties_per_channel"].update({"0": {**CT, "mean": 1e99}})),
+         "2 .foreground_intensity_properties_per_channel"),
         (lambda plans, _: plans.pop("configurations"), "'configurations' is missing"),
         (lambda plans, full: (full.update(normalization_schemes=["CTNormalization"]),
                               plans.update(foreground_intensity_properties_per_channel={})), "'0' is missing"),
@@ -298,6 +306,8 @@ def test_what_is_not_computed_here_is_refused_by_name(
         Preprocessing.from_plans(path)
     assert str(caught.value).startswith(f"plans {path} were given; ")
     assert "\n" not in str(caught.value)
+    assert str(caught.value).isascii()
+    assert len(str(caught.value)) < 350 + len(str(path))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "[" * 100_000, "{}", '{"configurations": 3}', " " * (LARGEST + 1)])

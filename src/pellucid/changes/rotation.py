@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.changes._sampling import sampled, turned, within
 from pellucid.core.change import Change, register_change
+from pellucid.core.default_device import on_cpu_by_default
 
 
 @register_change("rotation")
@@ -37,6 +38,7 @@ class Rotation(Change):
         """Maps that are turned back."""
         return sampled(maps[:, None], turned(maps.ndim - 1, self.strength))[:, 0]
 
+    @on_cpu_by_default
     def visible(self, space: Sequence[int]) -> Tensor:
         """All but the corners that leave the image."""
         return within(space, turned(len(space), self.strength))

@@ -67,6 +67,7 @@ class Change(ABC):
         """Maps (B, *space) of changed images, in the frame of the images as they were; for a strength above 0."""
         return maps
 
+    @on_cpu_by_default
     def visible(self, space: Sequence[int]) -> Tensor:
         """Which positions (*space) bool of the image as it was the changed image shows."""
         return torch.ones(tuple(space), dtype=torch.bool)

@@ -15,6 +15,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from pellucid.core.torch_private import Modes, open_modes, set_modes
+
 P = ParamSpec("P")
 R = TypeVar("R")
 _CPU = torch.device("cpu")
@@ -30,27 +32,38 @@ _CALLER = _Caller()
 
 
 def on_cpu_by_default(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with the CPU as torch's default device while it runs."""
+    """The function, with the CPU as torch's default device while it runs.
+
+    An interrupt at any moment leaves the caller's default as it was: it is restored in two places.
+    """
 
     @wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        device = torch.get_default_device()
+        device = torch.empty(0).device  # get_default_device of torch 2.6 knows none that is set by ``with``
         if device == _CPU:
             return function(*args, **kwargs)
-        before = _CALLER.device
+        before, modes = _CALLER.device, open_modes()
         try:
-            _CALLER.device = device
-            with _CPU:
-                return function(*args, **kwargs)
+            try:
+                _CALLER.device = device
+                with _CPU:
+                    return function(*args, **kwargs)
+            finally:
+                _restore(before, modes)
         finally:
-            _CALLER.device = before
+            _restore(before, modes)
 
     return wrapper
 
 
+def _restore(device: torch.device | None, modes: Modes) -> None:
+    _CALLER.device = device
+    set_modes(modes)
+
+
 @contextmanager
 def as_called() -> Iterator[None]:
-    """Within, torch's default device is the caller's again: their network may make tensors that name none."""
+    """Within, torch's default device is the caller's again: the caller's code may make tensors that name none."""
     if _CALLER.device is None:
         yield
         return

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.errors import ShapeError
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -82,17 +83,20 @@ class Geometry:
         """The target position of a source position."""
         return tuple(one + o for one, o in zip(_times(self.matrix, position), self.offset, strict=True))
 
+    @on_cpu_by_default
     def source_point(self, position: Sequence[float]) -> tuple[float, ...]:
         """The source position of a target position: the inverse of ``point``."""
         moved = torch.tensor([x - o for x, o in zip(position, self.offset, strict=True)], dtype=torch.float64)
         return tuple(torch.linalg.solve(torch.tensor(self.matrix, dtype=torch.float64), moved).tolist())
 
+    @on_cpu_by_default
     def inverse(self) -> Geometry:
         """The map from the target grid to the source grid."""
         matrix = torch.linalg.inv(torch.tensor(self.matrix, dtype=torch.float64)).tolist()
         rows = tuple(tuple(row) for row in matrix)
         return Geometry(self.target, self.source, rows, tuple(-value for value in _times(rows, self.offset)))
 
+    @on_cpu_by_default
     def restore(self, maps: Tensor) -> Tensor:
         """Resample maps (B, K, *target) to the source grid, (B, K, *source), by linear interpolation.
 
@@ -108,6 +112,7 @@ class Geometry:
             return maps
         return self.sample(maps) * self.inside().to(maps.device)
 
+    @on_cpu_by_default
     def sample(self, maps: Tensor) -> Tensor:
         """As ``restore``, but pixels beyond the target have the value of the closest one within."""
         places = [self._axis(i, maps) for i in range(len(self.target))]
@@ -122,6 +127,7 @@ class Geometry:
         axes = tuple(range(2, maps.ndim))
         return sampled.clamp(maps.amin(axes, keepdim=True), maps.amax(axes, keepdim=True))
 
+    @on_cpu_by_default
     def inside(self) -> Tensor:
         """Which source pixels are within the target, (*source) bool; the others were cropped away."""
         like = torch.zeros((), dtype=torch.float64)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.class_names import class_index, class_number
+from pellucid.core.default_device import as_called
 from pellucid.core.head import DIRECTIONS, over_places
 from pellucid.core.region import Region, mean_at, where_predicted
 from pellucid.errors import TargetError, message_of
@@ -158,7 +159,8 @@ class Targets:
     def _called(self, request: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
         logits = self.returned(logits)
         try:
-            scores = request(logits.clone())  # it may work in place
+            with as_called():
+                scores = request(logits.clone())  # it may work in place
         except Exception as error:  # the user's own code
             raise TargetError(
                 f"the callable target failed on the model's output {tuple(logits.shape)}: {type(error).__name__}: "

@@ -10,9 +10,9 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
 from importlib import import_module
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn, overrides
@@ -27,11 +27,16 @@ def is_quantised(module: nn.Module) -> bool:
 
     Without the name such a module would be taken to have gradients.
     """
-    kind: Any = type(module)
-    return _is_of_quantised_kind(kind)
+    kind = type(module)
+    if kind not in _QUANTISED:
+        _QUANTISED[kind] = _is_of_quantised_kind(kind)
+    return _QUANTISED[kind]
 
 
-@cache  # every explanation asks it of every module
+_QUANTISED: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+"""What is known of classes: every explanation asks it of every module. A class may hold a whole network."""
+
+
 def _is_of_quantised_kind(kind: type) -> bool:
     if kind.__name__.endswith("FloatFunctional"):  # what is there to be quantised later
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ _RESAMPLING = "resample_data_or_seg_to_shape"
 _SETTINGS = {"is_seg", "order", "order_z", "force_separate_z"}
 _HIGHEST = 5
 """The highest order of splines."""
+_LARGEST = 1e30
+"""The bound of values; a network's input has single precision."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def _plans(found: Mapping[str, Any], configuration: str) -> Plans:
     stated = _configuration(found["configurations"], configuration)
     reader = found["image_reader_writer"]
     if reader not in READERS:
-        raise OptionError(f"image_reader_writer {reader!r} is not read here: {_CURE}")
+        raise OptionError(f"image_reader_writer {_shown(reader)} is not read here: {_CURE}")
     _check(stated, reader, configuration)
     schemes = tuple(_scheme(found, name, index) for index, name in enumerate(stated["normalization_schemes"]))
     kwargs = stated["resampling_fn_data_kwargs"]
@@ -116,10 +118,17 @@ def _plans(found: Mapping[str, Any], configuration: str) -> Plans:
         raise ValueError("resampling_fn_data_kwargs")
     if reader == PHOTOGRAPHS:
         return Plans(configuration, schemes, (0, 1), None)
-    axes, spacing = tuple(found["transpose_forward"]), checked_spacing(stated["spacing"])
+    axes, spacing = tuple(map(operator.index, found["transpose_forward"])), _spacing(stated)
     if sorted(axes) != [0, 1, 2]:
         raise ValueError("transpose_forward")
     return Plans(configuration, schemes, axes, spacing, READERS[reader], *orders, separate)
+
+
+def _spacing(stated: Mapping[str, Any]) -> tuple[float, ...]:
+    try:
+        return checked_spacing(stated["spacing"])
+    except OptionError:
+        raise ValueError(f"spacing {_shown(stated['spacing'])}") from None
 
 
 def _configuration(known: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -146,7 +155,7 @@ def _check(stated: Mapping[str, Any], reader: str, name: str) -> None:
         raise OptionError(f"configuration {name} has use_mask_for_norm, a normalisation within the body alone: {_CURE}")
     for key, usual in (("preprocessor_name", "DefaultPreprocessor"), ("resampling_fn_data", _RESAMPLING)):
         if stated[key] != usual:
-            raise OptionError(f"configuration {name} has the {key} {stated[key]!r}: {_CURE}")
+            raise OptionError(f"configuration {name} has the {key} {_shown(stated[key])}: {_CURE}")
     flat = len(stated["spacing"]) == 2
     if flat and (reader != PHOTOGRAPHS or set(map(float, stated["spacing"])) != {1.0}):
         raise OptionError(
@@ -159,7 +168,9 @@ def _check(stated: Mapping[str, Any], reader: str, name: str) -> None:
     unknown = [one for one in names if one not in _SCHEMES or (flat and one in _MEASURED)]
     if unknown or not names:
         what = unknown[0] if unknown else "none"
-        raise OptionError(f"configuration {name} has the normalisation {what!r}, which is not computed here: {_CURE}")
+        raise OptionError(
+            f"configuration {name} has the normalisation {_shown(what)}, which is not computed here: {_CURE}"
+        )
 
 
 def _scheme(found: Mapping[str, Any], name: str, index: int) -> Scheme:
@@ -167,17 +178,22 @@ def _scheme(found: Mapping[str, Any], name: str, index: int) -> Scheme:
         return Scheme(name)
     known = found["foreground_intensity_properties_per_channel"][str(index)]
     low, high, mean, std = (float(known[key]) for key in ("percentile_00_5", "percentile_99_5", "mean", "std"))
-    if not all(map(math.isfinite, (low, high, mean, std))) or low >= high or std < 0:
+    if not all(abs(one) < _LARGEST for one in (low, high, mean, std)) or low >= high or std < 0:
         raise ValueError("foreground_intensity_properties_per_channel")
     return Scheme(name, low, high, mean, std)
 
 
 def _few(names: Iterable[object]) -> str:
-    return ", ".join(str(name)[:40] for name in islice(names, 8)) or "none"
+    return ", ".join(_shown(name, 40).strip("'") for name in islice(names, 8)) or "none"
+
+
+def _shown(value: object, most: int = 60) -> str:
+    """A value of the file as one short line, of letters that every terminal has."""
+    return ascii(value)[:most]
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())[:80]
+    text = " ".join(str(error).encode("ascii", "backslashreplace").decode().split())[:80]
     return f"{text} is missing" if isinstance(error, KeyError) else text
 
 

@@ -173,6 +173,7 @@ class Preprocessing:
         mean, std = (_spread(values, channels) for values in (self.mean, self.std))
         return replace(self, mean=mean, std=std, channels=channels)
 
+    @on_cpu_by_default
     def range_warning(self, images: Tensor) -> str | None:
         """A warning of one line if a batch's values (B, C, *space) are not what the network expects, else None."""
         finite = images[torch.isfinite(images)]

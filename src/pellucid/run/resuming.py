@@ -64,13 +64,15 @@ class Resuming:
             if other := [part for part in expected.other(one.record.key) if part != "input"]:
                 raise self._exists(stem, other, expected.other_options(one.record.key))
         if self.deidentifier is not None:
-            self._check_keys({name: one for each in folders.values() for name, one in each.items()}, expected)
+            there = {folder / name: one for folder, each in folders.items() for name, one in each.items()}
+            replaced = sets if self.overwrite else {}
+            self._check_keys({stem: one for stem, one in there.items() if stem not in replaced}, expected)
         return sets
 
-    def _check_keys(self, there: Mapping[str, EarlierSet], expected: Key) -> None:
+    def _check_keys(self, there: Mapping[PurePath, EarlierSet], expected: Key) -> None:
         """Refuse results without identity of another key, whose names differ: they would stay beside the new ones."""
         known = (None, expected.each[DEIDENTIFY], IDENTIFIED)
-        others = [name for name, one in there.items() if one.record.key.each.get(DEIDENTIFY) not in known]
+        others = [stem for stem, one in there.items() if one.record.key.each.get(DEIDENTIFY) not in known]
         if not others:
             return
         what = f"{self.output}: there are results without identity of another key, such as {others[0]}"
@@ -79,7 +81,7 @@ class Resuming:
                 f"{what}; the same image has another name, and the same patient another identity, here: give the same "
                 "deidentify_key=, remove them, or write to another folder"
             )
-        warn(f"{what}; those that are not replaced stay there, with other identities: remove them")
+        warn(f"{what}; they stay there, with other identities: remove them")
 
     def passed_over(
         self, file: Input, earlier: EarlierSet, key: Key, labels: Mapping[str, str] | None

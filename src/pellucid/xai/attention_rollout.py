@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.methods.rollout import Rollout
@@ -33,6 +34,7 @@ class AttentionRollout:
         self.use_cuda = use_cuda
         self._method = Rollout(head_fusion, discard_ratio)
 
+    @on_cpu_by_default
     def generate_attention_map(self, image: Tensor, reshape_to_grid: bool = True) -> npt.NDArray[Any]:
         """The class token's attention to the patches of one image, on the patch grid or flat.
 

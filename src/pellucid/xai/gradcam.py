@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.attribution import Attribution
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
 from pellucid.core.space import heatmap, upsample
@@ -52,6 +53,7 @@ class GradCAM:
         self.gradients: dict[str, Tensor] = {}
         self.hooks: list[Any] = []
 
+    @on_cpu_by_default
     def generate_heatmap(
         self, input_tensor: Tensor, class_idx: int | None = None, target_layer: str | None = None
     ) -> Heatmap:
@@ -66,6 +68,7 @@ class GradCAM:
         found = self._attributions(image, _request(class_idx), layers)
         return self._finished(found[-1], image)[0]
 
+    @on_cpu_by_default
     def generate_batch_heatmaps(self, input_batch: Tensor, class_indices: Sequence[int] | None = None) -> list[Heatmap]:
         """The heatmaps of a batch (B, C, H, W), ``batch_size`` images per pass, equal to those of single images."""
         check_floating(input_batch)
@@ -83,6 +86,7 @@ class GradCAM:
             maps += self._finished(found[-1], input_batch)
         return maps
 
+    @on_cpu_by_default
     def get_multi_layer_heatmap(
         self, input_tensor: Tensor, class_idx: int | None = None, aggregation: str = "mean"
     ) -> Heatmap:
@@ -96,6 +100,7 @@ class GradCAM:
         fused: Heatmap = HEATMAP_FUSIONS[aggregation](torch.from_numpy(maps)).numpy()
         return fused
 
+    @on_cpu_by_default
     def visualize(
         self, image: ImageLike, heatmap: Heatmap, alpha: float = 0.5, colormap: int = 2, return_pil: bool = False
     ) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.attacks.pgd import PGD
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.runtime import Runtime
 from pellucid.errors import ShapeError, TargetError
 from pellucid.models.engine import Pass
@@ -21,6 +22,7 @@ class PGDAttack:
         self.epsilon = epsilon
         self._attack = PGD(epsilon)
 
+    @on_cpu_by_default
     def generate(self, image: Tensor, label: int | Tensor | None = None) -> Tensor:
         """An adversarial image within ``epsilon`` and in the image's own range, with the same shape.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import types
 import weakref
 from collections import UserDict, defaultdict, deque, namedtuple
@@ -103,6 +104,40 @@ def test_every_way_of_holding_modules(way: str) -> None:
     assert model.held is held
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(BATCH), found.logits)
+
+
+class Slots(Net):
+    """Has a slot that torch leaves empty, as it keeps submodules itself, and one with a private name."""
+
+    __slots__ = ("__scale", "held")
+
+    def __init__(self) -> None:
+        super().__init__(lambda net: net.part, lambda held: held)
+        object.__setattr__(self, "_Slots__scale", 2.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.__scale
+
+
+def test_slots_of_a_module() -> None:
+    model = Slots().train()
+    found = pellucid.explain(model, BATCH, targets=1, layers=["part.0"])
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(BATCH), found.logits)
+
+
+def test_a_class_ends_with_its_network() -> None:
+    """A class of its own may hold much: a service explains many such networks, as torch's parametrizations make one."""
+
+    class Own(Net):
+        pass
+
+    model = Own(*WAYS["itself"])
+    pellucid.explain(model, BATCH)
+    kind = weakref.ref(Own)
+    del model, Own
+    gc.collect()
+    assert kind() is None
 
 
 def test_a_global_name_in_a_forward_of_the_instances_own() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.settings import ExplanationSettings
 from pellucid.errors import DataError, DiskFullError, OptionError, OutputExistsError, WriteError
 from pellucid.models.checkpoints.reading import Checkpoint
@@ -76,6 +77,7 @@ class ModelRegistry:
         """
         return record(read_index(self.root), key, version, self.root)
 
+    @on_cpu_by_default
     def load(
         self,
         key: str,
@@ -97,6 +99,7 @@ class ModelRegistry:
         """
         return from_checkpoint(spec, self.checkpoint(key, version, weights_key), None, activation)
 
+    @on_cpu_by_default
     def checkpoint(self, key: str, version: Version = LATEST, weights_key: str | None = None) -> Checkpoint:
         """Read the weights of a version, and what it states. Errors are those of ``load``."""
         return checkpoint_of(self.root, self.record(key, version), weights_key)

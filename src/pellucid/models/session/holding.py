@@ -7,6 +7,7 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -23,6 +24,10 @@ _OTHERS = ("builtins", "torch", "numpy", "threading", "_thread", "weakref")
 """Packages whose objects hold no modules of a network."""
 _MOST_OBJECTS = 20_000
 """At most this many values are searched for one attribute: a larger one holds data, not modules."""
+
+
+_SLOTS: weakref.WeakKeyDictionary[type, tuple[str, ...]] = weakref.WeakKeyDictionary()
+"""The slots of classes: each explanation asks for those of each module. A class may hold a whole network."""
 
 
 class Leads:
@@ -94,18 +99,25 @@ def is_object(value: Any) -> bool:
 
 
 def slots(value: Any) -> Iterator[tuple[str, Any]]:
-    """The slots of an object that are filled."""
-    kind: Any = type(value)
-    for name in _slot_names(kind):
-        if hasattr(value, name):
-            yield name, getattr(value, name)
+    """The slots of an object that are filled; a module's ``__getattr__`` would find submodules in empty ones."""
+    for name in _slot_names(type(value)):
+        with suppress(AttributeError):
+            yield name, object.__getattribute__(value, name)
 
 
-@functools.cache  # each explanation asks it of each module
 def _slot_names(kind: type) -> tuple[str, ...]:
-    stated = [vars(base).get("__slots__", ()) for base in kind.__mro__]
-    names = chain.from_iterable((one,) if isinstance(one, str) else one for one in stated)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+    if kind not in _SLOTS:
+        _SLOTS[kind] = tuple(name for base in kind.__mro__ for name in _stated(base))
+    return _SLOTS[kind]
+
+
+def _stated(base: type) -> Iterator[str]:
+    """The slots that a class itself states, by the names of their attributes: Python mangles private ones."""
+    stated = vars(base).get("__slots__", ())
+    for name in (stated,) if isinstance(stated, str) else stated:
+        if name not in ("__dict__", "__weakref__"):
+            private = name.startswith("__") and not name.endswith("__") and base.__name__.strip("_")
+            yield f"_{base.__name__.lstrip('_')}{name}" if private else name
 
 
 def bare(value: Any) -> Any:
