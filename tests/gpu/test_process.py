@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,22 @@ import pellucid
 from pellucid import phantom
 from pellucid.cli.main import app
 from pellucid.core.runtime import Runtime
-from tests.contract.test_methods import explained, kinds, network, plain, tolerance
+from tests.contract.test_methods import explained, network, plain, tolerance
 from tests.models.test_concurrency import beside
 from tests.networks import TinyCNN, images
 
 pytestmark = pytest.mark.gpu
 GPU = "cuda"
 BESIDE = ["gradcam", "saliency", "ablationcam", "guided_backprop", "rise", "fullgrad"]
+
+
+def wait_for(rounds: list[int]) -> None:
+    """Until the other thread works; a thread that died of an error never does."""
+    for _ in range(3000):
+        if len(rounds) > 2:
+            return
+        time.sleep(0.01)
+    pytest.fail("the other thread does not work")
 
 
 @pytest.mark.parametrize("name", BESIDE)
@@ -39,8 +49,7 @@ def test_beside_a_thread_that_predicts(name: str) -> None:
         torch.testing.assert_close(found, expected)
 
     with beside(predict) as rounds:
-        while len(rounds) < 3:
-            pass
+        wait_for(rounds)
         for _ in range(10):
             found = explained(model, name, batch)
             torch.testing.assert_close(
@@ -61,8 +70,7 @@ def test_beside_a_thread_that_trains(name: str) -> None:
         optimizer.step()
 
     with beside(step) as rounds:
-        while len(rounds) < 3:
-            pass
+        wait_for(rounds)
         for _ in range(10):
             explained(model, name, images(2))
     assert other.training
@@ -153,7 +161,3 @@ def test_tune_and_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     facts = json.loads(run("doctor", "--json"))
     assert torch.cuda.get_device_name(0) in json.dumps(facts)
     run("tune", "pellucid.phantom:cnn", "--method", "gradcam", "--device", "gpu")
-
-
-def test_kinds_of_networks_are_known() -> None:
-    assert TinyCNN in kinds("gradcam")

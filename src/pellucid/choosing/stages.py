@@ -67,7 +67,7 @@ def _by_grade(row: GradedPair) -> float:
 
 def none(reason: str, images: int, tried: Trials = (), rows: Sequence[GradedPair] = ()) -> Choice:
     """No choice, and why."""
-    ordered = sorted(rows, key=lambda one: -one.grade)
+    ordered = sorted(rows, key=_by_grade)
     return Choice(tuple(ordered), tuple(tried), None, f"no choice: {reason}", images)
 
 

@@ -90,8 +90,8 @@ def _spacing(image: Image, geometry: Geometry) -> tuple[float, ...]:
 def _box(values: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Start and size of the smallest box around the positions where a channel is not 0; of all, where none is."""
     found = (values != 0).any(0)
-    ends = [found.any(dim=[other for other in range(found.ndim) if other != axis]).nonzero() for axis in
-            range(found.ndim)]  # fmt: skip
+    axes = range(found.ndim)
+    ends = [found.any(dim=[other for other in axes if other != axis]).nonzero() for axis in axes]
     if not len(ends[0]):
         return (0,) * found.ndim, tuple(found.shape)
     start = tuple(int(each[0]) for each in ends)
@@ -143,8 +143,8 @@ def _resampled(values: Array, size: tuple[int, ...], spacing: tuple[float, ...],
     axis = _own_axis(spacing, plans)
     if axis is None:
         return _resized(values, size, plans.order)
-    slices = [_resized(one, [side for at, side in enumerate(size) if at != axis], plans.order) for one in
-              np.moveaxis(values, axis, 0)]  # fmt: skip
+    within = [side for at, side in enumerate(size) if at != axis]
+    slices = [_resized(one, within, plans.order) for one in np.moveaxis(values, axis, 0)]
     stacked = np.stack(slices, axis)
     if stacked.shape == size:
         return stacked
