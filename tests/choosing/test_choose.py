@@ -75,6 +75,18 @@ def test_the_choice_hits_more_often_than_convention(
     assert "not right about the disease" in found.reason
 
 
+def test_the_table_is_by_grade_within_each_stage(
+    model: nn.Module, images: Tensor, classes: Tensor, found: Choice
+) -> None:
+    """The highest first, and what the second stage graded before the rest."""
+    full = pellucid.choose(model, images, targets=classes, candidates=METHODS)
+    for choice in (found, full):
+        order = [(-pair.stage, -pair.grade) for pair in choice.pairs]
+        assert order == sorted(order)
+        assert len(order) > 5
+    assert {pair.stage for pair in full.pairs} == {1, 2}
+
+
 def test_a_grade_is_that_of_replacement_drop(model: nn.Module, images: Tensor, classes: Tensor) -> None:
     """The oracle: the library's own metric of the same replacement and fraction, summed before it is divided."""
     metric = METRICS.find("replacement_drop")
