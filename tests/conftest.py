@@ -8,8 +8,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from tests.mlflow_server import Server
+
+# How long a machine takes to draw an example says nothing of the code.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 MEASURED = 2
 """The number of cases of a test during which coverage is measured. The others mostly run the same lines."""

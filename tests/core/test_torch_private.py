@@ -92,6 +92,9 @@ def test_the_copy_of_a_compiled_module_runs_as_it_is_written() -> None:
     assert ran == [False]
 
 
+@pytest.mark.skipif(
+    not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"), reason="this torch does not tell"
+)
 def test_a_checkpoint_is_noticed_where_it_runs() -> None:
     seen: list[bool] = []
 

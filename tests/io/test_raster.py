@@ -98,9 +98,17 @@ def test_a_deep_white_is_zero_tiff_is_inverted(tmp_path: Path) -> None:
     assert image.provenance["inverted"]
 
 
+def big_tiff(levels: np.ndarray) -> bytes:
+    """A BigTIFF file of grey levels; that of Pillow 11.1 ends in the middle of its directory."""
+    height, width = levels.shape
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 16, 277: 1, 278: height, 279: levels.size}
+    entries = b"".join(struct.pack("<HHQQ", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<Q", len(tags)) + entries + struct.pack("<Q", 0)
+    return struct.pack("<2sHHHQ", b"II", 43, 8, 0, 16 + levels.size) + levels.tobytes() + directory
+
+
 def test_big_tiff_is_read(tmp_path: Path) -> None:
-    Pillow.fromarray(RAMP).save(tmp_path / "a.tif", big_tiff=True)
-    assert (tmp_path / "a.tif").read_bytes()[:4] == b"II+\0"
+    (tmp_path / "a.tif").write_bytes(big_tiff(RAMP))
     assert torch.equal(read_image(tmp_path / "a.tif").pixels[0], torch.from_numpy(RAMP / 255).float())
 
 
