@@ -254,7 +254,7 @@ def test_whatever_a_library_raises(
     monkeypatch.setattr("pellucid.run.job._WORKERS", 1)  # one file after the other
     names = {"read": "pellucid.io.raster._decode", "metadata": "pellucid.run.results.metadata"}
     if where == "prepare":
-        monkeypatch.setattr(Preprocessing, "_resize", failing_once(error, Preprocessing._resize))
+        monkeypatch.setattr(Preprocessing, "_colour", failing_once(error, Preprocessing._colour))
     else:
         owner, _, name = names[where].rpartition(".")
         module = __import__(owner, fromlist=[name])
@@ -312,7 +312,7 @@ def test_resized_images_are_bounded_before_they_are_made(monkeypatch: pytest.Mon
 
     line = torch.zeros(1, 1, 200_000)
     image = Image(line, line, Geometry.identity((1, 200_000)))
-    monkeypatch.setattr(Preprocessing, "_interpolated", lambda *_: pytest.fail("it was resized"))
+    monkeypatch.setattr("pellucid.models.resizing._interpolated", lambda *_: pytest.fail("it was resized"))
     with pytest.raises(ShapeError, match=r"1 × 200000 pixels would be resized to 224 × 44800000; .*: crop them"):
         Preprocessing(resize=224, crop=(224, 224))(image)
 

@@ -19,9 +19,10 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.models.checkpoints.stated import Stated, find_preprocessing
-from pellucid.models.preprocessing import Preprocessing, from_torchvision
+from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources import model_info
 from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES
+from pellucid.models.stated_preprocessing import from_torchvision
 
 IMAGENET = from_torchvision(ResNet18_Weights.DEFAULT)
 WHERE = Path("folder") / "best.pt"

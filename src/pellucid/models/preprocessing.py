@@ -1,38 +1,25 @@
-"""``Preprocessing``: how an image becomes a network's input, as torchvision, timm or transformers state it."""
+"""``Preprocessing``: how an image becomes a network's input."""
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pellucid.core.axes import checked_orientation, checked_spacing
 from pellucid.core.default_device import on_cpu_by_default
-from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
-from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import OptionError, ShapeError
 from pellucid.models.orientation import placed
 from pellucid.models.planned import planned
 from pellucid.models.plans import FULL, Plans, read_plans
+from pellucid.models.resizing import Interpolation, cropped, resized
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
 RGB = 3
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
-NEAREST: Mapping[str, Interpolation] = {
-    "bilinear": "bilinear",
-    "bicubic": "bicubic",
-    "nearest": "nearest",
-    "lanczos": "bicubic",
-    "hamming": "bilinear",
-    "random": "bilinear",
-}
 _PLANNED = ("resize", "mean", "std", "orientation", "spacing")
 """What plans state."""
 ONLY_WHOLE = "nnU-Net's plans normalise the values of a whole file: prepare the file's image, or state mean and std"
@@ -115,16 +102,16 @@ class Preprocessing:
         if self.orientation is not None or self.spacing is not None:
             pixels, geometry = placed(pixels, image, self.orientation, self.spacing)
         pixels, colour = self._colour(pixels)
-        pixels, geometry = self._resize(pixels, geometry)
-        pixels, geometry = self._crop(pixels, geometry)
+        pixels, geometry = resized(pixels, geometry, self.resize, self.interpolation)
+        pixels, geometry = cropped(pixels, geometry, self.crop)
         values = self.normalise(pixels.movedim(0, -3)).movedim(-3, 0)  # channels in the axis where an image has them
         return Image(pixels, values, geometry, self._provenance(image, colour), image.original)
 
     def _planned(self, image: Image, plans: Plans) -> Image:
         pixels, values, before = planned(image, plans)
-        values, geometry = self._crop(values, before)
+        values, geometry = cropped(values, before, self.crop)
         return Image(
-            self._crop(pixels, before)[0], values, geometry, self._provenance(image, "as it is"), image.original
+            cropped(pixels, before, self.crop)[0], values, geometry, self._provenance(image, "as it is"), image.original
         )
 
     def _provenance(self, image: Image, colour: str) -> dict[str, Any]:
@@ -221,133 +208,11 @@ class Preprocessing:
         cure = "a grey or an RGB image" if self.channels in (1, RGB) else "an image of that many channels"
         raise ShapeError(f"{self.channels} channels were expected, got {have}; give {cure}")
 
-    def _resize(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-        size = _resized(self.resize, tuple(pixels.shape[1:]))
-        if size == tuple(pixels.shape[1:]):
-            return pixels, geometry
-        if math.prod(size) > MAX_PIXELS:
-            given, made = (" × ".join(map(str, each)) for each in (pixels.shape[1:], size))
-            raise ShapeError(
-                f"{given} pixels would be resized to {made}; at most {MAX_PIXELS:,} are allowed: crop them"
-            )
-        if self.interpolation == "nearest":
-            return F.interpolate(pixels[None], size, mode="nearest")[0], geometry.resize(size)
-        return self._interpolated(pixels, size).clamp(0, 1), geometry.resize(size)
-
-    def _interpolated(self, pixels: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Interpolate with antialiasing; first within the slices of a volume, then across them."""
-        slices = pixels if pixels.ndim == 4 else pixels[None]
-        made = F.interpolate(slices, size[-2:], mode=self.interpolation, align_corners=False, antialias=True)
-        if pixels.ndim == 3:
-            return made[0]
-        flat = made.flatten(2)[:, None]  # (C, 1, D, H · W)
-        through = (size[0], flat.shape[-1])
-        across = F.interpolate(flat, through, mode=self.interpolation, align_corners=False, antialias=True)
-        return across.reshape(len(pixels), *size)
-
-    def _crop(self, pixels: Tensor, geometry: Geometry) -> tuple[Tensor, Geometry]:
-        size = (*pixels.shape[1:-2], *self.crop)[-pixels.ndim + 1 :] if self.crop is not None else pixels.shape[1:]
-        if tuple(size) == tuple(pixels.shape[1:]):
-            return pixels, geometry
-        pairs = list(zip(pixels.shape[1:], size, strict=True))
-        start = [_start(old, new) for old, new in pairs]
-        after = [new - old + first for (old, new), first in zip(pairs, start, strict=True)]
-        # From the last axis to the first; a negative pad crops.
-        pads = [pad for before, behind in zip(start[::-1], after[::-1], strict=True) for pad in (-before, behind)]
-        return F.pad(pixels, pads), geometry.crop(start, size)
-
 
 def takes_volumes(model: nn.Module) -> bool:
     """Whether a network takes volumes: its convolutions are three-dimensional."""
     return any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers()))
 
 
-def _start(old: int, new: int) -> int:
-    """The start of torchvision's centre crop; negative if it pads."""
-    return -((new - old) // 2) if new > old else round((old - new) / 2)
-
-
-def _resized(resize: int | tuple[int, ...] | None, size: tuple[int, ...]) -> tuple[int, ...]:
-    """The size after resizing; the longer side is rounded down, as torchvision does.
-
-    For volumes, settings for images leave the number of slices unchanged.
-    """
-    if resize is None:
-        return size
-    if not isinstance(resize, int):
-        return (*size[: len(size) - len(resize)], *resize)
-    short, long = min(size[-2:]), max(size[-2:])
-    longer = int(resize * long / short)
-    return (*size[:-2], *((resize, longer) if size[-2] <= size[-1] else (longer, resize)))
-
-
 def _spread(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
     return values and (sum(values) / len(values),) * channels
-
-
-def from_torchvision(weights: Any, channels: int = 3) -> Preprocessing:
-    """The preprocessing that torchvision's weights (a ``WeightsEnum`` member) state; nothing is downloaded."""
-    done = weights.transforms()
-    size, crop = done.resize_size, done.crop_size
-    mode = NEAREST[done.interpolation.value]
-    resize = size[0] if len(size) == 1 else tuple(size)
-    mean, std = tuple(done.mean), tuple(done.std)
-    source = f"torchvision {weights}"
-    return Preprocessing(resize, (crop[0], crop[-1]), mean, std, mode, 3, source).for_channels(channels)
-
-
-def from_timm(model: nn.Module) -> Preprocessing:
-    """The preprocessing that a timm model's ``pretrained_cfg`` states, computed as timm does."""
-    from timm.data.config import resolve_model_data_config
-
-    data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
-    stated, height, width = data["input_size"]
-    # The settings state three channels even for a model that was made with one.
-    channels = getattr(model, "in_chans", stated)
-    scaled = (math.floor(height / data["crop_pct"]), math.floor(width / data["crop_pct"]))
-    mode = data["crop_mode"]
-    source = f"timm pretrained_cfg, crop_mode {mode}"
-    if mode == "border":
-        resize: int | tuple[int, int] = (height, width)
-    else:
-        resize = scaled[0] if mode == "center" and height == width else scaled
-    interpolation = NEAREST[data["interpolation"]]
-    mean, std = tuple(data["mean"]), tuple(data["std"])
-    made = Preprocessing(resize, (height, width), mean, std, interpolation, len(mean), source)
-    return made.for_channels(channels)
-
-
-def from_transformers(processor: Any, source: str) -> Preprocessing | None:
-    """The preprocessing of a transformers image processor; None if a ``Preprocessing`` cannot express it.
-
-    The meaning of the settings differs between models: of the possible readings, the one is used whose output for a
-    test image equals the processor's.
-    """
-    from PIL.Image import Resampling, fromarray
-
-    normalises = getattr(processor, "do_normalize", False)
-    mean, std = (tuple(getattr(processor, key)) if normalises else None for key in ("image_mean", "image_std"))
-    mode = getattr(processor, "resample", None)
-    interpolation = NEAREST.get(Resampling(mode).name.lower() if mode is not None else "", "bilinear")
-    ramp = torch.stack(torch.meshgrid(torch.linspace(0, 1, 240), torch.linspace(0, 1, 400), indexing="ij"))
-    pixels = torch.cat([ramp, ramp.prod(0, keepdim=True)]).mul(255).round().byte()
-    wanted = processor(fromarray(pixels.movedim(0, -1).numpy()), return_tensors="pt")["pixel_values"][0]
-    image = Image(pixels / 255, pixels / 255, Geometry.identity((240, 400)))
-    errors = {}
-    for resize, crop in _readings(processor):
-        reading = Preprocessing(resize, crop, mean, std, interpolation, 3, source)
-        made = reading(image).values
-        errors[reading] = (made - wanted).abs().max().item() if made.shape == wanted.shape else math.inf
-    best = min(errors, key=lambda reading: errors[reading])
-    return best if errors[best] <= 0.02 / min(std or (1.0,)) else None
-
-
-def _readings(processor: Any) -> Iterator[tuple[int | tuple[int, int] | None, tuple[int, int] | None]]:
-    """The possible meanings of a processor's size and crop: the size itself, or the size before a crop (224 of 256)."""
-    size, crop = (dict(getattr(processor, key, None) or {}) for key in ("size", "crop_size"))
-    edge, height, width = size.get("shortest_edge"), size.get("height"), size.get("width")
-    square = (edge or height or 1, edge or width or 1)
-    share = getattr(processor, "crop_pct", None) or 224 / 256
-    crops = [None, square, *([(crop["height"], crop["width"])] if crop.get("height") else [])]
-    for resize in (None, edge, square, math.floor(square[0] / share)):
-        yield from ((resize, cut) for cut in crops)

@@ -260,7 +260,7 @@ READINGS = [
 @pytest.mark.parametrize(("name", "settings", "wanted"), READINGS)
 def test_hf_image_processors(transformers, name, settings, wanted):
     processor = getattr(transformers, f"{name}ImageProcessor")(**settings)
-    found = pellucid.models.preprocessing.from_transformers(processor, "here")
+    found = pellucid.models.stated_preprocessing.from_transformers(processor, "here")
     assert wanted == (None if found is None else (found.resize, found.crop))
 
 
@@ -271,7 +271,7 @@ def test_hf_image_processors_that_are_not_understood(folder, monkeypatch):
 
 def test_hf_image_processor_that_only_scales(transformers):
     processor = transformers.ViTImageProcessor(do_resize=False, do_normalize=False)
-    found = pellucid.models.preprocessing.from_transformers(processor, "here")
+    found = pellucid.models.stated_preprocessing.from_transformers(processor, "here")
     assert (found.resize, found.crop, found.mean, found.std) == (None, None, None, None)
 
 

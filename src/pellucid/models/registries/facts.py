@@ -12,8 +12,9 @@ from pellucid.core.limits import MAX_PIXELS
 from pellucid.errors import OptionError
 from pellucid.models.checkpoints.stated import LARGEST_SIDE, SMALLEST_STD
 from pellucid.models.checkpoints.stated_classes import LONGEST_NAME, MOST_CLASSES
-from pellucid.models.preprocessing import Interpolation, Preprocessing
+from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.registries.record import texts
+from pellucid.models.resizing import Interpolation
 
 MOST_CHANNELS = 4096
 _LARGEST = 1e9

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from pellucid.errors import MissingPackageError, PellucidWarning, SourceError, did_you_mean, message_of
 from pellucid.models.checkpoints import ADAPTER, adapter
-from pellucid.models.preprocessing import from_transformers
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined, package
+from pellucid.models.stated_preprocessing import from_transformers
 
 NAMES = "transformers.models.auto.modeling_auto"
 _WITHOUT = "DISABLE_SAFETENSORS_CONVERSION"

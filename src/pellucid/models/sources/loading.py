@@ -31,7 +31,7 @@ from pellucid.models.checkpoints.pooling import ConcatPool, in_a_row
 from pellucid.models.checkpoints.recognition import but_for_the_head
 from pellucid.models.checkpoints.reference import AUXILIARY
 from pellucid.models.checkpoints.untrained import untrained
-from pellucid.models.preprocessing import Preprocessing, from_timm, takes_volumes
+from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources.assumed import with_stated
 from pellucid.models.sources.base import (
     Keeping,
@@ -46,6 +46,7 @@ from pellucid.models.sources.base import (
     sources,
 )
 from pellucid.models.sources.hf import from_config
+from pellucid.models.stated_preprocessing import from_timm
 
 WEIGHTS = ("none", "default")
 _KNOWN: WeakKeyDictionary[nn.Module, ModelInfo] = WeakKeyDictionary()

@@ -9,8 +9,8 @@ from torch import nn
 
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.operators import imported
-from pellucid.models.preprocessing import from_timm
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, outlined
+from pellucid.models.stated_preprocessing import from_timm
 
 
 class TimmSource:

@@ -12,8 +12,9 @@ from pellucid.core.torch_private import CONVOLUTION
 from pellucid.errors import SourceError, did_you_mean
 from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.operators import imported
-from pellucid.models.preprocessing import Preprocessing, from_torchvision
+from pellucid.models.preprocessing import Preprocessing
 from pellucid.models.sources.base import ModelInfo, ModelRequest, downloading, number_of_classes
+from pellucid.models.stated_preprocessing import from_torchvision
 
 FEW_FRAMES = 8
 AUXILIARY = ("googlenet", "inception_v3")
