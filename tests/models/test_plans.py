@@ -342,8 +342,6 @@ def test_what_needs_a_normalisation_by_itself_is_refused(tmp_path: Path) -> None
     prepare = Preprocessing.from_plans(written(tmp_path, stated()))
     image = prepare(pellucid.read_image(scan(tmp_path / "a.nii.gz", (0.9, 1.2, 2.0))))
     network = nn.Sequential(nn.Conv3d(1, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten()).eval()
-    with pytest.raises(OptionError, match="plans= and std= were given"):
-        Preprocessing(std=(1.0,), plans=prepare.plans)
     with pytest.raises(OptionError, match="nnU-Net's plans normalise the values of a whole file"):
         prepare.normalise(image.pixels)
     with pytest.raises(OptionError, match="nnU-Net's plans normalise the values of a whole file"):
@@ -353,3 +351,19 @@ def test_what_needs_a_normalisation_by_itself_is_refused(tmp_path: Path) -> None
     with pytest.raises(OptionError, match="a registry's record cannot state"):
         preprocessing_json(prepare)
     assert prepare.range_warning(image.values[None] * 50) is None
+
+
+@pytest.mark.parametrize(
+    ("beside", "message"),
+    [
+        ({"std": (1.0,)}, "plans= and std= were given; the plans state it: leave one out"),
+        ({"range": (-1024.0, 1024.0)}, "plans= and range= were given; the plans state it: leave one out"),
+        ({"interpolation": "nearest"}, "plans= and interpolation= were given; the plans state it: leave one out"),
+        ({"channels": 3}, "channels=3 and plans= of 1 channel were given; the plans state it: give channels=1"),
+    ],
+)
+def test_what_plans_state_is_not_stated_again(tmp_path: Path, beside: dict[str, object], message: str) -> None:
+    plans = Preprocessing.from_plans(written(tmp_path, stated())).plans
+    with pytest.raises(OptionError) as caught:
+        Preprocessing(**{"channels": 1, "plans": plans, **beside})
+    assert str(caught.value) == message

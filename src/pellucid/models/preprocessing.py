@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pellucid.core.axes import checked_orientation, checked_spacing
 from pellucid.core.default_device import on_cpu_by_default
 from pellucid.core.image import Image
-from pellucid.errors import OptionError, ShapeError
+from pellucid.errors import OptionError, ShapeError, counted
 from pellucid.models.orientation import placed
 from pellucid.models.planned import planned
 from pellucid.models.plans import FULL, Plans, read_plans
@@ -20,7 +20,7 @@ from pellucid.models.resizing import Interpolation, cropped, resized
 
 RGB = 3
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_PLANNED = ("resize", "mean", "std", "orientation", "spacing")
+_PLANNED = ("resize", "mean", "std", "interpolation", "range", "orientation", "spacing")
 """What plans state."""
 ONLY_WHOLE = "nnU-Net's plans normalise the values of a whole file: prepare the file's image, or state mean and std"
 
@@ -76,13 +76,21 @@ class Preprocessing:
         return f"Preprocessing({', '.join(listed)})"
 
     def __post_init__(self) -> None:
-        """Check orientation and spacing. ``OptionError``: no axis codes, no lengths, or both they and plans."""
-        if self.plans is not None and (other := [name for name in _PLANNED if getattr(self, name) is not None]):
-            raise OptionError(f"plans= and {other[0]}= were given; the plans state it: leave one out")
+        """Check orientation and spacing. ``OptionError``: no axis codes, no lengths, or what plans state otherwise."""
+        if self.plans is not None:
+            self._check_planned(len(self.plans.schemes))
         if self.orientation is not None:
             object.__setattr__(self, "orientation", checked_orientation(self.orientation))
         if self.spacing is not None:
             object.__setattr__(self, "spacing", checked_spacing(self.spacing))
+
+    def _check_planned(self, channels: int) -> None:
+        """Refuse what is stated beside plans that state it, too; they are of this number of channels."""
+        if other := [name for name in _PLANNED if getattr(self, name) != getattr(Preprocessing, name)]:
+            raise OptionError(f"plans= and {other[0]}= were given; the plans state it: leave one out")
+        if self.channels != channels:
+            own = f"channels={self.channels} and plans= of {counted(channels, 'channel')}"
+            raise OptionError(f"{own} were given; the plans state it: give channels={channels}")
 
     @on_cpu_by_default
     def __call__(self, image: Image) -> Image:
