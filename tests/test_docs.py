@@ -40,6 +40,7 @@ import pellucid
 from pellucid.cli.main import app
 from pellucid.core import catalogue, gates
 from pellucid.pacs.access import ServerAccess
+from pellucid.run.explainer import method_of
 from pellucid.tracking import journaled
 from pellucid.xai import GradCAM, GradCAMConfig, get_recommended_layers
 from tests.cli.quick import quick
@@ -199,7 +200,7 @@ def test_the_calls_on_a_methods_page_are_right(about, monkeypatch: pytest.Monkey
     page = page_of(about)
     model = seeded(TinyCNN)
     monkeypatch.setattr(pellucid, "load_model", lambda spec: model)
-    monkeypatch.setattr(pellucid, "explain", lambda m, x, method: used.append(pellucid.Explainer(m, method)._chosen))
+    monkeypatch.setattr(pellucid, "explain", lambda m, x, method: used.append(method_of(pellucid.Explainer(m, method))))
     for code in blocks(page, "python"):
         exec(compile(code, about.file, "exec", dont_inherit=True), {})
     assert used

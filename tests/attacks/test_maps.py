@@ -21,7 +21,7 @@ from pellucid.core.method import Method
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, OptionError, ShapeError
 from pellucid.models.session.session import Session
-from pellucid.run.explainer import Explainer
+from pellucid.run.explainer import Explainer, facts_of
 from pellucid.run.pixels import Pixels
 from pellucid.run.subject import ModelSubject
 from tests.attacks.networks import Bent, made, pictures
@@ -176,7 +176,7 @@ def subject_of(model, images, method="saliency"):
     with torch.no_grad():
         clean = session.call(Inputs.of(images))
     targets = replace(Targets("predicted"), head="softmax").resolved(clean)
-    facts = Explainer(model, method)._facts(session, session.prepared(Inputs.of(images)[:1]))
+    facts = facts_of(Explainer(model, method), session, session.prepared(Inputs.of(images)[:1]))
     answer = Answer.of("softmax", targets.indices(clean)[:, 0], clean)
     return ModelSubject(session, Inputs.of(images), Pixels.of(images, AS_IT_IS), answer, targets, facts)
 

@@ -105,7 +105,7 @@ def redraw(
     >>> without.labels.any().item(), (without.images[:, 0] != phantoms.images[0, 0]).any(0).sum() < 400
     (False, tensor(True))
     """
-    scenes, request = phantoms._origin(index)
+    scenes, request = _origin(phantoms, index)
     if isinstance(seeds, int | str) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise OptionError(f"seeds={seeds!r} was asked for; give a sequence of whole numbers from 0, as in range(10)")
     kinds = kinds_of(findings) or ()
@@ -113,6 +113,17 @@ def redraw(
     area = _area(before, region)
     again = (scenes.again(request, index, before, area, seed, kinds) for seed in seeds)
     return gathered(scenes, request, again, len(seeds))
+
+
+def _origin(phantoms: Phantoms, index: int) -> tuple[Scenes, Request]:
+    """What image ``index`` was drawn from."""
+    if phantoms.origin is None:
+        raise OptionError(
+            "phantoms were given that do not know how they were drawn; redraw those of radiographs or volumes"
+        )
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(phantoms):
+        raise OptionError(f"index={index!r} was asked for; there are images 0 to {len(phantoms) - 1}")
+    return phantoms.origin
 
 
 def _area(drawn: Drawn, region: Tensor | str) -> Tensor:

@@ -22,7 +22,7 @@ from pellucid.models.operators import imported
 from pellucid.models.sources import ModelInfo
 from pellucid.models.sources.base import ModelRequest, seeded
 from pellucid.models.sources.file import SOURCE
-from pellucid.models.sources.loading import _remember
+from pellucid.models.sources.loading import remember
 from pellucid.phantom.lesions import FINDINGS
 from pellucid.phantom.scene import CLASSES
 
@@ -163,7 +163,7 @@ def _trained(name: str) -> Classifier:
     model.network.load_state_dict(load(weights.read_bytes()))
     spec = f"pellucid.phantom:{name}"
     # As load_model does for a factory in a user's file: read what the model declares.
-    _remember(model, SOURCE, ModelRequest(spec), ModelInfo(spec, weights="default"))
+    remember(model, SOURCE, ModelRequest(spec), ModelInfo(spec, weights="default"))
     return model
 
 

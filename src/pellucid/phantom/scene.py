@@ -63,16 +63,6 @@ class Phantoms:
         several = self.labels.sum(1) > 1
         return torch.where(self.labels.any(1), 1 + self.labels.int().argmax(1), 0).masked_fill(several, -1)
 
-    def _origin(self, index: int) -> tuple[Scenes, Request]:
-        """What image ``index`` was drawn from."""
-        if self.origin is None:
-            raise OptionError(
-                "phantoms were given that do not know how they were drawn; redraw those of radiographs or volumes"
-            )
-        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(self):
-            raise OptionError(f"index={index!r} was asked for; there are images 0 to {len(self) - 1}")
-        return self.origin
-
 
 @dataclass(frozen=True)
 class Request:

@@ -6,7 +6,7 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.target import Request
 from pellucid.models.session.thread_state import kept
 from pellucid.run.batching import explained
-from pellucid.run.explainer import Explainer
+from pellucid.run.explainer import Explainer, facts_of, method_of, named_targets
 from pellucid.run.given import Given, batch_of
 from pellucid.run.opening import opened
 from pellucid.run.tuned import resolved
@@ -26,12 +26,12 @@ def explained_again(explainer: Explainer, images: Given, targets: Request = "pre
     True
     """
     batch = batch_of(explainer.model, images)
-    request = explainer._targets(targets, batch.inputs)
-    runtime, trial = resolved(explainer.model, explainer._chosen, explainer.runtime)
+    request = named_targets(explainer, targets, batch.inputs)
+    runtime, trial = resolved(explainer.model, method_of(explainer), explainer.runtime)
 
     def work() -> Explanation:
         at = opened(explainer.model, batch.inputs, runtime, explainer.head, explainer.output)
-        facts = explainer._facts(at.session, at.image, trial)
+        facts = facts_of(explainer, at.session, at.image, trial)
         found = explained(at.session, facts, at.inputs, at.read(request))
         return found.with_images(() if found.is_sequence else batch.images)
 

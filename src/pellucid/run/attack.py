@@ -25,7 +25,7 @@ from pellucid.models.session.thread_state import kept
 from pellucid.models.sources import model_info
 from pellucid.run.arguments import check_runtime
 from pellucid.run.batching import explained
-from pellucid.run.explainer import Explainer
+from pellucid.run.explainer import Explainer, facts_of
 from pellucid.run.facts import Facts
 from pellucid.run.given import Given, batch_of
 from pellucid.run.logits import clean_logits
@@ -112,7 +112,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         check_answers(targets.head, clean.shape[1])
         targets = targets.resolved(clean)
         answer = Answer.of(targets.head, _labels(targets, clean), clean)
-        facts = None if explainer is None else explainer._facts(session, image)
+        facts = None if explainer is None else facts_of(explainer, session, image)
         pixels = Pixels.of(inputs.images, known)
         _check_finite(clean)
         subject = ModelSubject(session, inputs, pixels, answer, targets, facts if chosen.moves_map else None)

@@ -77,8 +77,8 @@ class Explainer:
         check_fuse(self.fuse)
         check_head(self.head)
         check_output(self.output)
-        check_method(self._chosen, self.layers)
-        check_checks(self.checks, self._chosen)
+        check_method(method_of(self), self.layers)
+        check_checks(self.checks, method_of(self))
         check_head_of(self.checks, self.head)
 
     def _take(self, found: Chosen | None) -> None:
@@ -90,10 +90,6 @@ class Explainer:
             taken["fuse"] = SUM
         for name, value in taken.items():
             object.__setattr__(self, name, value)
-
-    @property
-    def _chosen(self) -> Method:
-        return catalogue.find(self.method)() if isinstance(self.method, str) else self.method
 
     if not TYPE_CHECKING:  # else every misspelt name would be one to a type checker
 
@@ -110,28 +106,18 @@ class Explainer:
         if self.runtime.keep_memory:
             keep_memory()
         batch, info = batch_of(self.model, images), model_info(self.model)
-        request = self._targets(targets, batch.inputs)
+        request = named_targets(self, targets, batch.inputs)
         check_head_of(self.checks, info.head if self.head == "auto" else self.head)
         check_target_of(self.checks, request)
         cautions.range_of(info, batch.inputs)
-        runtime, trial = resolved(self.model, self._chosen, self.runtime)
+        runtime, trial = resolved(self.model, method_of(self), self.runtime)
 
         def work() -> Explanation:
             at = opened(self.model, batch.inputs, runtime, self.head, self.output)
-            found = self._explained(at, request, self._facts(at.session, at.image, trial), info)
+            found = self._explained(at, request, facts_of(self, at.session, at.image, trial), info)
             return found.with_images(() if found.is_sequence else batch.images)
 
         return kept(work)
-
-    def _targets(self, request: Request, inputs: Inputs) -> Targets:
-        """The targets of a call, with the names of the classes; ``inputs`` are as the caller gave them."""
-        named = tuple(self.classes) if self.classes is not None else model_info(self.model).classes
-        return targets_of(request, named, inputs)
-
-    def _facts(self, session: Session, image: Inputs, trial: Trial | None = None) -> Facts:
-        """What is the same for all batches: the layers, and where they lie. It costs passes the first time only."""
-        found = Facts.of(self._chosen, self.layers, self.fuse, session, image)
-        return replace(found, trial=trial, why=self._why)
 
     def _explained(self, at: Opened, request: Targets, facts: Facts, info: ModelInfo) -> Explanation:
         """The maps of a batch and the figures beside them, with warnings of what had to be assumed."""
@@ -149,3 +135,20 @@ class Explainer:
         if GRADE in figures:
             stated[WORTH] = measured_worth(found.method, info.spec)
         return replace(found, checks={**found.checks, **figures}, provenance={**found.provenance, **stated})
+
+
+def method_of(explainer: Explainer) -> Method:
+    """The method of an explainer; a name stands for the method with its defaults."""
+    return catalogue.find(explainer.method)() if isinstance(explainer.method, str) else explainer.method
+
+
+def named_targets(explainer: Explainer, request: Request, inputs: Inputs) -> Targets:
+    """The targets of a call, with the names of the classes; ``inputs`` are as the caller gave them."""
+    named = tuple(explainer.classes) if explainer.classes is not None else model_info(explainer.model).classes
+    return targets_of(request, named, inputs)
+
+
+def facts_of(explainer: Explainer, session: Session, image: Inputs, trial: Trial | None = None) -> Facts:
+    """What is the same for all batches: the layers, and where they lie. It costs passes the first time only."""
+    found = Facts.of(method_of(explainer), explainer.layers, explainer.fuse, session, image)
+    return replace(found, trial=trial, why=explainer._why)

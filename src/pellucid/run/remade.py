@@ -20,7 +20,7 @@ from pellucid.models.discovery.parameters import owners, weighted_layers
 from pellucid.models.session.randomised import learned, redrawn
 from pellucid.models.session.session import Session
 from pellucid.run.batching import explained
-from pellucid.run.explainer import Explainer
+from pellucid.run.explainer import Explainer, facts_of
 from pellucid.run.facts import Facts
 from pellucid.run.judged_maps import form_of
 
@@ -38,7 +38,7 @@ class Remaker:
     def of(cls, explainer: Explainer, session: Session, image: Inputs) -> Remaker:
         """The method of an explainer in a session, for inputs like this image, which is prepared."""
         runtime = replace(session.runtime, seed=explainer.runtime.seed)
-        return cls(replace(session, runtime=runtime), explainer._facts(session, image))
+        return cls(replace(session, runtime=runtime), facts_of(explainer, session, image))
 
     def explained(self, inputs: Inputs, targets: Targets) -> Explanation:
         """The maps of some images, which may be many; the targets are resolved."""

@@ -118,7 +118,7 @@ def _from_source(spec: str, weights: str, num_classes: int | None) -> nn.Module:
     if (source.brings_weights or request.pretrained) and known_of(model).weights is None:
         _warn_of_untrained(spec, model.state_dict(), "check that the trained network's weights are loaded")
     drawn = None if source.brings_weights else "random"  # what a model brings along is not known
-    return _remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
+    return remember(model, source, request, ModelInfo(spec, weights="default" if request.pretrained else drawn))
 
 
 def _warn_of_untrained(what: str, state: Mapping[str, Tensor], cure: str) -> None:
@@ -238,7 +238,7 @@ def from_checkpoint(
         warn(f"{checkpoint.path}: {note}")
     _warn_of_untrained(str(checkpoint.path), match.state, "check that this is the trained network's file")
     known = ModelInfo(spec, checkpoint_sha256=checkpoint.sha256 or _digest(checkpoint.path), weights="checkpoint")
-    _remember(model, source, request, known, made)
+    remember(model, source, request, known, made)
     info = replace(_KNOWN[model], registered=checkpoint.registered, origin=checkpoint.origin)
     stated = classes_of(checkpoint.classes, match.num_classes)
     named = info.classes if isinstance(source, Stating) else None  # else those of the source's own weights
@@ -311,7 +311,7 @@ def _fits(spec: str, state: dict[str, Tensor]) -> bool:
     return any(not match.problem for each in names for match in matches(reference, each))
 
 
-def _remember(
+def remember(
     model: nn.Module, source: Source, request: ModelRequest, known: ModelInfo, made: nn.Module | None = None
 ) -> nn.Module:
     """Keep what is known of a model, and what its source states of it, or of the one ``made`` that it was built of."""
