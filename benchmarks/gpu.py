@@ -15,7 +15,7 @@ import torch
 import typer
 
 from benchmarks import results, training
-from benchmarks.measuring import Call, finished, forward, ratio, seconds
+from benchmarks.measuring import Call, finished, forward, paired, ratio_of
 from benchmarks.speed import BASES, MASKS, Case, built
 from pellucid.core.provenance import versions
 
@@ -47,10 +47,10 @@ def measured(case: Case, pairs: int) -> tuple[str, ...]:
     """A row of the table."""
     model, images, call = built(case, DEVICE)
     base = BASES.get(case.call, forward)(model, images)
-    found = ratio(finished(base, DEVICE), finished(call, DEVICE), pairs)
-    own = statistics.median(seconds(finished(call, DEVICE)) for _ in range(pairs))
+    durations = paired(finished(base, DEVICE), finished(call, DEVICE), pairs)
+    own = statistics.median(second for _, second in durations)
     memory = peak(call) / peak(base)
-    return f"{case.network}, {case.batch}", case.call, str(found), f"{1000 * own:.0f} ms", f"{memory:.2f}"
+    return f"{case.network}, {case.batch}", case.call, str(ratio_of(durations)), f"{1000 * own:.0f} ms", f"{memory:.2f}"
 
 
 def peak(call: Call) -> float:

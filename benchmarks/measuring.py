@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -33,11 +33,20 @@ class Ratio:
 
 def ratio(base: Call, other: Call, pairs: int) -> Ratio:
     """The duration of ``other`` over that of ``base``, after one run of each to warm up."""
+    return ratio_of(paired(base, other, pairs))
+
+
+def paired(base: Call, other: Call, pairs: int) -> list[tuple[float, float]]:
+    """The durations of both in seconds, alternating, after one run of each to warm up."""
     seconds(base)
     seconds(other)
-    each = [(seconds(base), seconds(other)) for _ in range(pairs)]
-    found = [second / first for first, second in each]
-    low, median, high = statistics.quantiles(found, n=4) if pairs > 1 else found * 3
+    return [(seconds(base), seconds(other)) for _ in range(pairs)]
+
+
+def ratio_of(durations: Sequence[tuple[float, float]]) -> Ratio:
+    """The second duration of each pair over the first."""
+    found = [second / first for first, second in durations]
+    low, median, high = statistics.quantiles(found, n=4) if len(found) > 1 else found * 3
     return Ratio(median, low, high)
 
 

@@ -34,6 +34,7 @@ def test_calls_alternate_after_one_warm_up_of_each(monkeypatch: pytest.MonkeyPat
     assert called == ["base", "other"] * 4
     assert (found.low, found.median, found.high) == (1.5, 1.5, 1.5)
     assert str(found) == "1.50 (1.50–1.50)"
+    assert measuring.paired(lambda: note("base"), lambda: note("other"), 2) == [(2.0, 3.0)] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
