@@ -21,7 +21,6 @@ whose answer the marker changes.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ import pellucid
 from benchmarks import results
 from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
 from benchmarks.shortcut_networks import MARKED, NETWORKS, SIDE, Kind, is_as_taken, kinds, load, toggles
+from benchmarks.shortcut_rows import Alarms, Published, Raised, Row
 from pellucid import phantom
 from pellucid.core.method import Method
 from pellucid.methods import IntegratedGradients, SmoothGrad
@@ -47,7 +47,7 @@ from pellucid.statistics import Interval, proportion
 NAME = "shortcuts"
 IMAGES, IMAGES_FROM = 60, 9 * 10**6
 """Images of all classes in equal parts: half of them for the threshold."""
-ALARMS, LEVEL = 0.05, 0.01
+ALARMS = 0.05
 METHODS: dict[str, str | Method] = {
     "gradcam": "gradcam",
     "gradcam++": "gradcam++",
@@ -63,7 +63,6 @@ METHODS: dict[str, str | Method] = {
     "centre": "centre",
     "edges": "edges",
 }
-Row = dict[str, float | list[float] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,26 +113,29 @@ def measured(folder: Path, used: Sequence[Kind], marker: str, method: str | Meth
     }
     maps = {kind: maps_of(network(folder, kind), about.marked, method) for kind in used}
     shares = {kind: share(found, about.near) for kind, found in maps.items()}
-    row: Row = {}
+    published = _published(folder, groups["detected"], honest, about, method, maps)
     if not tuning or not all(groups.values()):
-        return row | _others(folder, groups["detected"], honest, about, method, maps)
-    limit = row["threshold"] = threshold(torch.cat([shares[kind][:half] for kind in tuning]))
-    for name, members in groups.items():
-        alarms = [(shares[kind][half:] > limit).double() for kind in members]
-        found = rate(alarms)
-        row[name] = [found.estimate, found.low, found.high]
-        row[f"{name}_each"] = [float(one.mean()) for one in alarms]
-    return row | _others(folder, groups["detected"], honest, about, method, maps)
+        return Row(published)
+    limit = threshold(torch.cat([shares[kind][:half] for kind in tuning]))
+    alarms = {name: _alarms([shares[kind][half:] > limit for kind in members]) for name, members in groups.items()}
+    return Row(published, Raised(limit, **alarms))
 
 
-def _others(
+def _alarms(raised: Sequence[Tensor]) -> Alarms:
+    """The alarms (N,) of each network of a group."""
+    each = [one.double() for one in raised]
+    found = rate(each)
+    return Alarms(found.estimate, found.low, found.high, tuple(float(one.mean()) for one in each))
+
+
+def _published(
     folder: Path,
     cheating: Sequence[Kind],
     honest: Sequence[Kind],
     about: Seen,
     method: str | Method,
     maps: dict[Kind, Tensor],
-) -> Row:
+) -> Published:
     """K-SSD, CCM, FAM and confounder sensitivity: the means over networks that cheat, each beside one honest one."""
     values: dict[str, list[float]] = {"k_ssd": [], "ccm": [], "fam": [], "sensitivity": []}
     for kind, other in zip(cheating, honest, strict=False):
@@ -144,7 +146,9 @@ def _others(
         if about.markers.any():
             values["k_ssd"].append(_mean(known_signal(maps[kind], about.markers)))
             values["sensitivity"].append(_mean(confounder_sensitivity(maps[kind], about.markers)[flipped]))
-    return {name: float(np.nanmean(each)) if np.isfinite(each).any() else None for name, each in values.items()}
+    return Published(
+        **{name: float(np.nanmean(each)) if np.isfinite(each).any() else None for name, each in values.items()}
+    )
 
 
 def _mean(values: Tensor) -> float:
@@ -169,7 +173,11 @@ def page(found: dict[str, Row], moved: dict[str, dict[str, float]]) -> str:
     """The tables."""
     alarms = ("detected", "false alarms, honest", "false alarms, another marker", "reveals it")
     header = ("marker", "method", *alarms, "K-SSD", "CCM", "FAM", "confounder sensitivity")
-    rows = [(*key.split(", "), *_figures(row)) for key, row in sorted(found.items()) if "threshold" in row]
+    rows = [
+        (*key.split(", "), *_figures(row.raised, row.published))
+        for key, row in sorted(found.items())
+        if row.raised is not None
+    ]
     by_name = {kind.name: kind for kind in kinds()}
     toggled = [
         (name, by_name[name].marker or "nothing", *(f"{each[marker]:.4f}" for marker in phantom.MARKERS))
@@ -181,31 +189,11 @@ def page(found: dict[str, Row], moved: dict[str, dict[str, float]]) -> str:
     )
 
 
-def _figures(row: Row) -> Iterator[str]:
-    for name in ("detected", "false_honest", "false_other"):
-        yield "{:.2f} ({:.2f} to {:.2f})".format(*row[name])  # type: ignore[misc]  # a list
-    yield "yes" if reveals(row) else "no"
-    for name in ("k_ssd", "ccm", "fam", "sensitivity"):
-        yield "" if row[name] is None else f"{row[name]:.2f}"
-
-
-def reveals(row: Row) -> bool:
-    """Whether networks that cheat by a marker raise more alarms than both kinds of others."""
-    return all(
-        permuted(row["detected_each"], row[f"{name}_each"]) <= LEVEL  # type: ignore[arg-type]  # lists
-        for name in ("false_honest", "false_other")
-    )
-
-
-def permuted(ones: Sequence[float], others: Sequence[float]) -> float:
-    """The share of all divisions of these networks in which the first group's sum is at least that of the ones.
-
-    >>> permuted([1.0, 1.0, 0.5], [0.0, 0.5, 0.0])
-    0.1
-    """
-    every, sum_of_ones = [*ones, *others], sum(ones)
-    sums = [sum(group) for group in itertools.combinations(every, len(ones))]
-    return sum(one >= sum_of_ones - 1e-9 for one in sums) / len(sums)
+def _figures(raised: Raised, published: Published) -> Iterator[str]:
+    yield from map(str, (raised.detected, raised.false_honest, raised.false_other))
+    yield "yes" if raised.reveals else "no"
+    for value in (published.k_ssd, published.ccm, published.fam, published.sensitivity):
+        yield "" if value is None else f"{value:.2f}"
 
 
 def main(
@@ -223,10 +211,10 @@ def main(
         for name, method in METHODS.items():
             key = f"{marker}, {name}"
             if key not in stored["rows"] and (not only or name in only):
-                stored["rows"][key] = measured(folder, used, marker, method)
+                stored["rows"][key] = measured(folder, used, marker, method).stored()
                 path.write_text(json.dumps(stored, indent=1) + "\n")
                 typer.echo(f"{key}: {stored['rows'][key]}")
-    results.write(NAME, page(stored["rows"], stored["moved"]))
+    results.write(NAME, page({key: Row.of(row) for key, row in stored["rows"].items()}, stored["moved"]))
 
 
 if __name__ == "__main__":

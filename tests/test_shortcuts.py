@@ -1,13 +1,16 @@
 """What benchmarks.shortcuts measures of maps, against naive replicas."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import results
 from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
 from benchmarks.shortcut_networks import MARKED, Kind, fresh, images_of, is_as_taken, kinds
-from benchmarks.shortcuts import permuted, rate, reveals, threshold
+from benchmarks.shortcut_rows import Alarms, Published, Raised, Row, permuted
+from benchmarks.shortcuts import page, rate, threshold
 from skimage.metrics import structural_similarity
 
 from pellucid import phantom
@@ -77,10 +80,13 @@ def test_rates_have_networks_as_units():
 
 
 def test_revealing_takes_more_alarms_than_both_kinds_of_others():
-    row = {"detected_each": [1.0] * 5, "false_honest_each": [0.1] * 5, "false_other_each": [0.2] * 15}
-    assert reveals(row)
-    assert not reveals({**row, "false_other_each": [1.0] * 15})
-    assert not reveals({**row, "false_honest_each": [0.1, 0.1, 1.0, 1.0, 0.1]})
+    def of(each):
+        return Alarms(0.0, 0.0, 0.0, tuple(each))
+
+    cheating, honest, other = of([1.0] * 5), of([0.1] * 5), of([0.2] * 15)
+    assert Raised(0.5, cheating, honest, other).reveals
+    assert not Raised(0.5, cheating, honest, of([1.0] * 15)).reveals
+    assert not Raised(0.5, cheating, of([0.1, 0.1, 1.0, 1.0, 0.1]), other).reveals
     assert permuted([1.0] * 5, [0.0] * 5) == pytest.approx(1 / 252)
     assert permuted([0.5] * 3, [0.5] * 3) == 1
 
@@ -122,3 +128,22 @@ def test_the_classifier_is_drawn_anew_by_the_seed():
     assert not torch.equal(weights[0], weights[3])
     early = next(name for name, _ in bundled.named_parameters() if "layer1" in name)
     assert torch.equal(first.get_parameter(early), bundled.get_parameter(early))
+
+
+def test_rows_are_stored_as_they_were_read():
+    stored = json.loads((results.FOLDER / "shortcuts.json").read_text())
+    rows = {key: Row.of(row) for key, row in stored["rows"].items()}
+    again = {key: row.stored() for key, row in rows.items()}
+    assert json.dumps(again) == json.dumps(stored["rows"])  # in the same order
+    corner = rows["corner, gradcam"].raised
+    assert [corner.threshold, list(corner.false_other.each)] == [
+        stored["rows"]["corner, gradcam"][name] for name in ("threshold", "false_other_each")
+    ]
+    assert page(rows, stored["moved"]) == (results.FOLDER / "shortcuts.md").read_text()
+
+
+def test_a_row_without_a_threshold_has_no_alarms():
+    row = Row(Published(None, 0.5, 0.25, None))
+    assert row.stored() == {"k_ssd": None, "ccm": 0.5, "fam": 0.25, "sensitivity": None}
+    assert Row.of(row.stored()) == row
+    assert "corner" not in page({"corner, gradcam": row}, {}).splitlines()[2:]
