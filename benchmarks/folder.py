@@ -37,7 +37,7 @@ from pellucid.export.writing import write
 from pellucid.io import read_image
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.phantom import radiographs
-from pellucid.run.inputs import inputs
+from pellucid.run.finding import inputs
 from pellucid.run.job import Job
 from pellucid.run.results import Results
 

@@ -114,7 +114,7 @@ OF_THE_COMMAND_LINE = {
     "phantom/training.py",
     *(
         f"run/{name}.py"
-        for name in ("channels", "factory_file", "inputs", "job", "labels", "machine", "request", "resuming")
+        for name in ("channels", "factory_file", "finding", "job", "labels", "machine", "request", "resuming")
     ),
 }
 """Modules that commands alone use."""

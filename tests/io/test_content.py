@@ -21,7 +21,8 @@ from pydicom.uid import (
 from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io import is_image_file, read_image, read_series
 from pellucid.io.dicom_file import is_dicom
-from pellucid.run.inputs import as_volumes, inputs
+from pellucid.run.finding import inputs
+from pellucid.run.grouping import as_volumes
 from tests.io.test_dicom import SHIPPED, dataset, shipped, write
 from tests.io.test_volumes import slices
 

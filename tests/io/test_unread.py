@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 
 from pellucid.errors import ImageError, PellucidWarning
 from pellucid.io import read_image, read_series
-from pellucid.run.inputs import inputs
+from pellucid.run.finding import inputs
 from tests.io.test_dicom import dataset, shipped, write
 
 LEVELS = np.random.default_rng(2).integers(0, 250, (5, 6, 7), dtype=np.uint8)

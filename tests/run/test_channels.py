@@ -16,7 +16,8 @@ from pellucid import read_image, read_series
 from pellucid.errors import ImageError, OptionError
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run.channels import read_channels
-from pellucid.run.inputs import open_input, studies
+from pellucid.run.finding import studies
+from pellucid.run.inputs import open_input
 from tests.io.test_volumes import LEVELS, slices
 
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 1.5, 0.2, -126], [0, -0.2, 3, -72], [0, 0, 0, 1]])

@@ -17,7 +17,8 @@ from pellucid.errors import PellucidWarning
 from pellucid.io import read_image
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run import job
-from pellucid.run.inputs import Input, inputs
+from pellucid.run.finding import inputs
+from pellucid.run.inputs import Input
 from pellucid.run.job import Job
 from pellucid.run.prefetch import Prefetcher
 from pellucid.run.results import Results

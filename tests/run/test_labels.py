@@ -9,9 +9,10 @@ import pytest
 
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.run import csv_lines
-from pellucid.run.inputs import as_sequences, inputs
+from pellucid.run.finding import inputs
+from pellucid.run.grouping import as_sequences
 from pellucid.run.labels import labels_of, read_rows
-from tests.run.test_inputs import touch
+from tests.run.empty_files import touch
 
 
 def stated(

@@ -23,7 +23,8 @@ from pellucid.core.target import SameClasses
 from pellucid.errors import DiskFullError, OutputExistsError
 from pellucid.export.deidentify import Deidentifier
 from pellucid.models.preprocessing import Preprocessing
-from pellucid.run.inputs import as_sequences, inputs
+from pellucid.run.finding import inputs
+from pellucid.run.grouping import as_sequences
 from pellucid.run.job import Job
 from pellucid.run.outcome import Outcome
 from pellucid.run.results import Results

@@ -161,7 +161,8 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.cli.settled import with_kept
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes
-        from pellucid.run.inputs import as_sequences, as_volumes, inputs, studies
+        from pellucid.run.finding import inputs, studies
+        from pellucid.run.grouping import as_sequences, as_volumes
         from pellucid.run.labels import labels_of, read_rows
         from pellucid.run.renaming import without_names
         from pellucid.tracking.results import log_results

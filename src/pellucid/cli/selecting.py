@@ -101,6 +101,6 @@ def of_series(files: list[Input], series: str | None) -> list[Input]:
     Raises:
         ImageError: none is of the series.
     """
-    from pellucid.run.inputs import in_series
+    from pellucid.run.grouping import in_series
 
     return files if series is None else in_series(files, series)

@@ -137,7 +137,8 @@ def _images(model: nn.Module, read: Sequence[Image], count: int, given: Preparat
 def _files(model: nn.Module, paths: list[Path], given: Preparation, series: str | None) -> list[Input]:
     """The images or volumes at the paths."""
     from pellucid.models.preprocessing import takes_volumes
-    from pellucid.run.inputs import as_volumes, inputs, studies
+    from pellucid.run.finding import inputs, studies
+    from pellucid.run.grouping import as_volumes
 
     files = studies(paths, given.files) if given.files else inputs(paths)
     files = of_series(files, series)

@@ -1,27 +1,16 @@
-"""Which files a command works on, and what their results are called."""
+"""Which files a command works on."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pytest
 
 from pellucid.errors import ImageError, OptionError, PellucidWarning
 from pellucid.io import SUFFIXES
-from pellucid.run.inputs import inputs
-
-
-def touch(folder: Path, *names: str) -> list[Path]:
-    paths = [folder / name for name in names]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return paths
-
-
-def stems(*paths: Path, output: Path = Path("/nowhere")) -> dict[str, str]:
-    return {str(one.path): one.stem.as_posix() for one in inputs(paths, output)}
+from pellucid.run.finding import inputs
+from tests.run.empty_files import stems, touch
 
 
 def test_a_folder_is_searched_and_mirrored(tmp_path: Path) -> None:
@@ -39,30 +28,6 @@ def test_every_suffix_is_found(tmp_path: Path, suffix: str) -> None:
 def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
     paths = touch(tmp_path, "IM000001", ".hidden.png", "1.2.840.1", "1.2.840.2")
     assert list(stems(*paths).values()) == ["IM000001", ".hidden", "1.2.840.1", "1.2.840.2"]
-
-
-def test_equal_stems_keep_their_ending(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "a.jpg", "b.png", "sub/a.png")
-    assert list(stems(tmp_path).values()) == ["a.jpg", "a.png", "b", "sub/a"]
-
-
-def test_case_alone_does_not_tell_names_apart(tmp_path: Path) -> None:
-    paths = touch(tmp_path, "x/Scan.png", "y/scan.png", "x/other.png")
-    assert list(stems(*paths).values()) == ["x/Scan.png", "y/scan.png", "other"]
-
-
-def test_equal_names_keep_their_folders(tmp_path: Path) -> None:
-    paths = touch(tmp_path, "a/x.png", "b/x.png", "b/y.png")
-    assert list(stems(*paths).values()) == ["a/x.png", "b/x.png", "y"]
-    one, other = touch(tmp_path, "p/in/z.png", "q/in/z.png")
-    assert list(stems(one.parent, other.parent).values()) == ["p/in/z.png", "q/in/z.png"]
-
-
-def test_stems_are_distinct(tmp_path: Path) -> None:
-    paths = touch(tmp_path, "a.png", "a.jpg", "a.png.tif", "s/a.png", "s/a.jpg", "t/a.png", "t/A.PNG.bmp")
-    found = list(stems(*paths).values())
-    assert len({stem.casefold() for stem in found}) == len(paths)
-    assert not any(PurePath(stem).is_absolute() or ".." in PurePath(stem).parts for stem in found)
 
 
 def test_a_file_given_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +74,3 @@ def test_nothing_found(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="no image file was found") as caught:
             inputs(paths, tmp_path / "out")
         assert "among 1 files; formats are DICOM, NIfTI" in str(caught.value)
-
-
-def test_files_on_different_drives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.run import inputs as module
-
-    monkeypatch.setattr(module, "_one_drive", lambda paths: False)
-    paths = touch(tmp_path, "a/x.png", "b/x.png")
-    assert [one.stem for one in inputs(paths, tmp_path / "out")] == [PurePath(*path.parts[1:]) for path in paths]
