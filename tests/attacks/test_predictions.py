@@ -20,7 +20,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError, OptionError, ShapeError, TargetError
 from pellucid.models.session.session import Session
-from pellucid.models.sources.loading import state_preprocessing
+from pellucid.models.sources.known import state_preprocessing
 from pellucid.run.pixels import Pixels
 from pellucid.run.subject import ModelSubject
 from tests.attacks import replicas

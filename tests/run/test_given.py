@@ -18,7 +18,7 @@ from torchvision import transforms
 
 import pellucid
 from pellucid.errors import OptionError, PellucidError, ShapeError, SourceError
-from pellucid.models.sources.loading import state_preprocessing
+from pellucid.models.sources.known import state_preprocessing
 from tests.networks import TinyCNN, images, seeded
 
 PREPARING = pellucid.Preprocessing(resize=(24, 24), mean=(0.5,) * 3, std=(0.25,) * 3)

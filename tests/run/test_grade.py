@@ -184,9 +184,10 @@ def test_what_has_no_probability_is_refused_before_any_work(targets: object, hea
 
 
 def test_the_head_that_a_source_states_is_refused_too() -> None:
-    from pellucid.models.sources.loading import _KNOWN, ModelInfo
+    from pellucid.models.sources import ModelInfo
+    from pellucid.models.sources.known import know
 
     model = Untouched()
-    _KNOWN[model] = ModelInfo("own", head="regression")
+    know(model, ModelInfo("own", head="regression"))
     with pytest.raises(OptionError, match="head 'regression' has no probabilities"):
         pellucid.explain(model, images(1), "saliency", checks=["grade"])

@@ -91,7 +91,7 @@ class Computation:
         from pellucid.core.head import check_head
         from pellucid.core.runtime import Runtime
         from pellucid.evaluation.scoring.network import Network
-        from pellucid.models.sources.loading import restate
+        from pellucid.models.sources.known import restate
 
         check_head(head)
         restate(model, head, model_output)

@@ -29,7 +29,7 @@ from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources.assumed import ORIENTATION, SIZE, VALUES, assumption, parts
-from pellucid.models.sources.loading import restate, state_preprocessing
+from pellucid.models.sources.known import restate, state_preprocessing
 from pellucid.render import colourise
 from pellucid.run.checks import check_head_of
 from pellucid.run.job import Job

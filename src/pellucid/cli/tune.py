@@ -81,7 +81,7 @@ def tune(  # noqa: PLR0913  # a command's options are its parameters
         from pellucid.core.head import check_head
         from pellucid.core.runtime import Runtime
         from pellucid.io.selection import parsed_options
-        from pellucid.models.sources.loading import restate
+        from pellucid.models.sources.known import restate
         from pellucid.run.inputs import open_input
         from pellucid.run.refusing import explained_refusals
         from pellucid.run.tuned import remember

@@ -22,7 +22,7 @@ from pellucid.models.operators import imported
 from pellucid.models.sources import ModelInfo
 from pellucid.models.sources.base import ModelRequest, seeded
 from pellucid.models.sources.file import SOURCE
-from pellucid.models.sources.loading import remember
+from pellucid.models.sources.known import remember
 from pellucid.phantom.lesions import FINDINGS
 from pellucid.phantom.scene import CLASSES
 

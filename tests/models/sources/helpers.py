@@ -35,3 +35,9 @@ def holds(model, state):
 
 def one_line(error):
     return "\n" not in str(error.value)
+
+
+def saved(path, content):
+    """The path of a file with this content."""
+    torch.save(content, path)
+    return path

@@ -14,7 +14,7 @@ from pellucid.errors import CheckpointError, PellucidWarning, SourceError
 from pellucid.models.checkpoints.reference import describe, weightless
 from pellucid.models.sources import hf as hf_source
 from pellucid.models.sources import load_model, model_info
-from pellucid.models.sources.loading import find
+from pellucid.models.sources.finding import find
 from tests.models.sources.helpers import drawn, holds, noise, one_line
 
 TINY = {

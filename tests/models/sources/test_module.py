@@ -10,7 +10,7 @@ import pytest
 
 import pellucid
 from pellucid.errors import SourceError
-from pellucid.models.sources.loading import find, forms
+from pellucid.models.sources.finding import find, forms
 
 MODULE = """
 from torch import nn

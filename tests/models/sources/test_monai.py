@@ -9,7 +9,7 @@ from pellucid.errors import MissingPackageError
 from pellucid.models.checkpoints.reference import describe
 from pellucid.models.sources import load_model, model_info
 from pellucid.models.sources import monai as monai_source
-from pellucid.models.sources.loading import find
+from pellucid.models.sources.finding import find
 from tests.models.sources.helpers import holds, noise, one_line
 
 MONAI = {

@@ -14,7 +14,7 @@ import torch
 import pellucid
 from pellucid.errors import PellucidWarning, SourceError
 from pellucid.models import sources as package
-from pellucid.models.sources import base, loading
+from pellucid.models.sources import base, finding
 from tests.core.packages import Install, installer
 
 MINE = '''"""``mine:net``: networks of a test."""
@@ -73,7 +73,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
 
 def check_mine(folder: Path) -> None:
     """The source is listed, its models load, with random weights or from a file, and can be explained."""
-    assert "mine:…" in loading.forms()
+    assert "mine:…" in finding.forms()
     with pytest.raises(SourceError, match=r"give one of .*mine:…"):
         pellucid.load_model("other:net")
     with pytest.raises(SourceError, match="mine:netz is no model; give mine:net"):
@@ -122,32 +122,32 @@ def test_a_broken_source_is_reported_when_it_is_asked_for(install: Install) -> N
         assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert loading.find("a/b.py:make")[1] == "a/b.py:make"
+        assert finding.find("a/b.py:make")[1] == "a/b.py:make"
 
 
 def test_a_package_does_not_replace_a_source(install: Install) -> None:
     install("zz_timm", MINE.replace('"mine"', '"timm"'), {"timm": "zz_timm"})
     with pytest.warns(PellucidWarning, match="pellucid has a source 'timm' of its own: rename the other one"):
-        source, name = loading.find("timm:resnet18")
+        source, name = finding.find("timm:resnet18")
     assert (type(source).__module__, name) == ("pellucid.models.sources.timm", "resnet18")
 
 
 def test_two_files_of_one_prefix_are_refused(beside: Path) -> None:
     (beside / "zz_again.py").write_text(MINE.replace('"mine"', '"timm"'))
     with pytest.raises(SourceError, match="two files are sources of the prefix 'timm'"):
-        loading.forms()
+        finding.forms()
 
 
 def test_paths_belong_to_the_sources_that_take_them() -> None:
-    assert type(loading.find("a/b.py:make")[0]).__name__ == "FileSource"
-    assert loading.find("file:a/b.py:make") == (loading.find("a/b.py:make")[0], "a/b.py:make")
-    assert loading.find("onnx:a.onnx") == (loading.find("a.onnx")[0], "a.onnx")
+    assert type(finding.find("a/b.py:make")[0]).__name__ == "FileSource"
+    assert finding.find("file:a/b.py:make") == (finding.find("a/b.py:make")[0], "a/b.py:make")
+    assert finding.find("onnx:a.onnx") == (finding.find("a.onnx")[0], "a.onnx")
     with pytest.raises(SourceError, match=r"'a/b.py' names no function; .* as in a/b.py:build"):
         pellucid.load_model("a/b.py")
 
 
 def test_forms_are_known_in_a_fresh_process() -> None:
-    code = "from pellucid.models.sources.loading import forms; print(*forms())"
+    code = "from pellucid.models.sources.finding import forms; print(*forms())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stderr == ""
-    assert done.stdout.split() == loading.forms()
+    assert done.stdout.split() == finding.forms()

@@ -9,7 +9,7 @@ import pellucid
 from pellucid.errors import SourceError
 from pellucid.models.checkpoints.reference import describe
 from pellucid.models.sources import load_model, model_info
-from pellucid.models.sources.loading import find
+from pellucid.models.sources.finding import find
 from tests.models.sources.helpers import holds, noise
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from pellucid.errors import warn
+
 _MEAN, _VARIANCE, _COUNT = "running_mean", "running_var", "num_batches_tracked"
 
 
@@ -26,6 +28,13 @@ def untrained(state: Mapping[str, Tensor]) -> str | None:
         return None
     which = "its batch norm has" if len(owners) == 1 else f"each of its {len(owners)} batch norms has"
     return f"{which} the statistics of a new network (mean 0, variance 1)"
+
+
+def warn_of_untrained(what: str, state: Mapping[str, Tensor], cure: str) -> None:
+    """Warn of weights that came from somewhere, and are those of a new network. Drawn ones are known to be random."""
+    seen = untrained(state)
+    if seen is not None:
+        warn(f"{what}: {seen}, so that it was hardly trained, and its maps mean nothing: {cure}")
 
 
 def _is_new(state: Mapping[str, Tensor], owner: str) -> bool:

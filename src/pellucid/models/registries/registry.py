@@ -29,7 +29,8 @@ from pellucid.models.registries.record import PATHS, ModelRecord, kept_in, recor
 from pellucid.models.registries.versions import LATEST, Version, check_key, check_version, order
 from pellucid.models.registries.weights import network_of, safetensors_of
 from pellucid.models.sources.base import ModelInfo
-from pellucid.models.sources.loading import from_checkpoint, model_info
+from pellucid.models.sources.known import model_info
+from pellucid.models.sources.weights_file import from_checkpoint
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -22,7 +22,7 @@ from pellucid.models.operators import declaring
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
 from pellucid.models.sources.assumed import ORIENTATION
 from pellucid.models.sources.base import ModelInfo, ModelRequest
-from pellucid.models.sources.loading import known_of
+from pellucid.models.sources.known import known_of
 
 
 class FileSource:

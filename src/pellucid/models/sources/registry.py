@@ -14,7 +14,8 @@ from pellucid.models.registries.index import NAME
 from pellucid.models.registries.registry import settings_of
 from pellucid.models.registries.versions import LATEST
 from pellucid.models.sources.base import ModelInfo, ModelRequest
-from pellucid.models.sources.loading import known_of, load_model
+from pellucid.models.sources.known import known_of
+from pellucid.models.sources.loading import load_model
 from pellucid.models.sources.settings import KeptSettings
 
 _PARTS = re.compile(r"(?P<root>.*)[/\\](?P<model>[^/\\]+)", re.DOTALL)
