@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import typer
@@ -75,6 +76,12 @@ def _show(
     if text not in seen:
         seen.add(text)
         complain(f"warning: {text}")
+
+
+def tell_of_page(page: Path | None) -> None:
+    """Print where the page of the results is, if there is one."""
+    if page is not None:
+        typer.echo(printable(f"{page}: open it in a browser"))
 
 
 def print_json(text: str) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
-from pellucid.cli.console import OUTPUT_PANEL, guarded, printable
+from pellucid.cli.console import guarded, printable, tell_of_page
 from pellucid.cli.data_sets import (
     DATA_PANEL,
     Computation,
@@ -38,7 +38,7 @@ from pellucid.cli.preparing import (
     preparation,
 )
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
-from pellucid.cli.writing import Output, Overwrite, Quiet
+from pellucid.cli.writing import Output, Overwrite, Quiet, Report
 from pellucid.errors import OptionError, counted
 
 if TYPE_CHECKING:
@@ -157,9 +157,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
     device: Device = "auto",
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
-    page: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)
-    ] = True,
+    page: Report = True,
     mlflow: MLflow = None,
     quiet: Quiet = False,
 ) -> None:
@@ -251,5 +249,4 @@ def _show(found: Evaluation, page: Path | None) -> None:
             typer.echo(printable(str(row.verdict)))
     for note in found.notes:
         typer.echo(printable(note))
-    if page is not None:
-        typer.echo(printable(f"{page}: open it in a browser"))
+    tell_of_page(page)

@@ -23,7 +23,7 @@ from pellucid.cli.access import (
     server_access,
 )
 from pellucid.cli.computing import BatchSize, Device, Fast, Precision
-from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, printable
+from pellucid.cli.console import NOTHING_DONE, SOME_FAILED, complain, guarded, print_json, tell_of_page
 from pellucid.cli.deidentifying import Deidentify, DeidentifyKey, deidentifier, failures, result_names
 from pellucid.cli.explaining import Checks, ChoiceFile, Fuse, Layers, Methods, Options, Targets
 from pellucid.cli.fetched import fetched, relative_outcome, temporary_folder
@@ -244,7 +244,7 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
             print_json(as_text(outcomes, summary))
         elif not quiet:
             show(outcomes, summary)
-            _tell_of(index)
+            tell_of_page(index)
         if summary.failed or (page and index is None) or any(outcome.refused for outcome in outcomes):
             raise typer.Exit(NOTHING_DONE if summary.failed == len(outcomes) else SOME_FAILED)
 
@@ -291,11 +291,6 @@ def _check_page(asked: bool, output: Path, table: str) -> None:
 
     if asked:
         check_index(output, table)
-
-
-def _tell_of(page: Path | None) -> None:
-    if page is not None:
-        typer.echo(printable(f"{page}: open it in a browser"))
 
 
 def _page(output: Path, table: str, failed: Mapping[str, str]) -> Path | None:

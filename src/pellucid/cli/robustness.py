@@ -12,7 +12,7 @@ import typer
 
 from pellucid.cli.completing import among
 from pellucid.cli.computing import BatchSize, Device
-from pellucid.cli.console import OUTPUT_PANEL, guarded, printable
+from pellucid.cli.console import guarded, printable, tell_of_page
 from pellucid.cli.data_sets import (
     Computation,
     DataForm,
@@ -27,7 +27,7 @@ from pellucid.cli.data_sets import (
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
 from pellucid.cli.preparing import Channels, Crop, Mean, Orientation, Range, Size, Spacing, Std, preparation
 from pellucid.cli.tracked import MLflow, check_mlflow, log_to_mlflow
-from pellucid.cli.writing import Output, Overwrite, Quiet
+from pellucid.cli.writing import Output, Overwrite, Quiet, Report
 from pellucid.errors import OptionError, counted
 
 if TYPE_CHECKING:
@@ -115,9 +115,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
     device: Device = "auto",
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
-    page: Annotated[
-        bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)
-    ] = True,
+    page: Report = True,
     mlflow: MLflow = None,
     quiet: Quiet = False,
 ) -> None:
@@ -223,5 +221,4 @@ def _show(found: Robustness, page: Path | None) -> None:
             )
     for note in (*found.notes, *found.limits[:1]):
         typer.echo(printable(note))
-    if page is not None:
-        typer.echo(printable(f"{page}: open it in a browser"))
+    tell_of_page(page)

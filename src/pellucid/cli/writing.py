@@ -1,4 +1,4 @@
-"""The options of ``pellucid explain`` that say what is written, and how it is drawn."""
+"""The options of commands that say what is written, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ Page = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write report.html.", rich_help_panel=OUTPUT_PANEL)]
 Alpha = Annotated[float, typer.Option(help="Overlay opacity, 0 to 1.", rich_help_panel=OUTPUT_PANEL)]
 Colormap = Annotated[str, typer.Option(help="Colour map of matplotlib.", rich_help_panel=OUTPUT_PANEL)]
 Signed = Annotated[
