@@ -1,48 +1,53 @@
-"""``python -m benchmarks.reading FOLDER…``: reads DICOM files beside pydicom and SimpleITK, and explains differences.
+"""``python -m benchmarks.reading FOLDER…``: reads files that packages ship beside other readers.
 
-Without a folder the files are those that pydicom ships. SimpleITK is compared with where it is installed. A difference
-without an explanation ends with exit code 1.
+The files are those of the installed pydicom and nibabel, and of the folders: each holds the unpacked distribution of
+a package (``pip download --no-deps``). DICOM is compared with pydicom, volumes with nibabel, and both with SimpleITK
+where it is installed. A difference without an explanation ends with exit code 1.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import nibabel
 import numpy as np
-import pydicom.data
+import pydicom
 import typer
 from pydicom import FileDataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
-from benchmarks import results
+from benchmarks import reading_volumes, results
+from benchmarks.reading_outcomes import (
+    BOTH,
+    EQUAL,
+    OURS,
+    ROUNDING,
+    THEIRS,
+    UNEXPLAINED,
+    Array,
+    kind_of,
+    packages_table,
+    table,
+    was_read,
+)
 from pellucid.core.image import Image
 from pellucid.errors import PellucidError
 from pellucid.io import read
 from pellucid.io.dicom_file import is_dicom_file, is_directory
 
 NAME = "reading"
-Array = np.ndarray[Any, Any]
-ROUNDING = 1e-6
-"""Relative difference that float32 explains."""
 LEVELS = 5 / 255
 """The most by which two decoders of lossy JPEG differ."""
-EQUAL, BOTH, OURS, THEIRS, UNEXPLAINED = (
-    "the same values",
-    "refused by both: ",
-    "refused here: ",
-    "read here only: ",
-    "not explained",
-)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,13 @@ ITK = (
         "decoders of lossy JPEG round differently",
         lambda header, _, most: (
             header.file_meta.TransferSyntaxUID in (JPEGBaseline8Bit, JPEGExtended12Bit) and most <= LEVELS
+        ),
+    ),
+    Difference(
+        "SimpleITK leaves YBR_FULL_422 in JPEG as it is; DCMTK converts it as here",
+        lambda header, *_: (
+            header.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+            and header.PhotometricInterpretation == "YBR_FULL_422"
         ),
     ),
     Difference(
@@ -139,12 +151,6 @@ def compared(path: Path, other: Callable[[Path, FileDataset], Array], known: tup
     return _difference(image, header, theirs, known)
 
 
-def kind_of(reason: str) -> str:
-    """A reason without what belongs to one file: names, numbers, and what a decoder says."""
-    short = re.sub(r"(cannot be decoded|is expected).*", r"\1", " ".join(reason.split()))
-    return re.sub(r"\d+", "…", re.sub(r"'[^']*'|\([^)]*\)+", "…", short))
-
-
 def _difference(image: Image, header: FileDataset, theirs: Array, known: tuple[Difference, ...]) -> str:
     ours = image.values.double().numpy()
     if theirs.size == ours.size:
@@ -164,35 +170,67 @@ def files(folders: list[Path]) -> Iterator[Path]:
             yield path
 
 
-def page(counts: dict[str, Counter[str]]) -> str:
-    """A table of outcomes, with a column for each reader."""
-    outcomes = sorted({outcome for each in counts.values() for outcome in each}, key=lambda text: (text != EQUAL, text))
-    rows = [[outcome, *(str(each[outcome] or "") for each in counts.values())] for outcome in outcomes]
-    return results.table(["outcome", *(f"beside {name}" for name in counts)], rows)
+def packages(folders: list[Path]) -> dict[str, Path]:
+    """The folders by the names and versions of the packages in them, after the installed ones."""
+    installed = {
+        f"{one.__name__} {metadata.version(one.__name__)}": Path(str(one.__file__)).parent for one in (pydicom, nibabel)
+    }
+    return installed | {_name_of(folder): folder for folder in folders}
+
+
+def _name_of(folder: Path) -> str:
+    """What a distribution's own description calls it; else the folder's name."""
+    stated = next((path for name in ("METADATA", "PKG-INFO") for path in sorted(folder.rglob(name))), None)
+    if stated is None:
+        return folder.name
+    found = metadata.Distribution.at(stated.parent).metadata
+    return f"{found['Name']} {found['Version']}"
+
+
+Compare = Callable[[Path], str]
+
+
+def comparisons() -> dict[str, tuple[Callable[[list[Path]], Iterator[Path]], dict[str, Compare]]]:
+    """Of each kind of file: which files are of it, and what a file comes to beside each reader."""
+    volumes = partial(reading_volumes.compared, other=reading_volumes.by_nibabel, known=())
+    images = partial(compared, other=by_pydicom, known=PYDICOM)
+    found: dict[str, tuple[Callable[[list[Path]], Iterator[Path]], dict[str, Compare]]] = {
+        "DICOM": (files, {"pydicom": images}),
+        "volumes": (reading_volumes.files, {"nibabel": volumes}),
+    }
+    try:
+        import_module("SimpleITK")
+    except ImportError:
+        typer.echo("SimpleITK is not installed: pip install simpleitk", err=True)
+        return found
+    found["DICOM"][1]["SimpleITK"] = partial(compared, other=by_itk, known=ITK)
+    found["volumes"][1]["SimpleITK"] = partial(
+        reading_volumes.compared, other=reading_volumes.by_itk, known=reading_volumes.ITK
+    )
+    return found
 
 
 def main(folders: Annotated[list[Path] | None, typer.Argument()] = None) -> None:
-    """Compare all files, write the table, and name what is not explained."""
+    """Compare all files, write the tables, and name what is not explained."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    given = folders or [Path(folder) for folder in pydicom.data.__path__]
-    readers: dict[str, tuple[Callable[[Path, FileDataset], Array], tuple[Difference, ...]]] = {}
-    readers["pydicom"] = (by_pydicom, PYDICOM)
-    try:
-        import_module("SimpleITK")
-        readers["SimpleITK"] = (by_itk, ITK)
-    except ImportError:
-        typer.echo("SimpleITK is not installed: pip install simpleitk", err=True)
-    counts: dict[str, Counter[str]] = {name: Counter() for name in readers}
+    kinds = comparisons()
+    counts = {kind: {name: Counter[str]() for name in readers} for kind, (_, readers) in kinds.items()}
     open_: list[str] = []
-    for path in files(given):
-        for name, (other, known) in readers.items():
-            outcome = compared(path, other, known)
-            counts[name][outcome] += 1
-            if outcome == UNEXPLAINED:
-                open_.append(f"{path.name} beside {name}")
-    results.write(NAME, page(counts))
-    typer.echo(page(counts))
+    held: list[tuple[str, list[int]]] = []
+    for package, folder in packages(folders or []).items():
+        of_package: list[int] = []
+        for kind, (files_of, readers) in kinds.items():
+            outcomes = [(path, {name: one(path) for name, one in readers.items()}) for path in files_of([folder])]
+            for path, by_reader in outcomes:
+                for name, outcome in by_reader.items():
+                    counts[kind][name][outcome] += 1
+                    open_ += [f"{path.name} beside {name}"] if outcome == UNEXPLAINED else []
+            of_package += [len(outcomes), sum(was_read(next(iter(found.values()))) for _, found in outcomes)]
+        held.append((package, of_package))
+    page = "\n".join([packages_table(held, list(kinds)), *(table(each) for each in counts.values())])
+    results.write(NAME, page)
+    typer.echo(page)
     if open_:
         typer.echo("\n".join(open_), err=True)
         raise typer.Exit(1)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import gzip
 import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -79,6 +83,102 @@ def test_what_to_convert_it_with_works(tmp_path: Path, name: str) -> None:
     column_row_slice = (3, 2, 4)
     left, back, up = SimpleITK.ReadImage(str(tmp_path / name)).TransformIndexToPhysicalPoint(column_row_slice)
     assert (made.affine.numpy() @ [*column_row_slice, 1])[:3] == pytest.approx([-left, -back, up], abs=1e-4)
+
+
+def of_nibabel(name: str, folder: Path) -> Path:
+    """A file that nibabel ships, and the one with its values, in a folder."""
+    shipped_ = Path(nibabel.__file__).parent / "tests" / "data"
+    found = list(shipped_.glob(f"{name.rpartition('.')[0]}.*"))
+    if shipped_ / name not in found:
+        pytest.skip(f"this nibabel does not ship {name}")
+    for each in found:
+        shutil.copy(each, folder)
+    return folder / name
+
+
+def pair(kind: type, folder: Path) -> Path:
+    nibabel.save(kind(LEVELS.T.astype(np.int16), np.diag([2.0, 1.5, 3.0, 1.0])), folder / "a.img")
+    return folder / "a.hdr"
+
+
+def by_nibabel(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # nibabel leaves a .REC file open
+        found = nibabel.ecat.load(path) if path.suffix == ".v" else nibabel.load(path)
+        values, affine = found.get_fdata().astype(np.float32), found.affine
+        del found
+        gc.collect()
+    return values, affine
+
+
+HEADERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "MINC": ("a MINC volume", lambda folder: of_nibabel("tiny.mnc", folder)),
+    "PAR/REC": (
+        "the header of a Philips PAR/REC volume",
+        lambda folder: of_nibabel("phantom_EPI_asc_CLEAR_2_1.PAR", folder),
+    ),
+    "AFNI": ("the header of an AFNI volume", lambda folder: of_nibabel("scaled+tlrc.HEAD", folder)),
+    "ECAT": ("an ECAT volume", lambda folder: of_nibabel("tinypet.v", folder)),
+}
+for _kind in (nibabel.Nifti1Pair, nibabel.Nifti2Pair, nibabel.AnalyzeImage):
+    HEADERS[_kind.__name__] = (
+        "the header of a NIfTI or Analyze volume, whose values are in its .img file",
+        lambda folder, kind=_kind: pair(kind, folder),
+    )
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_volumes_that_nibabel_converts(tmp_path: Path, name: str) -> None:
+    """The command gives what nibabel itself reads of the file."""
+    noun, make = HEADERS[name]
+    path = make(tmp_path)
+    message = refusal(path)
+    assert f"it is {noun}, which is not read: convert it" in message
+    subprocess.run([sys.executable, *shlex.split(message.partition("convert it: ")[2])[1:]], cwd=tmp_path, check=True)
+    values, affine = by_nibabel(path)
+    several = values.ndim > 3 and values.shape[3] > 1
+    made = read_image(tmp_path / "volume.nii.gz", select={"time": 1} if several else None)
+    first = values[..., 0] if values.ndim > 3 else values
+    assert np.allclose(made.values[0].numpy(), first.T, rtol=1e-6)
+    assert np.allclose(made.affine.numpy(), affine, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["minc2-no-att.mnc", "minc2_1_scale.mnc"])
+def test_minc_2(tmp_path: Path, name: str) -> None:
+    path = of_nibabel(name, tmp_path)
+    message = refusal(path)
+    assert "it is a MINC 2 volume, which is not read: convert it" in message
+    subprocess.run([sys.executable, *shlex.split(message.partition("convert it: ")[2])[1:]], cwd=tmp_path, check=True)
+    expected = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))
+    assert np.allclose(read_image(tmp_path / "volume.nii.gz").values[0].numpy(), expected, rtol=1e-6)
+
+
+def test_cifti(tmp_path: Path) -> None:
+    """Its intent alone tells it from a volume."""
+    for intent in ("ConnDense", "NIFTI_INTENT_ESTIMATE"):
+        made = nibabel.Nifti2Image(np.zeros((1, 1, 1, 1, 6, 5), np.float32), np.eye(4))
+        made.header.set_intent(intent, name="x")
+        nibabel.save(made, tmp_path / "a.dconn.nii")
+        message = refusal(tmp_path / "a.dconn.nii")
+        assert ("it is CIFTI, values at vertices and regions, which is not read" in message) == (intent == "ConnDense")
+
+
+@pytest.mark.parametrize("start", [b"CDF\1", b"\x89HDF\r\n\x1a\n"])
+def test_containers_of_something_else_are_no_minc(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "a.mnc").write_bytes(start + bytes(2000) + b"minc")
+    assert "not in a format that is read" in refusal(tmp_path / "a.mnc")
+
+
+def test_dicom_within_gzip(tmp_path: Path) -> None:
+    path = write(tmp_path, dataset(np.arange(64, dtype=np.uint16).reshape(8, 8)))
+    packed = tmp_path / "b.dcm.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    message = refusal(packed)
+    assert message.endswith("it is a DICOM file within gzip, which is not read: unpack it: gzip -d b.dcm.gz")
+    subprocess.run(shlex.split(message.partition("unpack it: ")[2]), cwd=tmp_path, check=True)
+    assert read_image(tmp_path / "b.dcm").size == (8, 8)
+    packed.write_bytes(gzip.compress(bytes(500)))
+    assert "not in a format that is read" in refusal(packed)
 
 
 def test_a_name_that_would_do_harm_is_not_in_the_command(tmp_path: Path) -> None:
