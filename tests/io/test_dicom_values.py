@@ -5,17 +5,21 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 import torch
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -26,10 +30,14 @@ from tests.io.test_dicom import RAMP, dataset, write
 SIGNED = (RAMP.astype(np.int16) - 2048).astype(np.int16)
 NATIVE = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 COMPRESSED = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
+LOSSLESS_JPEG = {JPEGLosslessSV1: 1, JPEGLossless: 6}
+"""The predictor (selection value) that encodes for each transfer syntax."""
 
 
 def saved(folder: Path, made: Dataset, syntax: str) -> Path:
     """The dataset, whose bytes are in little endian, in any native transfer syntax, or compressed."""
+    if syntax in LOSSLESS_JPEG:
+        return as_lossless_jpeg(folder, made, syntax, made.BitsAllocated)
     if syntax in COMPRESSED:
         bits, high = made.BitsStored, made.HighBit
         made.BitsStored, made.HighBit = made.BitsAllocated, made.BitsAllocated - 1  # all bits go into the codestream
@@ -46,6 +54,27 @@ def saved(folder: Path, made: Dataset, syntax: str) -> Path:
     return write(folder, made, syntax=syntax)
 
 
+def as_lossless_jpeg(folder: Path, made: Dataset, syntax: str, precision: int) -> Path:
+    """The dataset with the lowest ``precision`` bits of its words in a codestream of as many bits."""
+    words = np.frombuffer(made.PixelData, f"<u{made.BitsAllocated // 8}").reshape(made.Rows, made.Columns)
+    words = (words & ((1 << precision) - 1)).astype("u1" if precision <= 8 else "u2")
+    predictor = LOSSLESS_JPEG[pydicom.uid.UID(syntax)]
+    frame = imagecodecs.jpeg8_encode(
+        words,
+        colorspace="GRAYSCALE",
+        outcolorspace="GRAYSCALE",
+        bitspersample=precision,
+        lossless=True,
+        predictor=predictor,
+    )
+    scan = frame.index(b"\xff\xda")
+    assert frame[scan + 7] == predictor
+    assert frame[frame.index(b"\xff\xc3") + 4] == precision
+    made.PixelData = encapsulate([frame])
+    made["PixelData"].is_undefined_length = True
+    return write(folder, made, syntax=syntax)
+
+
 def swap_words(made: Dataset) -> None:
     """Turn the bytes of words into the other order, also in sequences."""
     for element in made.iterall():
@@ -54,23 +83,24 @@ def swap_words(made: Dataset) -> None:
             element.value = np.frombuffer(element.value, "<u2").byteswap().tobytes()
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED], ids=lambda uid: pydicom.uid.UID(uid).name)
+@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED, *LOSSLESS_JPEG], ids=lambda uid: pydicom.uid.UID(uid).name)
 def test_an_overlay_in_unused_bits_is_no_value(tmp_path: Path, syntax: str) -> None:
     overlay = (np.indices(RAMP.shape).sum(0) % 3 == 0).astype(np.uint16) << 12
     made = dataset(RAMP | overlay | (overlay << 3), BitsStored=12, HighBit=11)
     path = saved(tmp_path, made, syntax)
-    assert pixel_array(pydicom.dcmread(path), correct_unused_bits=False).max() > 4095
+    if syntax not in LOSSLESS_JPEG:  # which pydicom itself does not decode
+        assert pixel_array(pydicom.dcmread(path), correct_unused_bits=False).max() > 4095
     assert torch.equal(read_image(path).values[0], torch.from_numpy(RAMP.astype(np.float32)))
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED], ids=lambda uid: pydicom.uid.UID(uid).name)
+@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED, *LOSSLESS_JPEG], ids=lambda uid: pydicom.uid.UID(uid).name)
 def test_signed_values_keep_their_sign_whatever_is_above(tmp_path: Path, syntax: str) -> None:
     stored = (SIGNED.view(np.uint16) & 0x0FFF) | 0x5000
     path = saved(tmp_path, dataset(stored.view(np.int16), BitsStored=12, HighBit=11), syntax)
     assert torch.equal(read_image(path).values[0], torch.from_numpy(SIGNED.astype(np.float32)))
 
 
-@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED], ids=lambda uid: pydicom.uid.UID(uid).name)
+@pytest.mark.parametrize("syntax", [*NATIVE, *COMPRESSED, *LOSSLESS_JPEG], ids=lambda uid: pydicom.uid.UID(uid).name)
 @pytest.mark.parametrize("signed", [False, True])
 def test_values_at_the_left_of_their_words(tmp_path: Path, syntax: str, signed: bool) -> None:
     values = SIGNED if signed else RAMP
@@ -89,6 +119,49 @@ def test_a_codestream_of_the_stored_bits_alone_is_not_shifted(tmp_path: Path, sy
         source.HighBit = 15
     source.save_as(path)
     assert torch.equal(read_image(path).values[0], torch.from_numpy(RAMP.astype(np.float32)))
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS_JPEG, ids=lambda uid: pydicom.uid.UID(uid).name)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize(
+    ("allocated", "precision", "stored", "shift"),
+    [
+        (8, 8, 6, 0),
+        (8, 8, 6, 2),
+        (8, 8, 8, 0),
+        (16, 12, 10, 0),
+        (16, 12, 10, 2),
+        (16, 12, 12, 0),
+        (16, 16, 12, 0),
+        (16, 16, 12, 4),
+        (16, 16, 9, 3),
+        (16, 16, 16, 0),
+        (16, 8, 6, 0),
+        (16, 8, 8, 0),
+    ],
+)
+def test_lossless_jpeg_with_bits_that_are_no_value(
+    tmp_path: Path, syntax: str, signed: bool, allocated: int, precision: int, stored: int, shift: int
+) -> None:
+    """Noise in all bits of the words: the values are the stored bits, whatever is above and below them."""
+    words = np.random.default_rng(stored).integers(0, 1 << precision, (23, 37)).astype(f"u{allocated // 8}")
+    expected = (words.astype(np.int64) >> shift) % (1 << stored)
+    if signed:
+        expected = np.where(expected >= 1 << (stored - 1), expected - (1 << stored), expected)
+    made = dataset(words.view(f"i{allocated // 8}") if signed else words)
+    made.BitsStored, made.HighBit = stored, shift + stored - 1
+    image = read_image(as_lossless_jpeg(tmp_path, made, syntax, precision))
+    assert np.array_equal(image.values[0].numpy(), expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS_JPEG, ids=lambda uid: pydicom.uid.UID(uid).name)
+@pytest.mark.parametrize("signed", [False, True])
+def test_lossless_jpeg_of_the_stored_bits_alone_is_not_shifted(tmp_path: Path, syntax: str, signed: bool) -> None:
+    values = SIGNED if signed else RAMP
+    made = dataset(values, BitsStored=12, HighBit=15)
+    assert torch.equal(
+        read_image(as_lossless_jpeg(tmp_path, made, syntax, 12)).values[0], torch.from_numpy(values.astype(np.float32))
+    )
 
 
 def test_padding_outside_the_stored_bits_is_padding(tmp_path: Path) -> None:

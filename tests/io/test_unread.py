@@ -97,7 +97,10 @@ def of_nibabel(name: str, folder: Path) -> Path:
 
 
 def pair(kind: type, folder: Path) -> Path:
-    nibabel.save(kind(LEVELS.T.astype(np.int16), np.diag([2.0, 1.5, 3.0, 1.0])), folder / "a.img")
+    made = kind(LEVELS.T.astype(np.int16), np.diag([2.0, 1.5, 3.0, 1.0]))
+    if kind is not nibabel.AnalyzeImage:  # a header that is longer than Analyze's
+        made.header.extensions.append(nibabel.nifti1.Nifti1Extension("comment", b"longer"))
+    nibabel.save(made, folder / "a.img")
     return folder / "a.hdr"
 
 
