@@ -176,11 +176,67 @@ def test_results_of_another_key_that_are_replaced_do_not_stay(explain: Explain, 
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_results_with_identity_are_of_no_key(explain: Explain, folder: Path, tmp_path: Path) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def without_record(output: Path) -> None:
+    """The metadata of an earlier version, which did not say what they are of."""
+    for path in output.rglob("*_metadata.json"):
+        path.write_text(json.dumps({name: one for name, one in json.loads(path.read_text()).items() if name != "set"}))
+
+
+def below(output: Path) -> None:
+    """Results in a subfolder alone."""
+    (output / "deep").mkdir()
+    for path in [path for path in output.iterdir() if path.is_file()]:
+        path.rename(output / "deep" / path.name)
+
+
+def failed_alone(output: Path) -> None:
+    """An input that failed, and a byte that is no UTF-8."""
+    for path in [path for path in output.iterdir() if path.name != "failed.csv"]:
+        path.unlink()
+    assert b"Noe" in (output / "failed.csv").read_bytes()
+    with (output / "failed.csv").open("ab") as file:
+        file.write(b"\xff.png,broken\n")
+
+
+@pytest.mark.parametrize("earlier", [lambda _: None, without_record, below, failed_alone])
+@pytest.mark.parametrize("options", [[], ["--overwrite"], ["--no-page"], ["--deidentify-key", "KEY"]])
+def test_results_with_identity_do_not_come_along(
+    explain: Explain, folder: Path, tmp_path: Path, earlier: Callable[[Path], None], options: list[str]
+) -> None:
+    """Whether or not a page is asked for: it may be made later."""
     (tmp_path / "key").write_text("a secret of the clinic\n")
-    explain(folder / "Roe_Jane.png", "-q")
-    result = explain(folder / "Roe_Jane.png", "-q", "--deidentify", "--deidentify-key", tmp_path / "key")
+    output = tmp_path / "out"
+    explain(folder / "Roe_Jane.png", *([folder / "Noe.png"] if earlier is failed_alone else []), "-q")
+    earlier(output)
+    before = contents(output)
+    options = [str(tmp_path / "key") if one == "KEY" else one for one in options]
+    result = explain(folder / "Moe.dcm", "-q", "--deidentify", *options)
+    assert result.exit_code == 3
+    one_line(result, "out: there are results with identity, such as ", "oe", "choose another --output")
+    assert contents(output) == before
+    assert explain(folder / "Moe.dcm", "-q", "--deidentify", *options, output=tmp_path / "other").exit_code == 0
+    assert named_in(tmp_path / "other") == []
+
+
+def test_results_without_identity_are_not_mixed_with_others(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    explain(folder / "Moe.dcm", "-q", "--deidentify")
+    before = contents(tmp_path / "out")
+    result = explain(folder / "Roe_Jane.png", "-q")
+    assert result.exit_code == 3
+    one_line(result, "there are results without identity, such as image-0001", "choose another --output")
+    assert contents(tmp_path / "out") == before
+
+
+def test_results_with_identity_that_are_replaced_are_no_matter(explain: Explain, folder: Path, tmp_path: Path) -> None:
+    (folder / "Roe_Jane.png").rename(folder / "image-0001.png")
+    explain(folder / "image-0001.png", "-q")
+    result = explain(folder / "image-0001.png", "-q", "--deidentify", "--overwrite")
     assert (result.exit_code, result.stderr) == (0, "")
+    assert named_in(tmp_path / "out") == []
 
 
 def test_the_patient_is_replaced_as_in_dicom_objects(explain: Explain, folder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,16 @@ def results_among(paths: Sequence[Path]) -> set[Path]:
             found |= {path, *(path.with_name(name) for name in files_of(facts, f"{prefix}_"))}
     folders = {folder for path in found for folder in path.parents}
     return found | {path for path in paths if path.name in WHOLE_FOLDER and path.parent in folders}
+
+
+def maps_below(folder: Path) -> Iterator[tuple[Path, Record | None]]:
+    """The metadata files of maps in a folder and below it, as the page finds them, each with its record if any."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in (Path(where, name) for name in sorted(names) if name.endswith(ENDING)):
+            facts = facts_of(path)
+            if facts.get("image") and facts.get("method"):
+                yield path, _record(facts)
 
 
 def facts_of(path: Path) -> dict[str, Any]:

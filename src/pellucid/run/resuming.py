@@ -11,9 +11,10 @@ from pellucid.export.deidentify import Deidentifier
 from pellucid.export.earlier import EarlierSet, Key, facts_of, sets_in
 from pellucid.export.metadata import encoded
 from pellucid.export.writing import write
+from pellucid.run.identity import check_identity
 from pellucid.run.inputs import Input
 from pellucid.run.outcome import Outcome, PassedOver, ReadImage
-from pellucid.run.request import DEIDENTIFY, IDENTIFIED
+from pellucid.run.request import DEIDENTIFY
 
 LABELS = "labels"
 """The name in the metadata of what the user states of an image."""
@@ -54,7 +55,7 @@ class Resuming:
 
         Raises:
             OutputExistsError: one was made of another request, and may not be replaced; or there are results without
-                identity of another key.
+                identity of another key, or some with identity beside those without.
         """
         folders = {folder: sets_in(self.output / folder) for folder in {file.stem.parent for file in files}}
         found = {file.stem: folders[file.stem.parent].get(file.stem.name) for file in files}
@@ -63,16 +64,17 @@ class Resuming:
         for stem, one in sets.items() if not self.overwrite else ():
             if other := [part for part in expected.other(one.record.key) if part != "input"]:
                 raise self._exists(stem, other, expected.other_options(one.record.key))
+        replaced = sets if self.overwrite else {}
+        check_identity(self.output, replaced, self.deidentifier is not None)
         if self.deidentifier is not None:
             there = {folder / name: one for folder, each in folders.items() for name, one in each.items()}
-            replaced = sets if self.overwrite else {}
             self._check_keys({stem: one for stem, one in there.items() if stem not in replaced}, expected)
         return sets
 
     def _check_keys(self, there: Mapping[PurePath, EarlierSet], expected: Key) -> None:
         """Refuse results without identity of another key, whose names differ: they would stay beside the new ones."""
-        known = (None, expected.each[DEIDENTIFY], IDENTIFIED)
-        others = [stem for stem, one in there.items() if one.record.key.each.get(DEIDENTIFY) not in known]
+        own = expected.each[DEIDENTIFY]
+        others = [stem for stem, one in there.items() if one.record.key.each.get(DEIDENTIFY) != own]
         if not others:
             return
         what = f"{self.output}: there are results without identity of another key, such as {others[0]}"
