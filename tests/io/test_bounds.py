@@ -7,9 +7,12 @@ import re
 import struct
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 import torch
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000, JPEGBaseline8Bit, RLELossless
 
 import pellucid
 from pellucid.errors import ImageError
@@ -17,6 +20,7 @@ from pellucid.io.dicom_bounded import BoundsError, read_attributes
 from pellucid.io.dicom_file import open_dicom
 from tests.io.bombs import BOMBS, DEFLATED, EXPLICIT, IMPLICIT, ITEM, element, empty, endless, file, nested
 from tests.io.refusals import refusal
+from tests.io.test_decoding import encoded, levels
 
 PIXELS = torch.arange(16.0).reshape(1, 4, 4)
 _FEW = "0.05"
@@ -42,6 +46,16 @@ def test_a_file_of_too_many_elements_is_refused(saved, name: str, monkeypatch: p
     monkeypatch.setenv("PELLUCID_MAX_GIB", _FEW)
     message = refusal(lambda: pellucid.read_image(saved(BOMBS[name])))
     assert "its header holds more than 6,553 elements: set the environment variable PELLUCID_MAX_GIB=0.1" in message
+
+
+def test_an_item_counts_as_two_elements(saved, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes pydicom five times as long."""
+    monkeypatch.setenv("PELLUCID_MAX_GIB", _FEW)
+    items = element(8, 0x1140, b"SQ", ITEM * 4000)
+    assert torch.equal(pellucid.read_image(saved(file(empty(4000)))).values, PIXELS)
+    stated = file(endless(8, 0x1140), ITEM * 4000, struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    assert "more than 6,553 elements" in refusal(lambda: pellucid.read_image(saved(stated)))
+    assert torch.equal(pellucid.read_image(saved(file(items))).values, PIXELS)  # which is not parsed
 
 
 def test_the_remedy_of_a_refusal_works(saved, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +163,71 @@ def test_a_bomb_among_slices_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PELLUCID_MAX_GIB", _FEW)
     with pytest.raises(ImageError, match="6,553 elements"):
         pellucid.read_series(tmp_path)
+
+
+def fragments(*each: bytes) -> bytes:
+    """Encapsulated pixels: the table of offsets, which is empty, and the fragments."""
+    return ITEM + b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(one)) + one for one in each)
+
+
+def holding(folder: Path, pixels: bytes, syntax: pydicom.uid.UID) -> Path:
+    """A file with encapsulated pixels of any content."""
+    path = encoded(folder, levels(8), JPEGBaseline8Bit, 8, level=90)
+    made = pydicom.dcmread(path)
+    made.file_meta.TransferSyntaxUID = syntax
+    made.PixelData = pixels
+    made["PixelData"].is_undefined_length = True
+    made.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGBaseline8Bit, JPEG2000], ids=lambda uid: uid.name)
+def test_more_fragments_than_frames_need_are_refused(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    message = refusal(lambda: pellucid.read_image(holding(tmp_path, ITEM * (2**16 + 4), syntax)))
+    assert message.endswith("its pixels are in more than 65,538 fragments, and it states 1 frames")
+    assert "more than" not in refusal(lambda: pellucid.read_image(holding(tmp_path, ITEM * (2**16 + 2), syntax)))
+
+
+def test_a_frame_of_many_fragments_is_read(tmp_path: Path) -> None:
+    path = encoded(tmp_path, levels(8), JPEGBaseline8Bit, 8, level=90)
+    expected = pellucid.read_image(path).values
+    (stream,) = pydicom.encaps.generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    parts = [stream[at : at + 2] for at in range(0, len(stream), 2)]
+    assert len(parts) > 100
+    assert torch.equal(pellucid.read_image(holding(tmp_path, fragments(*parts), JPEGBaseline8Bit)).values, expected)
+
+
+def test_frames_that_are_read_together_are_bounded(saved) -> None:
+    path = saved(file(frames=2**16 + 1))
+    message = refusal(lambda: pellucid.read_image(path))
+    assert message.endswith("it has 65,537 frames; at most 65,536 are read together: give frame= for one")
+    assert torch.equal(pellucid.read_image(path, frame=2**16 + 1).values, PIXELS)
+
+
+JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
+STREAMS = {
+    "fill bytes": (JPEGBaseline8Bit, b"\xff\xd8" + b"\xff" * 2**16, "state the size 0 × 0 × 0"),
+    "markers": (JPEGBaseline8Bit, b"\xff\xd8" + b"\xff\x01" * 5000, "more than 4,096 markers before its first scan"),
+    "segments": (JPEGBaseline8Bit, b"\xff\xd8" + b"\xff\xe0\0\2" * 5000, "more than 4,096 markers"),
+    "boxes": (JPEG2000, JP2 + b"\0\0\0\x08free" * 5000, "more than 4,096 boxes"),
+    "boxes within their heads": (JPEG2000, JP2 + b"\0\0\0\1" * 5000, "hold a box without a length"),
+    "codestreams": (JPEG2000, JP2 + b"\0\0\0\0jp2c" + b"\xff\x4f\xff\x51" * 5000, "more than 4,096 codestreams"),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_stream_of_many_parts_is_refused(tmp_path: Path, name: str) -> None:
+    syntax, stream, words = STREAMS[name]
+    assert words in refusal(lambda: pellucid.read_image(holding(tmp_path, fragments(stream), syntax)))
+
+
+def test_fill_bytes_before_markers_are_passed_over(tmp_path: Path) -> None:
+    """A marker may be preceded by any number of bytes FF (T.81, B.1.1.2)."""
+    path = encoded(tmp_path, levels(8), JPEGBaseline8Bit, 8, level=90)
+    expected = pellucid.read_image(path).values
+    (stream,) = pydicom.encaps.generate_frames(pydicom.dcmread(path).PixelData, number_of_frames=1)
+    for marker in (b"\xff\xc0", b"\xff\xda", b"\xff\xdb"):
+        assert marker in stream
+        stream = stream.replace(marker, b"\xff" * 999 + marker, 1)
+    path = holding(tmp_path, encapsulate([stream]), JPEGBaseline8Bit)
+    assert np.array_equal(pellucid.read_image(path).values, expected)

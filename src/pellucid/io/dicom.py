@@ -30,6 +30,9 @@ from pellucid.io.window import NoWindowError, first, to_pixels
 _TILTED = 0.1
 """Angle in degrees from which slices are called tilted."""
 
+_MOST_FRAMES = 2**16
+"""Frames that are read together: each takes some 0.1 ms, however small it is."""
+
 
 @dataclass(frozen=True)
 class Decoded:
@@ -96,6 +99,8 @@ def read_dicom(path: Path, window: WindowLike = None, frame: int | None = None, 
 
 def slices_of(path: Path, dataset: Dataset, count: int, frame: int | None = None) -> list[Slice]:
     """The frames of an object, or one of them, with their headers."""
+    if frame is None and count > _MOST_FRAMES:
+        raise refused(path, f"it has {count:,} frames; at most {_MOST_FRAMES:,} are read together: give frame= for one")
     numbers = range(1, count + 1) if frame is None else range(frame, frame + 1)
     header = header_of(dataset)
     own = len(header.get("PerFrameFunctionalGroupsSequence") or ())  # without, all frames share one

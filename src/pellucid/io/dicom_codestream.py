@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,10 +18,34 @@ _HTJ2K = "1.2.840.10008.1.2.4.20"  # followed by one more digit; pydicom has no 
 _JPEG = b"\xff\xd8"
 _START_OF_SCAN, _END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_BOX = 8
+"""Bytes of a box's head: its length and its type."""
 _JP2 = b"\0\0\0\x0cjP  "  # a JPEG 2000 codestream within a file of boxes
 _SOF_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # start of frame; 0xF7 is that of JPEG-LS
 _MARKERS_WITHOUT_SEGMENT = {0x01, *range(0xD0, 0xD9)}
 _SOS_MARKER = 0xDA
+_FILL = re.compile(rb"\xff+")
+_ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
+_MOST_FRAGMENTS = 2**16
+"""Fragments beyond two for each frame: pydicom takes some 10 µs for each, which may be empty."""
+_MOST_PARTS = 2**12
+"""Markers before the first scan, boxes before the codestream and codestreams: a real stream has some dozens."""
+
+
+def check_fragments(path: Path, dataset: Dataset, frames: int) -> None:
+    """Check that encapsulated pixels are in no more fragments than their frames can need.
+
+    Raises:
+        ImageError: they are.
+    """
+    pixels, at, count, most = dataset.PixelData, 0, 0, _MOST_FRAGMENTS + 2 * frames
+    while at + 8 <= len(pixels):
+        tag, length = struct.unpack_from("<II", pixels, at)
+        if tag != _ITEM or length == _UNDEFINED:
+            return
+        at, count = at + 8 + length, count + 1
+        if count > most:
+            raise refused(path, f"its pixels are in more than {most:,} fragments, and it states {frames:,} frames")
 
 
 def check_codestreams(path: Path, dataset: FileDataset) -> None:
@@ -58,16 +84,18 @@ def codestreams(dataset: Dataset) -> Iterator[bytes]:
 
 
 def _has_endless_box(frame: bytes) -> bool:
-    """Whether a JP2 file holds a box of length 0 before its codestream, in which pydicom loops forever."""
+    """Whether a JP2 file holds a box that ends before its head before the codestream, in which pydicom loops."""
     if not frame.startswith(_JP2):
         return False
     at = len(_JP2) + 4
-    while at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
+    for _ in range(_MOST_PARTS):
+        if at >= len(frame) or frame[at + 4 : at + 8] == b"jp2c":
+            return False
         length = int.from_bytes(frame[at : at + 4])
-        if length == 0:
+        if length < _BOX:
             return True
         at += length
-    return False
+    raise ValueError(f"it has more than {_MOST_PARTS:,} boxes")
 
 
 def _is_cut_short(frame: bytes) -> bool:
@@ -86,6 +114,8 @@ def sizes_in(frame: bytes) -> Iterator[tuple[int, int, int]]:
     if frame.startswith(_JPEG_2000):
         yield _jpeg_2000(frame, 0)
     elif frame.startswith(_JP2):
+        if frame.count(_JPEG_2000) > _MOST_PARTS:
+            raise ValueError(f"it has more than {_MOST_PARTS:,} codestreams")
         at = -1
         while (at := frame.find(_JPEG_2000, at + 1)) >= 0:  # any of these may be in the box that is decoded
             yield _jpeg_2000(frame, at)
@@ -109,18 +139,21 @@ def _jpeg(frame: bytes) -> Iterator[tuple[int, int, int]]:
 def _frame_headers(frame: bytes) -> Iterator[int]:
     """Where the frame headers (SOF) before the first scan begin."""
     at = 0
-    while (at := frame.find(b"\xff", at)) >= 0 and at + 1 < len(frame):
+    for _ in range(_MOST_PARTS):
+        found = _FILL.search(frame, at)
+        if found is None or found.end() == len(frame):
+            return
+        at = found.end() - 1  # of several, all but the last are fill bytes
         marker = frame[at + 1]
         if marker == _SOS_MARKER:
             return
         if marker in _SOF_MARKERS:
             yield at
-        if marker == 0xFF:
-            at += 1
-        elif marker in _MARKERS_WITHOUT_SEGMENT or marker == 0:
+        if marker in _MARKERS_WITHOUT_SEGMENT or marker == 0:
             at += 2
         else:
             at += 2 + max(2, int.from_bytes(frame[at + 2 : at + 4]))
+    raise ValueError(f"it has more than {_MOST_PARTS:,} markers before its first scan")
 
 
 def precision_in(frame: bytes) -> int | None:

@@ -13,7 +13,7 @@ from pydicom import Dataset, FileDataset
 from torch import Tensor
 
 from pellucid.errors import ImageError
-from pellucid.io.dicom_codestream import check_codestreams, codestreams, precision_in
+from pellucid.io.dicom_codestream import check_codestreams, check_fragments, codestreams, precision_in
 from pellucid.io.dicom_decoding import iter_pixels
 from pellucid.io.dicom_tables import modality_table, palette, rescale
 from pellucid.io.refusal import refused
@@ -47,6 +47,8 @@ def decoded_frames(
     path: Path, dataset: FileDataset, headers: Sequence[Dataset], numbers: Sequence[int], count: int
 ) -> Iterator[Frame]:
     """Decode frames, by ascending number from 1 of ``count``, each with its own header."""
+    if _is_encapsulated(dataset):
+        check_fragments(path, dataset, count)
     stored = _stored(path, dataset, numbers, count)
     bits = _Bits.of(dataset)
     if not is_coloured(dataset):
