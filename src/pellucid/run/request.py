@@ -17,7 +17,7 @@ from pellucid.core.provenance import architecture, digest, versions
 from pellucid.core.runtime import AUTO
 from pellucid.export.earlier import Key
 from pellucid.io.refusal import digest as file_digest
-from pellucid.models.session.placement import reference
+from pellucid.models.session.placement import device_of
 from pellucid.models.sources import model_info
 from pellucid.run.chosen import meant
 from pellucid.run.tuned import resolved
@@ -65,7 +65,7 @@ def _parts(spec: str) -> Sequence[str]:
 
 def _options(job: Job) -> dict[str, Any]:
     """What the user chooses, by the words for it in a message."""
-    results, device = job.results, job.runtime.device
+    results = job.results
     runtimes = [resolved(job.model, method, job.runtime) for method in job.methods]
     plain = [replace(runtime, batch_size=1, seed=0, device="auto", keep_memory=False) for runtime, _ in runtimes]
     return {
@@ -82,7 +82,7 @@ def _options(job: Job) -> dict[str, Any]:
         "--window": job.window,
         "--frame": job.frame,
         "--select": job.select,
-        "--device": str(reference(job.model).device if device == "auto" else device),
+        "--device": str(device_of(job.model, job.runtime)),
         "--precision": [[runtime, trial] for runtime, (_, trial) in zip(plain, runtimes, strict=True)],
         "seed": job.runtime.seed,
         "--export": results.formats,

@@ -17,7 +17,7 @@ from pellucid.core import catalogue
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, PRECISIONS, Runtime
 from pellucid.export.writing import write
-from pellucid.models.session.placement import reference
+from pellucid.models.session.placement import device_of
 from pellucid.run.weights import digest_of
 
 AGREEMENT = 0.999
@@ -85,7 +85,7 @@ def remembered(model: nn.Module, method: Method, runtime: Runtime) -> Trial | No
 
 def machine(model: nn.Module, runtime: Runtime) -> dict[str, str]:
     """The properties of this machine and its software that the measured times depend on."""
-    device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
+    device = device_of(model, runtime)
     gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if gpu else f"{device.type} {platform.machine()}",

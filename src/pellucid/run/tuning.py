@@ -18,7 +18,7 @@ from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import PellucidError
 from pellucid.models.engine.compiled import compiled_outputs
-from pellucid.models.session.placement import reference
+from pellucid.models.session.placement import device_of
 from pellucid.models.session.session import Session
 from pellucid.models.session.thread_state import kept
 from pellucid.run.explainer import Explainer
@@ -38,7 +38,7 @@ def trials(model: nn.Module, images: Tensor, method: Method, runtime: Runtime, s
     measure = _Measurement(model, images, method, runtime)
     yield measure.first
     done = [measure.first]
-    device = reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
+    device = device_of(model, runtime)
     precisions = ("float32", "bfloat16") if device.type == "cpu" else ("float32", "bfloat16", "float16")
     eager = [Trial(name, last, compile=False) for name, last in itertools.product(precisions, (False, True))]
     for trial in eager[1:]:

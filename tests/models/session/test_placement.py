@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import pellucid
 from pellucid.core.runtime import Runtime
-from pellucid.models.session.placement import network_of, reference, stamp
+from pellucid.models.session.placement import device_of, network_of, reference, stamp
 from tests.networks import TinyCNN, images, seeded
 
 HALF = Runtime(precision="bfloat16")
@@ -85,6 +85,12 @@ def test_a_private_copy_follows_the_weights() -> None:
     torch.testing.assert_close(second.logits, fresh.logits)
     assert not torch.allclose(first.logits, second.logits)
     assert model.fc.weight.dtype == torch.float32
+
+
+def test_the_device_is_the_networks_or_the_one_that_was_asked_for() -> None:
+    model = nn.Linear(2, 2, device="meta")
+    assert device_of(model, Runtime()) == torch.device("meta")
+    assert device_of(model, Runtime(device="cpu")) == torch.device("cpu")
 
 
 def test_the_reference_is_the_first_tensor_of_floats() -> None:

@@ -23,6 +23,11 @@ def reference(model: nn.Module) -> Tensor:
     return next(floating, torch.zeros(()))
 
 
+def device_of(model: nn.Module, runtime: Runtime) -> torch.device:
+    """The device on which the runtime computes."""
+    return reference(model).device if runtime.device == "auto" else torch.device(runtime.device)
+
+
 def network_of(model: nn.Module, runtime: Runtime) -> nn.Module:
     """A network of separate modules that computes what the model does, on the runtime's device and in its precision."""
     tensors = own_tensors(model)
