@@ -84,7 +84,7 @@ def test_a_layer_before_them_is_found_and_the_remedy_works(name: str) -> None:
 @pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
 def test_their_attention_is_not_drawn(name: str, method: str) -> None:
     model, batch = network(PICKS[name]), images(1, side=64)
-    with pytest.raises(NoAttentionError, match=r"picks, sorts or mirrors them.*such as gradcam"):
+    with pytest.raises(NoAttentionError, match=r"picks, sorts, mirrors or mixes them.*such as gradcam"):
         pellucid.explain(model, batch, method, targets=0)
 
 

@@ -1,4 +1,4 @@
-"""Whether positions stay where they are, measured where a network picks, sorts, mirrors or crops them.
+"""Whether positions stay where they are, measured where a network picks, sorts, mirrors, crops or mixes them.
 
 Tokens may be pruned, merged or sorted, and then be brought back into order, or not. Parts of two images are changed,
 one after the other: a layer's positions are fixed where those change most that lie where the image was changed.
@@ -21,14 +21,14 @@ from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.session import Session
 
-_THIRDS = (1 / 6, 1 / 2, 5 / 6)
+_ENDS = (1 / 6, 5 / 6)
 _PART = 8
 """The part of a side that is changed."""
-_AT_ONCE = 3
+_AT_ONCE = 5
 """The changes of a pass."""
 _IMAGES = 2
 _ENOUGH = 2 / 3
-"""The share of the changes that a layer must follow; by chance it is a ninth on a grid of 4 × 4."""
+"""The share of the changes that a layer must follow; by chance it is a tenth on a grid of 4 × 4."""
 _Centre = tuple[float, ...]
 _Changes = dict[Layout, list[Tensor]]
 
@@ -36,7 +36,7 @@ _Changes = dict[Layout, list[Tensor]]
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """The profile with its ``shuffled`` and ``restored`` layers.
 
-    It takes passes of 24 images, of volumes of 72, where an order may change, or was measured; else none.
+    It takes passes of 12 images, of volumes of 22, where an order may change, or was measured; else none.
     """
     modules = dict(session.network.named_modules())
     plain = replace(profile, restored=frozenset(modules))
@@ -49,18 +49,35 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         return profile
     followed = _followed(session, image, both)
     best = {name: max(layouts, key=lambda layout: followed[name][layout]) for name, layouts in both.items()}
-    reordered = [name for name in both if profile.runs[name][-1].is_reordered]
     return replace(
         profile,
-        shuffled=frozenset(name for name in reordered if followed[name][best[name]] < _ENOUGH),
+        shuffled=frozenset(_shuffled(profile, {name: followed[name][best[name]] for name in both})),
         restored=frozenset(name for name, layouts in both.items() if best[name] != layouts[0]),
     )
+
+
+def _shuffled(profile: ModelProfile, followed: Mapping[str, float]) -> Iterator[str]:
+    """The layers whose positions are not where they lie, by the share of the changes that each follows.
+
+    Where the first layer after a function that seems to mix positions follows, so do those that it becomes: in deep
+    layers of any network each position depends on the whole image.
+    """
+    keeping: dict[int, bool] = {}
+    for name in (name for name in profile.shapes if name in followed):
+        run = profile.runs[name][-1]
+        is_fixed = followed[name] >= _ENOUGH
+        for number in run.mixed_by:
+            keeping.setdefault(number, is_fixed)
+        is_mixed = run.is_mixed and not all(keeping[number] for number in run.mixed_by)
+        is_constant = not run.marks and not followed[name]
+        if is_constant or (not is_fixed and (run.is_reordered or is_mixed)):
+            yield name
 
 
 def _doubtful(profile: ModelProfile) -> Iterator[str]:
     """The layers whose order may not be the one that their layout says."""
     for name, runs in profile.runs.items():
-        if name and (runs[-1].is_reordered or (len(runs[-1].shape) == 3 and profile.frames.known)):
+        if name and (runs[-1].is_doubtful or (len(runs[-1].shape) == 3 and profile.frames.known)):
             yield name
 
 
@@ -68,7 +85,8 @@ def _followed(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]]
 ) -> dict[str, dict[Layout, float]]:
     """The share of the changes that each layer follows, by each of its layouts; 0 where it cannot be measured."""
-    centres = list(product(_THIRDS, repeat=image.images.ndim - 2))
+    rank = image.images.ndim - 2
+    centres = [(1 / 2,) * rank, *product(_ENDS, repeat=rank)]
     totals = {name: dict.fromkeys(own, 0.0) for name, own in layouts.items()}
     for noise in torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1):
         for name, changes in _changes(session, image.with_images(noise), layouts, centres).items():
@@ -117,7 +135,9 @@ def _changed(image: Tensor, centre: _Centre) -> Tensor:
 
 
 def _hits(changes: Tensor, centres: Sequence[_Centre]) -> int:
-    """How many changes (centres, *grid) are largest where the image was changed."""
+    """How many changes (centres, *grid) are largest where the image was changed; none where nothing changes."""
+    if not bool(changes.any()):
+        return 0
     # Relative to the cell's mean, as one that reacts to every change has no position; and to that of all, as the
     # largest change of a cell that hardly reacts says nothing.
     relative = changes / (changes.mean(dim=0) + changes.mean()).clamp(min=1e-30)

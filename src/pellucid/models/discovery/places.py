@@ -8,11 +8,17 @@ from dataclasses import replace
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.view import View
 from pellucid.errors import LayerError, NoAttentionError
-from pellucid.models.discovery.profile import ModelProfile, Place, is_linear
+from pellucid.models.discovery.profile import ModelProfile, Place, Run, is_linear
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import not_run
 from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
+
+_CONSTANT = "its output does not depend on the image"
+_MIXED = "each of its positions is a mixture of the whole image, as a latent is, and no cell of a grid"
+_REORDERED = (
+    "its positions are picked, sorted, mirrored or cropped within the network, and are not where they lie in the image"
+)
 
 
 def layout_of(session: Session, profile: ModelProfile, layer: str, shape: Sequence[int], images: int) -> Layout:
@@ -82,15 +88,22 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
             "mirror images are joined, or a crop that follows the image: name a layer before that, or use a method "
             f"that looks at no layer, such as {' or '.join(black_box_methods())}"
         )
-    if name in profile.shuffled:
+    run = profile.runs[name][-1]
+    if name in profile.shuffled or (run.is_mixed and len(run.shape) == 3):
         fixed = _deepest_fixed(session, profile)
         instead = f"take a layer before that, such as {fixed!r}" if fixed else "name none"
         return LayerError(
-            f"layer {layer!r} was asked for; its positions are picked, sorted, mirrored or cropped within the network, "
-            f"and are not where they lie in the image: {instead}, or use a method that looks at no layer, such as "
-            f"{' or '.join(black_box_methods())}"
+            f"layer {layer!r} was asked for; {_what_came(run)}: {instead}, or use a method that looks at no "
+            f"layer, such as {' or '.join(black_box_methods())}"
         )
     return no_positions(layer, profile.runs[name][-1].shape)
+
+
+def _what_came(run: Run) -> str:
+    """What a layer has in place of positions."""
+    if run.is_mixed:
+        return _MIXED
+    return _REORDERED if run.is_reordered else _CONSTANT
 
 
 def _deepest_fixed(session: Session, profile: ModelProfile) -> str | None:
@@ -104,9 +117,9 @@ def check_tokens_are_fixed(profile: ModelProfile) -> None:
     """Raise ``NoAttentionError`` where the tokens that attend are not where they lie in the image."""
     if any(call.modules and call.modules[-1] in profile.shuffled for call in profile.attention_calls):
         raise NoAttentionError(
-            "maps of the network's tokens were asked for; it picks, sorts or mirrors them, so that they are not where "
-            "they lie in the image: use a method that explains a layer before that, such as gradcam, or one that "
-            f"looks at no layer, such as {' or '.join(black_box_methods())}"
+            "maps of the network's tokens were asked for; it picks, sorts, mirrors or mixes them, so that they are "
+            "not where they lie in the image: use a method that explains a layer before that, such as gradcam, or one "
+            f"that looks at no layer, such as {' or '.join(black_box_methods())}"
         )
 
 

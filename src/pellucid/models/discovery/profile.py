@@ -25,11 +25,23 @@ class Run:
 
     shape: tuple[int, ...]
     marks: Marks
+    mixed_by: frozenset[int] = frozenset()
+    """The functions, by number, that seem to have mixed all positions into others; none where positions are left."""
 
     @property
     def looks(self) -> Marks:
         """The numbers of the looks that it depends on."""
         return self.marks - IMAGE - REORDERED
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether it seems to be made of sums over all positions, as latents that attend to the image are."""
+        return bool(self.mixed_by)
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its positions may not be where they lie in the image."""
+        return self.is_reordered or self.is_mixed or not self.marks
 
     @property
     def is_reordered(self) -> bool:
@@ -70,7 +82,7 @@ class ModelProfile:
     branches: frozenset[str]
     """The modules that share their input tensor with a sibling: each computes only a part of what follows."""
     shuffled: frozenset[str] = frozenset()
-    """The modules whose positions are not where they lie in the image, as where tokens are pruned or maps mirrored."""
+    """The modules whose positions are not where they lie in the image: pruned tokens, mirrored maps, latents."""
     restored: frozenset[str] = frozenset()
     """The modules whose tokens follow one another row by row, though earlier ones are in another order."""
 

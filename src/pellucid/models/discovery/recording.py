@@ -20,6 +20,7 @@ from pellucid.models.discovery.fixed_order import with_fixed_order
 from pellucid.models.discovery.orders import token_orders
 from pellucid.models.discovery.patches import located
 from pellucid.models.discovery.profile import ModelProfile, Run, counts_of
+from pellucid.models.discovery.soft_mixing import Axes, SoftMixing
 from pellucid.models.discovery.tokens import Grid, Grids
 from pellucid.models.discovery.views import Looked, Sight, measured_views
 from pellucid.models.session.attention_calls import AttentionCall
@@ -60,11 +61,12 @@ def _profiled(session: Session, image: Inputs) -> ModelProfile:
 
 @dataclass
 class _Open:
-    """A module that is running: its name, its input's shape and marks, and the inputs of the modules within it."""
+    """A module that is running: its name, its input's shape, marks and axes, and the inputs of modules within it."""
 
     name: str
     shape: tuple[int, ...]
     marks: Marks
+    axes: Axes | None
     within: dict[str, TensorWeakRef] = field(default_factory=dict)
 
 
@@ -74,6 +76,7 @@ class _Recorder:
     def __init__(self, image: Tensor, lost: bool = False) -> None:
         self.image = image
         self.flow = Dataflow(image, self.look, lost)
+        self.mixing = SoftMixing(image)
         self.looks: list[Looked] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.runs: dict[str, list[Run]] = {}
@@ -89,7 +92,7 @@ class _Recorder:
     def run(self, session: Session, image: Inputs) -> Tensor:
         """Record a pass, and return its logits."""
         hooks = watched(session.network, self.end, self.begin)
-        with torch.no_grad(), hooks, self.flow, AttentionMode(self.attend):
+        with torch.no_grad(), hooks, self.flow, self.mixing, AttentionMode(self.attend):
             return session.call(image)
 
     def look(self, given: Tensor, weight: Tensor, is_image: bool) -> Tensor:
@@ -105,7 +108,8 @@ class _Recorder:
             shared = [other for other, tensor in beside.items() if tensor() is given]
             self.branches.update([name, *shared] if shared else [])
             beside[name] = TensorWeakRef(given)
-        self.opened.append(_Open(name, () if given is None else tuple(given.shape), self.flow.of(inputs)))
+        shape = () if given is None else tuple(given.shape)
+        self.opened.append(_Open(name, shape, self.flow.of(inputs), self.mixing.of(inputs)))
 
     def attend(self, number: int, call: AttentionCall) -> None:
         """An attention is computed."""
@@ -123,9 +127,11 @@ class _Recorder:
         # What a function of the network's own makes, such as torch.autograd.Function, is not followed.
         marks = self.flow.of(output) or own.marks
         self.flow.mark(output, marks)
+        self.mixing.mark(output, own.axes)
         tensor = first_tensor(output)
         shape = () if tensor is None else tuple(tensor.shape)
-        self.runs.setdefault(name, []).append(Run(shape, marks))
+        axes = self.mixing.of(tensor)
+        self.runs.setdefault(name, []).append(Run(shape, marks, frozenset() if axes is None else axes.mixed_by))
         got = self.opened[-1].within.get(name) if self.opened else None
         if got is not None and got() is tensor:
             self.opened[-1].within.pop(name)  # it returns its input: a module that gets it next is no sibling

@@ -1,0 +1,420 @@
+"""Latents, sums over space and projections to other tokens have no positions; what mixes tokens in place keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.core.inputs import Inputs
+from pellucid.core.runtime import Runtime
+from pellucid.errors import LayerError, NoAttentionError
+from pellucid.models.discovery.layers import recommended
+from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
+from pellucid.models.discovery.soft_mixing import SoftMixing
+from pellucid.models.session.session import Session
+from tests.networks import TinyViT, images, seeded
+
+WIDTH, PATCHES = 24, 64
+
+
+class Mixed(TinyViT):
+    """A vision transformer with mean pooling and 8 × 8 patches, whose tokens are mixed after the first block."""
+
+    def __init__(self, mix: Callable[[], nn.Module]) -> None:
+        super().__init__(prefix=0, side=64)
+        self.mix = mix()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm(self.blocks[1](self.mix(self.blocks[0](self.embed(x))))).mean(dim=1))
+
+
+class Attention(nn.Module):
+    """Attention of some tokens to others, with linear layers of its own and no residual connection."""
+
+    def __init__(self, heads: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
+        query, key, value = self.split(self.query(queries)), self.split(self.key(keys)), self.split(self.value(keys))
+        return ((query @ key.transpose(-2, -1)).softmax(dim=-1) @ value).transpose(1, 2).flatten(2)
+
+
+class Latents(nn.Module):
+    """Learned queries attend to the tokens, as in Perceiver and Q-Former."""
+
+    def __init__(self, count: int = 16) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(1, count, WIDTH))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.own_norm = nn.LayerNorm(WIDTH)
+        self.attend = Attention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        latents = self.latents.expand(len(x), -1, -1)
+        return latents + self.attend(self.own_norm(latents), self.norm(x))
+
+
+class TorchLatents(Latents):
+    """The same with torch's own attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.torchs = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.torchs(self.latents.expand(len(x), -1, -1), x, x)[0]
+
+
+class Weighted(nn.Module):
+    """Weighted sums over space (TokenLearner), and soft assignments."""
+
+    def __init__(self, join: Callable[[Tensor, Tensor], Tensor], count: int = 16) -> None:
+        super().__init__()
+        self.join = join
+        self.weigh = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, count))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.weigh(x).softmax(dim=1), x)  # weights (B, T, count)
+
+
+class Slots(nn.Module):
+    """Slots that compete for the tokens (slot attention)."""
+
+    def __init__(self, count: int = 16) -> None:
+        super().__init__()
+        self.slots = nn.Parameter(torch.randn(1, count, WIDTH))
+        self.query, self.key, self.value = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
+        self.update = nn.GRUCell(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        slots = self.slots.expand(len(x), -1, -1)
+        for _ in range(2):
+            weights = torch.einsum("bid,bjd->bij", self.query(slots), self.key(x)).softmax(dim=1) + 1e-8
+            sums = torch.einsum("bjd,bij->bid", self.value(x), weights / weights.sum(dim=-1, keepdim=True))
+            slots = self.update(sums.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+        return slots
+
+
+class Projected(nn.Module):
+    """A linear layer over the tokens' axis makes other tokens."""
+
+    def __init__(self, count: int = 16) -> None:
+        super().__init__()
+        self.project = nn.Linear(PATCHES, count)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Dense(nn.Module):
+    """One linear layer over all tokens and channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.Linear(PATCHES * WIDTH, 16 * WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(x.flatten(1)).unflatten(1, (16, WIDTH))
+
+
+def by_product(weights: Tensor, x: Tensor) -> Tensor:
+    return weights.transpose(1, 2) @ x
+
+
+def by_equation(weights: Tensor, x: Tensor) -> Tensor:
+    return torch.einsum("btn,btc->bnc", weights, x)
+
+
+def by_sum(weights: Tensor, x: Tensor) -> Tensor:
+    return (weights.transpose(1, 2).unsqueeze(-1) * x.unsqueeze(1)).sum(dim=2)
+
+
+SOFT: dict[str, Callable[[], nn.Module]] = {
+    "latents": Latents,
+    "as many latents as patches": lambda: Latents(PATCHES),
+    "torch's attention": TorchLatents,
+    "weighted by a product": lambda: Weighted(by_product),
+    "weighted by an equation": lambda: Weighted(by_equation, PATCHES),
+    "weighted by a sum": lambda: Weighted(by_sum),
+    "slots": Slots,
+    "projected": Projected,
+    "projected to as many": lambda: Projected(PATCHES),
+    "projected by a convolution": lambda: nn.Conv1d(PATCHES, 16, 1),
+    "pooled along the rows": lambda: Transposed(nn.AdaptiveAvgPool1d(16)),
+    "dense": Dense,
+}
+
+
+class Transposed(nn.Sequential):
+    """Modules over channels first, (B, C, T)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Residual(nn.Module):
+    """What a module makes of the tokens is added to them."""
+
+    def __init__(self, change: nn.Module) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.change(x)
+
+
+class Own(Attention):
+    """Self-attention without a residual connection, as where LeViT makes its grid smaller."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, x)
+
+
+class Linear(Attention):
+    """Linear attention: keys times values first."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        query, key, value = (self.split(part(x)) for part in (self.query, self.key, self.value))
+        return (query.softmax(-1) @ (key.softmax(-2).transpose(-2, -1) @ value)).transpose(1, 2).flatten(2)
+
+
+class OfChannels(Attention):
+    """Attention between channels (XCiT)."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        query, key, value = (self.split(part(x)).transpose(-2, -1) for part in (self.query, self.key, self.value))
+        return ((query @ key.transpose(-2, -1)).softmax(dim=-1) @ value).permute(0, 3, 1, 2).flatten(2)
+
+
+class Reduced(Attention):
+    """Keys and values of a coarser grid (PVT)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(WIDTH, WIDTH, 2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        grid = x.transpose(1, 2).unflatten(2, (8, 8))
+        return super().forward(x, self.reduce(grid).flatten(2).transpose(1, 2))
+
+
+class Gated(nn.Module):
+    """A spatial gate (gMLP), and one of channels (squeeze and excitation)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over_tokens = nn.Linear(PATCHES, PATCHES)
+        self.squeeze = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.over_tokens(x.transpose(1, 2)).transpose(1, 2)
+        return x * self.squeeze(x.mean(dim=1)).sigmoid().unsqueeze(1)
+
+
+class Registers(nn.Module):
+    """Further tokens beside the patches, and self-attention of all; or what reads all of them, as a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registers = nn.Parameter(torch.randn(1, 4, WIDTH))
+        self.own, self.attend = Own(), Attention()
+
+    def forward(self, x: Tensor) -> Tensor:
+        extra = self.registers.expand(len(x), -1, -1)
+        x = self.own(torch.cat([extra, x], dim=1))[:, 4:]
+        return torch.cat([self.attend(extra[:, :1], x), x], dim=1)
+
+
+class Spectral(nn.Module):
+    """A Fourier transform over tokens and channels (FNet)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft2(x).real
+
+
+IN_PLACE: dict[str, Callable[[], nn.Module]] = {
+    "self-attention": Own,
+    "linear attention": Linear,
+    "attention of channels": OfChannels,
+    "fewer keys": Reduced,
+    "a mixer's tokens": lambda: Residual(Transposed(nn.Linear(PATCHES, 32), nn.GELU(), nn.Linear(32, PATCHES))),
+    "a mixer's tokens, convolved": lambda: Residual(nn.Conv1d(PATCHES, PATCHES, 1)),
+    "gates": Gated,
+    "registers and a class token": Registers,
+    "a Fourier transform": lambda: Residual(Spectral()),
+    "pooled and subtracted": lambda: Residual(Transposed(nn.AvgPool1d(3, 1, 1))),
+}
+
+
+def model_of(mix: Callable[[], nn.Module]) -> nn.Module:
+    return seeded(Mixed, mix).eval()
+
+
+def looked_into(model: nn.Module, batch: Tensor) -> tuple[ModelProfile, tuple[str, ...], int]:
+    """A network's profile, the layer that is found, and the passes of one image that both take."""
+    session, counted = Session.of(model, Runtime()), []
+    session.network.register_forward_hook(lambda _module, given, _output: counted.append(len(given[0])))
+    found = recommended(session, Inputs.of(batch))
+    return profile_of(session, Inputs.of(batch)), found, sum(counted)
+
+
+@pytest.mark.parametrize("name", SOFT)
+def test_what_has_lost_its_positions_is_not_found_and_refused_by_name(name: str) -> None:
+    model, batch = model_of(SOFT[name]), images(2, side=64)
+    profile, found, passes = looked_into(model, batch)
+    assert found[0].startswith(("patch", "blocks.0", "mix."))
+    assert {"norm", "blocks.1"} <= profile.shuffled
+    assert passes <= 40
+    for layer in ("norm", "blocks.1", "blocks.1.norm1"):
+        with pytest.raises(LayerError, match=r"each of its positions is a mixture .*, such as '([\w.]+)'") as error:
+            pellucid.explain(model, batch, layers=[layer])
+        assert "\n" not in str(error.value)
+    earlier = str(error.value).split("such as '")[1].split("'")[0]
+    assert pellucid.explain(model, batch, layers=[earlier], targets=0).heatmaps.shape == (2, 1, 64, 64)
+    other = str(error.value).rpartition("such as ")[2].split(" or ")[0]
+    assert pellucid.explain(model, batch, other, targets=0).heatmaps.shape == (2, 1, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["latents", "projected by a convolution", "slots"])
+def test_the_earlier_layer_has_the_right_map(name: str) -> None:
+    """HiResCAM of the layer that is found, by hand: the sum over channels of gradient times output, row by row."""
+    model, batch = model_of(SOFT[name]), images(2, side=64)
+    found = pellucid.explain(model, batch, "hirescam", targets=1)
+    kept: list[Tensor] = []
+    model.get_submodule(found.layers[0]).register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    score = model(batch)[:, 1].sum()
+    (gradient,) = torch.autograd.grad(score, kept)
+    expected = (gradient * kept[0]).sum(dim=-1).unflatten(1, (8, 8)).unsqueeze(1)
+    torch.testing.assert_close(found.attributions, expected.detach(), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_what_mixes_tokens_in_place_is_as_any_network(name: str) -> None:
+    profile, found, _ = looked_into(model_of(IN_PLACE[name]), images(1, side=64))
+    layers = [name for name, runs in profile.runs.items() if runs[-1].is_mixed]
+    assert found == ("norm",)
+    assert not {"blocks.1", "norm", "mix"} & {*layers, *profile.shuffled}
+
+
+def test_it_takes_no_further_pass_where_nothing_is_suspected() -> None:
+    counted = []
+    model = model_of(Own)
+    model.head.register_forward_hook(lambda _module, _inputs, output: counted.append(len(output)))
+    profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+    assert sum(counted) == 1
+
+
+def test_queries_that_are_places_are_measured_and_kept() -> None:
+    """Learned queries that each read the tokens of one cell, as a decoder with learned positions does."""
+
+    class Reading(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logits = nn.Parameter(12 * torch.eye(PATCHES))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.logits.softmax(dim=-1) @ x
+
+    profile, found, _ = looked_into(model_of(Reading), images(1, side=64))
+    assert profile.runs["norm"][-1].is_mixed
+    assert found == ("norm",)
+    assert profile.shuffled == frozenset()
+
+
+def test_what_does_not_depend_on_the_image_has_no_positions() -> None:
+    model, batch = model_of(lambda: Latents(PATCHES)), images(1, side=64)
+    profile, _, _ = looked_into(model, batch)
+    assert "mix.own_norm" in profile.shuffled
+    with pytest.raises(LayerError, match=r"'mix.own_norm' was asked for; its output does not depend on the image"):
+        pellucid.explain(model, batch, layers=["mix.own_norm"])
+
+
+@pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
+def test_attention_between_latents_is_not_drawn(method: str) -> None:
+    with pytest.raises(NoAttentionError, match=r"mirrors or mixes them.*such as gradcam"):
+        pellucid.explain(model_of(Slots), images(1, side=64), method, targets=0)
+
+
+@pytest.mark.parametrize("latents", [49, 196])
+def test_transformers_perceiver(latents: int) -> None:
+    from transformers import PerceiverConfig, PerceiverForImageClassificationConvProcessing
+
+    class Scores(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            sizes = {"num_latents": latents, "d_latents": 32, "num_blocks": 1, "num_self_attends_per_block": 2}
+            heads = {"num_self_attention_heads": 2, "num_cross_attention_heads": 1}
+            self.network = PerceiverForImageClassificationConvProcessing(
+                PerceiverConfig(**sizes, **heads, image_size=56, num_labels=3)
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.network(pixel_values=x).logits
+
+    model, batch = seeded(Scores).eval(), images(1, side=56)
+    found = pellucid.explain(model, batch, "hirescam", targets=0)
+    assert found.layers == ("network.perceiver.input_preprocessor.convnet.relu",)
+    with pytest.raises(LayerError, match="each of its positions is a mixture of the whole image") as error:
+        pellucid.explain(model, batch, layers=["network.perceiver.encoder.self_attends.1"])
+    earlier = str(error.value).split("such as '")[1].split("'")[0]
+    pellucid.explain(model, batch, layers=[earlier], targets=0)
+
+
+def axes_of(make: Callable[[Tensor], Tensor]) -> tuple[bool, bool]:
+    """Whether the last axis, and another one, counts positions in what is made of a feature map (1, 6, 4, 4)."""
+    image = torch.rand(1, 3, 8, 8)
+    mixing = SoftMixing(image)
+    with mixing:
+        result = make(F.conv2d(image, torch.rand(6, 3, 2, 2), stride=2))
+    axes = mixing.of(result)
+    assert axes is not None
+    return axes.last, axes.other
+
+
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).transpose(1, 2)
+
+
+ONE, FEW = torch.rand(6, 6), torch.rand(5, 16)
+AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
+    "a map": (lambda x: x.relu(), (True, False)),
+    "channels last": (lambda x: F.linear(x.permute(0, 2, 3, 1), ONE), (False, True)),
+    "tokens": (tokens, (False, True)),
+    "transposed twice": (lambda x: tokens(x).mT.mT, (False, True)),
+    "scores of all pairs": (lambda x: tokens(x) @ tokens(x).transpose(1, 2), (True, True)),
+    "products of channels": (lambda x: tokens(x).mT @ tokens(x), (False, False)),
+    "channels projected on the left": (lambda x: ONE @ x.flatten(2), (True, False)),
+    "channels projected on the right": (lambda x: tokens(x) @ ONE, (False, True)),
+    "tokens projected on the left": (lambda x: FEW @ tokens(x), (False, False)),
+    "tokens projected by an equation": (lambda x: torch.einsum("btc,nt->bnc", tokens(x), FEW), (False, False)),
+    "channels projected by an equation": (lambda x: torch.einsum("...tc,dc->...td", tokens(x), ONE), (False, True)),
+    "an equation that is no product": (lambda x: torch.einsum("btc->bct", tokens(x)), (False, True)),
+    "the mean of all": (lambda x: x.mean((2, 3)), (False, False)),
+    "the mean of channels": (lambda x: tokens(x).mean(-1), (True, False)),
+    "the mean of channels, kept": (lambda x: tokens(x).mean(-1, keepdim=True), (False, True)),
+    "pooled to one": (lambda x: F.adaptive_avg_pool2d(x, 1), (False, False)),
+    "pooled to four": (lambda x: F.adaptive_avg_pool2d(x, 2), (True, False)),
+    "added in place": (lambda x: (FEW.mT @ FEW @ tokens(x)).add_(tokens(x)), (False, True)),
+    "of the type of tokens": (lambda x: FEW.mT.type_as(x) @ FEW @ tokens(x), (False, False)),
+    "of their shape": (lambda x: torch.ones_like(tokens(x))[:, :6].mT @ tokens(x)[:, :6], (False, False)),
+    "blocks of a map": (lambda x: x.view(1, 6, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4), (True, False)),
+    "fused attention": (lambda x: F.scaled_dot_product_attention(tokens(x), tokens(x), tokens(x)), (False, True)),
+    "fused, of constants": (lambda x: F.scaled_dot_product_attention(ONE[None], tokens(x), tokens(x)), (False, False)),
+}
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_which_axes_count_positions(name: str) -> None:
+    make, expected = AXES[name]
+    assert axes_of(make) == expected
