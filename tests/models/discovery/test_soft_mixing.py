@@ -315,18 +315,27 @@ def test_it_takes_no_further_pass_where_nothing_is_suspected() -> None:
     assert sum(counted) == 1
 
 
-def test_queries_that_are_places_are_measured_and_kept() -> None:
+class Reading(nn.Module):
     """Learned queries that each read the tokens of one cell, as a decoder with learned positions does."""
 
-    class Reading(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.logits = nn.Parameter(12 * torch.eye(PATCHES))
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(12 * torch.eye(PATCHES))
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.logits.softmax(dim=-1) @ x
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits.softmax(dim=-1) @ x
 
-    profile, found, _ = looked_into(model_of(Reading), images(1, side=64))
+
+class Blurred(Own):
+    """Self-attention of nearly equal weights: what each token gets of its own is lost, as deep in any network."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x * 1e-2)
+
+
+@pytest.mark.parametrize("mix", [Reading, lambda: nn.Sequential(Reading(), Blurred(), Blurred())])
+def test_queries_that_are_places_are_measured_and_keep_what_follows(mix: Callable[[], nn.Module]) -> None:
+    profile, found, _ = looked_into(model_of(mix), images(1, side=64))
     assert profile.runs["norm"][-1].is_mixed
     assert found == ("norm",)
     assert profile.shuffled == frozenset()

@@ -45,7 +45,8 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
         both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
     both = {name: layouts for name, layouts in both.items() if layouts}
-    if not both or not profile.sees_whole:
+    is_suspected = any(profile.runs[name][-1].marks for name in both)  # else they are constants, such as positions
+    if not is_suspected or not profile.sees_whole:
         return profile
     followed = _followed(session, image, both)
     best = {name: max(layouts, key=lambda layout: followed[name][layout]) for name, layouts in both.items()}
