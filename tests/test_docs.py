@@ -409,6 +409,18 @@ class Mirrored(nn.Module):
         return (self.network(x) + self.network(x.flip(-1))) / 2
 
 
+class Latents(TinyViT):
+    """Sixteen latents that attend to the patches."""
+
+    def __init__(self) -> None:
+        super().__init__(prefix=0)
+        self.latents, self.queries = nn.Parameter(torch.randn(1, 16, 24)), nn.LayerNorm(24)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        queries, tokens = self.queries(self.latents.expand(len(x), -1, -1)), self.blocks(self.embed(x))
+        return self.head(self.norm((queries @ tokens.mT).softmax(dim=-1) @ tokens).mean(dim=1))
+
+
 class Answering(nn.Module):
     """A network whose scores ``answer`` turns into what it returns."""
 
@@ -490,6 +502,8 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), layers=["norm"]),
+    lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["norm"]),
+    lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["queries"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), method="rollout"),
     lambda: pellucid.explain(Mirrored(seeded(TinyViT)).eval(), images(1), method="rollout"),
     lambda: pellucid.explain(Mirrored(seeded(TinyCNN)).eval(), images(1), method="fullgrad"),
