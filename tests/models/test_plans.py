@@ -359,7 +359,10 @@ def test_what_needs_a_normalisation_by_itself_is_refused(tmp_path: Path) -> None
         ({"std": (1.0,)}, "plans= and std= were given; the plans state it: leave one out"),
         ({"range": (-1024.0, 1024.0)}, "plans= and range= were given; the plans state it: leave one out"),
         ({"interpolation": "nearest"}, "plans= and interpolation= were given; the plans state it: leave one out"),
-        ({"channels": 3}, "channels=3 and plans= of 1 channel were given; the plans state it: give channels=1"),
+        (
+            {"channels": 3},
+            "plans= of 1 channel was given, and channels is 3: give channels=1, or take Preprocessing.from_plans",
+        ),
     ],
 )
 def test_what_plans_state_is_not_stated_again(tmp_path: Path, beside: dict[str, object], message: str) -> None:

@@ -132,9 +132,13 @@ def finite(value: Tensor | float) -> float | None:
 
 
 def encoded(facts: Mapping[str, Any]) -> bytes:
-    """The content of a metadata file."""
+    """The content of a metadata file: a fact a line. What indents further is written in Python, ten times slower."""
+    lines = ",\n".join(
+        f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(fact, ensure_ascii=False)}"
+        for name, fact in facts.items()
+    )
     # Bytes of a file name that are not valid text are written as \udc…, which JSON reads back.
-    return json.dumps(facts, indent=2, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return f"{{\n{lines}\n}}".encode("utf-8", "backslashreplace")
 
 
 def _prediction(case: Case) -> dict[str, Any]:

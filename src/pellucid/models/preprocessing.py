@@ -89,8 +89,8 @@ class Preprocessing:
         if other := [name for name in _PLANNED if getattr(self, name) != getattr(Preprocessing, name)]:
             raise OptionError(f"plans= and {other[0]}= were given; the plans state it: leave one out")
         if self.channels != channels:
-            own = f"channels={self.channels} and plans= of {counted(channels, 'channel')}"
-            raise OptionError(f"{own} were given; the plans state it: give channels={channels}")
+            own = f"plans= of {counted(channels, 'channel')} was given, and channels is {self.channels}"
+            raise OptionError(f"{own}: give channels={channels}, or take Preprocessing.from_plans")
 
     @on_cpu_by_default
     def __call__(self, image: Image) -> Image:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePath
 
 from pellucid.errors import OutputExistsError
-from pellucid.export.earlier import ENDING, Record, maps_below, sets_in
+from pellucid.export.earlier import ENDING, EarlierSet, Record, maps_below
 from pellucid.run.request import DEIDENTIFY, IDENTIFIED
 
 _FAILED = "failed.csv"
@@ -17,18 +17,23 @@ _NO_NAME = re.compile(r"image-(\d{4,}|[0-9a-f]{16})")
 """What inputs are called without identity."""
 
 
-def check_identity(output: Path, replaced: Collection[PurePath], deidentified: bool) -> None:
-    """Refuse to add results to those of the other kind; ``replaced`` are the stems of sets that do not stay.
+def check_identity(
+    output: Path, there: Mapping[str, EarlierSet], replaced: Collection[PurePath], deidentified: bool
+) -> None:
+    """Refuse to add results to those of the other kind.
+
+    ``there`` are the sets in the folder itself, by their names, and ``replaced`` the stems of sets that do not stay.
 
     Raises:
-        OutputExistsError: some in the folder, or below it, have identity and the new ones not, or the other way round.
+        OutputExistsError: some in the folder, or below it, have identity and the new ones not; or some in the folder
+            itself have none and the new ones do.
     """
-    found = _with_identity(output, replaced) if deidentified else _without_identity(output, replaced)
+    found = _with_identity(output, replaced) if deidentified else _without_identity(there, replaced)
     if found is None:
         return
-    there, new = ("with", "without") if deidentified else ("without", "with")
+    old, new = ("with", "without") if deidentified else ("without", "with")
     raise OutputExistsError(
-        f"{output}: there are results {there} identity, such as {found}, and these are {new} it; one page would show "
+        f"{output}: there are results {old} identity, such as {found}, and these are {new} it; one page would show "
         "both: write to another folder"
     )
 
@@ -42,9 +47,9 @@ def _with_identity(output: Path, replaced: Collection[PurePath]) -> PurePath | N
     return _named_in(output / _FAILED)
 
 
-def _without_identity(output: Path, replaced: Collection[PurePath]) -> PurePath | None:
-    """A set without identity; these lie in no subfolder."""
-    stems = (PurePath(name) for name, one in sets_in(output).items() if _is_without(one.record))
+def _without_identity(there: Mapping[str, EarlierSet], replaced: Collection[PurePath]) -> PurePath | None:
+    """A set without identity; a run writes these in no subfolder."""
+    stems = (PurePath(name) for name, one in there.items() if _is_without(one.record))
     return next((stem for stem in stems if stem not in replaced), None)
 
 

@@ -65,7 +65,8 @@ class Resuming:
             if other := [part for part in expected.other(one.record.key) if part != "input"]:
                 raise self._exists(stem, other, expected.other_options(one.record.key))
         replaced = sets if self.overwrite else {}
-        check_identity(self.output, replaced, self.deidentifier is not None)
+        here = folders[PurePath()] if PurePath() in folders else sets_in(self.output)
+        check_identity(self.output, here, replaced, self.deidentifier is not None)
         if self.deidentifier is not None:
             there = {folder / name: one for folder, each in folders.items() for name, one in each.items()}
             self._check_keys({stem: one for stem, one in there.items() if stem not in replaced}, expected)
