@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # The newest version that `npm view` names is not always one that `npm pack` gives: this one is.
-viewer=3.12.10 dcmjs=0.52.2 playwright=1.65.2
+viewer=3.12.10 dcmjs=0.52.2 dcmqi=1.5.7 playwright=1.65.2
 fetched=$PWD/.viewer
 
 skip() {
@@ -46,13 +46,18 @@ if [ ! -d "$fetched/dcmjs-$dcmjs" ]; then
         skip "the second reader (dcmjs $dcmjs) cannot be fetched"
     mv "$fetched/dcmjs.part" "$fetched/dcmjs-$dcmjs"
 fi
+if [ ! -d "$fetched/dcmqi-$dcmqi" ]; then
+    .venv/bin/python -m pip install --quiet --no-deps --target "$fetched/dcmqi.part" "dcmqi==$dcmqi" ||
+        skip "the third reader (dcmqi $dcmqi) cannot be fetched"
+    mv "$fetched/dcmqi.part" "$fetched/dcmqi-$dcmqi"
+fi
 if [ ! -d "$fetched/playwright-$playwright" ]; then
     .venv/bin/python -m pip install --quiet --target "$fetched/playwright.part" "playwright==$playwright" ||
         skip "the browser's driver (playwright $playwright) cannot be fetched"
     mv "$fetched/playwright.part" "$fetched/playwright-$playwright"
 fi
 export PELLUCID_VIEWER=$fetched/ohif-$viewer/dist PELLUCID_VIEWER_VERSION=$viewer
-export PELLUCID_DCMJS=$fetched/dcmjs-$dcmjs
+export PELLUCID_DCMJS=$fetched/dcmjs-$dcmjs PELLUCID_DCMQI=$fetched/dcmqi-$dcmqi
 export PELLUCID_VIEWERS_PAGE=$PWD/docs/results/viewers.md
 export PYTHONPATH=$fetched/playwright-$playwright${PYTHONPATH:+:$PYTHONPATH}
 exec "${alone[@]}" sh -c 'ip link set lo up && exec "$@"' sh .venv/bin/python -m pytest -q -rs tests/viewer "$@"

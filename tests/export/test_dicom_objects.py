@@ -377,6 +377,30 @@ def test_nifti_heatmaps_have_the_position_of_the_source(tmp_path: Path) -> None:
         find("nifti")(case("cr"))
 
 
+@pytest.mark.parametrize("name", IN_THE_PATIENT)
+def test_frames_of_a_map_follow_one_another_in_the_patient(name: str, tmp_path: Path) -> None:
+    made = parsed(find("pm")(volume(tmp_path / "in", name))["scan_nodule_pm.dcm"])
+    shared = made.SharedFunctionalGroupsSequence[0]
+    row, column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(float)
+    positions = [one.PlanePositionSequence[0].ImagePositionPatient for one in made.PerFrameFunctionalGroupsSequence]
+    assert np.allclose(np.diff([np.dot(np.cross(row, column), np.array(at, float)) for at in positions]), 5, atol=1e-3)
+
+
+def test_the_region_of_a_map_is_its_sources() -> None:
+    def of(one: Case) -> pydicom.Dataset:
+        made = parsed(find("pm")(one)["scan_pm.dcm"])
+        return made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence[0]
+
+    one = case("ct", classes=1)
+    header = one.image.original.instances[0].header
+    header.pop("AnatomicRegionSequence", None), header.pop("Laterality", None)
+    assert (of(one).FrameLaterality, of(one).AnatomicRegionSequence[0].CodeMeaning) == ("U", "Entire body")
+    header.Laterality, header.AnatomicRegionSequence = "L", [hd.sr.CodedConcept(*codes.SCT.Breast[:3])]
+    assert (of(one).FrameLaterality, of(one).AnatomicRegionSequence[0].CodeMeaning) == ("L", "Breast")
+    header.Laterality = "X"
+    assert of(one).FrameLaterality == "U"
+
+
 def test_frames_of_a_volume_are_referred_to_each_by_its_number(tmp_path: Path) -> None:
     source = enhanced()
     source.StudyInstanceUID, source.SeriesInstanceUID, source.FrameOfReferenceUID = "1.2.3", "1.2.4", "1.2.5"

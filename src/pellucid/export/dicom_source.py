@@ -97,7 +97,8 @@ class Source:
             _set(result, name, header.get(name, ""))
         if not self.has_planes or "PatientOrientation" in result:
             _set(result, "PatientOrientation", (header.get("PatientOrientation") if oriented else None) or "")
-        if result.Modality == "OT":  # required of a series with this modality
+        shared = result.get("SharedFunctionalGroupsSequence") or [Dataset()]
+        if result.Modality == "OT" and "FrameAnatomySequence" not in shared[0]:  # required unless frames state it
             _set(result, "Laterality", header.get("Laterality") or "")
         if not self.has_planes:
             _remove_pixel_measures(result)

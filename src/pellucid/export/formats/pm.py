@@ -10,6 +10,7 @@ import numpy as np
 from pellucid.errors import ExportError
 from pellucid.export.case import Case, Files
 from pellucid.export.dicom_result import Kind, Result, fit
+from pellucid.export.frames import anatomy, ascend
 
 if TYPE_CHECKING:
     from highdicom.pm import RealWorldValueMapping
@@ -58,6 +59,8 @@ def _parametric_map(result: Result) -> Dataset:
         content_qualification="RESEARCH",
         **result.common(),
     )
+    ascend(dataset)
+    dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy(result.source.instances[0].header)]
     return dataset
 
 
