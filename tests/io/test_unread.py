@@ -172,16 +172,56 @@ def test_containers_of_something_else_are_no_minc(tmp_path: Path, start: bytes) 
     assert "not in a format that is read" in refusal(tmp_path / "a.mnc")
 
 
-def test_dicom_within_gzip(tmp_path: Path) -> None:
-    path = write(tmp_path, dataset(np.arange(64, dtype=np.uint16).reshape(8, 8)))
-    packed = tmp_path / "b.dcm.gz"
-    packed.write_bytes(gzip.compress(path.read_bytes()))
+@pytest.mark.parametrize("name", ["b.dcm.gz", "a.dcm", "IM0001", "a scan.gz"])
+def test_dicom_within_gzip(tmp_path: Path, name: str) -> None:
+    """The command does not need a suffix, which the check of the content is there for."""
+    content = write(tmp_path, dataset(np.arange(64, dtype=np.uint16).reshape(8, 8))).read_bytes()
+    packed = tmp_path / name
+    packed.write_bytes(gzip.compress(content))
     message = refusal(packed)
-    assert message.endswith("it is a DICOM file within gzip, which is not read: unpack it: gzip -d b.dcm.gz")
-    subprocess.run(shlex.split(message.partition("unpack it: ")[2]), cwd=tmp_path, check=True)
-    assert read_image(tmp_path / "b.dcm").size == (8, 8)
-    packed.write_bytes(gzip.compress(bytes(500)))
-    assert "not in a format that is read" in refusal(packed)
+    stated = "FILE" if " " in name else name
+    command = f"gzip -dc < {stated} > image.dcm"
+    assert message.endswith(f"it is a DICOM file within gzip, which is not read: unpack it: {command}")
+    filled = command.replace("FILE", shlex.quote(name))
+    subprocess.run(filled, shell=True, cwd=tmp_path, check=True)
+    assert (tmp_path / "image.dcm").read_bytes() == content
+    assert read_image(tmp_path / "image.dcm").size == (8, 8)
+
+
+def test_something_else_within_gzip(tmp_path: Path) -> None:
+    (tmp_path / "b.dcm.gz").write_bytes(gzip.compress(bytes(500)))
+    assert "not in a format that is read" in refusal(tmp_path / "b.dcm.gz")
+
+
+def packed_dicom(folder: Path) -> Path:
+    path = write(folder, dataset(np.arange(64, dtype=np.uint16).reshape(8, 8)), "b.dcm")
+    packed = folder / "b.dcm.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    return packed
+
+
+BESIDE = {name: make for name, (_, make) in HEADERS.items()} | {"packed DICOM": packed_dicom}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_search_passes_over_what_lies_beside_its_converted_volume(tmp_path: Path, name: str) -> None:
+    """Given by name it is refused with what to do."""
+    path = BESIDE[name](tmp_path)
+    others = sorted(one.name for one in tmp_path.iterdir())
+    nibabel.save(nibabel.Nifti1Image(LEVELS.T, np.eye(4)), tmp_path / "converted.nii.gz")
+    with pytest.warns(PellucidWarning, match="no image (was|were) skipped") as caught:
+        assert [found.path.name for found in inputs([tmp_path])] == ["converted.nii.gz"]
+    assert all(one in str(caught[0].message) for one in others[:3])
+    assert [found.path for found in inputs([path])] == [path]
+    assert "which is not read: " in refusal(path)
+
+
+def test_a_search_takes_what_is_named_as_an_image(tmp_path: Path) -> None:
+    """Reading it reports what is wrong."""
+    packed_dicom(tmp_path).rename(tmp_path / "b.dcm")
+    volume(tmp_path / "c.nrrd")
+    assert [found.path.name for found in inputs([tmp_path])] == ["b.dcm", "c.nrrd"]
 
 
 def test_a_name_that_would_do_harm_is_not_in_the_command(tmp_path: Path) -> None:

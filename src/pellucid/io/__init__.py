@@ -19,7 +19,7 @@ from pellucid.io.series import read_series
 
 __all__ = ["FORMATS", "SUFFIXES", "is_image_file", "read", "read_image", "read_series"]
 
-_READERS = (unread.READER, dicom.READER, nifti.READER, raster.READER)
+_READERS = (unread.READER, unread.PASSED_OVER, dicom.READER, nifti.READER, raster.READER)
 """The first reader that accepts a file reads it."""
 
 FORMATS = tuple(dict.fromkeys(name for reader in _READERS for name in reader.formats))
@@ -32,7 +32,8 @@ SUFFIXES = tuple(dict.fromkeys(ending for reader in _READERS for ending in reade
 def is_image_file(path: Path) -> bool:
     """Whether a search through a folder takes a file: by its content, or because its name states an image format.
 
-    A broken file with such a name is taken, so that reading it reports what is wrong.
+    A broken file with such a name is taken, so that reading it reports what is wrong. The header of a volume, and DICOM
+    within gzip, are not: they often lie beside their converted volumes.
     """
     try:
         with path.open("rb") as file:
@@ -41,7 +42,8 @@ def is_image_file(path: Path) -> bool:
         head = b""
     if is_dicom(head) and is_directory(path):
         return False
-    return any(reader.accepts(path, head) for reader in _READERS) or path.name.lower().endswith(SUFFIXES)
+    searched = (reader for reader in _READERS if reader is not unread.PASSED_OVER)
+    return any(reader.accepts(path, head) for reader in searched) or path.name.lower().endswith(SUFFIXES)
 
 
 @on_cpu_by_default

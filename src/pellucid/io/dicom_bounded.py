@@ -98,9 +98,9 @@ def read_attributes(file: BinaryIO, header_only: bool = False, tags: Sequence[st
     """The attributes of a DICOM file: all, those before the pixels (``header_only``), or those named by ``tags``.
 
     Raises:
-        BoundsError: there are more elements than PELLUCID_MAX_GIB allows (131,072 a GiB, where an item counts
-            as two), sequences are nested more
-            than 64 deep, a value of texts or numbers is longer than 1 MiB, or the file inflates beyond the limit.
+        BoundsError: there are more elements than PELLUCID_MAX_GIB allows (131,072 a GiB; an item counts as two),
+            sequences are nested more than 64 deep, a value of texts or numbers is longer than 1 MiB, or the file
+            inflates beyond the limit.
         Exception: pydicom's, of any kind, for a broken file.
     """
     meta = read_meta(file)

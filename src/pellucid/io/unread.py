@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def _is_packed_dicom(path: Path, head: bytes) -> bool:
     return False
 
 
-_KINDS = (
+_SEARCHED = (
     _Kind("a DICOMDIR, the table of contents of a folder of DICOM files", "give the folder instead", _is_dicomdir),
     _Kind("a PyTorch checkpoint", "give it with checkpoint=", _is_checkpoint),
     _Kind("a zip archive", "unpack it, and give the folder", _begins(b"PK\3\4", b"PK\5\6")),
@@ -106,6 +106,8 @@ _KINDS = (
         _TO_NIFTI,
         lambda _, head: re.match(rb"(ObjectType|NDims) *=", head) is not None,
     ),
+)
+_PASSED_OVER = (
     _Kind("the header of a NIfTI or Analyze volume, whose values are in its .img file", _BY_NIBABEL, _is_header_alone),
     _Kind("CIFTI, values at vertices and regions", "give the volume that they were made from", _is_cifti),
     _Kind("a MINC volume", _BY_NIBABEL, _is_minc(b"CDF")),
@@ -117,12 +119,12 @@ _KINDS = (
         lambda _, head: re.match(rb"\s*type *= *(string|integer|float)-attribute", head) is not None,
     ),
     _Kind("an ECAT volume", _BY_NIBABEL.replace("n.load", "n.ecat.load"), _begins(b"MATRIX7")),
-    _Kind("a DICOM file within gzip", "unpack it: gzip -d {name}", _is_packed_dicom),
+    _Kind("a DICOM file within gzip", "unpack it: gzip -dc < {name} > image.dcm", _is_packed_dicom),
 )
 
 
-def _kind(path: Path, head: bytes) -> _Kind | None:
-    return next((kind for kind in _KINDS if kind.matches(path, head)), None)
+def _among(kinds: Sequence[_Kind]) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: any(kind.matches(path, head) for kind in kinds)
 
 
 def _refuse(
@@ -131,16 +133,19 @@ def _refuse(
     frame: int | None = None,  # noqa: ARG001  # the same
     select: Select | None = None,  # noqa: ARG001  # the same
 ) -> NoReturn:
-    """Refuse a file that ``READER`` accepts.
+    """Refuse a file that ``READER`` or ``PASSED_OVER`` accepts.
 
     Raises:
         ImageError: always; it names the format and the remedy.
     """
-    kind = _kind(path, _start(path))
+    start = _start(path)
+    kind = next((kind for kind in (*_SEARCHED, *_PASSED_OVER) if kind.matches(path, start)), None)
     reason = "it changed while it was read" if kind is None else f"it is {kind.name}, which is not read: {kind.remedy}"
     # A name may be made to do harm where the command is pasted.
     name = path.name if re.fullmatch(r"\w[\w.+-]{0,60}", path.name, re.ASCII) else "FILE"
     raise refused(path, reason.replace("{name}", name))
 
 
-READER = Reader((), (), accepts=lambda path, head: _kind(path, head) is not None, read=_refuse)
+READER = Reader((), (), accepts=_among(_SEARCHED), read=_refuse)
+PASSED_OVER = Reader((), (), accepts=_among(_PASSED_OVER), read=_refuse)
+"""Of files that often lie beside their converted volumes: refused where they are given, not taken by a search."""
