@@ -12,6 +12,7 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
 
+from pellucid.errors import counted
 from pellucid.io.refusal import refused
 
 _HTJ2K = "1.2.840.10008.1.2.4.20"  # followed by one more digit; pydicom has no list of these
@@ -27,25 +28,32 @@ _SOS_MARKER = 0xDA
 _FILL = re.compile(rb"\xff+")
 _ITEM, _UNDEFINED = 0xE000FFFE, 0xFFFFFFFF
 _MOST_FRAGMENTS = 2**16
-"""Fragments beyond two for each frame: pydicom takes some 10 µs for each, which may be empty."""
+"""Fragments beyond two for each frame and one for 256 bytes: pydicom takes some 10 µs for each, which may be empty."""
+_FRAGMENT = 2**8
+_JOINED = (
+    "join them: python -c \"import pydicom as p; e=p.encaps; d=p.dcmread('FILE'); d.PixelData="
+    "e.encapsulate([*e.generate_frames(d.PixelData, number_of_frames={frames})]); d.save_as('new.dcm')\""
+)
 _MOST_PARTS = 2**12
 """Markers before the first scan, boxes before the codestream and codestreams: a real stream has some dozens."""
 
 
 def check_fragments(path: Path, dataset: Dataset, frames: int) -> None:
-    """Check that encapsulated pixels are in no more fragments than their frames can need.
+    """Check that encapsulated pixels are in no more fragments than their frames and bytes can need.
 
     Raises:
         ImageError: they are.
     """
-    pixels, at, count, most = dataset.PixelData, 0, 0, _MOST_FRAGMENTS + 2 * frames
+    pixels, at, count = dataset.PixelData, 0, 0
+    most = _MOST_FRAGMENTS + 2 * frames + len(pixels) // _FRAGMENT
     while at + 8 <= len(pixels):
         tag, length = struct.unpack_from("<II", pixels, at)
         if tag != _ITEM or length == _UNDEFINED:
             return
         at, count = at + 8 + length, count + 1
         if count > most:
-            raise refused(path, f"its pixels are in more than {most:,} fragments, and it states {frames:,} frames")
+            what = f"it has over {most:,} fragments for {counted(frames, 'frame')}"
+            raise refused(path, f"{what}: {_JOINED.format(frames=frames)}")
 
 
 def check_codestreams(path: Path, dataset: FileDataset) -> None:
