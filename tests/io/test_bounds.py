@@ -14,16 +14,22 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+import typer.main
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, JPEGBaseline8Bit, RLELossless
 
 import pellucid
+from pellucid.cli.main import app
+from pellucid.cli.wording import as_options, spoken
 from pellucid.errors import ImageError
+from pellucid.io import dicom_stack
 from pellucid.io.dicom_bounded import BoundsError, read_attributes
+from pellucid.io.dicom_dimensions import dimension_values
 from pellucid.io.dicom_file import open_dicom
 from tests.io.bombs import BOMBS, DEFLATED, EXPLICIT, IMPLICIT, ITEM, element, empty, endless, file, nested
 from tests.io.refusals import refusal
 from tests.io.test_decoding import encoded, levels
+from tests.io.test_dimensions import enhanced, group
 
 PIXELS = torch.arange(16.0).reshape(1, 4, 4)
 _FEW = "0.05"
@@ -245,6 +251,71 @@ def test_frames_that_are_read_together_are_bounded(saved) -> None:
     message = refusal(lambda: pellucid.read_image(path))
     assert message.endswith("it has 65,537 frames; at most 65,536 are read together: give frame= for one")
     assert torch.equal(pellucid.read_image(path, frame=2**16 + 1).values, PIXELS)
+
+
+def test_frames_that_share_a_header_are_not_chosen_from(saved, tmp_path: Path) -> None:
+    """No selection tells them apart, so that the bound comes before there is a header for each."""
+    path = saved(file(frames=2**16 + 1))
+    message = refusal(lambda: pellucid.read_image(path, select={"time": 1}))
+    assert message.endswith("at most 65,536 are read together: give frame= for one")
+    for select in (None, {"time": 1}):
+        message = refusal(lambda select=select: pellucid.read_series(tmp_path, select=select))
+        assert message.startswith(f"cannot read {path}: it has 65,537 frames; at most 65,536 are read together: ")
+        assert message.endswith(": read it by itself, with frame= for one")
+
+
+@pytest.fixture
+def times(tmp_path: Path) -> Path:
+    """Six frames of two time points."""
+    put = group("FrameContentSequence", "TemporalPositionIndex", [1, 2])
+    return enhanced(tmp_path, [(2, 1), (0, 0), (1, 1), (0, 1), (2, 0), (1, 0)], put)
+
+
+def test_the_frames_of_a_selection_are_read_of_an_object_of_more(times: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    select = {"time": 2}
+    expected = pellucid.read_image(times, select=select).values
+    monkeypatch.setattr(dicom_stack, "_MOST_TOGETHER", 3)
+    assert torch.equal(pellucid.read_image(times, select=select).values, expected)
+    assert torch.equal(pellucid.read_series(times.parent, select=select).values, expected)
+    what = (
+        "it has 6 frames; at most 3 are read together: give select= for those of one time, echo or other dimension, or"
+    )
+    assert refusal(lambda: pellucid.read_image(times)).endswith(f"{what} frame= for one")
+    message = refusal(lambda: pellucid.read_series(times.parent))
+    assert message.endswith(f"{what} read it by itself, with frame= for one")
+    with spoken(typer.main.get_command(app).commands["explain"].params):
+        assert as_options(message).endswith("or read it by itself (--as files), with --frame for one")
+    assert pellucid.read_image(times, frame=1).size == expected.shape[2:]
+
+
+def test_the_frames_of_a_selection_are_bounded(times: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_stack, "_MOST_TOGETHER", 2)
+    for read in (
+        lambda: pellucid.read_image(times, select={"time": 2}),
+        lambda: pellucid.read_series(times.parent, select={"time": 2}),
+    ):
+        assert "3 of its frames are selected; at most 2 are read together: give select= for" in refusal(read)
+
+
+def test_frames_that_are_chosen_from_are_bounded(times: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom_stack, "_MOST_TOGETHER", 3)
+    monkeypatch.setattr(dicom_stack, "_MOST_CHOICES", 5)
+    message = refusal(lambda: pellucid.read_image(times, select={"time": 2}))
+    assert message.endswith("it has 6 frames; at most 3 are read together: give frame= for one")
+
+
+def test_a_header_that_frames_share_is_read_once() -> None:
+    class Counted(pydicom.Dataset):
+        reads = 0
+
+        def get(self, *arguments):
+            Counted.reads += 1
+            return super().get(*arguments)
+
+    header = Counted()
+    header.EchoTime = 3
+    assert dimension_values([header] * 1000, "echo") == [["3"] * 1000]
+    assert Counted.reads < 20
 
 
 JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"

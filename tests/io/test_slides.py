@@ -12,7 +12,7 @@ import torch
 from pydicom.dataset import Dataset
 from pydicom.uid import VLWholeSlideMicroscopyImageStorage, generate_uid
 
-from pellucid.io import read_image
+from pellucid.io import dicom_slide, read_image
 from tests.io.refusals import refusal, remedies
 from tests.io.test_dicom import dataset, write
 
@@ -151,3 +151,28 @@ def test_incomplete_slides(tmp_path: Path, name: str) -> None:
         assert "does not state its" in refusal(lambda: read_image(path))
     else:
         assert torch.equal(read_image(path).pixels, pixels(SLIDE))
+
+
+def test_a_slide_of_many_tiles_that_is_too_large_names_a_smaller_level(tmp_path: Path) -> None:
+    count = 2**17 + 1
+    made = slide([np.zeros((1, 1, 3), np.uint8)], "TILED_FULL", NumberOfFrames=count, PixelData=bytes(4 * count))
+    made.TotalPixelMatrixRows = made.TotalPixelMatrixColumns = 30_000
+    smaller = ": give the file of a smaller level of its pyramid, or frame= for one tile"
+    for rows, what in ((30_000, "30000 × 30000 pixels; at most 134,217,728"), (22, "131,073 tiles; at most 131,072")):
+        made.TotalPixelMatrixRows = made.TotalPixelMatrixColumns = rows
+        path = write(tmp_path, made)
+        assert f"its slide has {what} are read{smaller}" in refusal(lambda path=path: read_image(path))
+        assert read_image(path, frame=count).size == (1, 1)
+
+
+def test_the_tiles_of_one_image_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others of the slide are not among them."""
+    frames = list(tiles(SLIDE).values())
+    path = write(tmp_path, slide(frames * 2, "TILED_FULL", paths=2))
+    monkeypatch.setattr(dicom_slide, "_MOST_TILES", len(frames))
+    assert torch.equal(read_image(path, select={"path": "2"}).pixels, pixels(SLIDE))
+    monkeypatch.setattr(dicom_slide, "_MOST_TILES", len(frames) - 1)
+    message = refusal(lambda: read_image(path, select={"path": "2"}))
+    assert (
+        f"its slide has {len(frames)} tiles; at most {len(frames) - 1} are read: give the file of a smaller" in message
+    )

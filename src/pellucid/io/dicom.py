@@ -17,10 +17,10 @@ from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image, Instance
 from pellucid.errors import ImageError, OptionError
 from pellucid.io.dicom_file import check, is_dicom, kind_of, open_dicom
-from pellucid.io.dicom_frames import frame_headers, header_of, spacing_and_affine, tilt
+from pellucid.io.dicom_frames import frame_headers, header_of, own_headers, spacing_and_affine, tilt
 from pellucid.io.dicom_pixels import Frame, decoded_frames, is_coloured, photometric
-from pellucid.io.dicom_slide import is_slide, read_matrix
-from pellucid.io.dicom_stack import Slice, frames_in_order, selected
+from pellucid.io.dicom_slide import check_matrix, is_slide, read_matrix
+from pellucid.io.dicom_stack import Slice, check_choice, frames_in_order, selected
 from pellucid.io.memory import check_headers, check_memory
 from pellucid.io.reader import Reader, WindowLike
 from pellucid.io.refusal import refused
@@ -29,9 +29,6 @@ from pellucid.io.window import NoWindowError, first, to_pixels
 
 _TILTED = 0.1
 """Angle in degrees from which slices are called tilted."""
-
-_MOST_FRAMES = 2**16
-"""Frames that are read together: each takes some 0.1 ms, however small it is."""
 
 
 @dataclass(frozen=True)
@@ -88,23 +85,27 @@ def read_dicom(path: Path, window: WindowLike = None, frame: int | None = None, 
         if frame is None and is_slide(dataset):
             return _slide(path, dataset, count, select or {}).image(window, volume=False)
         _check_size(path, dataset, count if frame is None and not select else 1)
-        slices = slices_of(path, dataset, count, frame)
         if frame is None:
-            slices = frames_in_order(path, selected(path, slices, select or {}))
+            slices = frames_in_order(path, _chosen(path, dataset, count, select or {}))
         elif select:
             raise refused(path, f"frame {frame} and select were given: give one of them")
+        else:
+            slices = slices_of(path, dataset, count, frame)
         decoded = decode(path, slices, {path: dataset})
         return decoded.image(window, volume=len(slices) > 1)
 
 
+def _chosen(path: Path, dataset: Dataset, count: int, select: Select) -> list[Slice]:
+    """The frames of an object that have the selected values."""
+    check_choice(path, path, count, own_headers(dataset), select)
+    return selected(path, slices_of(path, dataset, count), select)
+
+
 def slices_of(path: Path, dataset: Dataset, count: int, frame: int | None = None) -> list[Slice]:
     """The frames of an object, or one of them, with their headers."""
-    if frame is None and count > _MOST_FRAMES:
-        raise refused(path, f"it has {count:,} frames; at most {_MOST_FRAMES:,} are read together: give frame= for one")
     numbers = range(1, count + 1) if frame is None else range(frame, frame + 1)
     header = header_of(dataset)
-    own = len(header.get("PerFrameFunctionalGroupsSequence") or ())  # without, all frames share one
-    check_headers(path, min(own, len(numbers)), len(header))
+    check_headers(path, min(own_headers(header), len(numbers)), len(header))
     headers = frame_headers(header, numbers)
     return [Slice(path, header, number, count) for number, header in zip(numbers, headers, strict=True)]
 
@@ -169,6 +170,7 @@ def _allocated(where: Path, dataset: Dataset, frame: Frame, count: int) -> tuple
 
 def _slide(path: Path, dataset: FileDataset, count: int, select: Select) -> Decoded:
     """The total pixel matrix of a slide as one image."""
+    check_matrix(path, dataset, count)
     matrix, header = read_matrix(path, dataset, slices_of(path, dataset, count), select)
     padding = None if is_coloured(dataset) else torch.zeros((), dtype=torch.bool).expand(1, 1, *matrix.shape[1:])
     return Decoded(matrix[:, None], padding, (header,), (Instance(header),), _facts(dataset))

@@ -30,8 +30,14 @@ def dimension_values(headers: Sequence[Dataset], name: str) -> list[list[str]]:
         candidates.append(_private_b_value)
     if name == "direction":
         candidates.append(_private_direction)
-    found = ([shown(value(header)) for header in headers] for value in candidates)
+    found = (_shown(headers, value) for value in candidates)
     return [values for values in found if any(value != NONE for value in values)]
+
+
+def _shown(headers: Sequence[Dataset], value: Callable[[Dataset], Any]) -> list[str]:
+    """A value of each header as text; frames of one object may share a header, which is read once."""
+    found = {key: shown(value(header)) for key, header in {id(header): header for header in headers}.items()}
+    return [found[id(header)] for header in headers]
 
 
 def _by_name(keyword: str) -> Callable[[Dataset], Any]:

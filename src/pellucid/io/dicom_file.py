@@ -25,7 +25,8 @@ from pellucid.io.refusal import check_size, refused
 from pellucid.io.window import first
 
 _MAX_BYTES = 4 * MAX_PIXELS
-_MOST_FRAMES = 2**20
+_MOST_STATED_FRAMES = 2**20
+"""Frames that a header may state: those of a selection, or one of them, may be read."""
 _DEFLATE = 1032
 """The most by which deflate shortens anything."""
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -178,8 +179,8 @@ def frame_count(path: Path, dataset: FileDataset) -> int:
         raise refused(path, f"its header states {count} frames")
     if count > 1 and count * _shortest_frame(dataset) > path.stat().st_size * _most_inflation(dataset):
         raise refused(path, f"its header states {count:,} frames, for which the file is too short")
-    if count > _MOST_FRAMES:
-        raise refused(path, f"its header states {count:,} frames; at most {_MOST_FRAMES:,} are read")
+    if count > _MOST_STATED_FRAMES:
+        raise refused(path, f"its header states {count:,} frames; at most {_MOST_STATED_FRAMES:,} are read")
     return count
 
 

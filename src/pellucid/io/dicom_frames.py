@@ -53,6 +53,11 @@ def header_of(dataset: Dataset) -> Dataset:
     return header
 
 
+def own_headers(header: Dataset) -> int:
+    """The number of frames that have attributes of their own; the others share a header."""
+    return len(header.get("PerFrameFunctionalGroupsSequence") or ())
+
+
 def frame_headers(header: Dataset, frames: Sequence[int]) -> list[Dataset]:
     """One header per frame, by number from 1; the same one for all if the object has no functional groups."""
     shared = _first(header.get("SharedFunctionalGroupsSequence"))

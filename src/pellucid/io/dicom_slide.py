@@ -20,6 +20,9 @@ from pellucid.io.refusal import refused
 from pellucid.io.selection import NONE, Select, no_such, ordered, several, shown
 
 _SIZE = ("TotalPixelMatrixRows", "TotalPixelMatrixColumns")
+_MOST_CHOICES, _MOST_TILES = 2**17, 2**16
+"""Tiles of all optical paths and focal planes, and of one: each takes some 0.1 ms, however small it is."""
+_SMALLER = "give the file of a smaller level of its pyramid, or frame= for one tile"
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
@@ -38,17 +41,28 @@ def is_slide(dataset: Dataset) -> bool:
     return all(dataset.get(name) for name in _SIZE)
 
 
+def check_matrix(path: Path, dataset: Dataset, tiles: int) -> None:
+    """Check, before there is a header for each tile, that the total pixel matrix has an acceptable size.
+
+    Raises:
+        ImageError: it is too large, or in too many tiles.
+    """
+    rows, columns = (int(dataset[name].value) for name in _SIZE)
+    _check_size(path, rows, columns)
+    check_memory(path, 3 if is_coloured(dataset) else 1, 1, rows, columns)
+    _check_tiles(path, tiles, _MOST_CHOICES)
+
+
 def read_matrix(path: Path, dataset: FileDataset, frames: Sequence[Slice], select: Select) -> tuple[Tensor, Dataset]:
     """The total pixel matrix, (3, H, W) or (1, H, W), and a header of its size. Positions without a tile are white.
 
     Raises:
-        ImageError: it is too large, a tile lies outside, or several tiles are at a position and none was selected.
+        ImageError: it is in too many tiles, a tile lies outside, or several are at a position and none was selected.
     """
     rows, columns = (int(dataset[name].value) for name in _SIZE)
-    _check_size(path, rows, columns)
     coloured = is_coloured(dataset)
-    check_memory(path, 3 if coloured else 1, 1, rows, columns)
     tiles = _chosen(path, list(_tiles(path, dataset, frames, columns)), select)
+    _check_tiles(path, len(tiles), _MOST_TILES)
     matrix: Tensor | None = None
     numbers, headers = [tile.frame.number for tile in tiles], [tile.frame.header for tile in tiles]
     decoded = decoded_frames(path, dataset, headers, numbers, len(frames))
@@ -68,9 +82,13 @@ def _check_size(path: Path, rows: int, columns: int) -> None:
     if rows * columns > MAX_PIXELS:
         raise refused(
             path,
-            f"its slide has {rows} × {columns} pixels; at most {MAX_PIXELS:,} are read: give the file of a smaller "
-            f"level of its pyramid, or frame= for one tile",
+            f"its slide has {rows} × {columns} pixels; at most {MAX_PIXELS:,} are read: {_SMALLER}",
         )
+
+
+def _check_tiles(path: Path, tiles: int, most: int) -> None:
+    if tiles > most:
+        raise refused(path, f"its slide has {tiles:,} tiles; at most {most:,} are read: {_SMALLER}")
 
 
 def _header(header: Dataset, rows: int, columns: int) -> Dataset:

@@ -21,6 +21,11 @@ _TOLERANCE = 0.02
 _SAME = 1e-3
 """Distance, in mm, below which positions are the same."""
 
+_MOST_CHOICES = 2**17
+"""Frames with headers of their own among which is selected: each takes some 0.1 ms."""
+_MOST_TOGETHER = 2**16
+"""Frames of a file that are read together: each takes some 0.1 ms, however small it is."""
+
 Plane = tuple[Tensor, Tensor, Tensor]
 
 
@@ -43,12 +48,36 @@ def selected(where: Path, slices: Sequence[Slice], select: Select) -> list[Slice
     """The slices that have the selected values.
 
     Raises:
-        ImageError: none has.
+        ImageError: none has, or too many of one file have.
     """
     kept, missing = chosen([one.header for one in slices], select)
     if missing is not None:
         raise no_such(where, *missing)
-    return [slices[index] for index in kept]
+    found = [slices[index] for index in kept]
+    for path, frames in Counter(one.path for one in found).items():
+        _check_together(where, path, frames, f"{frames:,} of its frames are selected", can_choose=True)
+    return found
+
+
+def check_choice(where: Path, path: Path, frames: int, own: int, select: Select) -> None:
+    """Check, before there is a header for each, that not too many of a file's frames are read or chosen from.
+
+    ``own`` of the ``frames`` have headers of their own; of the others a selection takes all or none.
+
+    Raises:
+        ImageError: there are too many.
+    """
+    can_choose = 0 < own <= _MOST_CHOICES
+    least = frames - own if select and can_choose else frames
+    _check_together(where, path, least, f"it has {frames:,} frames", can_choose)
+
+
+def _check_together(where: Path, path: Path, frames: int, what: str, can_choose: bool) -> None:
+    if frames <= _MOST_TOGETHER:
+        return
+    choose = "give select= for those of one time, echo or other dimension, or " if can_choose else ""
+    alone = f"{'' if choose else 'give '}frame= for one" if where == path else "read it by itself, with frame= for one"
+    raise refused(path, f"{what}; at most {_MOST_TOGETHER:,} are read together: {choose}{alone}")
 
 
 def in_order(where: Path, slices: Sequence[Slice]) -> list[Slice]:

@@ -15,7 +15,8 @@ from pellucid.core.image import Image
 from pellucid.errors import ImageError, warn
 from pellucid.io.dicom import decode, one_line_errors, slices_of
 from pellucid.io.dicom_file import frame_count, is_dicom_file, is_image, open_dicom, read_tags
-from pellucid.io.dicom_stack import Slice, in_order, selected
+from pellucid.io.dicom_frames import own_headers
+from pellucid.io.dicom_stack import Slice, check_choice, in_order, selected
 from pellucid.io.reader import WindowLike
 from pellucid.io.refusal import digest, one_line, refused
 from pellucid.io.selection import Select, SelectLike, parsed_select
@@ -145,7 +146,7 @@ def _holds_image(path: Path) -> bool:
 
 def read_slices(folder: Path, paths: Sequence[Path], window: WindowLike = None, select: Select | None = None) -> Image:
     """As ``read_series``, of given files, for use in threads: the process's warning filters are not touched."""
-    slices = [one for path in paths for one in _slices(path)]
+    slices = [one for path in paths for one in _slices(folder, path, select or {})]
     if not slices:
         raise refused(folder, "it holds no DICOM slices")
     _check_one_series(folder, slices)
@@ -159,11 +160,15 @@ def read_slices(folder: Path, paths: Sequence[Path], window: WindowLike = None, 
     return replace(image, digest=hashlib.sha256("".join(digests).encode()).hexdigest())
 
 
-def _slices(path: Path) -> list[Slice]:
+def _slices(folder: Path, path: Path, select: Select) -> list[Slice]:
     """The slices that a file holds, with their headers."""
     with one_line_errors(path):
         header = open_dicom(path, header_only=True)
-        return slices_of(path, header, frame_count(path, header)) if is_image(header) else []
+        if not is_image(header):
+            return []
+        count = frame_count(path, header)
+        check_choice(folder, path, count, own_headers(header), select)
+        return slices_of(path, header, count)
 
 
 def _check_one_series(folder: Path, slices: Sequence[Slice]) -> None:
