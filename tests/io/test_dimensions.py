@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pydicom
@@ -13,7 +14,8 @@ import pytest
 import torch
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.uid import EnhancedMRImageStorage, generate_uid
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import EnhancedMRImageStorage, RLELossless, generate_uid
 
 from pellucid.errors import OptionError
 from pellucid.io import read_image, read_series
@@ -169,6 +171,22 @@ def test_an_enhanced_object_of_more_than_one_dimension(tmp_path: Path, case: str
     assert torch.equal(read_series(tmp_path, select=select).values, read_image(path, select=select).values)
     assert read_image(path, frame=1).values[0, 0, 0] == 102
     assert "give one of them" in refusal(lambda: read_image(path, frame=1, select=select))
+
+
+@pytest.mark.parametrize("has_offsets", [True, False])
+def test_a_selection_of_compressed_frames(tmp_path: Path, has_offsets: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their codestreams are gone through as often as those of all frames are."""
+    put, name, shown = ENHANCED["time"]
+    path = enhanced(tmp_path, [(2, 1), (0, 0), (1, 1), (0, 1), (2, 0), (1, 0)], put)
+    made = pydicom.dcmread(path)
+    made.compress(RLELossless, generate_instance_uid=False)
+    made.PixelData = encapsulate(list(generate_frames(made.PixelData, number_of_frames=6)), has_bot=has_offsets)
+    made.save_as(path)
+    one_by_one = mock.Mock(side_effect=AssertionError)
+    monkeypatch.setattr("pydicom.pixels.decoders.base.get_frame", one_by_one)
+    for index, text in enumerate(shown):
+        image = read_image(path, select={name: text})
+        assert image.values[0, :, 0, 0].tolist() == [100 * index + position for position in range(3)]
 
 
 def test_as_many_choices_as_are_needed(tmp_path: Path) -> None:

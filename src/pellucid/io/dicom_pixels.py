@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 from pydicom import Dataset, FileDataset
+from pydicom.encaps import encapsulate
 from torch import Tensor
 
 from pellucid.errors import ImageError
 from pellucid.io.dicom_codestream import check_codestreams, check_fragments, codestreams, precision_in
 from pellucid.io.dicom_decoding import iter_pixels
+from pellucid.io.dicom_frames import header_of
 from pellucid.io.dicom_tables import modality_table, palette, rescale
 from pellucid.io.refusal import refused
 from pellucid.io.window import first
@@ -70,12 +72,10 @@ def _stored(path: Path, dataset: FileDataset, numbers: Sequence[int], count: int
         raise refused(path, f"its pixels are compressed, but its transfer syntax is {syntax.name}")
     samples = () if int(dataset.get("SamplesPerPixel") or 1) == 1 else (3,)
     size = (int(dataset.Rows), int(dataset.Columns), *samples)
-    # Without indices pydicom goes through the codestreams once, with indices once for each frame.
-    indices = None if len(numbers) == count else [number - 1 for number in numbers]
     found = 0
     try:
         check_codestreams(path, dataset)
-        for frame in iter_pixels(dataset, indices):
+        for frame in _iter_pixels(dataset, numbers, count):
             if found == len(numbers):  # more frames than the header states
                 break
             if frame.size != np.prod(size, dtype=np.int64):
@@ -88,6 +88,26 @@ def _stored(path: Path, dataset: FileDataset, numbers: Sequence[int], count: int
         raise refused(path, f"its pixels ({syntax.name}) cannot be decoded: {error}") from error
     if found < len(numbers):
         raise refused(path, f"its header states {count} frames, and it holds {found}")
+
+
+def _iter_pixels(dataset: Dataset, numbers: Sequence[int], count: int) -> Iterator[Stored]:
+    if len(numbers) == count:
+        return iter_pixels(dataset)
+    # With indices pydicom goes through the codestreams once for each frame.
+    if len(numbers) > 1 and _is_encapsulated(dataset):
+        return iter_pixels(_reduced(dataset, numbers))
+    return iter_pixels(dataset, [number - 1 for number in numbers])
+
+
+def _reduced(dataset: Dataset, numbers: Sequence[int]) -> Dataset:
+    """An object of some frames of an encapsulated one."""
+    kept = set(numbers)
+    frames = [frame for number, frame in enumerate(codestreams(dataset), 1) if number in kept]
+    made = header_of(dataset)
+    made.file_meta, made.NumberOfFrames = dataset.file_meta, len(frames)
+    made.add_new("PixelData", "OB", encapsulate(frames, has_bot=False))
+    made["PixelData"].is_undefined_length = True
+    return made
 
 
 def _is_encapsulated(dataset: Dataset) -> bool:
