@@ -9,6 +9,7 @@ pytorch-grad-cam.
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -105,12 +106,20 @@ def peer(work: Work, size: int = BATCH) -> Call:
 
 
 def ours(formats: Sequence[str], runtime: pellucid.Runtime) -> Callable[[Work], Call]:
-    """The work of ``pellucid explain``, which also writes the metadata of each image."""
+    """The work of ``pellucid explain`` in an empty folder, which also writes the metadata of each image."""
 
     def make(work: Work) -> Call:
-        drawn = Results(work.output, formats, overwrite=True)
+        drawn = Results(work.output, formats)
         job = Job(work.model, [catalogue.find("gradcam")()], PREPROCESSING, drawn, runtime=runtime)
-        return lambda: [outcome.files for outcome in job.outcomes(inputs([work.images], work.output))]
+
+        def call() -> None:
+            shutil.rmtree(work.output)
+            work.output.mkdir()
+            for outcome in job.outcomes(inputs([work.images], work.output)):
+                if outcome.error is not None:
+                    raise outcome.error
+
+        return call
 
     return make
 
