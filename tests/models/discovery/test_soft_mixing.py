@@ -349,6 +349,48 @@ def test_what_does_not_depend_on_the_image_has_no_positions() -> None:
         pellucid.explain(model, batch, layers=["mix.own_norm"])
 
 
+class Few(nn.Module):
+    """A part that raises for more images, or in more passes, than it takes."""
+
+    def __init__(self, mix: nn.Module, error: Exception, most: int = 1, passes: int = 100) -> None:
+        super().__init__()
+        self.inner, self.error, self.most, self.passes = mix, error, most, passes
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.most or len(self.sizes) > self.passes:
+            raise self.error
+        return self.inner(x)
+
+
+def profile_alone(model: nn.Module) -> ModelProfile:
+    return profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
+RAISED = [(2, OUT_OF_MEMORY), (1, OUT_OF_MEMORY), (1, AssertionError("one image")), (1, TypeError()), (1, KeyError(6))]
+
+
+@pytest.mark.parametrize(("most", "error"), RAISED, ids=str)
+@pytest.mark.parametrize(("mix", "is_refused"), [(Reading, False), (Latents, True)])
+def test_networks_that_take_few_images_are_measured_with_these(
+    mix: Callable[[], nn.Module], is_refused: bool, most: int, error: Exception
+) -> None:
+    model = model_of(lambda: Few(mix(), error, most))
+    assert ("norm" in profile_alone(model).shuffled) == is_refused
+    assert set(model.mix.sizes) == {1, 2, 6}
+
+
+@pytest.mark.parametrize("mix", [Reading, Latents])
+def test_what_cannot_be_measured_is_not_refused_on_suspicion_alone(mix: Callable[[], nn.Module]) -> None:
+    model = model_of(lambda: Few(mix(), OUT_OF_MEMORY, passes=1))
+    profile = profile_alone(model)
+    assert profile.runs["norm"][-1].is_mixed
+    assert profile.shuffled == frozenset()
+    assert len(model.mix.sizes) > 1
+
+
 @pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
 def test_attention_between_latents_is_not_drawn(method: str) -> None:
     with pytest.raises(NoAttentionError, match=r"mirrors or mixes them.*such as gradcam"):
