@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
 import pellucid
 from pellucid.core.inputs import Inputs
@@ -16,7 +17,7 @@ from pellucid.errors import LayerError, NoAttentionError
 from pellucid.models.discovery.layers import recommended
 from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.recording import profile_of
-from pellucid.models.discovery.soft_mixing import SoftMixing
+from pellucid.models.discovery.soft_mixing import ENLARGED, Axes, SoftMixing
 from pellucid.models.session.session import Session
 from tests.networks import TinyViT, images, seeded
 
@@ -349,6 +350,27 @@ def test_what_does_not_depend_on_the_image_has_no_positions() -> None:
         pellucid.explain(model, batch, layers=["mix.own_norm"])
 
 
+class Labelled(nn.Module):
+    """The scores of a segmentation network without those of its auxiliary head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)["out"]
+
+
+def test_a_branch_of_global_pooling_is_refused_and_takes_no_further_pass() -> None:
+    model, counted = seeded(Labelled).eval(), []
+    model.register_forward_hook(lambda _module, given, _output: counted.append(len(given[0])))
+    profile = profile_alone(model)
+    assert profile.shuffled == {"network.classifier.0.convs.4"}
+    assert counted == [1]
+    with pytest.raises(LayerError, match="each of its positions is a mixture of the whole image"):
+        pellucid.explain(model, images(1, side=64), layers=["network.classifier.0.convs.4"])
+
+
 class Few(nn.Module):
     """A part that raises for more images, or in more passes, than it takes."""
 
@@ -422,15 +444,31 @@ def test_transformers_perceiver(latents: int) -> None:
     pellucid.explain(model, batch, layers=[earlier], targets=0)
 
 
-def axes_of(make: Callable[[Tensor], Tensor]) -> tuple[bool, bool]:
-    """Whether the last axis, and another one, counts positions in what is made of a feature map (1, 6, 4, 4)."""
+def followed(make: Callable[[Tensor], Tensor]) -> Axes:
+    """The axes of what is made of a feature map (1, 6, 4, 4)."""
     image = torch.rand(1, 3, 8, 8)
     mixing = SoftMixing(image)
     with mixing:
         result = make(F.conv2d(image, torch.rand(6, 3, 2, 2), stride=2))
     axes = mixing.of(result)
     assert axes is not None
-    return axes.last, axes.other
+    return axes
+
+
+@pytest.mark.parametrize(
+    "enlarge",
+    [
+        lambda x: F.interpolate(x, 4),
+        lambda x: F.interpolate(x, 4, mode="bilinear"),
+        lambda x: x.expand(-1, -1, 4, 4),
+        lambda x: x.expand_as(torch.rand(1, 6, 4, 4)),
+        lambda x: x.repeat(1, 1, 4, 4),
+    ],
+)
+def test_one_cell_that_is_enlarged_cannot_follow(enlarge: Callable[[Tensor], Tensor]) -> None:
+    assert followed(lambda x: F.conv2d(enlarge(x.mean((2, 3), True)), ONE[..., None, None])).mixed_by == ENLARGED
+    assert followed(lambda x: enlarge(x[:, :, :1, :1])) == followed(lambda x: x)
+    assert followed(lambda x: x.mean((2, 3), True)).mixed_by - ENLARGED
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -468,4 +506,5 @@ AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
 @pytest.mark.parametrize("name", AXES)
 def test_which_axes_count_positions(name: str) -> None:
     make, expected = AXES[name]
-    assert axes_of(make) == expected
+    axes = followed(make)
+    assert (axes.last, axes.other) == expected

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.soft_mixing import ENLARGED
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.session import Session
@@ -39,10 +40,12 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     It takes passes of 12 images, of volumes of 22, where an order may change, or was measured; else none. A network
     that takes fewer images at once gets passes of two, or of one, of 20 images.
     """
+    enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
+    profile = replace(profile, shuffled=enlarged) if enlarged else profile
     modules = dict(session.network.named_modules())
     plain = replace(profile, restored=frozenset(modules))
     both: dict[str, tuple[Layout, ...]] = {}
-    for name in _doubtful(profile):
+    for name in (name for name in _doubtful(profile) if name not in enlarged):
         each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
         both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
     both = {name: layouts for name, layouts in both.items() if layouts}
@@ -54,7 +57,7 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     shares = {name: followed[name][best[name]] if name in followed else None for name in both}
     return replace(
         profile,
-        shuffled=frozenset(_shuffled(profile, shares)),
+        shuffled=enlarged.union(_shuffled(profile, shares)),
         restored=frozenset(name for name in best if best[name] != both[name][0]),
     )
 

@@ -55,6 +55,8 @@ _IMAGE = Axes(last=True, other=True, is_embedded=False)
 _MAP = Axes(last=True, other=False)
 _TOKENS = Axes()
 _NONE = Axes(other=False)
+ENLARGED = frozenset((0,))
+"""In place of a function's number: one cell was copied to all others, so that they cannot follow the image."""
 _Named = Mapping[str, Any]
 
 
@@ -163,7 +165,13 @@ def _linear(given: Tensor, _result: Tensor, before: Axes) -> Axes:
 def _resampled(given: Tensor, result: Tensor, before: Axes) -> Axes:
     """Rows of cells joined to one axis are no rows any more once that has another length."""
     is_joined = given.ndim == 3 and before.last and before.is_embedded
-    return _NONE if is_joined and given.shape[-1] != result.shape[-1] else before
+    return _NONE if is_joined and given.shape[-1] != result.shape[-1] else _enlarged(given, result, before)
+
+
+def _enlarged(given: Tensor, result: Tensor, before: Axes) -> Axes:
+    """One cell of the whole image, as of global pooling, may be copied to a map (DeepLab, PSPNet)."""
+    is_cell = before.is_mixed and given.ndim > 3 and math.prod(given.shape[2:]) == 1 < math.prod(result.shape[2:])
+    return replace(before, mixed_by=ENLARGED) if is_cell else before
 
 
 def _pooled(_given: Tensor, result: Tensor, before: Axes) -> Axes:
@@ -217,6 +225,7 @@ _RULES: Mapping[str, Callable[[Tensor, Tensor, Axes], Axes]] = {
     **dict.fromkeys(("__get__", "__getitem__", "unsqueeze", "squeeze"), _viewed),  # x.mT, x[..., None]
     **dict.fromkeys(("avg_pool1d", "max_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d"), _resampled),
     "interpolate": _resampled,
+    **dict.fromkeys(("expand", "expand_as", "repeat"), _enlarged),
     **dict.fromkeys(("avg_pool2d", "max_pool2d", "avg_pool3d", "max_pool3d"), _pooled),
     **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool3d"), _pooled),
 }
