@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, overrides
 from torch.nn import functional as F
 from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
@@ -244,6 +245,25 @@ class Spectral(nn.Module):
         return torch.fft.fft2(x).real
 
 
+class Axial(nn.Module):
+    """Attention along the columns of a map, whose rows are a batch (Axial-DeepLab, MedT), as its authors write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Conv1d(WIDTH, 3 * WIDTH, 1, bias=False)
+        self.normed = nn.BatchNorm1d(3 * WIDTH)
+        self.up = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1), nn.BatchNorm2d(WIDTH), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).reshape(len(x), WIDTH, 8, 8).permute(0, 3, 1, 2)
+        n, w, c, h = x.shape
+        qkv = self.normed(self.qkv(x.contiguous().view(n * w, c, h))).reshape(n * w, 2, 3 * c // 2, h)
+        q, k, v = qkv.split(c // 2, dim=2)
+        weights = torch.einsum("bgci,bgcj->bgij", q, k).softmax(dim=3)
+        out = torch.einsum("bgij,bgcj->bgci", weights, v).reshape(n * w, c, h)
+        return self.up(out.view(n, w, c, h).permute(0, 2, 3, 1)).flatten(2).transpose(1, 2)
+
+
 IN_PLACE: dict[str, Callable[[], nn.Module]] = {
     "self-attention": Own,
     "linear attention": Linear,
@@ -254,6 +274,7 @@ IN_PLACE: dict[str, Callable[[], nn.Module]] = {
     "gates": Gated,
     "registers and a class token": Registers,
     "a Fourier transform": lambda: Residual(Spectral()),
+    "attention along the columns": Axial,
     "pooled and subtracted": lambda: Residual(Transposed(nn.AvgPool1d(3, 1, 1))),
 }
 
@@ -305,7 +326,7 @@ def test_what_mixes_tokens_in_place_is_as_any_network(name: str) -> None:
     profile, found, _ = looked_into(model_of(IN_PLACE[name]), images(1, side=64))
     layers = [name for name, runs in profile.runs.items() if runs[-1].is_mixed]
     assert found == ("norm",)
-    assert not {"blocks.1", "norm", "mix"} & {*layers, *profile.shuffled}
+    assert not {"blocks.1", "norm", "mix", "mix.up", "mix.up.2"} & {*layers, *profile.shuffled}
 
 
 def test_it_takes_no_further_pass_where_nothing_is_suspected() -> None:
@@ -476,6 +497,13 @@ def tokens(x: Tensor) -> Tensor:
 
 
 ONE, FEW = torch.rand(6, 6), torch.rand(5, 16)
+
+
+def added(x: Tensor) -> Tensor:
+    """Channels projected, with a place for the output."""
+    return torch.baddbmm(torch.rand(1, 16, 6), tokens(x), ONE[None], out=torch.empty(1, 16, 6))
+
+
 AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
     "a map": (lambda x: x.relu(), (True, False)),
     "channels last": (lambda x: F.linear(x.permute(0, 2, 3, 1), ONE), (False, True)),
@@ -488,9 +516,15 @@ AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
     "tokens projected on the left": (lambda x: FEW @ tokens(x), (False, False)),
     "tokens projected by an equation": (lambda x: torch.einsum("btc,nt->bnc", tokens(x), FEW), (False, False)),
     "channels projected by an equation": (lambda x: torch.einsum("...tc,dc->...td", tokens(x), ONE), (False, True)),
+    "map projected by an equation": (lambda x: torch.einsum("bc...,dc->bd...", x, ONE), (True, False)),
+    "channels first by an equation": (lambda x: torch.einsum("...c,cd->...d", tokens(x), ONE), (False, True)),
+    "all but channels by an equation": (lambda x: torch.einsum("...tc,nt->...nc", tokens(x), FEW), (False, False)),
     "an equation that is no product": (lambda x: torch.einsum("btc->bct", tokens(x)), (False, True)),
     "the mean of all": (lambda x: x.mean((2, 3)), (False, False)),
     "the mean of channels": (lambda x: tokens(x).mean(-1), (True, False)),
+    "the mean over NumPy's axis": (lambda x: tokens(x).mean(np.int64(1)), (False, False)),
+    "the mean over some of NumPy's axes": (lambda x: tokens(x).mean((np.int64(2),)), (True, False)),
+    "the mean of channels, kept by NumPy's name": (lambda x: torch.mean(tokens(x), 2, keepdims=True), (False, True)),
     "the mean of channels, kept": (lambda x: tokens(x).mean(-1, keepdim=True), (False, True)),
     "pooled to one": (lambda x: F.adaptive_avg_pool2d(x, 1), (False, False)),
     "pooled to four": (lambda x: F.adaptive_avg_pool2d(x, 2), (True, False)),
@@ -498,9 +532,38 @@ AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
     "of the type of tokens": (lambda x: FEW.mT.type_as(x) @ FEW @ tokens(x), (False, False)),
     "of their shape": (lambda x: torch.ones_like(tokens(x))[:, :6].mT @ tokens(x)[:, :6], (False, False)),
     "blocks of a map": (lambda x: x.view(1, 6, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4), (True, False)),
+    "real parts": (lambda x: torch.fft.fft2(tokens(x)).real, (False, True)),
+    "imaginary parts": (lambda x: torch.fft.fft2(tokens(x)).imag, (False, True)),
+    "factors by name": (lambda x: torch.matmul(other=ONE, input=tokens(x)), (False, True)),
+    "factors by name, of another function": (lambda x: torch.bmm(mat2=tokens(x).mT, input=tokens(x)), (True, True)),
+    "the operator's other factor": (lambda x: tokens(x).__rmatmul__(FEW), (False, False)),
+    "a product that is added": (added, (False, True)),
     "fused attention": (lambda x: F.scaled_dot_product_attention(tokens(x), tokens(x), tokens(x)), (False, True)),
     "fused, of constants": (lambda x: F.scaled_dot_product_attention(ONE[None], tokens(x), tokens(x)), (False, False)),
 }
+
+
+class Unreadable:
+    """A number of an axis that no other reader takes."""
+
+    def __index__(self) -> int:
+        raise ValueError("not now")
+
+
+def matmul(x: Tensor) -> Tensor:
+    """A function of the network's own, by the name of torch's."""
+    return overrides.handle_torch_function(matmul, (x,), x) if overrides.has_torch_function((x,)) else x * 2
+
+
+def mean(x: Tensor, dim: object) -> Tensor:
+    """The same, with an argument that is none of torch's."""
+    return overrides.handle_torch_function(mean, (x,), x, dim) if overrides.has_torch_function((x,)) else x * 2
+
+
+@pytest.mark.parametrize("call", [matmul, lambda x: mean(x, Unreadable())])
+def test_functions_of_the_networks_own_never_raise(call: Callable[[Tensor], Tensor]) -> None:
+    axes = followed(lambda x: call(tokens(x)))
+    assert (axes.last, axes.other) == (False, True)
 
 
 @pytest.mark.parametrize("name", AXES)

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 import torch
@@ -79,7 +81,9 @@ class SoftMixing(FunctionMode):
         before = self.of((args[:1] if name in _BY_FIRST else ()) if takes_shape else (args, named))
         result = func(*args, **named)
         if before is not None:
-            self._follow(func, args, named, result, before)
+            with suppress(Exception):  # what only suspects never ends the pass of a network that works
+                self._follow(func, args, named, result, before)
+            self.mark(result, before)
         return result
 
     def of(self, value: Any) -> Axes | None:
@@ -106,8 +110,8 @@ class SoftMixing(FunctionMode):
             axes = _convolved(given, result, before, self._rank) if func in CONVOLUTIONS else axes
             axes = _RULES[name](given, result, before) if name in _RULES else axes
             axes = _reduced(given, args, named, before) if name in _REDUCING else axes
-        if name in _PRODUCTS and before.is_embedded:
-            axes = self._product(name, args, named, before)
+        if name in _PRODUCTS and before.is_embedded and isinstance(result, Tensor):
+            axes = self._product(name, args, named, result, before)
         if axes.is_mixed and not axes.mixed_by:
             self._mixed += 1
             axes = replace(axes, mixed_by=before.mixed_by or frozenset((self._mixed,)))
@@ -115,22 +119,23 @@ class SoftMixing(FunctionMode):
         for tensor in tensors_in([result, *(one for one in written if one is not None)]):
             self._axes[tensor] = axes
 
-    def _product(self, name: str, args: Any, named: _Named, before: Axes) -> Axes:
+    def _product(self, name: str, args: Any, named: _Named, result: Tensor, before: Axes) -> Axes:
         """The axes of a product: its rows are those of the first factor, its columns those of the last one."""
         if name == "einsum":
             equation, *factors = operands(args)
-            return self._einsum(equation, factors) if _is_of_two(equation, factors) else before
-        factors = list(tensors_in((args, named)))[-2 if name == "baddbmm" else 0 :]
-        if name == "scaled_dot_product_attention":
-            each = dict(zip(SDPA_ARGUMENTS, args, strict=False)) | dict(named)
-            factors = [each["query"], each["value"]]
-        first, last = (self.of(one) for one in factors[:: -1 if name == "__rmatmul__" else 1][:2])
-        return Axes(last is not None and last.last, first is not None and first.other)
+            return self._einsum(equation, factors, result) if _is_of_two(equation, factors) else before
+        arguments, *wanted = _PRODUCTS[name]
+        each = {**dict(zip(arguments, args, strict=False)), **named}
+        first, last = (each.get(factor) for factor in wanted)
+        if not (isinstance(first, Tensor) and isinstance(last, Tensor)):
+            return before  # another function of that name
+        rows, columns = self.of(first), self.of(last)
+        return Axes(columns is not None and columns.last, rows is not None and rows.other)
 
-    def _einsum(self, equation: str, factors: Sequence[Tensor]) -> Axes:
-        """The axes of a sum of products: the letters of positions that are left."""
-        inputs, _, output = equation.replace(" ", "").replace(".", "").partition("->")
-        images = "" if "." in equation else output[:1]
+    def _einsum(self, equation: str, factors: Sequence[Tensor], result: Tensor) -> Axes:
+        """The axes of a sum of products: the letters of positions that are left, the ellipsis as one of them."""
+        inputs, _, output = equation.replace(" ", "").replace("...", ".").partition("->")
+        images = output[:1] if len(output) == result.ndim else output[:1].strip(".")
         positions: set[str] = set()
         for letters, axes in zip(inputs.split(","), map(self.of, factors), strict=True):
             if axes is not None:
@@ -149,6 +154,8 @@ def _convolved(given: Tensor, result: Tensor, before: Axes, rank: int) -> Axes:
     if before.is_mixed or (before.last and before.other and before.is_embedded):
         return before  # of attention weights, a convolution mixes heads
     if result.ndim - 2 < rank and before.is_embedded:
+        if len(given) > 1:
+            return before  # rows or heads of one image as a batch (axial attention): it sums over none of them
         return _resampled(given, result, before) if before.last else _NONE
     return _MAP
 
@@ -181,12 +188,12 @@ def _pooled(_given: Tensor, result: Tensor, before: Axes) -> Axes:
 def _reduced(given: Tensor, args: Sequence[Any], named: _Named, before: Axes) -> Axes:
     """A sum over the last axis, or over more positions of another one than are left."""
     dims = named.get("dim", named.get("axis", args[1] if len(args) > 1 else None))
-    each = [dims] if isinstance(dims, int) else dims or range(given.ndim)
-    if not before.is_embedded or not given.ndim or not all(isinstance(dim, int) for dim in each):
+    each = [dims] if hasattr(dims, "__index__") else list(dims or range(given.ndim))
+    if not before.is_embedded or not given.ndim or not all(hasattr(dim, "__index__") for dim in each):
         return before
-    summed = {dim % given.ndim for dim in each}
+    summed = {index(dim) % given.ndim for dim in each}
     if given.ndim - 1 in summed:
-        keeps = named.get("keepdim", args[2] if len(args) > 2 else False)
+        keeps = named.get("keepdim", named.get("keepdims", args[2] if len(args) > 2 else False))
         left = replace(before, last=False)
         return left if keeps else left.swapped
     total = math.prod(given.shape[dim] for dim in summed - {0})
@@ -197,7 +204,13 @@ def _reduced(given: Tensor, args: Sequence[Any], named: _Named, before: Axes) ->
 def _viewed(given: Tensor, result: Tensor, before: Axes) -> Axes:
     """The axes of a view: others where the channels become the last axis, or no longer are."""
     is_strided = given.layout == result.layout == torch.strided
-    if not is_strided or not given.ndim or not result.ndim or given.numel() != result.numel():
+    if (
+        not is_strided
+        or given.dtype != result.dtype
+        or not given.ndim
+        or not result.ndim
+        or given.numel() != result.numel()
+    ):
         return before
     last = result.shape[-1], result.stride(-1)
     each = list(zip(given.shape, given.stride(), strict=True))
@@ -213,9 +226,15 @@ def _writes(name: str) -> bool:
     return name == "__setitem__" or (name.startswith("__i") and name.endswith("__")) or name[-1:] == "_" != name[-2:-1]
 
 
-_PRODUCTS = frozenset(
-    ("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention")
-)
+_PRODUCTS: Mapping[str, tuple[Sequence[str], str, str]] = {
+    **dict.fromkeys(("matmul", "__matmul__"), (("input", "other"), "input", "other")),
+    "__rmatmul__": (("input", "other"), "other", "input"),
+    **dict.fromkeys(("mm", "bmm"), (("input", "mat2"), "input", "mat2")),
+    "baddbmm": (("input", "batch1", "batch2"), "batch1", "batch2"),
+    "scaled_dot_product_attention": (SDPA_ARGUMENTS, "query", "value"),
+    "einsum": ((), "", ""),
+}
+"""Products of matrices: the names of their arguments, of the first factor and of the last one."""
 _BY_FIRST = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as"))
 """Functions that take but the type or the shape of a second tensor."""
 _REDUCING = frozenset(("sum", "mean", "amax", "logsumexp"))
