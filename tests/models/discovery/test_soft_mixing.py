@@ -142,8 +142,25 @@ def by_sum(weights: Tensor, x: Tensor) -> Tensor:
     return (weights.transpose(1, 2).unsqueeze(-1) * x.unsqueeze(1)).sum(dim=2)
 
 
+class Coordinates(nn.Module):
+    """Coordinate attention: a gate of each row and of each column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce, self.down, self.across = (nn.Conv2d(WIDTH, WIDTH, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).unflatten(2, (8, 8))
+        rows = F.adaptive_avg_pool2d(x, (None, 1))
+        columns = F.adaptive_avg_pool2d(x, (1, None)).permute(0, 1, 3, 2)
+        rows, columns = self.reduce(torch.cat([rows, columns], dim=2)).relu().split(8, dim=2)
+        x = x * self.down(rows).sigmoid() * self.across(columns.permute(0, 1, 3, 2)).sigmoid()
+        return x.flatten(2).transpose(1, 2)
+
+
 SOFT: dict[str, Callable[[], nn.Module]] = {
     "latents": Latents,
+    "latents behind gates of two directions": lambda: nn.Sequential(Coordinates(), Latents()),
     "as many latents as patches": lambda: Latents(PATCHES),
     "torch's attention": TorchLatents,
     "weighted by a product": lambda: Weighted(by_product),
@@ -272,6 +289,7 @@ IN_PLACE: dict[str, Callable[[], nn.Module]] = {
     "a mixer's tokens": lambda: Residual(Transposed(nn.Linear(PATCHES, 32), nn.GELU(), nn.Linear(32, PATCHES))),
     "a mixer's tokens, convolved": lambda: Residual(nn.Conv1d(PATCHES, PATCHES, 1)),
     "gates": Gated,
+    "gates of two directions": Coordinates,
     "registers and a class token": Registers,
     "a Fourier transform": lambda: Residual(Spectral()),
     "attention along the columns": Axial,
@@ -496,7 +514,16 @@ def tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-ONE, FEW = torch.rand(6, 6), torch.rand(5, 16)
+ONE, FEW, SIX = torch.rand(6, 6), torch.rand(5, 16), torch.rand(6, 6, 1, 1)
+
+
+def both_ways(x: Tensor) -> Tensor:
+    """A sum of tokens and of rows."""
+    return tokens(x)[:, :6] + x.flatten(2)[:, :, :6]
+
+
+def pairs(x: Tensor) -> Tensor:
+    return (tokens(x) @ tokens(x).mT).softmax(-1)[:, None]
 
 
 def added(x: Tensor) -> Tensor:
@@ -531,6 +558,20 @@ AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
     "added in place": (lambda x: (FEW.mT @ FEW @ tokens(x)).add_(tokens(x)), (False, True)),
     "of the type of tokens": (lambda x: FEW.mT.type_as(x) @ FEW @ tokens(x), (False, False)),
     "of their shape": (lambda x: torch.ones_like(tokens(x))[:, :6].mT @ tokens(x)[:, :6], (False, False)),
+    "tokens with an axis more": (lambda x: tokens(x)[..., None], (False, True)),
+    "rows with an axis more, and without it": (lambda x: x.flatten(2)[..., None].squeeze(-1), (True, True)),
+    "mixed, with an axis more, and without it": (lambda x: (FEW @ tokens(x))[..., None][..., 0], (False, False)),
+    "height and width exchanged": (lambda x: x.transpose(2, 3), (True, False)),
+    "channels of heads last": (lambda x: x.view(1, 3, 2, 16).transpose(-1, -2), (False, True)),
+    "channels of each of queries, keys and values last": (
+        lambda x: torch.cat([x, x], 1).view(1, 3, 2, 2, 16).transpose(-1, -2),
+        (False, True),
+    ),
+    "of two directions": (both_ways, (True, True)),
+    "of two directions, convolved": (lambda x: F.conv2d(both_ways(x)[..., None], SIX), (True, False)),
+    "of two directions, through a linear layer": (lambda x: F.linear(both_ways(x), ONE), (False, True)),
+    "scores of all pairs, convolved": (lambda x: F.conv2d(pairs(x), torch.rand(2, 1, 1, 1)), (True, True)),
+    "scores of all pairs, through a linear layer": (lambda x: F.linear(pairs(x), FEW), (True, True)),
     "blocks of a map": (lambda x: x.view(1, 6, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4), (True, False)),
     "real parts": (lambda x: torch.fft.fft2(tokens(x)).real, (False, True)),
     "imaginary parts": (lambda x: torch.fft.fft2(tokens(x)).imag, (False, True)),

@@ -39,6 +39,8 @@ class Axes:
     other: bool = True
     is_embedded: bool = True
     """Whether a convolution or a linear layer has seen it: of the image itself, axes are not followed."""
+    are_pairs: bool = False
+    """Whether it is a matrix of pairs of positions, and not a union of tensors with other axes."""
     mixed_by: frozenset[int] = frozenset()
     """The functions that took the positions away, by number in the pass; none where an axis counts them."""
 
@@ -70,6 +72,7 @@ class SoftMixing(FunctionMode):
         self._axes: Any = WeakTensorKeyDictionary()
         self._axes[image] = _IMAGE
         self._rank = image.ndim - 2
+        self._grids: set[tuple[int, ...]] = set()
         self._mixed = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -94,7 +97,8 @@ class SoftMixing(FunctionMode):
         last, other = any(axes.last for axes in known), any(axes.other for axes in known)
         is_embedded = any(axes.is_embedded for axes in known)
         mixed_by = frozenset[int]() if last or other else frozenset(each for axes in known for each in axes.mixed_by)
-        return Axes(last, other, is_embedded, mixed_by)
+        are_pairs = last and other and any(axes.are_pairs for axes in known)
+        return Axes(last, other, is_embedded, are_pairs, mixed_by)
 
     def mark(self, value: Any, axes: Axes | None) -> None:
         """Say what the axes are of those tensors in a value of which nothing is known."""
@@ -104,11 +108,14 @@ class SoftMixing(FunctionMode):
 
     def _follow(self, func: Any, args: Any, named: _Named, result: Any, before: Axes) -> None:
         name = getattr(func, "__name__", "")
-        axes = _MAP if func in CONVOLUTIONS else before
+        axes = before
         given = args[0] if args else named.get("input")
         if isinstance(given, Tensor) and isinstance(result, Tensor) and not given.is_nested:
-            axes = _convolved(given, result, before, self._rank) if func in CONVOLUTIONS else axes
+            if func in CONVOLUTIONS:
+                axes = _convolved(given, result, before, self._rank)
+                self._grids.add(result.shape[2:])
             axes = _RULES[name](given, result, before) if name in _RULES else axes
+            axes = _viewed(given, result, before, self._is_map(given)) if name in _VIEWS else axes
             axes = _reduced(given, args, named, before) if name in _REDUCING else axes
         if name in _PRODUCTS and before.is_embedded and isinstance(result, Tensor):
             axes = self._product(name, args, named, result, before)
@@ -118,6 +125,10 @@ class SoftMixing(FunctionMode):
         written = [given, given._base] if isinstance(given, Tensor) and _writes(name) else []
         for tensor in tensors_in([result, *(one for one in written if one is not None)]):
             self._axes[tensor] = axes
+
+    def _is_map(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the sides of a convolution's output, or each of them as two: (B, C, H/p, p, W/p, p)."""
+        return tensor.shape[2:] in self._grids or tensor.ndim == 2 + 2 * self._rank
 
     def _product(self, name: str, args: Any, named: _Named, result: Tensor, before: Axes) -> Axes:
         """The axes of a product: its rows are those of the first factor, its columns those of the last one."""
@@ -130,7 +141,7 @@ class SoftMixing(FunctionMode):
         if not (isinstance(first, Tensor) and isinstance(last, Tensor)):
             return before  # another function of that name
         rows, columns = self.of(first), self.of(last)
-        return Axes(columns is not None and columns.last, rows is not None and rows.other)
+        return _matrix(columns is not None and columns.last, rows is not None and rows.other)
 
     def _einsum(self, equation: str, factors: Sequence[Tensor], result: Tensor) -> Axes:
         """The axes of a sum of products: the letters of positions that are left, the ellipsis as one of them."""
@@ -141,7 +152,12 @@ class SoftMixing(FunctionMode):
             if axes is not None:
                 positions.update(letters[-1:] if axes.last else "", letters[:-1] if axes.other else "")
         left = [letter in positions and letter != images for letter in output]
-        return Axes(left[-1:] == [True], any(left[:-1]))
+        return _matrix(left[-1:] == [True], any(left[:-1]))
+
+
+def _matrix(columns: bool, rows: bool) -> Axes:
+    """The axes of a product whose columns, and whose rows, may count positions."""
+    return Axes(columns, rows, are_pairs=columns and rows)
 
 
 def _is_of_two(equation: Any, factors: Sequence[Any]) -> bool:
@@ -151,10 +167,10 @@ def _is_of_two(equation: Any, factors: Sequence[Any]) -> bool:
 
 def _convolved(given: Tensor, result: Tensor, before: Axes, rank: int) -> Axes:
     """The axes of a convolution's output; one of fewer axes than the image has may sum over tokens."""
-    if before.is_mixed or (before.last and before.other and before.is_embedded):
+    if before.is_mixed or before.are_pairs:
         return before  # of attention weights, a convolution mixes heads
     if result.ndim - 2 < rank and before.is_embedded:
-        if len(given) > 1:
+        if len(given) > 1 or (before.last and before.other):
             return before  # rows or heads of one image as a batch (axial attention): it sums over none of them
         return _resampled(given, result, before) if before.last else _NONE
     return _MAP
@@ -166,7 +182,7 @@ def _linear(given: Tensor, _result: Tensor, before: Axes) -> Axes:
         return _NONE
     if not before.is_embedded:
         return _TOKENS
-    return before if before.last and before.other else replace(before, last=False)
+    return before if before.are_pairs else replace(before, last=False)
 
 
 def _resampled(given: Tensor, result: Tensor, before: Axes) -> Axes:
@@ -194,14 +210,14 @@ def _reduced(given: Tensor, args: Sequence[Any], named: _Named, before: Axes) ->
     summed = {index(dim) % given.ndim for dim in each}
     if given.ndim - 1 in summed:
         keeps = named.get("keepdim", named.get("keepdims", args[2] if len(args) > 2 else False))
-        left = replace(before, last=False)
+        left = replace(before, last=False, are_pairs=False)
         return left if keeps else left.swapped
     total = math.prod(given.shape[dim] for dim in summed - {0})
     kept = math.prod(given.shape[1:-1]) // max(total, 1)
     return _NONE if not before.last and total >= kept else before
 
 
-def _viewed(given: Tensor, result: Tensor, before: Axes) -> Axes:
+def _viewed(given: Tensor, result: Tensor, before: Axes, is_map: bool) -> Axes:
     """The axes of a view: others where the channels become the last axis, or no longer are."""
     is_strided = given.layout == result.layout == torch.strided
     if (
@@ -214,11 +230,14 @@ def _viewed(given: Tensor, result: Tensor, before: Axes) -> Axes:
         return before
     last = result.shape[-1], result.stride(-1)
     each = list(zip(given.shape, given.stride(), strict=True))
-    if each[-1] == last:
+    if each[-1] == last or not before.is_embedded:
         return before
+    if 1 in (given.shape[-1], result.shape[-1]):
+        # Where an axis of length 1 is the last, positions are on another one; which one is not known once it is gone.
+        return replace(before, last=given.shape[-1] == 1 and not before.is_mixed, other=not before.is_mixed)
     source = each.index(last) if last in each else 0
-    # Of a map (B, C, H/p, p, W/p, p) it may be one of the axes of positions that becomes the last.
-    is_position = before.last and not before.other and source > given.ndim // 2
+    # Of a map (B, C, H, W) or (B, C, H/p, p, W/p, p) it may be one of the axes of positions that becomes the last.
+    is_position = before.last and not before.other and source > 1 and is_map
     return before if is_position else before.swapped
 
 
@@ -237,11 +256,15 @@ _PRODUCTS: Mapping[str, tuple[Sequence[str], str, str]] = {
 """Products of matrices: the names of their arguments, of the first factor and of the last one."""
 _BY_FIRST = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as"))
 """Functions that take but the type or the shape of a second tensor."""
+_VIEWS = frozenset(
+    (
+        *("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "adjoint"),
+        *("__get__", "__getitem__", "unsqueeze", "squeeze"),  # x.mT, x[..., None]
+    )
+)
 _REDUCING = frozenset(("sum", "mean", "amax", "logsumexp"))
 _RULES: Mapping[str, Callable[[Tensor, Tensor, Axes], Axes]] = {
     "linear": _linear,
-    **dict.fromkeys(("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "adjoint"), _viewed),
-    **dict.fromkeys(("__get__", "__getitem__", "unsqueeze", "squeeze"), _viewed),  # x.mT, x[..., None]
     **dict.fromkeys(("avg_pool1d", "max_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d"), _resampled),
     "interpolate": _resampled,
     **dict.fromkeys(("expand", "expand_as", "repeat"), _enlarged),
