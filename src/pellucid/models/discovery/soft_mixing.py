@@ -29,6 +29,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pellucid.core.functions import CONVOLUTIONS, SDPA_ARGUMENTS, operands
 from pellucid.core.rule import tensors_in
 from pellucid.core.torch_private import FunctionMode
+from pellucid.models.discovery.dataflow import writes
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Axes:
     last: bool = False
     other: bool = True
     is_embedded: bool = True
-    """Whether a convolution or a linear layer has seen it: of the image itself, axes are not followed."""
+    """Whether a convolution or a linear layer has been applied to it: of the image itself, axes are not followed."""
     are_pairs: bool = False
     """Whether it is a matrix of pairs of positions, and not a union of tensors with other axes."""
     mixed_by: frozenset[int] = frozenset()
@@ -52,7 +53,7 @@ class Axes:
     @property
     def swapped(self) -> Axes:
         """The axes once another one is the last."""
-        return replace(self, last=self.other, other=self.last) if self.is_embedded else self
+        return replace(self, last=self.other, other=self.last)
 
 
 _IMAGE = Axes(last=True, other=True, is_embedded=False)
@@ -101,15 +102,14 @@ class SoftMixing(FunctionMode):
         return Axes(last, other, is_embedded, are_pairs, mixed_by)
 
     def mark(self, value: Any, axes: Axes | None) -> None:
-        """Say what the axes are of those tensors in a value of which nothing is known."""
+        """Set the axes of the tensors in a value that have none yet."""
         for tensor in tensors_in(value):
             if axes is not None and tensor not in self._axes:
                 self._axes[tensor] = axes
 
     def _follow(self, func: Any, args: Any, named: _Named, result: Any, before: Axes) -> None:
         name = getattr(func, "__name__", "")
-        axes = before
-        given = args[0] if args else named.get("input")
+        axes, given = before, args[0] if args else named.get("input")
         if isinstance(given, Tensor) and isinstance(result, Tensor) and not given.is_nested:
             if func in CONVOLUTIONS:
                 axes = _convolved(given, result, before, self._rank)
@@ -122,8 +122,8 @@ class SoftMixing(FunctionMode):
         if axes.is_mixed and not axes.mixed_by:
             self._mixed += 1
             axes = replace(axes, mixed_by=before.mixed_by or frozenset((self._mixed,)))
-        written = [given, given._base] if isinstance(given, Tensor) and _writes(name) else []
-        for tensor in tensors_in([result, *(one for one in written if one is not None)]):
+        written = [given, *_whole_of(given)] if isinstance(given, Tensor) and writes(func, args, result) else []
+        for tensor in tensors_in([result, *written]):
             self._axes[tensor] = axes
 
     def _is_map(self, tensor: Tensor) -> bool:
@@ -153,6 +153,12 @@ class SoftMixing(FunctionMode):
                 positions.update(letters[-1:] if axes.last else "", letters[:-1] if axes.other else "")
         left = [letter in positions and letter != images for letter in output]
         return _matrix(left[-1:] == [True], any(left[:-1]))
+
+
+def _whole_of(view: Tensor) -> list[Tensor]:
+    """The tensor that a part of is written into, where its axes are in the same order."""
+    whole = view._base
+    return [whole] if whole is not None and whole.stride() == view.stride() else []
 
 
 def _matrix(columns: bool, rows: bool) -> Axes:
@@ -220,17 +226,12 @@ def _reduced(given: Tensor, args: Sequence[Any], named: _Named, before: Axes) ->
 def _viewed(given: Tensor, result: Tensor, before: Axes, is_map: bool) -> Axes:
     """The axes of a view: others where the channels become the last axis, or no longer are."""
     is_strided = given.layout == result.layout == torch.strided
-    if (
-        not is_strided
-        or given.dtype != result.dtype
-        or not given.ndim
-        or not result.ndim
-        or given.numel() != result.numel()
-    ):
+    is_same = given.dtype == result.dtype and given.numel() == result.numel()
+    if not (is_strided and is_same and given.ndim and result.ndim and before.is_embedded):
         return before
     last = result.shape[-1], result.stride(-1)
     each = list(zip(given.shape, given.stride(), strict=True))
-    if each[-1] == last or not before.is_embedded:
+    if each[-1] == last:
         return before
     if 1 in (given.shape[-1], result.shape[-1]):
         # Where an axis of length 1 is the last, positions are on another one; which one is not known once it is gone.
@@ -239,10 +240,6 @@ def _viewed(given: Tensor, result: Tensor, before: Axes, is_map: bool) -> Axes:
     # Of a map (B, C, H, W) or (B, C, H/p, p, W/p, p) it may be one of the axes of positions that becomes the last.
     is_position = before.last and not before.other and source > 1 and is_map
     return before if is_position else before.swapped
-
-
-def _writes(name: str) -> bool:
-    return name == "__setitem__" or (name.startswith("__i") and name.endswith("__")) or name[-1:] == "_" != name[-2:-1]
 
 
 _PRODUCTS: Mapping[str, tuple[Sequence[str], str, str]] = {
@@ -269,5 +266,6 @@ _RULES: Mapping[str, Callable[[Tensor, Tensor, Axes], Axes]] = {
     "interpolate": _resampled,
     **dict.fromkeys(("expand", "expand_as", "repeat"), _enlarged),
     **dict.fromkeys(("avg_pool2d", "max_pool2d", "avg_pool3d", "max_pool3d"), _pooled),
-    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool3d"), _pooled),
+    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d"), _pooled),
+    **dict.fromkeys(("adaptive_avg_pool3d", "adaptive_max_pool3d"), _pooled),
 }
