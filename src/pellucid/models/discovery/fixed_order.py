@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.position_axes import ENLARGED
 from pellucid.models.discovery.profile import ModelProfile
-from pellucid.models.discovery.soft_mixing import ENLARGED
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import first_tensor, watched
 from pellucid.models.session.session import Session
