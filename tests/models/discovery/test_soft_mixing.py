@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models.segmentation import deeplabv3_mobilenet_v3_large
 
 import pellucid
 from pellucid.core.inputs import Inputs
@@ -16,7 +17,6 @@ from pellucid.errors import LayerError, NoAttentionError
 from pellucid.models.discovery.layers import recommended
 from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.recording import profile_of
-from pellucid.models.discovery.soft_mixing import SoftMixing
 from pellucid.models.session.session import Session
 from tests.networks import TinyViT, images, seeded
 
@@ -140,8 +140,25 @@ def by_sum(weights: Tensor, x: Tensor) -> Tensor:
     return (weights.transpose(1, 2).unsqueeze(-1) * x.unsqueeze(1)).sum(dim=2)
 
 
+class Coordinates(nn.Module):
+    """Coordinate attention: a gate of each row and of each column."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reduce, self.down, self.across = (nn.Conv2d(WIDTH, WIDTH, 1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).unflatten(2, (8, 8))
+        rows = F.adaptive_avg_pool2d(x, (None, 1))
+        columns = F.adaptive_avg_pool2d(x, (1, None)).permute(0, 1, 3, 2)
+        rows, columns = self.reduce(torch.cat([rows, columns], dim=2)).relu().split(8, dim=2)
+        x = x * self.down(rows).sigmoid() * self.across(columns.permute(0, 1, 3, 2)).sigmoid()
+        return x.flatten(2).transpose(1, 2)
+
+
 SOFT: dict[str, Callable[[], nn.Module]] = {
     "latents": Latents,
+    "latents behind gates of two directions": lambda: nn.Sequential(Coordinates(), Latents()),
     "as many latents as patches": lambda: Latents(PATCHES),
     "torch's attention": TorchLatents,
     "weighted by a product": lambda: Weighted(by_product),
@@ -243,6 +260,25 @@ class Spectral(nn.Module):
         return torch.fft.fft2(x).real
 
 
+class Axial(nn.Module):
+    """Attention along the columns of a map, whose rows are a batch (Axial-DeepLab, MedT), as its authors write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Conv1d(WIDTH, 3 * WIDTH, 1, bias=False)
+        self.normed = nn.BatchNorm1d(3 * WIDTH)
+        self.up = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 1), nn.BatchNorm2d(WIDTH), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.transpose(1, 2).reshape(len(x), WIDTH, 8, 8).permute(0, 3, 1, 2)
+        n, w, c, h = x.shape
+        qkv = self.normed(self.qkv(x.contiguous().view(n * w, c, h))).reshape(n * w, 2, 3 * c // 2, h)
+        q, k, v = qkv.split(c // 2, dim=2)
+        weights = torch.einsum("bgci,bgcj->bgij", q, k).softmax(dim=3)
+        out = torch.einsum("bgij,bgcj->bgci", weights, v).reshape(n * w, c, h)
+        return self.up(out.view(n, w, c, h).permute(0, 2, 3, 1)).flatten(2).transpose(1, 2)
+
+
 IN_PLACE: dict[str, Callable[[], nn.Module]] = {
     "self-attention": Own,
     "linear attention": Linear,
@@ -251,10 +287,20 @@ IN_PLACE: dict[str, Callable[[], nn.Module]] = {
     "a mixer's tokens": lambda: Residual(Transposed(nn.Linear(PATCHES, 32), nn.GELU(), nn.Linear(32, PATCHES))),
     "a mixer's tokens, convolved": lambda: Residual(nn.Conv1d(PATCHES, PATCHES, 1)),
     "gates": Gated,
+    "gates of two directions": Coordinates,
     "registers and a class token": Registers,
     "a Fourier transform": lambda: Residual(Spectral()),
+    "attention along the columns": Axial,
     "pooled and subtracted": lambda: Residual(Transposed(nn.AvgPool1d(3, 1, 1))),
 }
+
+
+FOUND = {
+    **dict.fromkeys(("latents", "as many latents as patches"), "mix.norm"),
+    "latents behind gates of two directions": "mix.1.norm",
+    **dict.fromkeys(("weighted by a product", "weighted by an equation", "weighted by a sum"), "patch"),
+}
+"""The layers that are found where it is not the first block: the last one that follows the image before the mixing."""
 
 
 def model_of(mix: Callable[[], nn.Module]) -> nn.Module:
@@ -273,7 +319,7 @@ def looked_into(model: nn.Module, batch: Tensor) -> tuple[ModelProfile, tuple[st
 def test_what_has_lost_its_positions_is_not_found_and_refused_by_name(name: str) -> None:
     model, batch = model_of(SOFT[name]), images(2, side=64)
     profile, found, passes = looked_into(model, batch)
-    assert found[0].startswith(("patch", "blocks.0", "mix."))
+    assert found == (FOUND.get(name, "blocks.0"),)
     assert {"norm", "blocks.1"} <= profile.shuffled
     assert passes <= 40
     for layer in ("norm", "blocks.1", "blocks.1.norm1"):
@@ -304,7 +350,7 @@ def test_what_mixes_tokens_in_place_is_as_any_network(name: str) -> None:
     profile, found, _ = looked_into(model_of(IN_PLACE[name]), images(1, side=64))
     layers = [name for name, runs in profile.runs.items() if runs[-1].is_mixed]
     assert found == ("norm",)
-    assert not {"blocks.1", "norm", "mix"} & {*layers, *profile.shuffled}
+    assert not {"blocks.1", "norm", "mix", "mix.up", "mix.up.2"} & {*layers, *profile.shuffled}
 
 
 def test_it_takes_no_further_pass_where_nothing_is_suspected() -> None:
@@ -349,6 +395,69 @@ def test_what_does_not_depend_on_the_image_has_no_positions() -> None:
         pellucid.explain(model, batch, layers=["mix.own_norm"])
 
 
+class Labelled(nn.Module):
+    """The scores of a segmentation network without those of its auxiliary head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = deeplabv3_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)["out"]
+
+
+def test_a_branch_of_global_pooling_is_refused_and_takes_no_further_pass() -> None:
+    model, counted = seeded(Labelled).eval(), []
+    model.register_forward_hook(lambda _module, given, _output: counted.append(len(given[0])))
+    profile = profile_alone(model)
+    assert profile.shuffled == {"network.classifier.0.convs.4"}
+    assert counted == [1]
+    with pytest.raises(LayerError, match="each of its positions is a mixture of the whole image"):
+        pellucid.explain(model, images(1, side=64), layers=["network.classifier.0.convs.4"])
+
+
+class Few(nn.Module):
+    """A part that raises for more images, or in more passes, than it takes."""
+
+    def __init__(self, mix: nn.Module, error: Exception, most: int = 1, passes: int = 100) -> None:
+        super().__init__()
+        self.inner, self.error, self.most, self.passes = mix, error, most, passes
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        if len(x) > self.most or len(self.sizes) > self.passes:
+            raise self.error
+        return self.inner(x)
+
+
+def profile_alone(model: nn.Module) -> ModelProfile:
+    return profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+
+
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
+RAISED = [(2, OUT_OF_MEMORY), (1, OUT_OF_MEMORY), (1, AssertionError("one image")), (1, TypeError()), (1, KeyError(6))]
+
+
+@pytest.mark.parametrize(("most", "error"), RAISED, ids=str)
+@pytest.mark.parametrize(("mix", "is_refused"), [(Reading, False), (Latents, True)])
+def test_networks_that_take_few_images_are_measured_with_these(
+    mix: Callable[[], nn.Module], is_refused: bool, most: int, error: Exception
+) -> None:
+    model = model_of(lambda: Few(mix(), error, most))
+    assert ("norm" in profile_alone(model).shuffled) == is_refused
+    assert set(model.mix.sizes) == {1, 2, 6}
+
+
+@pytest.mark.parametrize("mix", [Reading, Latents])
+def test_what_cannot_be_measured_is_not_refused_on_suspicion_alone(mix: Callable[[], nn.Module]) -> None:
+    model = model_of(lambda: Few(mix(), OUT_OF_MEMORY, passes=1))
+    profile = profile_alone(model)
+    assert profile.runs["norm"][-1].is_mixed
+    assert profile.shuffled == frozenset()
+    assert len(model.mix.sizes) > 1
+
+
 @pytest.mark.parametrize("method", ["rollout", "gradient_rollout", "legrad"])
 def test_attention_between_latents_is_not_drawn(method: str) -> None:
     with pytest.raises(NoAttentionError, match=r"mirrors or mixes them.*such as gradcam"):
@@ -378,52 +487,3 @@ def test_transformers_perceiver(latents: int) -> None:
         pellucid.explain(model, batch, layers=["network.perceiver.encoder.self_attends.1"])
     earlier = str(error.value).split("such as '")[1].split("'")[0]
     pellucid.explain(model, batch, layers=[earlier], targets=0)
-
-
-def axes_of(make: Callable[[Tensor], Tensor]) -> tuple[bool, bool]:
-    """Whether the last axis, and another one, counts positions in what is made of a feature map (1, 6, 4, 4)."""
-    image = torch.rand(1, 3, 8, 8)
-    mixing = SoftMixing(image)
-    with mixing:
-        result = make(F.conv2d(image, torch.rand(6, 3, 2, 2), stride=2))
-    axes = mixing.of(result)
-    assert axes is not None
-    return axes.last, axes.other
-
-
-def tokens(x: Tensor) -> Tensor:
-    return x.flatten(2).transpose(1, 2)
-
-
-ONE, FEW = torch.rand(6, 6), torch.rand(5, 16)
-AXES: dict[str, tuple[Callable[[Tensor], Tensor], tuple[bool, bool]]] = {
-    "a map": (lambda x: x.relu(), (True, False)),
-    "channels last": (lambda x: F.linear(x.permute(0, 2, 3, 1), ONE), (False, True)),
-    "tokens": (tokens, (False, True)),
-    "transposed twice": (lambda x: tokens(x).mT.mT, (False, True)),
-    "scores of all pairs": (lambda x: tokens(x) @ tokens(x).transpose(1, 2), (True, True)),
-    "products of channels": (lambda x: tokens(x).mT @ tokens(x), (False, False)),
-    "channels projected on the left": (lambda x: ONE @ x.flatten(2), (True, False)),
-    "channels projected on the right": (lambda x: tokens(x) @ ONE, (False, True)),
-    "tokens projected on the left": (lambda x: FEW @ tokens(x), (False, False)),
-    "tokens projected by an equation": (lambda x: torch.einsum("btc,nt->bnc", tokens(x), FEW), (False, False)),
-    "channels projected by an equation": (lambda x: torch.einsum("...tc,dc->...td", tokens(x), ONE), (False, True)),
-    "an equation that is no product": (lambda x: torch.einsum("btc->bct", tokens(x)), (False, True)),
-    "the mean of all": (lambda x: x.mean((2, 3)), (False, False)),
-    "the mean of channels": (lambda x: tokens(x).mean(-1), (True, False)),
-    "the mean of channels, kept": (lambda x: tokens(x).mean(-1, keepdim=True), (False, True)),
-    "pooled to one": (lambda x: F.adaptive_avg_pool2d(x, 1), (False, False)),
-    "pooled to four": (lambda x: F.adaptive_avg_pool2d(x, 2), (True, False)),
-    "added in place": (lambda x: (FEW.mT @ FEW @ tokens(x)).add_(tokens(x)), (False, True)),
-    "of the type of tokens": (lambda x: FEW.mT.type_as(x) @ FEW @ tokens(x), (False, False)),
-    "of their shape": (lambda x: torch.ones_like(tokens(x))[:, :6].mT @ tokens(x)[:, :6], (False, False)),
-    "blocks of a map": (lambda x: x.view(1, 6, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4), (True, False)),
-    "fused attention": (lambda x: F.scaled_dot_product_attention(tokens(x), tokens(x), tokens(x)), (False, True)),
-    "fused, of constants": (lambda x: F.scaled_dot_product_attention(ONE[None], tokens(x), tokens(x)), (False, False)),
-}
-
-
-@pytest.mark.parametrize("name", AXES)
-def test_which_axes_count_positions(name: str) -> None:
-    make, expected = AXES[name]
-    assert axes_of(make) == expected

@@ -84,7 +84,7 @@ class Dataflow(FunctionMode):
         self.mark(result, marks)
         if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
             self._same[result] = True
-        if _writes(func, args, result):
+        if writes(func, args, result):
             self._mark_written(args, marks)
         return result
 
@@ -154,7 +154,7 @@ def _crops(given: Tensor, result: Any) -> bool:
     )
 
 
-def _writes(func: Any, args: Any, result: Any) -> bool:
+def writes(func: Any, args: Any, result: Any) -> bool:
     """Whether a function wrote into its first argument: ``add_``, ``+=`` or an assignment to a part of it."""
     name = getattr(func, "__name__", "")
     is_operator = name.startswith("__i") and bool(args) and result is args[0]

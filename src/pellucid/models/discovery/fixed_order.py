@@ -6,7 +6,7 @@ one after the other: a layer's positions are fixed where those change most that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
+from pellucid.models.discovery.position_axes import ENLARGED
 from pellucid.models.discovery.profile import ModelProfile
 from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.hooks import first_tensor, watched
@@ -24,8 +25,8 @@ from pellucid.models.session.session import Session
 _ENDS = (1 / 6, 5 / 6)
 _PART = 8
 """The part of a side that is changed."""
-_AT_ONCE = 5
-"""The changes of a pass."""
+_SIZES = ((5, 6), (1, 2), (1, 1))
+"""The changes that are compared with the image at once, and the images of a pass: the first that the network takes."""
 _IMAGES = 2
 _ENOUGH = 2 / 3
 """The share of the changes that a layer must follow; by chance it is a tenth on a grid of 4 × 4."""
@@ -36,12 +37,15 @@ _Changes = dict[Layout, list[Tensor]]
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """The profile with its ``shuffled`` and ``restored`` layers.
 
-    It takes passes of 12 images, of volumes of 22, where an order may change, or was measured; else none.
+    It takes passes of 12 images, of volumes of 22, where an order may change, or was measured; else none. A network
+    that takes fewer images at once gets passes of two, or of one, of 20 images.
     """
+    enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
+    profile = replace(profile, shuffled=enlarged) if enlarged else profile
     modules = dict(session.network.named_modules())
     plain = replace(profile, restored=frozenset(modules))
     both: dict[str, tuple[Layout, ...]] = {}
-    for name in _doubtful(profile):
+    for name in (name for name in _doubtful(profile) if name not in enlarged):
         each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
         both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
     both = {name: layouts for name, layouts in both.items() if layouts}
@@ -49,28 +53,33 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     if not is_suspected or not profile.sees_whole:
         return profile
     followed = _followed(session, image, both)
-    best = {name: max(layouts, key=lambda layout: followed[name][layout]) for name, layouts in both.items()}
+    best = {name: max(own, key=lambda layout: own[layout]) for name, own in followed.items()}
+    shares = {name: followed[name][best[name]] if name in followed else None for name in both}
     return replace(
         profile,
-        shuffled=frozenset(_shuffled(profile, {name: followed[name][best[name]] for name in both})),
-        restored=frozenset(name for name, layouts in both.items() if best[name] != layouts[0]),
+        shuffled=enlarged.union(_shuffled(profile, shares)),
+        restored=frozenset(name for name in best if best[name] != both[name][0]),
     )
 
 
-def _shuffled(profile: ModelProfile, followed: Mapping[str, float]) -> Iterator[str]:
+def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> Iterator[str]:
     """The layers whose positions are not where they lie, by the share of the changes that each follows.
 
     Where the first layer after a function that seems to mix positions follows, so do those that it becomes: in deep
-    layers of any network each position depends on the whole image.
+    layers of any network each position depends on the whole image. A layer that could not be measured (None) is
+    refused only where positions were picked or moved, and not where they are suspected to be mixed.
     """
     keeping: dict[int, bool] = {}
     for name in (name for name in profile.shapes if name in followed):
-        run = profile.runs[name][-1]
-        is_fixed = followed[name] >= _ENOUGH
+        run, share = profile.runs[name][-1], followed[name]
+        if share is None:
+            yield from [name] if run.is_reordered else []
+            continue
+        is_fixed = share >= _ENOUGH
         for number in run.mixed_by:
             keeping.setdefault(number, is_fixed)
         is_mixed = run.is_mixed and not all(keeping[number] for number in run.mixed_by)
-        is_constant = not run.marks and not followed[name]
+        is_constant = not run.marks and not share
         if is_constant or (not is_fixed and (run.is_reordered or is_mixed)):
             yield name
 
@@ -85,38 +94,69 @@ def _doubtful(profile: ModelProfile) -> Iterator[str]:
 def _followed(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]]
 ) -> dict[str, dict[Layout, float]]:
-    """The share of the changes that each layer follows, by each of its layouts; 0 where it cannot be measured."""
+    """The share of the changes that each layer follows, by each of its layouts; of the layers that can be measured."""
     rank = image.images.ndim - 2
     centres = [(1 / 2,) * rank, *product(_ENDS, repeat=rank)]
-    totals = {name: dict.fromkeys(own, 0.0) for name, own in layouts.items()}
-    for noise in torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1):
-        for name, changes in _changes(session, image.with_images(noise), layouts, centres).items():
-            for layout, maps in changes.items():
-                totals[name][layout] += _hits(torch.cat(maps), centres) / len(centres) / _IMAGES
-    return totals
+    noise = torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1)
+    each = [_changes(session, image.with_images(one), layouts, centres) for one in noise]
+    total = len(centres) * _IMAGES
+    return {
+        name: {layout: sum(_hits(torch.cat(one[name][layout]), centres) for one in each) / total for layout in own}
+        for name, own in layouts.items()
+        if all(name in one for one in each)
+    }
 
 
 def _changes(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[_Centre]
 ) -> dict[str, _Changes]:
     """How much each cell of each layer changes, (centres, *grid), where the image is changed at each centre."""
+    for at_once, images in _SIZES:
+        # Memory may be short, and a network may take one image alone and raise anything for more.
+        with suppress(Exception):
+            return _compared(session, image, layouts, centres, at_once, images)
+    return {}
+
+
+def _compared(
+    session: Session,
+    image: Inputs,
+    layouts: Mapping[str, Sequence[Layout]],
+    centres: Sequence[_Centre],
+    at_once: int,
+    images: int,
+) -> dict[str, _Changes]:
+    found: dict[str, _Changes] = {name: {layout: [] for layout in own} for name, own in layouts.items()}
+    for start in range(0, len(centres), at_once):
+        each = [_changed(image.images, centre) for centre in centres[start : start + at_once]]
+        outputs = _outputs(session, image, torch.cat([image.images, *each]), layouts, images)
+        for name, changes in found.items():
+            for layout, maps in changes.items():
+                with suppress(Exception):  # of one layer, whose batch is not the images
+                    cells = torch.cat([layout.spatial(output.float()) for output in outputs[name]])
+                    maps.append((cells[1:] - cells[:1]).square().sum(dim=1))
+    return {name: changes for name, changes in found.items() if _are_whole(changes.values(), len(centres))}
+
+
+def _outputs(
+    session: Session, image: Inputs, batch: Tensor, layers: Collection[str], images: int
+) -> dict[str, list[Tensor]]:
+    """The last output of each layer in each pass of so many images."""
+    outputs: dict[str, list[Tensor]] = {}
     latest: dict[str, Tensor] = {}
 
     def note(name: str, _module: nn.Module, output: object) -> None:
         tensor = first_tensor(output)
-        if name in layouts and tensor is not None:
+        if name in layers and tensor is not None:
             latest[name] = tensor
 
-    found: dict[str, _Changes] = {name: {layout: [] for layout in own} for name, own in layouts.items()}
-    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError), watched(session.network, note):
-        for start in range(0, len(centres), _AT_ONCE):
-            each = [_changed(image.images, centre) for centre in centres[start : start + _AT_ONCE]]
-            session.call(image.with_images(torch.cat([image.images, *each])))
+    with torch.no_grad(), watched(session.network, note):
+        for part in torch.split(batch, images):
+            latest.clear()
+            session.call(image.with_images(part))
             for name, output in latest.items():
-                for layout, maps in found[name].items():
-                    cells = layout.spatial(output.float())
-                    maps.append((cells[1:] - cells[:1]).square().sum(dim=1))
-    return {name: changes for name, changes in found.items() if _are_whole(changes.values(), len(centres))}
+                outputs.setdefault(name, []).append(output)
+    return outputs
 
 
 def _are_whole(changes: Iterable[Sequence[Tensor]], count: int) -> bool:

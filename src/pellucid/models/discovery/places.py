@@ -93,14 +93,14 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
         fixed = _deepest_fixed(session, profile)
         instead = f"take a layer before that, such as {fixed!r}" if fixed else "name none"
         return LayerError(
-            f"layer {layer!r} was asked for; {_what_came(run)}: {instead}, or use a method that looks at no "
+            f"layer {layer!r} was asked for; {_why_unplaced(run)}: {instead}, or use a method that looks at no "
             f"layer, such as {' or '.join(black_box_methods())}"
         )
     return no_positions(layer, profile.runs[name][-1].shape)
 
 
-def _what_came(run: Run) -> str:
-    """What a layer has in place of positions."""
+def _why_unplaced(run: Run) -> str:
+    """Why a layer has no fixed places."""
     if run.is_mixed:
         return _MIXED
     return _REORDERED if run.is_reordered else _CONSTANT

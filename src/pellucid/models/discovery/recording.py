@@ -19,8 +19,9 @@ from pellucid.models.discovery.dataflow import Dataflow, Marks
 from pellucid.models.discovery.fixed_order import with_fixed_order
 from pellucid.models.discovery.orders import token_orders
 from pellucid.models.discovery.patches import located
+from pellucid.models.discovery.position_axes import Axes
 from pellucid.models.discovery.profile import ModelProfile, Run, counts_of
-from pellucid.models.discovery.soft_mixing import Axes, SoftMixing
+from pellucid.models.discovery.soft_mixing import SoftMixing
 from pellucid.models.discovery.tokens import Grid, Grids
 from pellucid.models.discovery.views import Looked, Sight, measured_views
 from pellucid.models.session.attention_calls import AttentionCall

@@ -15,46 +15,30 @@ whether a layer's cells are where they are drawn is measured (``fixed_order``).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from pellucid.core.functions import CONVOLUTIONS, SDPA_ARGUMENTS, operands
 from pellucid.core.rule import tensors_in
 from pellucid.core.torch_private import FunctionMode
+from pellucid.models.discovery.dataflow import writes
+from pellucid.models.discovery.position_axes import (
+    IMAGE_AXES,
+    REDUCING,
+    RULES,
+    VIEWS,
+    Axes,
+    convolved,
+    matrix,
+    reduced,
+    viewed,
+)
 
-
-@dataclass(frozen=True)
-class Axes:
-    """Which axes of a tensor count positions of the image: the last one, and one before it."""
-
-    last: bool = False
-    other: bool = True
-    is_embedded: bool = True
-    """Whether a convolution or a linear layer has seen it: of the image itself, axes are not followed."""
-    mixed_by: frozenset[int] = frozenset()
-    """The functions that took the positions away, by number in the pass; none where an axis counts them."""
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether no axis counts positions any more."""
-        return not (self.last or self.other)
-
-    @property
-    def swapped(self) -> Axes:
-        """The axes once another one is the last."""
-        return replace(self, last=self.other, other=self.last) if self.is_embedded else self
-
-
-_IMAGE = Axes(last=True, other=True, is_embedded=False)
-_MAP = Axes(last=True, other=False)
-_TOKENS = Axes()
-_NONE = Axes(other=False)
 _Named = Mapping[str, Any]
 
 
@@ -64,8 +48,9 @@ class SoftMixing(FunctionMode):
     def __init__(self, image: Tensor) -> None:
         super().__init__()
         self._axes: Any = WeakTensorKeyDictionary()
-        self._axes[image] = _IMAGE
+        self._axes[image] = IMAGE_AXES
         self._rank = image.ndim - 2
+        self._grids: set[tuple[int, ...]] = set()
         self._mixed = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -77,7 +62,9 @@ class SoftMixing(FunctionMode):
         before = self.of((args[:1] if name in _BY_FIRST else ()) if takes_shape else (args, named))
         result = func(*args, **named)
         if before is not None:
-            self._follow(func, args, named, result, before)
+            with suppress(Exception):  # what only suspects never ends the pass of a network that works
+                self._follow(func, args, named, result, before)
+            self.mark(result, before)
         return result
 
     def of(self, value: Any) -> Axes | None:
@@ -88,53 +75,67 @@ class SoftMixing(FunctionMode):
         last, other = any(axes.last for axes in known), any(axes.other for axes in known)
         is_embedded = any(axes.is_embedded for axes in known)
         mixed_by = frozenset[int]() if last or other else frozenset(each for axes in known for each in axes.mixed_by)
-        return Axes(last, other, is_embedded, mixed_by)
+        are_pairs = last and other and any(axes.are_pairs for axes in known)
+        return Axes(last, other, is_embedded, are_pairs, mixed_by)
 
     def mark(self, value: Any, axes: Axes | None) -> None:
-        """Say what the axes are of those tensors in a value of which nothing is known."""
+        """Set the axes of the tensors in a value that have none yet."""
         for tensor in tensors_in(value):
             if axes is not None and tensor not in self._axes:
                 self._axes[tensor] = axes
 
     def _follow(self, func: Any, args: Any, named: _Named, result: Any, before: Axes) -> None:
         name = getattr(func, "__name__", "")
-        axes = _MAP if func in CONVOLUTIONS else before
-        given = args[0] if args else named.get("input")
+        axes, given = before, args[0] if args else named.get("input")
         if isinstance(given, Tensor) and isinstance(result, Tensor) and not given.is_nested:
-            axes = _convolved(given, result, before, self._rank) if func in CONVOLUTIONS else axes
-            axes = _RULES[name](given, result, before) if name in _RULES else axes
-            axes = _reduced(given, args, named, before) if name in _REDUCING else axes
-        if name in _PRODUCTS and before.is_embedded:
-            axes = self._product(name, args, named, before)
+            if func in CONVOLUTIONS:
+                axes = convolved(given, result, before, self._rank)
+                self._grids.add(result.shape[2:])
+            axes = RULES[name](given, result, before) if name in RULES else axes
+            axes = viewed(given, result, before, self._is_map(given)) if name in VIEWS else axes
+            axes = reduced(given, args, named, before) if name in REDUCING else axes
+        if name in _PRODUCTS and before.is_embedded and isinstance(result, Tensor):
+            axes = self._product(name, args, named, result, before)
         if axes.is_mixed and not axes.mixed_by:
             self._mixed += 1
             axes = replace(axes, mixed_by=before.mixed_by or frozenset((self._mixed,)))
-        written = [given, given._base] if isinstance(given, Tensor) and _writes(name) else []
-        for tensor in tensors_in([result, *(one for one in written if one is not None)]):
+        written = [given, *_whole_of(given)] if isinstance(given, Tensor) and writes(func, args, result) else []
+        for tensor in tensors_in([result, *written]):
             self._axes[tensor] = axes
 
-    def _product(self, name: str, args: Any, named: _Named, before: Axes) -> Axes:
+    def _is_map(self, tensor: Tensor) -> bool:
+        """Whether a tensor has the sides of a convolution's output, or each of them as two: (B, C, H/p, p, W/p, p)."""
+        return tensor.shape[2:] in self._grids or tensor.ndim == 2 + 2 * self._rank
+
+    def _product(self, name: str, args: Any, named: _Named, result: Tensor, before: Axes) -> Axes:
         """The axes of a product: its rows are those of the first factor, its columns those of the last one."""
         if name == "einsum":
             equation, *factors = operands(args)
-            return self._einsum(equation, factors) if _is_of_two(equation, factors) else before
-        factors = list(tensors_in((args, named)))[-2 if name == "baddbmm" else 0 :]
-        if name == "scaled_dot_product_attention":
-            each = dict(zip(SDPA_ARGUMENTS, args, strict=False)) | dict(named)
-            factors = [each["query"], each["value"]]
-        first, last = (self.of(one) for one in factors[:: -1 if name == "__rmatmul__" else 1][:2])
-        return Axes(last is not None and last.last, first is not None and first.other)
+            return self._einsum(equation, factors, result) if _is_of_two(equation, factors) else before
+        arguments, *wanted = _PRODUCTS[name]
+        each = {**dict(zip(arguments, args, strict=False)), **named}
+        first, last = (each.get(factor) for factor in wanted)
+        if not (isinstance(first, Tensor) and isinstance(last, Tensor)):
+            return before  # another function of that name
+        rows, columns = self.of(first), self.of(last)
+        return matrix(columns is not None and columns.last, rows is not None and rows.other)
 
-    def _einsum(self, equation: str, factors: Sequence[Tensor]) -> Axes:
-        """The axes of a sum of products: the letters of positions that are left."""
-        inputs, _, output = equation.replace(" ", "").replace(".", "").partition("->")
-        images = "" if "." in equation else output[:1]
+    def _einsum(self, equation: str, factors: Sequence[Tensor], result: Tensor) -> Axes:
+        """The axes of a sum of products: the letters of positions that are left, the ellipsis as one of them."""
+        inputs, _, output = equation.replace(" ", "").replace("...", ".").partition("->")
+        images = output[:1] if len(output) == result.ndim else output[:1].strip(".")
         positions: set[str] = set()
         for letters, axes in zip(inputs.split(","), map(self.of, factors), strict=True):
             if axes is not None:
                 positions.update(letters[-1:] if axes.last else "", letters[:-1] if axes.other else "")
         left = [letter in positions and letter != images for letter in output]
-        return Axes(left[-1:] == [True], any(left[:-1]))
+        return matrix(left[-1:] == [True], any(left[:-1]))
+
+
+def _whole_of(view: Tensor) -> list[Tensor]:
+    """The tensor that a part of is written into, where its axes are in the same order."""
+    whole = view._base
+    return [whole] if whole is not None and whole.stride() == view.stride() else []
 
 
 def _is_of_two(equation: Any, factors: Sequence[Any]) -> bool:
@@ -142,81 +143,14 @@ def _is_of_two(equation: Any, factors: Sequence[Any]) -> bool:
     return isinstance(equation, str) and "->" in equation and len(factors) == 2 == equation.count(",") + 1
 
 
-def _convolved(given: Tensor, result: Tensor, before: Axes, rank: int) -> Axes:
-    """The axes of a convolution's output; one of fewer axes than the image has may sum over tokens."""
-    if before.is_mixed or (before.last and before.other and before.is_embedded):
-        return before  # of attention weights, a convolution mixes heads
-    if result.ndim - 2 < rank and before.is_embedded:
-        return _resampled(given, result, before) if before.last else _NONE
-    return _MAP
-
-
-def _linear(given: Tensor, _result: Tensor, before: Axes) -> Axes:
-    """A linear layer sums over the last axis, and over all positions where it gets one vector."""
-    if given.ndim == 2 and len(given) == 1:
-        return _NONE
-    if not before.is_embedded:
-        return _TOKENS
-    return before if before.last and before.other else replace(before, last=False)
-
-
-def _resampled(given: Tensor, result: Tensor, before: Axes) -> Axes:
-    """Rows of cells joined to one axis are no rows any more once that has another length."""
-    is_joined = given.ndim == 3 and before.last and before.is_embedded
-    return _NONE if is_joined and given.shape[-1] != result.shape[-1] else before
-
-
-def _pooled(_given: Tensor, result: Tensor, before: Axes) -> Axes:
-    return _NONE if math.prod(result.shape[2:]) == 1 else before
-
-
-def _reduced(given: Tensor, args: Sequence[Any], named: _Named, before: Axes) -> Axes:
-    """A sum over the last axis, or over more positions of another one than are left."""
-    dims = named.get("dim", named.get("axis", args[1] if len(args) > 1 else None))
-    each = [dims] if isinstance(dims, int) else dims or range(given.ndim)
-    if not before.is_embedded or not given.ndim or not all(isinstance(dim, int) for dim in each):
-        return before
-    summed = {dim % given.ndim for dim in each}
-    if given.ndim - 1 in summed:
-        keeps = named.get("keepdim", args[2] if len(args) > 2 else False)
-        left = replace(before, last=False)
-        return left if keeps else left.swapped
-    total = math.prod(given.shape[dim] for dim in summed - {0})
-    kept = math.prod(given.shape[1:-1]) // max(total, 1)
-    return _NONE if not before.last and total >= kept else before
-
-
-def _viewed(given: Tensor, result: Tensor, before: Axes) -> Axes:
-    """The axes of a view: others where the channels become the last axis, or no longer are."""
-    is_strided = given.layout == result.layout == torch.strided
-    if not is_strided or not given.ndim or not result.ndim or given.numel() != result.numel():
-        return before
-    last = result.shape[-1], result.stride(-1)
-    each = list(zip(given.shape, given.stride(), strict=True))
-    if each[-1] == last:
-        return before
-    source = each.index(last) if last in each else 0
-    # Of a map (B, C, H/p, p, W/p, p) it may be one of the axes of positions that becomes the last.
-    is_position = before.last and not before.other and source > given.ndim // 2
-    return before if is_position else before.swapped
-
-
-def _writes(name: str) -> bool:
-    return name == "__setitem__" or (name.startswith("__i") and name.endswith("__")) or name[-1:] == "_" != name[-2:-1]
-
-
-_PRODUCTS = frozenset(
-    ("matmul", "__matmul__", "__rmatmul__", "bmm", "mm", "baddbmm", "einsum", "scaled_dot_product_attention")
-)
+_PRODUCTS: Mapping[str, tuple[Sequence[str], str, str]] = {
+    **dict.fromkeys(("matmul", "__matmul__"), (("input", "other"), "input", "other")),
+    "__rmatmul__": (("input", "other"), "other", "input"),
+    **dict.fromkeys(("mm", "bmm"), (("input", "mat2"), "input", "mat2")),
+    "baddbmm": (("input", "batch1", "batch2"), "batch1", "batch2"),
+    "scaled_dot_product_attention": (SDPA_ARGUMENTS, "query", "value"),
+    "einsum": ((), "", ""),
+}
+"""Products of matrices: the names of their arguments, of the first factor and of the last one."""
 _BY_FIRST = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as"))
 """Functions that take but the type or the shape of a second tensor."""
-_REDUCING = frozenset(("sum", "mean", "amax", "logsumexp"))
-_RULES: Mapping[str, Callable[[Tensor, Tensor, Axes], Axes]] = {
-    "linear": _linear,
-    **dict.fromkeys(("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "adjoint"), _viewed),
-    **dict.fromkeys(("__get__", "__getitem__", "unsqueeze", "squeeze"), _viewed),  # x.mT, x[..., None]
-    **dict.fromkeys(("avg_pool1d", "max_pool1d", "adaptive_avg_pool1d", "adaptive_max_pool1d"), _resampled),
-    "interpolate": _resampled,
-    **dict.fromkeys(("avg_pool2d", "max_pool2d", "avg_pool3d", "max_pool3d"), _pooled),
-    **dict.fromkeys(("adaptive_avg_pool2d", "adaptive_max_pool2d", "adaptive_avg_pool3d"), _pooled),
-}
