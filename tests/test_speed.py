@@ -7,6 +7,7 @@ import mmap
 import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -151,7 +152,8 @@ class _Pool:
     def __init__(self, taken: dict[str, list[float]], peak: float) -> None:
         self._taken, self._peak = {name: iter(each) for name, each in taken.items()}, peak
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> _Pool:
+        return self
 
     def __exit__(self, *raised: object) -> None: ...
 
@@ -161,16 +163,22 @@ class _Pool:
 
 def test_a_folder_is_measured_in_images_per_second(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
     base, loop, rounds = folder.BASE, folder.LOOP, [1.0, 4.0, 9.0, 8.0]  # the first is the warm-up
-    pools = iter(
-        [
-            _Pool({base: rounds, loop: [1.0, 8.0, 18.0, 16.0], "ours": [9.0, 2.0, 3.0, 2.0]}, 2.0),
-            _Pool({base: [1.0, 2.0, 4.5, 4.0], loop: rounds, "ours": [9.0, 1.0, 1.5, 1.0]}, 2.5),
-        ]
-    )
-    context = SimpleNamespace(Pool=lambda count, begin, arguments: next(pools))
-    monkeypatch.setattr(folder.multiprocessing, "get_context", lambda kind: context)
+    by_default = {base: rounds, loop: [1.0, 8.0, 18.0, 16.0], "ours": [9.0, 2.0, 3.0, 2.0]}
+    kept = {base: [1.0, 2.0, 4.5, 4.0], loop: rounds, "ours": [9.0, 1.0, 1.5, 1.0]}
+    groups = {"forward": [base], "pellucid": ["ours"], folder.PEER: [loop]}
+    started: list[str] = []
+
+    def pool(count: int, begin: object, arguments: tuple[str, bool, Path, Path]) -> _Pool:
+        group, keeps, _, output = arguments
+        started.append(output.name)
+        taken = kept if keeps else by_default
+        return _Pool({name: taken[name] for name in groups[group]}, 2.5 if keeps else 2.0)
+
+    monkeypatch.setattr(folder.multiprocessing, "get_context", lambda kind: SimpleNamespace(Pool=pool))
+    monkeypatch.setattr(folder, "GROUPS", {group: dict.fromkeys(names) for group, names in groups.items()})
     monkeypatch.setattr(folder, "CALLS", dict.fromkeys([base, loop, "ours"]))
     rows = folder.measured(work, 3)
+    assert len(set(started)) == 6  # what one process leaves in its heap is of no use to another
     rates = folder.over(rows, base)
     assert rates["ours", False] == Ratio(3.0, 2.0, 4.0)
     assert rates["ours", True] == Ratio(6.0, 4.0, 8.0)
@@ -181,9 +189,9 @@ def test_a_folder_is_measured_in_images_per_second(work: folder.Work, monkeypatc
 
 
 def test_a_worker_measures_its_calls(work: folder.Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "CALLS", {"files": lambda work: lambda: len(work.files())})
+    monkeypatch.setattr(folder, "GROUPS", {"ours": {"files": lambda work: lambda: len(work.files())}})
     monkeypatch.setattr(folder, "_made", {})
-    folder._begin(False, work.images, work.output)
+    folder._begin("ours", False, work.images, work.output)
     taken, peak = folder._seconds("files")
     assert taken > 0
     assert peak > 0
