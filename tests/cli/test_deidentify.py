@@ -222,10 +222,15 @@ def test_results_with_identity_do_not_come_along(
     assert named_in(tmp_path / "other") == []
 
 
-def test_results_without_identity_are_not_mixed_with_others(explain: Explain, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["Poe/Roe_Jane.png", "top"], ids=["beside them", "in a subfolder"])
+def test_results_without_identity_are_not_mixed_with_others(
+    explain: Explain, folder: Path, tmp_path: Path, given: str
+) -> None:
+    save(tmp_path / "top" / "one" / "a.png")
+    save(tmp_path / "top" / "one" / "b.png", seed=1)
     explain(folder / "Moe.dcm", "-q", "--deidentify")
     before = contents(tmp_path / "out")
-    result = explain(folder / "Roe_Jane.png", "-q")
+    result = explain(tmp_path / given, "-q")
     assert result.exit_code == 3
     one_line(result, "there are results without identity, such as image-0001", "choose another --output")
     assert contents(tmp_path / "out") == before
