@@ -136,14 +136,19 @@ def results_among(paths: Sequence[Path]) -> set[Path]:
     return found | {path for path in paths if path.name in WHOLE_FOLDER and path.parent in folders}
 
 
-def maps_below(folder: Path) -> Iterator[tuple[Path, Record | None]]:
-    """The metadata files of maps in a folder and below it, as the page finds them, each with its record if any."""
+def metadata_files(folder: Path) -> Iterator[Path]:
+    """The metadata files in a folder and below it, in order; hidden folders are passed over."""
     for where, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(where, name) for name in sorted(names) if name.endswith(ENDING)):
-            facts = facts_of(path)
-            if facts.get("image") and facts.get("method"):
-                yield path, _record(facts)
+        yield from (Path(where, name) for name in sorted(names) if name.endswith(ENDING))
+
+
+def maps_below(folder: Path) -> Iterator[tuple[Path, Record | None]]:
+    """The metadata files of maps in a folder and below it, each with its record if any."""
+    for path in metadata_files(folder):
+        facts = facts_of(path)
+        if facts.get("image") and facts.get("method"):
+            yield path, _record(facts)
 
 
 def facts_of(path: Path) -> dict[str, Any]:

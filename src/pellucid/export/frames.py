@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import torch
 from pydicom import Dataset
+
+from pellucid.io.dicom_frames import frame_headers, plane
 
 _SIDES = ("FrameLaterality", "ImageLaterality", "Laterality")
 _LATERALITIES = ("R", "L", "U", "B")
@@ -23,11 +26,9 @@ def ascend(dataset: Dataset) -> None:
     groups = list(dataset.PerFrameFunctionalGroupsSequence)
     if len(groups) == 1:
         return
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    plane = (shared if "PlaneOrientationSequence" in shared else groups[0]).PlaneOrientationSequence[0]
-    row, column = np.array(plane.ImageOrientationPatient, dtype=float).reshape(2, 3)
-    places = [np.array(one.PlanePositionSequence[0].ImagePositionPatient, dtype=float) for one in groups]
-    order = np.argsort(np.array(places) @ np.cross(row, column), kind="stable")
+    planes = [plane(header) for header in frame_headers(dataset, range(1, len(groups) + 1))]
+    heights = [float(at @ torch.linalg.cross(across, down)) for at, across, down in filter(None, planes)]
+    order = sorted(range(len(groups)), key=heights.__getitem__)
     pixels = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(len(groups), -1)
     dataset.FloatPixelData = pixels[order].tobytes()
     dataset.PerFrameFunctionalGroupsSequence = [groups[index] for index in order]

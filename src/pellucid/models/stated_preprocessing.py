@@ -39,7 +39,7 @@ def from_timm(model: nn.Module) -> Preprocessing:
     """The preprocessing that a timm model's ``pretrained_cfg`` states, computed as timm does."""
     from timm.data.config import resolve_model_data_config
 
-    data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    data = resolve_model_data_config(model)  # type: ignore[no-untyped-call]  # timm states no types
     stated, height, width = data["input_size"]
     # The settings state three channels even for a model that was made with one.
     channels = getattr(model, "in_chans", stated)

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pellucid.core.caption import class_text
 from pellucid.core.ordering import by_number
-from pellucid.export.earlier import ENDING, MAX_BYTES
+from pellucid.export.earlier import MAX_BYTES, metadata_files
 from pellucid.report.maps import AXES, Map, Prediction, split_labels
 from pellucid.report.values import MAX_PATH, MAX_TEXT, listed, mapping, number, text, texts, whole
 
@@ -30,7 +30,7 @@ _MAX_CLASSES = 2**20
 def read_maps(folder: Path) -> tuple[list[Map], list[str]]:
     """The maps of a folder and those below it, by image, method and class; and the files that are no such metadata."""
     found, unread = [], []
-    for path in _metadata_files(folder):
+    for path in islice(metadata_files(folder), _MAX_FILES):
         one = _read(folder, path.parent.relative_to(folder), path.name)
         if one is None:
             unread.append(text(str(path.relative_to(folder)), MAX_PATH))
@@ -42,16 +42,6 @@ def read_maps(folder: Path) -> tuple[list[Map], list[str]]:
 def _order(one: Map) -> tuple[Any, ...]:
     last = one.index is None  # callables come after the classes
     return by_number(one.image), str(one.folder), one.source, one.method, last, one.index or 0, one.overlay, one.key
-
-
-def _metadata_files(folder: Path) -> Iterator[Path]:
-    count = 0
-    for where, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.endswith(ENDING) and count < _MAX_FILES:
-                count += 1
-                yield Path(where, name)
 
 
 def _read(root: Path, folder: Path, name: str) -> Map | None:

@@ -194,14 +194,14 @@ class Residual(nn.Module):
 class Own(Attention):
     """Self-attention without a residual connection, as where LeViT makes its grid smaller."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         return super().forward(x, x)
 
 
 class Linear(Attention):
     """Linear attention: keys times values first."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         query, key, value = (self.split(part(x)) for part in (self.query, self.key, self.value))
         return (query.softmax(-1) @ (key.softmax(-2).transpose(-2, -1) @ value)).transpose(1, 2).flatten(2)
 
@@ -209,7 +209,7 @@ class Linear(Attention):
 class OfChannels(Attention):
     """Attention between channels (XCiT)."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         query, key, value = (self.split(part(x)).transpose(-2, -1) for part in (self.query, self.key, self.value))
         return ((query @ key.transpose(-2, -1)).softmax(dim=-1) @ value).permute(0, 3, 1, 2).flatten(2)
 
@@ -221,7 +221,7 @@ class Reduced(Attention):
         super().__init__()
         self.reduce = nn.Conv2d(WIDTH, WIDTH, 2, 2)
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         grid = x.transpose(1, 2).unflatten(2, (8, 8))
         return super().forward(x, self.reduce(grid).flatten(2).transpose(1, 2))
 
@@ -375,7 +375,7 @@ class Reading(nn.Module):
 class Blurred(Own):
     """Self-attention of nearly equal weights: what each token gets of its own is lost, as deep in any network."""
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Tensor:
         return super().forward(x * 1e-2)
 
 

@@ -141,7 +141,7 @@ def _compared(
 def _outputs(
     session: Session, image: Inputs, batch: Tensor, layers: Collection[str], images: int
 ) -> dict[str, list[Tensor]]:
-    """The last output of each layer in each pass of so many images."""
+    """The last output of each layer in each pass; a pass takes ``images`` of the batch."""
     outputs: dict[str, list[Tensor]] = {}
     latest: dict[str, Tensor] = {}
 

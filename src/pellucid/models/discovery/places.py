@@ -96,7 +96,7 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
             f"layer {layer!r} was asked for; {_why_unplaced(run)}: {instead}, or use a method that looks at no "
             f"layer, such as {' or '.join(black_box_methods())}"
         )
-    return no_positions(layer, profile.runs[name][-1].shape)
+    return no_positions(layer, run.shape)
 
 
 def _why_unplaced(run: Run) -> str:
