@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.export.earlier import MAX_BYTES
-from pellucid.report import write_index
+from pellucid.report import reading, write_index
 from pellucid.report.maps import Map
 from pellucid.report.reading import read_maps
 from pellucid.report.table import columns
@@ -288,3 +288,10 @@ def test_a_map_of_nothing_but_its_names(tmp_path: Path) -> None:
     )
     write_index(tmp_path)
     assert "no prediction" in page_of(tmp_path).text
+
+
+def test_the_number_of_files_that_are_read_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_MAX_FILES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}_metadata.json").write_text("{}")
+    assert reading.read_maps(tmp_path)[1] == ["a_metadata.json", "b_metadata.json"]
