@@ -132,7 +132,7 @@ def keep(stored: Stored) -> None:
     (results.FOLDER / f"{NAME}.json").write_text(short + "\n")
 
 
-def candidates(folder: Path, names: list[str]) -> list[Candidate]:
+def candidates(folder: Path, names: list[str], device: str) -> list[Candidate]:
     """The networks that have other seeds in the folder, or those that are named."""
     known = [*EXCLUSIVE, *UNGUIDED]
     chosen = names or [name for name in known if any(folder.glob(f"*/{name}.safetensors"))]
@@ -140,7 +140,7 @@ def candidates(folder: Path, names: list[str]) -> list[Candidate]:
     if unknown or not chosen:
         asked = f"network {unknown[0]!r}" if unknown else f"{folder}: SEED/NAME.safetensors"
         raise OptionError(f"{asked} was asked for; no such network is there: NAME may be {', '.join(known)}")
-    return [Candidate(name, folder) for name in chosen]
+    return [Candidate(name, folder, device=device) for name in chosen]
 
 
 def run(candidate: Candidate, methods: list[str], stored: Stored, cascading: bool) -> None:
@@ -164,11 +164,12 @@ def main(
     network: Annotated[list[str] | None, typer.Option(help="Only this network; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Only this method; may be repeated.")] = None,
     cascading: Annotated[bool, typer.Option(help="Measure cascading randomisation, too.")] = True,
+    device: Annotated[str, typer.Option(help="Where maps are made, such as cuda.")] = "auto",
 ) -> None:
     """Measure what has not been measured, and write docs/results/gates.md and the catalogue's outcomes."""
     stored = read()
     try:
-        for candidate in candidates(folder, network or []):
+        for candidate in candidates(folder, network or [], device):
             run(candidate, method or pellucid.available_methods(), stored, cascading)
     except OptionError as error:
         typer.echo(str(error), err=True)

@@ -41,7 +41,7 @@ class Maps:
     @classmethod
     def of(cls, explanation: Explanation) -> Maps:
         """The maps of an explanation of one class of each image."""
-        return cls(*(form_of(explanation, takes)[:, 0].cpu() for takes in ("attributions", "heatmaps")))
+        return cls(*(form_of(explanation, takes)[:, 0] for takes in ("attributions", "heatmaps")))
 
     @classmethod
     def cat(cls, parts: Sequence[Maps]) -> Maps:
@@ -72,7 +72,7 @@ def _from_zero(maps: Tensor) -> Tensor:
 
 def _compared(metric: SSIM | Spearman, one: Tensor, other: Tensor) -> Tensor:
     values: Tensor = metric.update(torch.nan_to_num(one), torch.nan_to_num(other)).values
-    return values.masked_fill(_shows_nothing(one) | _shows_nothing(other), torch.nan)
+    return values.masked_fill((_shows_nothing(one) | _shows_nothing(other)).to(values.device), torch.nan)
 
 
 def _shows_nothing(maps: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def _shows_nothing(maps: Tensor) -> Tensor:
 def rise(trained: Tensor, random: Tensor) -> Tensor:
     """``emprt`` of signed maps (N, *space): (N,) float64; NaN where the trained network's map shows nothing."""
     before, after = (histogram_entropy(maps, BINS) for maps in (trained, random))
-    undefined = _shows_nothing(trained) | ~random.flatten(1).isfinite().all(1)
+    undefined = (_shows_nothing(trained) | ~random.flatten(1).isfinite().all(1)).to(before.device)
     return torch.where(undefined, torch.nan, (after - before) / before)
 
 

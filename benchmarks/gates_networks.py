@@ -20,6 +20,7 @@ from benchmarks.phantoms import STAGES
 from pellucid import phantom
 from pellucid.core.inputs import Inputs
 from pellucid.core.method import Method
+from pellucid.core.runtime import Runtime
 from pellucid.errors import OptionError
 from pellucid.models.session.session import Session
 from pellucid.phantom.models import NETWORKS, SIDE, Classifier, untrained
@@ -46,12 +47,18 @@ class Drawn:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A bundled network, the folder of its other seeds, and the images."""
+    """A bundled network, the folder of its other seeds, the images, and the device that maps are made on."""
 
     name: str
     folder: Path
     images: int = IMAGES
     random: int = RANDOM
+    device: str = "auto"
+
+    @property
+    def runtime(self) -> Runtime:
+        """Where maps are made."""
+        return Runtime(device=self.device)
 
     @cached_property
     def trained(self) -> Classifier:
@@ -105,13 +112,14 @@ class Candidate:
     def explainer(self, network: nn.Module, method: Method, layers: tuple[str, ...] | None) -> Explainer:
         """A method at some layers of a network; several layers that were found are added, as where they were found."""
         fuse = SUM if layers and len(layers) > 1 else "mean"
-        return Explainer(network, method, layers=layers, fuse=fuse, head=self.trained.head)
+        return Explainer(network, method, layers=layers, fuse=fuse, head=self.trained.head, runtime=self.runtime)
 
     def cascade(self, method: Method, layers: tuple[str, ...] | None, count: int) -> float:
         """``mprt`` of the first images, from the output down: its mean."""
         images = self.drawn.images[:count]
         found = self.explainer(self.trained, method, layers)(images, targets=self.drawn.classes[:count])
-        return pellucid.evaluate(self.trained, images, found, metrics=["mprt"]).figure("mprt")
+        scores = pellucid.evaluate(self.trained, images, found, metrics=["mprt"], runtime=self.runtime)
+        return scores.figure("mprt")
 
 
 def loaded(name: str, file: Path) -> Classifier:
