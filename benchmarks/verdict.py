@@ -39,7 +39,8 @@ class Verdict:
     other; this counts those at which the layer changes most. It is computed where the layer's output is not channels
     first, and is no part of the verdict, since attention and gates spread changes, especially with random weights.
     ``layers``: the number of layers, of which ``layer`` is the first. ``share``: how much of the score passes through
-    them. ``geometry``: what they see of the image; "": the whole of it; None: it was not measured.
+    them; None: the scores hardly change with the image. ``geometry``: what they see of the image; "": the whole of it;
+    None: it was not measured. ``device``: where the network ran.
     """
 
     passed: bool
@@ -53,20 +54,22 @@ class Verdict:
     layers: int = 1
     share: float | None = None
     geometry: str | None = None
+    device: str = "cpu"
 
 
-def judged(spec: str, method: str = "gradcam") -> Verdict:
+def judged(spec: str, method: str = "gradcam", device: str = "cpu") -> Verdict:
     """Build a network with random weights, explain one noise image for ``CLASSES`` classes, and judge the maps."""
     try:
         model = pellucid.load_model(spec, num_classes=CLASSES)
-        return _judged(model, method)
+        return _judged(model, method, device)
     except Exception as error:  # a failure is a row of the table, too
         return Verdict(False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
-def _judged(model: nn.Module, method: str) -> Verdict:
-    images = noise(model, 1)
-    make_informative(model, noise(model, 2))
+def _judged(model: nn.Module, method: str, device: str) -> Verdict:
+    model.to(device)
+    images = noise(model, 1).to(device)
+    make_informative(model, noise(model, 2).to(device))
     start = time.perf_counter()
     found = pellucid.explain(model, images, method=method, targets="all")
     seconds = time.perf_counter() - start
@@ -85,6 +88,7 @@ def _judged(model: nn.Module, method: str) -> Verdict:
         len(found.layers),
         found.provenance["share"],
         "; ".join(f"{name}: {view}" for name, view in found.provenance["views"].items()),
+        device,
     )
 
 

@@ -14,8 +14,8 @@ from benchmarks.verdict import Verdict, judged
 READY = "ready"
 STARTING = 120.0
 """Seconds that a process may take to start and import."""
-MEMORY = 9 * 2**30
-"""The memory limit of a process in bytes."""
+MEMORY = 9.0
+"""The memory limit of a process in GiB."""
 LARGE = 3 * 2**30
 """The size in bytes beyond which a process is replaced."""
 
@@ -24,15 +24,18 @@ Judge = Callable[[str], Verdict]
 
 
 def judgements(
-    specs: Sequence[str], limit: float, workers: int, judge: Judge = judged
+    specs: Sequence[str], limit: float, workers: int, judge: Judge = judged, memory: float = MEMORY
 ) -> Iterator[tuple[str, Verdict]]:
-    """The verdict on each network, in the order of completion; ``limit`` is the time for one, in seconds."""
+    """The verdict on each network, in the order of completion.
+
+    ``limit`` is the time for one, in seconds, and ``memory`` that of a process, in GiB.
+    """
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Verdict]] = queue.SimpleQueue()
     for spec in specs:
         todo.put(spec)
     for _ in range(workers):
-        threading.Thread(target=_serve, args=(todo, done, _Worker(judge), limit), daemon=True).start()
+        threading.Thread(target=_serve, args=(todo, done, _Worker(judge, memory), limit), daemon=True).start()
     for _ in specs:
         yield done.get()
 
@@ -52,8 +55,9 @@ def _serve(
 class _Worker:
     """A process that judges one network after the other, and is restarted when it ends."""
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, memory: float) -> None:
         self._judge = judge
+        self._memory = int(memory * 2**30)
         self._process: Any = None
         self._pipe: Connection
 
@@ -82,14 +86,14 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_work, args=(other, self._judge), daemon=True)
+        self._process = context.Process(target=_work, args=(other, self._judge, self._memory), daemon=True)
         self._process.start()
         other.close()
         if not self._pipe.poll(STARTING) or self._pipe.recv() != READY:
             raise EOFError
 
 
-def _work(pipe: Connection, judge: Judge) -> None:
+def _work(pipe: Connection, judge: Judge, memory: int) -> None:
     import resource
     import warnings
 
@@ -97,7 +101,7 @@ def _work(pipe: Connection, judge: Judge) -> None:
 
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     pipe.send(READY)
     while True:
         verdict = judge(pipe.recv())

@@ -10,13 +10,14 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import results
-from benchmarks.verdict import Verdict
-from benchmarks.workers import judgements
+from benchmarks.verdict import Verdict, judged
+from benchmarks.workers import MEMORY, judgements
 from benchmarks.zoo_models import of_timm, others, sample, sizes
 
 NAME = "zoo"
@@ -107,7 +108,7 @@ def _row(spec: str, verdict: Verdict) -> tuple[str, ...]:
         "" if verdict.geometry is None else verdict.geometry or "whole image",
         f"{verdict.position:.2f}",
         follows,
-        f"{verdict.seconds:.1f}",
+        f"{verdict.seconds:.1f}{'' if verdict.device == 'cpu' else f' ({verdict.device})'}",
     )
 
 
@@ -128,6 +129,8 @@ def main(
     limit: Annotated[float, typer.Option(min=1, help="Time limit per network, in seconds.")] = 60.0,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes, of one thread each.")] = 2,
     again: Annotated[bool, typer.Option(help="Judge again what has been judged.")] = False,
+    memory: Annotated[float, typer.Option(min=1, help="Memory limit of a worker, in GiB.")] = MEMORY,
+    device: Annotated[str, typer.Option(help="Where networks run, such as cuda, which reserves memory.")] = "cpu",
 ) -> None:
     """Judge networks, and write docs/results/zoo.json and zoo.md."""
     zoo = Zoo.read()
@@ -137,7 +140,7 @@ def main(
     wanted = [*(spec or [*zoo.smallest, *others(), *zoo.sampled]), *drawn]
     wanted += [f"timm:{name}" for name in (sizes() if every else ())]
     todo = [one for one in dict.fromkeys(wanted) if again or one not in zoo.rows]
-    for one, verdict in judgements(todo, limit, workers):
+    for one, verdict in judgements(todo, limit, workers, partial(judged, device=device), memory):
         zoo.rows[one] = verdict
         zoo.keep()
         typer.echo(f"{'passed' if verdict.passed else 'FAILED'} {one}: {verdict.layer} {verdict.grid} {verdict.reason}")
