@@ -195,6 +195,7 @@ def test_a_network_in_half_precision_is_explained_as_it_is() -> None:
     assert not found.degenerate.any()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")  # of some versions of the compiler
 def test_a_compiled_runtime() -> None:
     """Within torch's own differences."""
     kind = kinds("gradcam")[0]

@@ -189,6 +189,17 @@ def test_what_cannot_be_compiled_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_compiler_fails_at_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no such processor\nand more")
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", fail)
+    with pytest.raises(
+        OptionError, match=r"cannot be compiled as a whole \(.*: ValueError: no such processor\): leave"
+    ):
+        pellucid.explain(seeded(TinyCNN).eval(), images(1), runtime=COMPILED)
+
+
 def test_a_layer_that_runs_twice_is_not_compiled() -> None:
     class Twice(TinyCNN):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

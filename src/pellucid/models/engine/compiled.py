@@ -190,7 +190,13 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except errors as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        reason = _reason(error)
         raise OptionError(
             f"compile=True was asked for; the network cannot be compiled as a whole ({reason}): leave compile out"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error; with the next one, where it only says that another error follows."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])
