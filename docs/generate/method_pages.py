@@ -35,8 +35,8 @@ WARNING = f"""\
 MEASURED = """\
 !!! warning "Fails the test against random weights"
 
-    Measured here: its maps of a trained network are no less like those of random weights than those of other trained
-    networks ([the test](../gates.md))."""
+    Measured here ({places}): its maps of a trained network are no less like those of random weights than those of
+    other trained networks ([the test](../gates.md))."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def page(about: About, shown: Shown) -> str:
         f"*{prose(_sentence(about.summary))}*",
         f"Paper: {prose(about.paper)}.",
         WARNING if about.fails_sanity_checks else "",
-        MEASURED if about.fails_gate else "",
+        MEASURED.format(places=", ".join(gates.failures(about.name))) if about.fails_gate else "",
         _figures(about, shown),
         "## In short",
         _facts(about),

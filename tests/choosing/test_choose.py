@@ -200,11 +200,12 @@ def test_a_method_that_fails_against_random_weights_is_never_chosen(
 ) -> None:
     from pellucid.core import gates
 
-    monkeypatch.setattr(gates, "failures", lambda name: ("found in a network",) if name == "saliency" else ())
+    failed = {"a_cnn": {gates.WHOLE: "fails"}}
+    monkeypatch.setattr(gates, "outcomes", lambda name: failed if name == "saliency" else {})
     choice = pellucid.choose(model, images, targets=classes, candidates=["input_x_gradient", "saliency"], full=False)
     assert choice.method == "input_x_gradient"
     assert "never chosen: fails against random weights" in choice.table()
-    monkeypatch.setattr(gates, "failures", lambda _: ("found in a network",))
+    monkeypatch.setattr(gates, "outcomes", lambda _: failed)
     none = pellucid.choose(model, images, targets=classes, candidates=["input_x_gradient", "saliency"])
     assert none.reason == "no choice: every candidate fails against random weights"
 
@@ -272,6 +273,24 @@ def test_layers_to_try_are_in_order_and_end_with_those_that_are_found(network: n
     groups = groups_of(session, image, found)
     assert groups[-1] == found
     assert len(set(groups)) == len(groups) <= 6
+
+
+@pytest.mark.parametrize(("network", "attends"), [(TinyCNN(), False), (TinyViT(), True)])
+def test_layers_to_try_say_where_they_stand(network: nn.Module, attends: bool) -> None:
+    images = torch.randn(1, 3, 32, 32)
+    session = Session.of(network.eval(), Runtime(), "softmax", None, None)
+    subjects = Subjects.of(session, Inputs.of(images), Targets(torch.zeros(1, 1, dtype=torch.int64), head="softmax"))
+    groups = layers_to_try(subjects, [])
+    first, *between, last = groups
+    assert (first.place, last.place) == ("early", "found")
+    assert {at.place for at in between} <= {"middle"}
+    assert {at.attends for at in groups} == {attends}
+    assert last.is_found
+    assert not first.is_found
+    named = layers_to_try(subjects, [name for at in groups for name in at.layers])
+    assert [at.place for at in named] == [at.place for at in groups]
+    [whole] = pairs_of(["saliency"], groups)
+    assert (whole.at.place, whole.at.attends) == ("as it is", attends)
 
 
 def test_a_pair_reads_well() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pellucid.choosing.grading import Grades
-from pellucid.choosing.pairs import NO_LAYERS, LayersToTry, Pair
+from pellucid.choosing.pairs import LayersToTry, Pair
 from pellucid.choosing.stages import SECOND, Ranked
 from pellucid.core import gates
 from pellucid.methods import GradCAM, GuidedBackprop, HiResCAM, Saliency
@@ -17,7 +17,8 @@ def ranked(values: list[float], *pairs: Pair) -> Ranked:
     return Ranked(pairs, Grades(grades, np.tile(grades[:, None], (1, 4))))
 
 
-FOUND = LayersToTry(("layer4",), 1.0, is_found=True)
+FOUND = LayersToTry(("layer4",), 1.0, gates.FOUND)
+NO_LAYERS = LayersToTry((), place=gates.WHOLE)
 
 
 def test_of_a_tie_the_cheapest_is_chosen_then_the_convention() -> None:
@@ -37,8 +38,26 @@ def test_the_winner_of_a_large_tie_may_be_far_down() -> None:
 
 
 def test_a_low_share_is_able_if_no_other_is_left_and_a_failure_never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "failures", lambda name: ("a network",) if name == "guided_backprop" else ())
+    failed = {"a cnn": {gates.WHOLE: "fails"}}
+    monkeypatch.setattr(gates, "outcomes", lambda name: failed if name == "guided_backprop" else {})
     low = Pair(HiResCAM(), LayersToTry(("layer1",), 0.3), 1)
     failing, good = Pair(GuidedBackprop(), NO_LAYERS, 1), Pair(Saliency(), NO_LAYERS, 1)
     assert ranked([0.9, 0.8, 0.1], failing, low, good).able() == [2]
     assert ranked([0.9, 0.8], failing, low).able() == [1]
+
+
+def test_a_method_that_fails_at_one_place_of_one_kind_is_able_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {
+        "a_cnn": {gates.EARLY: "fails", gates.MIDDLE: "passes"},
+        "a_vit": {gates.FOUND: "fails"},
+        "another_cnn": {gates.FOUND: "passes"},
+    }
+    monkeypatch.setattr(gates, "outcomes", lambda name: outcomes if name == "hirescam" else {})
+    early = Pair(HiResCAM(), LayersToTry(("layer1",), 1.0, gates.EARLY), 1)
+    assert early.failure == "fails against random weights (early in a_cnn)"
+    assert not Pair(HiResCAM(), FOUND, 1).failure
+    assert not Pair(HiResCAM(), LayersToTry(("layer2",), 1.0), 1).failure
+    assert not Pair(HiResCAM(), LayersToTry(("blocks.0",), 1.0, gates.EARLY, attends=True)).failure
+    failing = Pair(HiResCAM(), LayersToTry(("norm",), 1.0, gates.FOUND, attends=True))
+    assert failing.failure == "fails against random weights (found in a_vit)"
+    assert ranked([0.9, 0.8], early, Pair(HiResCAM(), FOUND, 1)).able() == [1]

@@ -27,16 +27,19 @@ STAGES = 4
 class LayersToTry:
     """Layers that a method looks at together, and the share of the score that passes through them.
 
-    ``is_found``: whether they are those that are found if none is named.
+    ``place``: where they stand in the network, as in the test against random weights (``core/gates.py``).
+    ``attends``: whether the network attends.
     """
 
     layers: Group
     share: float | None = None
-    is_found: bool = False
+    place: str = gates.MIDDLE
+    attends: bool = False
 
-
-NO_LAYERS = LayersToTry(())
-"""What a method looks at that looks at none."""
+    @property
+    def is_found(self) -> bool:
+        """Whether they are those that are found if none is named."""
+        return self.place == gates.FOUND
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,8 @@ class Pair:
 
     @property
     def failure(self) -> str:
-        """What the method does not pass, whatever its layers; empty if there is nothing."""
-        failed = gates.failures(self.method.name)
+        """Where the method fails, at such a place of a network of this kind; empty if it does not."""
+        failed = gates.failures_like(self.method.name, self.at.place, self.at.attends)
         return f"fails against random weights ({failed[0]})" if failed else ""
 
     @property
@@ -108,15 +111,25 @@ def _wraps(cls: type[Method]) -> bool:
 def pairs_of(methods: Sequence[str | Method], groups: Sequence[LayersToTry]) -> list[Pair]:
     """Every method at all of the layers that are tried, and once if it looks at none."""
     chosen = [catalogue.find(one)() if isinstance(one, str) else one for one in methods]
-    return [Pair(method, at) for method in chosen for at in (groups if method.uses_layers else [NO_LAYERS])]
+    whole = [LayersToTry((), None, gates.WHOLE, any(at.attends for at in groups))]
+    return [Pair(method, at) for method in chosen for at in (groups if method.uses_layers else whole)]
 
 
 def layers_to_try(subjects: Subjects, layers: Sequence[str]) -> list[LayersToTry]:
     """The layers that are named; if none is, those that are found, at the end, and some before them."""
     session, image = subjects.session, subjects.prepared_one()
     found = recommended(session, image)
-    groups = [(name,) for name in layers] or groups_of(session, image, found)
-    return [LayersToTry(group, share_of(session, image, group), group == found) for group in groups]
+    stages = groups_of(session, image, found)
+    profile = profile_of(session, image)
+    order, attends = {name: number for number, name in enumerate(profile.shapes)}, bool(profile.attention_calls)
+
+    def place(group: Group) -> str:
+        if group == found:
+            return gates.FOUND
+        return gates.EARLY if order.get(group[-1], len(order)) <= order[stages[0][-1]] else gates.MIDDLE
+
+    groups = [(name,) for name in layers] or stages
+    return [LayersToTry(group, share_of(session, image, group), place(group), attends) for group in groups]
 
 
 def groups_of(session: Session, image: Inputs, found: Group) -> list[Group]:

@@ -11,9 +11,11 @@ from functools import cache
 from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".json")
-FOUND, WHOLE = "found", "as it is"
-"""The layers that are found if none is named, and the place of a method that looks at no layer."""
+FOUND, EARLY, MIDDLE, WHOLE = "found", "early", "middle", "as it is"
+"""The layers that are found if none is named, the first stage, a stage between, and a method that looks at no layer."""
 FAILS = "fails"
+_CONVOLUTIONAL = "cnn"
+"""What the names of the networks without attention have in them."""
 Outcomes = Mapping[str, Mapping[str, str]]
 """By network and place ("found", "early", "middle", "as it is"): "passes", "fails" or "undecided"."""
 
@@ -28,13 +30,29 @@ def outcomes(name: str) -> Outcomes:
 
 
 def failures(name: str) -> tuple[str, ...]:
-    """The places at which a method fails, as "place in network".
+    """Where a method fails, as "place in network".
 
     >>> failures("no such method")
     ()
     """
+    return tuple(f"{place} in {network}" for place, network in _failed(name))
+
+
+def failures_like(name: str, place: str, attends: bool) -> tuple[str, ...]:
+    """Where a method fails at such a place of a network of the same kind: one that attends, or one that does not.
+
+    >>> failures_like("no such method", FOUND, attends=False)
+    ()
+    """
+    like = [
+        (at, network) for at, network in _failed(name) if at == place and (_CONVOLUTIONAL not in network) == attends
+    ]
+    return tuple(f"{at} in {network}" for at, network in like)
+
+
+def _failed(name: str) -> list[tuple[str, str]]:
     each = outcomes(name).items()
-    return tuple(f"{place} in {network}" for network, own in each for place, one in own.items() if one == FAILS)
+    return [(place, network) for network, own in each for place, one in own.items() if one == FAILS]
 
 
 def fails_by_default(name: str) -> bool:
