@@ -104,30 +104,6 @@ def test_the_maps_of_a_found_set_are_added() -> None:
     assert found.provenance["fuse"] == "sum"
 
 
-def test_a_choice_costs_at_most_40_passes_of_one_image_and_later_ones_none() -> None:
-    for build, side, channels in ((cnn, 128, 1), (vit, 128, 1), (seeded_folds, 32, 3), (deep_vit, 32, 3)):
-        model = build().eval()
-        batch = torch.rand(1, channels, side, side)
-        counted: list[int] = []
-        session = Session.of(model, Runtime())
-        session.network.register_forward_hook(lambda _m, given, _o, counted=counted: counted.append(len(given[0])))
-        recommended(session, Inputs.of(batch))
-        assert sum(counted) <= 40, (build, sum(counted))
-        counted.clear()
-        recommended(session, Inputs.of(batch))
-        assert counted == []
-
-
-def seeded_folds() -> nn.Module:
-    return seeded(Folds)
-
-
-def deep_vit() -> nn.Module:
-    from timm.models.vision_transformer import VisionTransformer
-
-    return seeded(lambda: VisionTransformer(img_size=32, patch_size=8, embed_dim=32, depth=12, num_heads=2))
-
-
 def test_a_network_whose_scores_go_through_its_class_token_keeps_a_layer_with_patches() -> None:
     (layer,) = chosen(seeded(TinyViT), images(1))
     assert layer in ("patch", "blocks.0", "blocks.1.norm1", "blocks.0.norm1")

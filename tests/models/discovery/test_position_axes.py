@@ -63,7 +63,7 @@ def turned(x: Tensor) -> Tensor:
 
 def both_ways(x: Tensor) -> Tensor:
     """A sum of tokens and of rows."""
-    return tokens(x)[:, :6] + x.flatten(2)[:, :, :6]
+    return tokens(x)[:, ::3] + x.flatten(2)[:, :, ::3]
 
 
 def pairs(x: Tensor) -> Tensor:
@@ -160,3 +160,85 @@ def test_which_axes_count_positions(name: str) -> None:
     make, expected = AXES[name]
     axes = followed(make)
     assert (axes.last, axes.other) == expected
+
+
+def heads(x: Tensor) -> Tensor:
+    """Tokens (B, heads, T, features)."""
+    return tokens(x).unflatten(2, (2, 3)).transpose(1, 2)
+
+
+def in_place(x: Tensor) -> Tensor:
+    x[:, :4].mul_(2)
+    return x
+
+
+def set_beside(x: Tensor, few: bool) -> Tensor:
+    """Tokens written beside constants."""
+    whole = torch.zeros(1, 20, 6)
+    whole[:, 4:] = tokens(x)
+    return whole[:, :4] if few else whole[:, 4:]
+
+
+PARTS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "all": (tokens, 1),
+    "four": (lambda x: tokens(x)[:, :4], 4 / 16),
+    "four of the last twelve": (lambda x: tokens(x)[:, 4:][:, :4], 4 / 16),
+    "most": (lambda x: tokens(x)[:, 1:], 15 / 16),
+    "every second": (lambda x: tokens(x)[:, ::2], 1),
+    "the second part": (lambda x: tokens(x).split([1, 15], dim=1)[0], 1 / 16),
+    "narrowed": (lambda x: tokens(x).narrow(1, 2, 8), 8 / 16),
+    "by a list": (lambda x: tokens(x)[:, [3, 1, 2]], 3 / 16),
+    "by numbers": (lambda x: tokens(x)[:, torch.tensor([3, 1, 2])], 1),
+    "one": (lambda x: tokens(x)[:, 3], 1 / 16),
+    "one, selected": (lambda x: tokens(x).select(1, 3), 1 / 16),
+    "one of them": (lambda x: tokens(x).unbind(1)[3], 1 / 16),
+    "three, stacked": (lambda x: torch.stack(tokens(x).unbind(1)[1:4], 1), 3 / 16),
+    "three, side by side": (lambda x: torch.cat([tokens(x)[:, i, None] for i in range(3)], 1), 3 / 16),
+    "both halves": (lambda x: torch.cat(tokens(x).chunk(2, dim=1), 1), 1),
+    "more than all": (lambda x: torch.cat([tokens(x), tokens(x)[:, :4]], 1), 1),
+    "a half and constants": (lambda x: torch.cat([torch.zeros(1, 8, 6), tokens(x)[:, 8:]], 1), 8 / 16),
+    "four twice, in channels": (lambda x: torch.cat([tokens(x)[:, :4], tokens(x)[:, 4:8]], -1), 4 / 16),
+    "four and all of them": (lambda x: tokens(x) + tokens(x)[:, :4].mean(1, keepdim=True), 1),
+    "channels": (lambda x: tokens(x)[:, :, :2], 1),
+    "a head": (lambda x: heads(x)[:, :1], 1),
+    "of heads": (lambda x: heads(x)[:, :, :4], 4 / 16),
+    "one of heads": (lambda x: heads(x)[:, :, 0], 1 / 16),
+    "channels first": (lambda x: tokens(x).mT[:, :, :4], 4 / 16),
+    "channels of channels first": (lambda x: tokens(x).mT[:, :3], 1),
+    "tokens first": (lambda x: tokens(x).transpose(0, 1)[:4], 4 / 16),
+    "rows of a map": (lambda x: x[:, :, :2], 1),
+    "columns of a map": (lambda x: x[..., :2], 1),
+    "through a linear layer": (lambda x: F.linear(tokens(x)[:, :4], ONE), 4 / 16),
+    "written in place": (lambda x: in_place(tokens(x)), 1),
+    "beside constants": (lambda x: set_beside(x, few=False), 16 / 20),
+    "the constants": (lambda x: set_beside(x, few=True), 4 / 20),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_which_part_of_the_tokens_is_left(name: str) -> None:
+    make, expected = PARTS[name]
+    axes = followed(make)
+    assert axes.part == pytest.approx(expected)
+    assert axes.is_mixed == axes.is_few == (expected <= 0.5)
+    assert bool(axes.mixed_by) == axes.is_mixed
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_what_few_tokens_ask_has_none_of_the_positions(few: bool) -> None:
+    for ask in (
+        lambda x, asked: F.scaled_dot_product_attention(asked, tokens(x), tokens(x)),
+        lambda x, asked: (asked @ tokens(x).mT).softmax(-1) @ tokens(x),
+        lambda x, asked: torch.einsum("btc,cd->btd", asked, ONE),
+    ):
+        axes = followed(lambda x, ask=ask: ask(x, tokens(x)[:, : 4 if few else 16]))
+        assert axes.is_mixed == few
+
+
+def test_each_part_is_taken_by_a_function_of_its_own() -> None:
+    def both(x: Tensor) -> Tensor:
+        return torch.cat([tokens(x)[:, :3], tokens(x)[:, 3:7]], dim=1)
+
+    assert len(followed(both).mixed_by) == 2
+    assert len(followed(lambda x: both(x)[:, :2]).mixed_by) == 2
+    assert followed(lambda x: torch.cat([both(x), tokens(x)[:, 7:]], dim=1)).mixed_by == frozenset()

@@ -12,7 +12,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Targets
 from pellucid.errors import GradientError
-from pellucid.models.session.layer_pass import gradients_at, outputs_at, reached
+from pellucid.models.session.layer_pass import arriving, gradients_at, outputs_at
 from pellucid.models.session.session import Session
 from tests.networks import TinyCNN, images, seeded
 
@@ -126,7 +126,27 @@ def test_a_no_grad_that_ends_after_the_layer_is_recorded_whole() -> None:
 
     batch = Inputs.of(images(2))
     for layer in ("features.2", "features.3"):
-        _, (expected,) = reached(session(seeded(TinyCNN)), batch, [layer], Targets(1))
-        logits, (found,) = reached(session(seeded(Ending)), batch, [layer], Targets(1))
+        _, (expected,) = arriving(session(seeded(TinyCNN)), batch, [layer], Targets(1))
+        logits, (found,) = arriving(session(seeded(Ending)), batch, [layer], Targets(1))
         torch.testing.assert_close(found, expected)
         assert logits.shape == (2, 4)
+
+
+def test_layers_without_a_gradient_among_others_have_none() -> None:
+    class Beside(TinyCNN):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + 0 * self.unused(x).detach().mean()
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Conv2d(3, 3, 1)
+
+    own, batch = session(seeded(Beside)), Inputs.of(images(2))
+    with torch.no_grad():
+        _, (first, none, last) = arriving(own, batch, ["features.2", "unused", "features.3"], Targets(1))
+    _, (expected,) = arriving(own, batch, ["features.2"], Targets(1))
+    assert none is None
+    assert last is not None
+    torch.testing.assert_close(first, expected)
+    assert arriving(own, batch, ["unused"], Targets(1))[1] == [None]
+    assert arriving(own, batch, ["unused", "unused"], Targets(1))[1] == [None, None]

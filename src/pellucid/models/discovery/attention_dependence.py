@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from pellucid.core.inputs import Inputs
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError
 from pellucid.models.discovery.attention_plan import Call, Plan, intercepted, planned
 from pellucid.models.discovery.noise import noise_image, without_zeros
 from pellucid.models.discovery.places import check_tokens_are_fixed
@@ -22,7 +22,7 @@ from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.attention_calls import AttentionCall
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.hooks import at_rest
-from pellucid.models.session.layer_pass import reached
+from pellucid.models.session.layer_pass import arriving
 from pellucid.models.session.session import Session
 
 _LAST = 12
@@ -71,10 +71,14 @@ class _Asking:
             attention.begin()
             attention.changed(_noting(partial(first.setdefault, call)))
 
-        filled = without_zeros(self.session)
         mode = intercepted(self.profile.attention_calls, plan.calls, 1, take)
-        with torch.no_grad(), at_rest(filled.network), mode:
-            logits = filled.call(self.noise)
+        logits = None
+        with torch.no_grad(), suppress(Exception):  # of a network that does not take noise
+            filled = without_zeros(self.session)
+            with at_rest(filled.network), mode:
+                logits = filled.call(self.noise)
+        if logits is None:
+            return Dependence(frozenset(), frozenset())
         used, chained = _gradients_arrive(logits, list(first.values()))
         pools = [call for call, is_used in zip(plan.calls, used, strict=True) if call.is_pool and not is_used]
         pairs = zip(plan.calls, plan.calls[1:], chained, strict=False)
@@ -83,7 +87,7 @@ class _Asking:
         return Dependence(frozenset(call.number for call in pools), frozenset(call.number for call in beside))
 
     def _follows(self, call: Call, before: Call) -> bool:
-        """Whether a call's output changes with the output of the call before it."""
+        """Whether a call's output changes with the output of the call before it; so it is where that fails."""
 
         def output(change: Callable[[Tensor], Tensor]) -> Tensor:
             found: list[Tensor] = []
@@ -95,7 +99,9 @@ class _Asking:
                 self.session.call(self.noise)
             return found[0].clone()
 
-        return not torch.equal(output(lambda values: values), output(lambda values: values.flip(-1) + 1))
+        with suppress(Exception):  # of a network that does not take the changed output
+            return not torch.equal(output(lambda values: values), output(lambda values: values.flip(-1) + 1))
+        return True
 
 
 def _gradients_arrive(logits: Tensor, outputs: Sequence[Tensor]) -> tuple[list[bool], list[bool]]:
@@ -152,8 +158,10 @@ def _is_of(layout: Layout, tokens: Layout) -> bool:
 def _with_gradient(session: Session, inputs: Inputs, layer: str, layout: Layout) -> tuple[int, ...]:
     """A layer's tokens at which a score has a gradient, on noise; the first patch stands for all patches."""
     try:
-        _, (gradient,) = reached(without_zeros(session), noise_image(inputs), [layer], Targets("predicted"))
-    except GradientError:
+        _, (gradient,) = arriving(without_zeros(session), noise_image(inputs), [layer], Targets("predicted"))
+    except Exception:  # no gradient, or a network that does not take noise
+        return ()
+    if gradient is None:
         return ()
     counts = (gradient[0].movedim(layout.batch_axis, 0)[0] != 0).any(dim=-1)
     patches = layout.tokens

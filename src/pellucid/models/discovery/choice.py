@@ -33,16 +33,19 @@ def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Se
     The first has a gradient. ``parts`` are those of the candidates through which only a part goes in any network.
     """
     deepest = layers[0]
+    if deepest in parts:
+        return (deepest,)
     whole = [name for name in layers if name not in parts]
     passage = Passage.of(session, image, [deepest])
-    estimate = passage.estimate((deepest,), _PROBING)
-    if deepest in parts or (estimate is not None and estimate >= ENOUGH and _has_enough(passage, (deepest,))):
-        return (deepest,)
+    estimate = passage.estimate((deepest,), _PROBING, ENOUGH)
     if estimate is None:  # scores that do not move: what depends on what is all that can be known
         several = _independent(session, image, whole)
         passage.known[several] = None
         return several
-    shares = {deepest: estimate}
+    if estimate >= ENOUGH and _has_enough(passage, (deepest,)):
+        return (deepest,)
+    passage = passage.at_all(whole)
+    shares: dict[str, float] = {}
     for layer in reversed(list(_bisected(passage, whole))):
         shares[layer] = passage.at([layer]).share((layer,)) or 0.0
         if shares[layer] >= ENOUGH:
@@ -50,7 +53,9 @@ def by_passage(session: Session, image: Inputs, layers: Sequence[str], parts: Se
     several = _independent(session, image, whole)
     if len(several) > 1 and _has_enough(passage.at(several), several):
         return several
-    return (max(shares, key=lambda layer: shares[layer]),)
+    if shares:
+        shares = {deepest: passage.at([deepest]).estimate((deepest,), _PROBING) or 0.0, **shares}
+    return (max(shares, key=lambda layer: shares[layer], default=deepest),)
 
 
 def _bisected(passage: Passage, layers: Sequence[str]) -> Iterator[str]:
@@ -64,7 +69,7 @@ def _bisected(passage: Passage, layers: Sequence[str]) -> Iterator[str]:
         low, high = 0, len(level)  # all before low have too little, those from high on have enough
         while low < high and left:
             middle, left = (low + high) // 2, left - 1
-            has = (passage.estimate((level[middle],), _PROBING) or 0.0) >= ENOUGH
+            has = (passage.estimate((level[middle],), _PROBING, ENOUGH) or 0.0) >= ENOUGH
             low, high = (low, middle) if has else (middle + 1, high)
         # The one before it in the network is tried where by all pairs the last one has too little.
         yield from reversed(level[high : high + 2])
@@ -93,16 +98,21 @@ def _independent(session: Session, image: Inputs, layers: Sequence[str]) -> Grou
 
     The first is among them; of the others, those that the score depends on.
     """
+    if session.is_quantised:  # torch has no gradients through it
+        return (layers[0],)
     profile = profile_of(session, image)
     try:
         logits, captured = outputs_at(session, image, [profile.captured(layer) for layer in layers], graph=True)
-    except (GradientError, RuntimeError):  # quantised layers, inference_mode: nothing more can be known
+        return _none_before_another({layer: captured[profile.captured(layer)] for layer in layers}, logits)
+    except (GradientError, RuntimeError):  # inference_mode, writes: nothing more can be known
         return (layers[0],)
-    outputs = {layer: captured[profile.captured(layer)] for layer in layers}
+
+
+def _none_before_another(outputs: dict[str, Tensor], logits: Tensor) -> Group:
     used = _before({**outputs, "": logits}, "")
     chosen: list[str] = []
     before: set[str] = set()
-    for name in layers:
+    for name in outputs:
         if name not in before and (name in used or not chosen) and len(chosen) < _LARGEST:
             chosen.append(name)
             before |= _before(outputs, name)

@@ -6,6 +6,7 @@ one after the other: a layer's positions are fixed where those change most that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from pellucid.core.inputs import Inputs
+from pellucid.core.inputs import Inputs, chunks
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.position_axes import ENLARGED
 from pellucid.models.discovery.profile import ModelProfile
@@ -25,11 +26,13 @@ from pellucid.models.session.session import Session
 _ENDS = (1 / 6, 5 / 6)
 _PART = 8
 """The part of a side that is changed."""
-_SIZES = ((5, 6), (1, 2), (1, 1))
-"""The changes that are compared with the image at once, and the images of a pass: the first that the network takes."""
+_SIZES = (6, 2, 1)
+"""The images of a pass: as many as the network takes, of these."""
 _IMAGES = 2
 _ENOUGH = 2 / 3
 """The share of the changes that a layer must follow; by chance it is a tenth on a grid of 4 × 4."""
+_BY_CHANCE = 1e-3
+"""On small grids, where chance follows more, it must follow so many that chance does so with this probability."""
 _Centre = tuple[float, ...]
 _Changes = dict[Layout, list[Tensor]]
 
@@ -37,8 +40,8 @@ _Changes = dict[Layout, list[Tensor]]
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """The profile with its ``shuffled`` and ``restored`` layers.
 
-    It takes passes of 12 images, of volumes of 22, where an order may change, or was measured; else none. A network
-    that takes fewer images at once gets passes of two, or of one, of 20 images.
+    It takes passes of 12 images, of volumes of 20, where an order may change, or was measured; else none. A network
+    that takes fewer images at once gets them in passes of two, or of one.
     """
     enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
     profile = replace(profile, shuffled=enlarged) if enlarged else profile
@@ -63,7 +66,7 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
 
 
 def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> Iterator[str]:
-    """The layers whose positions are not where they lie, by the share of the changes that each follows.
+    """The layers whose positions are not where they lie, by the changes that each follows, as a share of those it must.
 
     Where the first layer after a function that seems to mix positions follows, so do those that it becomes: in deep
     layers of any network each position depends on the whole image. A layer that could not be measured (None) is
@@ -75,7 +78,7 @@ def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> It
         if share is None:
             yield from [name] if run.is_reordered else []
             continue
-        is_fixed = share >= _ENOUGH
+        is_fixed = share >= 1
         for number in run.mixed_by:
             keeping.setdefault(number, is_fixed)
         is_mixed = run.is_mixed and not all(keeping[number] for number in run.mixed_by)
@@ -94,14 +97,19 @@ def _doubtful(profile: ModelProfile) -> Iterator[str]:
 def _followed(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]]
 ) -> dict[str, dict[Layout, float]]:
-    """The share of the changes that each layer follows, by each of its layouts; of the layers that can be measured."""
+    """The changes that each layer follows, by each of its layouts: as a share of those that it must follow.
+
+    Of the layers that can be measured.
+    """
     rank = image.images.ndim - 2
     centres = [(1 / 2,) * rank, *product(_ENDS, repeat=rank)]
     noise = torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1)
     each = [_changes(session, image.with_images(one), layouts, centres) for one in noise]
-    total = len(centres) * _IMAGES
     return {
-        name: {layout: sum(_hits(torch.cat(one[name][layout]), centres) for one in each) / total for layout in own}
+        name: {
+            layout: sum(_hits(torch.cat(one[name][layout]), centres) for one in each) / _fewest(layout.grid, centres)
+            for layout in own
+        }
         for name, own in layouts.items()
         if all(name in one for one in each)
     }
@@ -111,51 +119,43 @@ def _changes(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[_Centre]
 ) -> dict[str, _Changes]:
     """How much each cell of each layer changes, (centres, *grid), where the image is changed at each centre."""
-    for at_once, images in _SIZES:
+    for size in _SIZES:
         # Memory may be short, and a network may take one image alone and raise anything for more.
         with suppress(Exception):
-            return _compared(session, image, layouts, centres, at_once, images)
+            return _compared(session, image, layouts, centres, size)
     return {}
 
 
 def _compared(
-    session: Session,
-    image: Inputs,
-    layouts: Mapping[str, Sequence[Layout]],
-    centres: Sequence[_Centre],
-    at_once: int,
-    images: int,
+    session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[_Centre], size: int
 ) -> dict[str, _Changes]:
+    """The changes, by passes of as many images: the image itself is the first of all."""
     found: dict[str, _Changes] = {name: {layout: [] for layout in own} for name, own in layouts.items()}
-    for start in range(0, len(centres), at_once):
-        each = [_changed(image.images, centre) for centre in centres[start : start + at_once]]
-        outputs = _outputs(session, image, torch.cat([image.images, *each]), layouts, images)
+    plain: dict[tuple[str, Layout], Tensor] = {}
+    for start, stop in chunks(1 + len(centres), size):
+        each = [_changed(image.images, centre) for centre in centres[max(0, start - 1) : stop - 1]]
+        batch = torch.cat([*([] if start else [image.images]), *each])
+        outputs = _outputs(session, image.with_images(batch), layouts)
         for name, changes in found.items():
             for layout, maps in changes.items():
                 with suppress(Exception):  # of one layer, whose batch is not the images
-                    cells = torch.cat([layout.spatial(output.float()) for output in outputs[name]])
-                    maps.append((cells[1:] - cells[:1]).square().sum(dim=1))
+                    cells = layout.spatial(outputs[name].float())
+                    first = plain.setdefault((name, layout), cells[:1].clone())
+                    maps.append((cells[len(batch) - len(each) :] - first).square().sum(dim=1))
     return {name: changes for name, changes in found.items() if _are_whole(changes.values(), len(centres))}
 
 
-def _outputs(
-    session: Session, image: Inputs, batch: Tensor, layers: Collection[str], images: int
-) -> dict[str, list[Tensor]]:
-    """The last output of each layer in each pass; a pass takes ``images`` of the batch."""
-    outputs: dict[str, list[Tensor]] = {}
-    latest: dict[str, Tensor] = {}
+def _outputs(session: Session, images: Inputs, layers: Collection[str]) -> dict[str, Tensor]:
+    """The last output of each layer in a pass."""
+    outputs: dict[str, Tensor] = {}
 
     def note(name: str, _module: nn.Module, output: object) -> None:
         tensor = first_tensor(output)
         if name in layers and tensor is not None:
-            latest[name] = tensor
+            outputs[name] = tensor
 
     with torch.no_grad(), watched(session.network, note):
-        for part in torch.split(batch, images):
-            latest.clear()
-            session.call(image.with_images(part))
-            for name, output in latest.items():
-                outputs.setdefault(name, []).append(output)
+        session.call(images)
     return outputs
 
 
@@ -188,5 +188,22 @@ def _hits(changes: Tensor, centres: Sequence[_Centre]) -> int:
 def _is_at(change: Tensor, centre: _Centre) -> bool:
     """Whether the maximum of a map lies where the image was changed, or next to it."""
     cell = torch.unravel_index(change.argmax(), change.shape)
-    axes = zip(cell, centre, change.shape, strict=True)
-    return all(abs(int(at) + 0.5 - part * cells) <= 0.5 + max(0.25, cells / _PART / 2) for at, part, cells in axes)
+    return all(_is_near(int(at), part, cells) for at, part, cells in zip(cell, centre, change.shape, strict=True))
+
+
+def _is_near(cell: int, part: float, cells: int) -> bool:
+    """Whether a cell of an axis lies where the image was changed, or next to it."""
+    return abs(cell + 0.5 - part * cells) <= 0.5 + max(0.25, cells / _PART / 2)
+
+
+def _fewest(grid: Sequence[int], centres: Sequence[_Centre]) -> int:
+    """How many of the changes a layer must follow."""
+    chances = [1.0]  # of each number of changes, where the largest change is anywhere
+    for centre in (*centres,) * _IMAGES:
+        axes = zip(centre, grid, strict=True)
+        own = math.prod(sum(_is_near(cell, part, cells) for cell in range(cells)) / cells for part, cells in axes)
+        chances = [one * (1 - own) + other * own for one, other in zip([*chances, 0.0], [0.0, *chances], strict=True)]
+    number = math.ceil(_ENOUGH * len(centres) * _IMAGES)
+    while number < len(centres) * _IMAGES and sum(chances[number:]) > _BY_CHANCE:
+        number += 1
+    return number

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -39,7 +40,7 @@ from pellucid.models.discovery.recording import profile_of
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched
-from pellucid.models.session.layer_pass import reached
+from pellucid.models.session.layer_pass import arriving
 from pellucid.models.session.session import Session
 
 _PASSIVE = re.compile(r"Pool|Drop|Flatten|Identity|StochasticDepth|Permute")
@@ -136,29 +137,41 @@ def _choose(session: Session, image: Inputs) -> Group:
 
 
 def _deepest(session: Session, image: Inputs, noise: Inputs, allowed: Sequence[str]) -> str | None:
-    """The first of the layers at which a gradient of the score arrives."""
-    tries: list[Callable[[list[str]], list[bool]]] = (
-        [lambda group: [_change_arrives(session, noise, layer) for layer in group]]
-        if session.is_quantised
-        else _gradient_tries(session, noise, image)
-    )
-    for group in _grouped(allowed):
-        for arrives in (tried(group) for tried in tries):
+    """The first of the layers at which a gradient of the score arrives: on noise, else on the image."""
+    find = _first_that_changes if session.is_quantised else _first_with_gradient
+    with suppress(Exception):  # of a network that does not take noise
+        found = find(session, noise, allowed)
+        if found is not None:
+            return found
+    return find(session, image, allowed)
+
+
+def _first_with_gradient(session: Session, image: Inputs, layers: Sequence[str]) -> str | None:
+    """The first of the layers at which a gradient of the score arrives, all-zero weights replaced if need be."""
+    filled = without_zeros(session)
+    for group in _grouped(layers):
+        for one in [session] if filled is session else [session, filled]:
+            arrives = _gradient_arrives(one, image, group)
             if any(arrives):
                 return group[arrives.index(True)]
     return None
 
 
-def _gradient_tries(session: Session, noise: Inputs, image: Inputs) -> list[Callable[[list[str]], list[bool]]]:
-    return [
-        lambda group: _gradient_arrives(session, noise, group),
-        lambda group: _gradient_arrives(without_zeros(session), noise, group),
-        lambda group: _gradient_arrives(session, image, group),
-    ]
+def _first_that_changes(session: Session, image: Inputs, layers: Sequence[str]) -> str | None:
+    """The first of the layers with whose spatial positions the scores change: where torch has no gradients."""
+    with forwards(_dynamic_layers(session.network)):
+        expected = session.call(image)
+        for layer in layers:
+            hook = session.modules([layer])[layer].register_forward_hook(_changer(session, image, layer))
+            with ExitStack() as stack, suppress(Exception):  # of a network that does not take the changed output
+                stack.callback(hook.remove)
+                if not torch.equal(session.call(image), expected):
+                    return layer
+    return None
 
 
-def _change_arrives(session: Session, image: Inputs, layer: str) -> bool:
-    """Whether the scores change with the layer's output at its spatial positions: where torch has no gradients."""
+def _changer(session: Session, image: Inputs, layer: str) -> Callable[[nn.Module, object, object], object]:
+    """A hook that changes a layer's output at its spatial positions."""
 
     def change(_module: nn.Module, _inputs: object, output: object) -> object:
         known = first_tensor(output)
@@ -170,13 +183,7 @@ def _change_arrives(session: Session, image: Inputs, layer: str) -> bool:
         other = layout.restored(cells.flatten()[noise_like(cells).flatten().argsort()].reshape(cells.shape), values)
         return replaced(output, known, as_like(other, known))
 
-    with forwards(_dynamic_layers(session.network)):
-        expected = session.call(image)
-        hook = session.modules([layer])[layer].register_forward_hook(change)
-        try:
-            return not torch.equal(session.call(image), expected)
-        finally:
-            hook.remove()
+    return change
 
 
 def _dynamic_layers(network: nn.Module) -> dict[nn.Module, Callable[..., Tensor]]:
@@ -199,8 +206,11 @@ def _dependent(session: Session, image: Inputs, other: Inputs, profile: ModelPro
     """
     if len(image.tensors) == 1:
         return layers
-    one, two = _sums(session, image), _sums(session, other)
-    return [layer for layer in layers if one[layer] != two[layer] or _follows(profile.runs[layer])]
+    one = _sums(session, image)
+    with suppress(Exception):  # of a network that does not take noise
+        two = _sums(session, other)
+        return [layer for layer in layers if one[layer] != two[layer] or _follows(profile.runs[layer])]
+    return layers
 
 
 def _follows(runs: Sequence[Run]) -> bool:
@@ -230,20 +240,28 @@ def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _gradient_arrives(session: Session, image: Inputs, layers: list[str]) -> list[bool]:
-    """Whether the predicted class's score has a non-zero gradient at each layer; False for the map of logits itself."""
+    """Whether the predicted class's score has a non-zero gradient at each layer; False for the map of logits itself.
+
+    Where some of them cannot be asked together, those after the first at which one arrives are not looked at.
+    """
     targets = Targets("predicted")
     profile = profile_of(session, image)
     try:
-        logits, found = reached(session, image, [profile.captured(layer) for layer in layers], targets)
-    except GradientError:
-        # The gradient does not reach one of them (a detach after it): check each alone.
-        return [False] if len(layers) == 1 else [_gradient_arrives(session, image, [layer])[0] for layer in layers]
-    gradients = [_spatial(session, image, layer, one) for layer, one in zip(layers, found, strict=True)]
-    arrives = [any(bool((entry != 0).any()) for entry in entries) for entries in gradients]
+        logits, found = arriving(session, image, [profile.captured(layer) for layer in layers], targets)
+    except GradientError:  # of one of them, as of one that runs under inference_mode
+        half = len(layers) // 2
+        first = _gradient_arrives(session, image, layers[:half]) if half else []
+        is_left = half and not any(first)
+        rest = _gradient_arrives(session, image, layers[half:]) if is_left else [False] * (len(layers) - half)
+        return [*first, *rest]
     is_binary = session.head_for(session.known(image)) in ("binary", "regression")
     own, count = (0, 1) if is_binary else (int(targets.indices(logits)), logits.shape[1])
-    is_map = [logits.ndim > 2 and _is_output(entries[0], own, count) for entries in gradients]
-    return [arrived and not itself for arrived, itself in zip(arrives, is_map, strict=True)]
+    arrives = []
+    for layer, gradient in zip(layers, found, strict=True):
+        entries = [] if gradient is None else _spatial(session, image, layer, gradient)
+        is_map = bool(entries) and logits.ndim > 2 and _is_output(entries[0], own, count)
+        arrives.append(not is_map and any(bool((entry != 0).any()) for entry in entries))
+    return arrives
 
 
 def _spatial(session: Session, image: Inputs, layer: str, gradient: Tensor) -> list[Tensor]:

@@ -24,8 +24,13 @@ def noise_image(inputs: Inputs) -> Inputs:
 def without_zeros(session: Session) -> Session:
     """A session whose all-zero weights are replaced by noise, so that gradients are informative.
 
-    Torchvision's untrained ViT head starts at zero.
+    Torchvision's untrained ViT head starts at zero. It is the session itself where there is no such weight.
     """
-    if session.has_script:
+    weights = () if session.has_script else session.network.parameters()
+    if not any(map(_is_zero, weights)):
         return session
-    return session.with_parameters(lambda weight: noise_like(weight) if weight.ndim > 1 and not weight.any() else None)
+    return session.with_parameters(lambda weight: noise_like(weight) if _is_zero(weight) else None)
+
+
+def _is_zero(weight: Tensor) -> bool:
+    return weight.ndim > 1 and not weight.any()

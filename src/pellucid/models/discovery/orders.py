@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -15,13 +17,18 @@ def token_orders(network: nn.Module) -> dict[int, tuple[int, ...]]:
     Hiera (timm's, transformers') keeps the tokens of a pooling window apart until they are pooled. Both have a
     ``reroll`` that restores the spatial order for a step of its ``schedule``, which holds each step's grid.
     """
-    orders = {}
+    orders: dict[int, tuple[int, ...]] = {}
     for module in network.modules():
         reroll: Any = getattr(module, "reroll", None)
         schedule: Any = getattr(reroll, "schedule", getattr(module, "schedule", None))
         if callable(reroll) and isinstance(schedule, dict):
-            for step, (_, grid) in schedule.items():
-                count = math.prod(grid)
-                cells = reroll(torch.arange(count).reshape(1, count, 1), step)
-                orders[count] = tuple(cells.flatten().tolist())
+            with suppress(Exception):  # of another network's functions of these names
+                orders.update(_of_schedule(reroll, schedule))
     return orders
+
+
+def _of_schedule(reroll: Any, schedule: Mapping[Any, Any]) -> Iterator[tuple[int, tuple[int, ...]]]:
+    for step, (_, grid) in schedule.items():
+        count = math.prod(grid)
+        cells = reroll(torch.arange(count).reshape(1, count, 1), step)
+        yield count, tuple(cells.flatten().tolist())

@@ -13,7 +13,8 @@ radiographs. It is a condition and no grade: the first convolution of a network 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,6 +41,8 @@ _LEAST_CHANGE = 1e-4
 """Scores that differ by less than this fraction of their size between images measure nothing."""
 _MOST_VALUES = 2**18
 """The most values in the images of a pass, where it takes several."""
+_MOST_OUTPUTS = 2**25
+"""The most values of the reference's outputs that are kept at a time, where they are those of many layers."""
 _BLURS = (1, 2, 3, 4, 6, 8)
 """The areas an axis of the blurs that an image is compared with: as many as there are pairs."""
 Group = tuple[str, ...]
@@ -66,7 +69,8 @@ def _known(session: Session, image: Inputs) -> dict[Group, float | None]:
 class Passage:
     """The scores of scenes and of the reference, and the reference's outputs of each run of each layer.
 
-    ``scores`` is empty where the network does not take such images.
+    ``scores`` is empty where the network does not take such images. ``distances`` are what was measured of each group:
+    how far the scores of each scene, with the group held, are from the reference's (NaN: the network failed).
     """
 
     session: Session
@@ -76,27 +80,37 @@ class Passage:
     reference: Tensor
     outputs: dict[str, Tensor]
     known: dict[Group, float | None]
+    distances: dict[Group, dict[int, float]]
 
     @classmethod
     def of(cls, session: Session, image: Inputs, layers: Sequence[str]) -> Passage:
         """What is to be known of a network before shares of some of its layers are measured."""
         scores = torch.empty(0)
-        with torch.no_grad(), suppress(*_REFUSALS):
-            scores = torch.cat([_scores(session, part) for part in _drawn(session, image, PAIRS)])
-        return cls(session, image[:1], {}, scores, scores[:1], {}, _known(session, image)).at(layers)
+        with torch.no_grad(), suppress(Exception):
+            drawn = chunks(PAIRS, _at_once(session, image))
+            scores = torch.cat([_scores(session, _drawn(image, range(start, stop))) for start, stop in drawn])
+        return cls(session, image[:1], {}, scores, scores[:1], {}, _known(session, image), {}).at(layers)
 
     def at(self, layers: Sequence[str]) -> Passage:
-        """The same scenes with the reference's outputs at other layers."""
+        """The same scenes with the reference's outputs at these layers; a pass where they are not there already."""
+        if all(layer in self.places for layer in layers):
+            return self
         places = {layer: _places(self.session, self.image, layer) for layer in layers}
         runs = [place.occurrence.captured for layer in layers for place in places[layer]]
         reference, scores = self.reference, torch.empty(0)
         plain = self.image.with_images(without_details(scenes([0], self.image.images)))
         outputs: dict[str, Tensor] = {}
-        with torch.no_grad(), suppress(*_REFUSALS):
+        with torch.no_grad(), suppress(Exception):
             with noted(self.session.modules(runs), graph=False) as outputs:
                 reference = _scores(self.session, plain)
             scores = self.scores
         return replace(self, places=places, reference=reference, scores=scores, outputs=outputs)
+
+    def at_all(self, layers: Sequence[str]) -> Passage:
+        """The same scenes with the reference's outputs at all of some layers; as it is if they take much memory."""
+        runs = profile_of(self.session, self.image).runs
+        values = sum(math.prod(run.shape) for layer in layers for run in runs[layer])
+        return self.at(layers) if values <= _MOST_OUTPUTS else self
 
     def share(self, group: Group) -> float | None:
         """The share of a group of layers; None where it cannot be measured."""
@@ -104,25 +118,41 @@ class Passage:
             self.known[group] = self.estimate(group, PAIRS)
         return self.known[group]
 
-    def estimate(self, group: Group, pairs: int) -> float | None:
-        """The share by some of the pairs."""
-        scores = self.scores[:pairs]
-        places = [place for layer in group for place in self.places[layer]]
-        if not len(scores) or not places or any(place.occurrence.captured not in self.outputs for place in places):
+    def estimate(self, group: Group, pairs: int, least: float = 0.0) -> float | None:
+        """The share by the first pairs; an upper bound where that is below ``least`` before all are measured."""
+        if not self._moves(pairs) or not self._holds(group):
             return None
-        moved = (scores - self.reference).square().sum()
-        held = None
-        with torch.no_grad(), suppress(*_REFUSALS):
-            held = torch.cat([self._held(group, part) for part in _drawn(self.session, self.image, pairs)])
-        least = pairs * (_LEAST_CHANGE * scores.abs().amax()) ** 2
-        if held is None or not bool(moved > least) or not bool(held.isfinite().all()):
-            return None
-        return max(0.0, 1 - float((held - self.reference).square().sum() / moved))
+        moved = (self.scores[:pairs] - self.reference).square().sum(dim=1).tolist()
+        known = self.distances.setdefault(group, {})
+        left = sorted({*range(pairs)} - {*known}, key=lambda number: -moved[number])
+        share = _share(known, moved)
+        for start, stop in chunks(len(left), 1 if least else _at_once(self.session, self.image)):
+            if share < least:
+                break
+            known.update(zip(left[start:stop], self._held(group, left[start:stop]), strict=True))
+            share = _share(known, moved)
+        return max(0.0, share) if math.isfinite(share) else None
 
-    def _held(self, group: Group, drawn: Inputs) -> Tensor:
-        """The scores (N, C) of scenes, with a group's outputs held at those of the reference."""
-        with _held_at(self.session, {layer: self.places[layer] for layer in group}, self.outputs):
-            return _scores(self.session, drawn)
+    def _moves(self, pairs: int) -> bool:
+        """Whether the scores of the first pairs differ enough to measure by."""
+        scores = self.scores[:pairs]
+        if not len(scores):
+            return False
+        least = pairs * (_LEAST_CHANGE * scores.abs().amax()) ** 2
+        return bool((scores - self.reference).square().sum() > least)
+
+    def _holds(self, group: Group) -> bool:
+        """Whether a group's outputs are known for the reference."""
+        places = [place for layer in group for place in self.places[layer]]
+        return bool(places) and all(place.occurrence.captured in self.outputs for place in places)
+
+    def _held(self, group: Group, numbers: Sequence[int]) -> list[float]:
+        """The distances of scenes, with a group's outputs held at those of the reference."""
+        with torch.no_grad(), suppress(Exception):
+            with _held_at(self.session, {layer: self.places[layer] for layer in group}, self.outputs):
+                held = _scores(self.session, _drawn(self.image, numbers))
+            return [float(distance) for distance in (held - self.reference).square().sum(dim=1)]
+        return [math.nan] * len(numbers)
 
 
 def share_of_image(
@@ -138,13 +168,15 @@ def share_of_image(
     own = {layer: [place for place in places if place.occurrence.layer == layer] for layer in layers}
     blurs = [without_details(image.images, areas) for areas in _BLURS]
     held, references = [], []
-    with torch.no_grad():
+    with torch.no_grad(), suppress(Exception):  # of a network that does not take the blurs
         for start, stop in chunks(len(blurs), _at_once(session, image)):
             with noted(session.modules(runs), graph=False) as outputs:
                 references.append(score(session.call(image.with_images(torch.cat(blurs[start:stop])))))
             with _held_at(session, own, outputs):
                 again = image.images.expand(stop - start, *image.images.shape[1:])
                 held.append(score(session.call(image.with_images(again))))
+    if sum(map(len, held)) < len(blurs):
+        return torch.full_like(plain, torch.nan, dtype=torch.float32)
     reference = torch.cat(references).double()
     moved = (plain.double() - reference).square().sum(dim=0)
     least = len(blurs) * (_LEAST_CHANGE * torch.maximum(plain.double().abs(), reference.abs().amax(dim=0))) ** 2
@@ -152,18 +184,18 @@ def share_of_image(
     return torch.where(moved > least, share.clamp(min=0), torch.nan).float()
 
 
-_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
-"""What networks raise for images that they do not take, or not as many at a time."""
+def _share(distances: Mapping[int, float], moved: Sequence[float]) -> float:
+    """The share by as many pairs as moved the scores so far; pairs that are not measured count as held."""
+    return 1 - sum(distances.get(number, 0.0) for number in range(len(moved))) / sum(moved)
 
 
-def _drawn(session: Session, image: Inputs, count: int) -> Iterator[Inputs]:
-    """Scenes, as many at a time as a pass takes: large ones alone, as several take more memory than a prediction."""
-    for start, stop in chunks(count, _at_once(session, image)):
-        yield image[:1].with_images(scenes(range(start, stop), image.images))
+def _drawn(image: Inputs, numbers: Iterable[int]) -> Inputs:
+    """The scenes of these numbers."""
+    return image[:1].with_images(scenes(numbers, image.images))
 
 
 def _at_once(session: Session, image: Inputs) -> int:
-    """The images of a pass."""
+    """The images of a pass: large ones go alone, as several take more memory than a prediction."""
     return max(1, min(session.runtime.batch_size, _MOST_VALUES // max(1, image.images[0].numel())))
 
 

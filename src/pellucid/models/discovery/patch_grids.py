@@ -47,7 +47,7 @@ def measured_grids(profile: ModelProfile, session: Session, image: Inputs) -> Gr
 def _measured(grids: Grids, session: Session, image: Inputs, name: str) -> Grids | None:
     """The grids with the one that fits a layer's tokens, if one fits; None where that cannot be measured."""
     module = session.modules([name])[name]
-    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
+    with torch.no_grad(), suppress(Exception):
         output = stopped_at(module, lambda: session.call(image.with_images(_ends(noise_like(image.images)))))
         if output is not None and output.ndim == 3:
             return _placed(grids, output.float())

@@ -53,14 +53,15 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
         output = stopped_at(modules[name], lambda: session.call(image.with_images(images)))
         return None if output is None else layout.own(output, layout.batch_axis).movedim(layout.batch_axis, 0).float()
 
-    with torch.no_grad(), suppress(RuntimeError, ValueError, IndexError):
+    with torch.no_grad(), suppress(Exception):
         noise, random = noise_like(image.images), patterns(layout)
         found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout)]))
         if found is not None:
             placed = _placed(profile.frames, layout, found[:_CORNERS])
             supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
             if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
-                return with_order(placed, replace(layout, batch_axis=0, order=()), noise, tokens)
+                known = torch.cat([found[:1], found[_CORNERS:]])
+                return with_order(placed, replace(layout, batch_axis=0, order=()), noise, tokens, known)
             return placed
     return profile.frames
 

@@ -15,7 +15,7 @@ from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
 
 _CONSTANT = "its output does not depend on the image"
-_MIXED = "each of its positions is a mixture of the whole image, as a latent is, and no cell of a grid"
+_MIXED = "each of its positions is a mixture of the whole image, as a latent or a register is, and no cell of a grid"
 _REORDERED = (
     "its positions are picked, sorted, mirrored or cropped within the network, and are not where they lie in the image"
 )

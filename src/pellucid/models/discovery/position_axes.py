@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_FEW = 0.5
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -24,11 +26,18 @@ class Axes:
     """Whether it is a matrix of pairs of positions, and not a union of tensors with other axes."""
     mixed_by: frozenset[int] = frozenset()
     """The functions that took the positions away, by number in the pass; none where an axis counts them."""
+    part: float = 1.0
+    """The part of a sequence of tokens that was taken: half of them, or less, may be its registers alone."""
 
     @property
     def is_mixed(self) -> bool:
-        """Whether no axis counts positions any more."""
-        return not (self.last or self.other)
+        """Whether no axis counts positions any more, or few positions may be among those that it counts."""
+        return not (self.last or self.other) or self.is_few
+
+    @property
+    def is_few(self) -> bool:
+        """Whether it is so small a part of some tokens that it may hold no patch."""
+        return self.part <= _FEW
 
     @property
     def swapped(self) -> Axes:
@@ -120,10 +129,54 @@ def viewed(given: Tensor, result: Tensor, before: Axes, is_map: bool) -> Axes:
     return before.swapped
 
 
+def taken(given: Tensor, part: Tensor, before: Axes) -> Axes:
+    """The axes of a part of some tokens: a slice along their axis, or one of them."""
+    axis = _tokens_of(given, before)
+    count = None if axis is None else _count(given, part, axis)
+    return before if axis is None or count is None else replace(before, part=before.part * count / given.shape[axis])
+
+
+def _count(given: Tensor, part: Tensor, axis: int) -> int | None:
+    """How many entries of an axis follow one another in a part of a tensor; None where it is no such part."""
+    each = list(zip(given.shape, given.stride(), strict=True))
+    if [*each[:axis], *each[axis + 1 :]] == list(zip(part.shape, part.stride(), strict=True)):
+        return 1
+    if part.ndim != given.ndim or [n for n, side in enumerate(part.shape) if side != given.shape[n]] != [axis]:
+        return None
+    is_strided = part._base is not None and part.shape[axis] > 1 and part.stride(axis) != given.stride(axis)
+    return None if is_strided else part.shape[axis]
+
+
+def _tokens_of(tensor: Tensor, axes: Axes) -> int | None:
+    """The axis that counts tokens; None where it is not known."""
+    is_known = axes.is_embedded and not (axes.last and axes.other)
+    if not is_known or not tensor.is_floating_point() or not 3 <= tensor.ndim <= 4:
+        return None
+    if axes.last:
+        return tensor.ndim - 1 if tensor.ndim == 3 else None  # of maps, crops are followed by ``dataflow``
+    return 0 if tensor.ndim == 3 and tensor.shape[1] == 1 < tensor.shape[0] else tensor.ndim - 2  # 0: (T, B, C)
+
+
+def joined(parts: Sequence[tuple[Tensor, Axes]], result: Tensor, together: Axes) -> Axes:
+    """The axes of parts of tokens that are put one after the other."""
+    found = [axes.part for _, axes in parts if axes.last or axes.other]
+    first, axes = parts[0]
+    axis = _tokens_of(first, axes)
+    is_longer = axis is None or first.ndim < result.ndim or first.shape[axis] < result.shape[axis]
+    return replace(together, part=min(1.0, sum(found))) if found and is_longer else together
+
+
 VIEWS = frozenset(
     (
         *("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "adjoint"),
         *("__get__", "__getitem__", "unsqueeze", "squeeze"),  # x.mT, x[..., None]
+    )
+)
+JOINING = frozenset(("cat", "concat", "concatenate", "stack", "hstack", "vstack"))
+SLICING = frozenset(
+    (
+        *("__getitem__", "narrow", "select", "unbind", "chunk", "split", "tensor_split", "split_with_sizes"),
+        *("unsafe_chunk", "unsafe_split", "unsafe_split_with_sizes"),
     )
 )
 REDUCING = frozenset(("sum", "mean", "amax", "logsumexp"))

@@ -38,6 +38,8 @@ def _found(session: Session, image: Inputs, layer: str) -> float | None:
     try:
         with torch.no_grad(), uses:
             session.call(image)
+    except Exception:  # of a network that does not take noise
+        return None
     finally:
         hook.remove()
     return min(uses.bounds) if uses.bounds and not uses.has_others else None

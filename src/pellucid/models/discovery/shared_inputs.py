@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -49,4 +50,7 @@ def _scores_grow(session: Session, one: Inputs) -> bool:
     """Whether two images with two entries each have more class scores than one with one."""
     raw = replace(session, head="probability")  # of one prompt, a binary head would make two scores
     with torch.no_grad():
-        return raw.call(one).shape[1] < raw.call(one.repeated(2)).shape[1]
+        alone = raw.call(one)
+        with suppress(Exception):  # of a network that takes one image at a time
+            return alone.shape[1] < raw.call(one.repeated(2)).shape[1]
+    return False

@@ -1,4 +1,4 @@
-"""Which tensors of a pass have lost the image's positions, because positions were mixed into others.
+"""Which tensors of a pass have lost the image's positions, because they were mixed into others, or were left out.
 
 Latents that attend to the image (Perceiver, Q-Former), weighted sums over space (TokenLearner), soft assignments and
 projections of tokens to others are sums over all positions: latent i is not the cell i of a grid, whatever their
@@ -8,6 +8,9 @@ a product of matrices the rows are the first factor's and the columns the second
     attention      (N × d) (d × N) → N × N, times values (N × d) → N × d: the queries' positions
     latents        (L × d) (d × N) → L × N, times values (N × d) → L × d: none
     sums over space          (L × N) times patches (N × d) → L × d: none
+
+A few tokens that are sliced out of a joint sequence may be its registers, which attended to the patches: also where
+their number, such as 4, 9 or 16, fits a grid.
 
 What is added to a tensor that has positions has them, too, as after a residual connection. So it is only a suspicion:
 whether a layer's cells are where they are drawn is measured (``fixed_order``).
@@ -29,13 +32,17 @@ from pellucid.core.torch_private import FunctionMode
 from pellucid.models.discovery.dataflow import writes
 from pellucid.models.discovery.position_axes import (
     IMAGE_AXES,
+    JOINING,
     REDUCING,
     RULES,
+    SLICING,
     VIEWS,
     Axes,
     convolved,
+    joined,
     matrix,
     reduced,
+    taken,
     viewed,
 )
 
@@ -74,9 +81,11 @@ class SoftMixing(FunctionMode):
             return None
         last, other = any(axes.last for axes in known), any(axes.other for axes in known)
         is_embedded = any(axes.is_embedded for axes in known)
-        mixed_by = frozenset[int]() if last or other else frozenset(each for axes in known for each in axes.mixed_by)
         are_pairs = last and other and any(axes.are_pairs for axes in known)
-        return Axes(last, other, is_embedded, are_pairs, mixed_by)
+        part = max((axes.part for axes in known if axes.last or axes.other), default=1.0)
+        together = Axes(last, other, is_embedded, are_pairs, part=part)
+        mixed_by = frozenset(each for axes in known for each in axes.mixed_by)
+        return replace(together, mixed_by=mixed_by) if together.is_mixed else together
 
     def mark(self, value: Any, axes: Axes | None) -> None:
         """Set the axes of the tensors in a value that have none yet."""
@@ -85,6 +94,20 @@ class SoftMixing(FunctionMode):
                 self._axes[tensor] = axes
 
     def _follow(self, func: Any, args: Any, named: _Named, result: Any, before: Axes) -> None:
+        name = getattr(func, "__name__", "")
+        given = args[0] if args else named.get("input")
+        axes = self._numbered(self._made(func, args, named, result, before), before)
+        sequence = given if name in SLICING and isinstance(given, Tensor) and not [*tensors_in(args[1:])] else None
+        for tensor in tensors_in(result):
+            own = axes if sequence is None else taken(sequence, tensor, axes)
+            self._axes[tensor] = self._numbered(own, axes)
+        if isinstance(given, Tensor) and writes(func, args, result):
+            for tensor in (given, *_whole_of(given)):
+                own = self._axes.get(tensor, axes)
+                self._axes[tensor] = self._numbered(replace(axes, part=max(own.part, axes.part)), axes)
+
+    def _made(self, func: Any, args: Any, named: _Named, result: Any, before: Axes) -> Axes:
+        """The axes of what a function makes, by its rule."""
         name = getattr(func, "__name__", "")
         axes, given = before, args[0] if args else named.get("input")
         if isinstance(given, Tensor) and isinstance(result, Tensor) and not given.is_nested:
@@ -96,12 +119,20 @@ class SoftMixing(FunctionMode):
             axes = reduced(given, args, named, before) if name in REDUCING else axes
         if name in _PRODUCTS and before.is_embedded and isinstance(result, Tensor):
             axes = self._product(name, args, named, result, before)
-        if axes.is_mixed and not axes.mixed_by:
+        if name in JOINING and isinstance(result, Tensor):
+            parts = [(part, self._axes[part]) for part in tensors_in(given) if part in self._axes]
+            axes = joined(parts, result, before) if parts else before
+        return axes
+
+    def _numbered(self, axes: Axes, before: Axes) -> Axes:
+        """The axes with the number of the function that took the positions away."""
+        if not axes.is_mixed:
+            return replace(axes, mixed_by=frozenset())
+        known = axes.mixed_by or before.mixed_by
+        if not known or (axes.is_few and not before.is_few):
             self._mixed += 1
-            axes = replace(axes, mixed_by=before.mixed_by or frozenset((self._mixed,)))
-        written = [given, *_whole_of(given)] if isinstance(given, Tensor) and writes(func, args, result) else []
-        for tensor in tensors_in([result, *written]):
-            self._axes[tensor] = axes
+            known |= {self._mixed}
+        return replace(axes, mixed_by=known)
 
     def _is_map(self, tensor: Tensor) -> bool:
         """Whether a tensor has the sides of a convolution's output, or each of them as two: (B, C, H/p, p, W/p, p)."""
@@ -118,7 +149,8 @@ class SoftMixing(FunctionMode):
         if not (isinstance(first, Tensor) and isinstance(last, Tensor)):
             return before  # another function of that name
         rows, columns = self.of(first), self.of(last)
-        return matrix(columns is not None and columns.last, rows is not None and rows.other)
+        has_columns = columns is not None and columns.last and not columns.is_few
+        return matrix(has_columns, rows is not None and rows.other and not rows.is_few)
 
     def _einsum(self, equation: str, factors: Sequence[Tensor], result: Tensor) -> Axes:
         """The axes of a sum of products: the letters of positions that are left, the ellipsis as one of them."""
@@ -126,7 +158,7 @@ class SoftMixing(FunctionMode):
         images = output[:1] if len(output) == result.ndim else output[:1].strip(".")
         positions: set[str] = set()
         for letters, axes in zip(inputs.split(","), map(self.of, factors), strict=True):
-            if axes is not None:
+            if axes is not None and not axes.is_few:
                 positions.update(letters[-1:] if axes.last else "", letters[:-1] if axes.other else "")
         left = [letter in positions and letter != images for letter in output]
         return matrix(left[-1:] == [True], any(left[:-1]))

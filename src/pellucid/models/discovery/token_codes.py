@@ -58,9 +58,12 @@ def _chance(one: Tensor, other: Tensor) -> float:
     return float(((difference > 0).double() + 0.5 * (difference == 0)).mean())
 
 
-def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens) -> Grids:
-    """Grids that know which token is at each cell of a layout's grid; as they are where the codes do not say it."""
-    order = _order(layout, noise, tokens)
+def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens, known: Tensor) -> Grids:
+    """Grids that know which token is at each cell of a layout's grid; as they are where the codes do not say it.
+
+    ``known`` are the tokens of the noise, and of its random patterns: (1 + PATTERNS, T, C).
+    """
+    order = _order(layout, noise, tokens, known)
     if order is None:
         return grids
     count, ranks = order
@@ -76,17 +79,16 @@ def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens) -> G
     )
 
 
-def _order(layout: Layout, noise: Tensor, tokens: Tokens) -> tuple[int, list[int]] | None:
+def _order(layout: Layout, noise: Tensor, tokens: Tokens, known: Tensor) -> tuple[int, list[int]] | None:
     """The number of tokens, and the token at each cell; None where some cell has none that follows it."""
     cells = torch.arange(layout.cells)
     bits = [(cells >> bit) % 2 == 1 for bit in range((layout.cells - 1).bit_length())]
-    random = patterns(layout)
-    asked = torch.stack([torch.zeros_like(bits[0]), *random, *(one for bit in bits for one in (bit, ~bit))])
+    asked = torch.stack([one for bit in bits for one in (bit, ~bit)])
     found = [tokens(changed(noise, part, layout)) for part in torch.split(asked, _AT_ONCE)]
     if any(part is None for part in found):
         return None
-    each = torch.cat([part.float() for part in found if part is not None])
-    before, after, coded = each[0], each[1 : 1 + PATTERNS], each[1 + PATTERNS :]
+    coded = torch.cat([part.float() for part in found if part is not None])
+    before, after = known[0], known[1:]
     changes = (coded - before).abs().sum(dim=-1)
     ones, zeros = changes[::2], changes[1::2]
     margins = (ones - zeros) / (ones + zeros).clamp(min=1e-30)
@@ -98,4 +100,5 @@ def _order(layout: Layout, noise: Tensor, tokens: Tokens) -> tuple[int, list[int
         own = torch.where(numbers == cell, clear, 0.0)
         order.append(int(own.argmax()) if bool(own.any()) else -1)
     is_whole = -1 not in order and len(set(order)) == len(order)
-    return (each.shape[1], order) if is_whole and is_followed(before, after, random, order) else None
+    is_right = is_whole and is_followed(before, after, patterns(layout), order)
+    return (coded.shape[1], order) if is_right else None

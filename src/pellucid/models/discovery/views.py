@@ -37,7 +37,6 @@ _WIDE = 0.03
 _PEAK = 0.25
 """A position depends on the pixels with a gradient of this fraction of the largest: statistics of the image, such as
 its mean, have a small one everywhere."""
-_REFUSALS = (RuntimeError, ValueError, IndexError, TypeError)
 
 
 UNSEEN = View(member=-1)
@@ -81,12 +80,12 @@ def measured_views(session: Session, image: Inputs, looks: Sequence[Looked], los
         return tuple(Sight() for _ in looks)
     images = _two(image.images)
     found: dict[int, Sight] = {}
-    for few in (images, images[:1]):  # a network may take one image at a time only
-        with suppress(*_REFUSALS):
+    for few in (images, images[:1], image.images):  # a network may take one image at a time, or the caller's alone
+        with suppress(Exception):
             found = _Measuring.run(session, image, looks, few, lost)
             break
     other: dict[int, Sight] = {}
-    with suppress(*_REFUSALS):
+    with suppress(Exception):
         other = _Measuring.run(session, image, looks, _on_dark(1 - images[:1]), lost)
     sights = [_agreed(found[number], other.get(number)) if number in found else None for number in range(len(looks))]
     return tuple(sight or _presumed(look) for sight, look in zip(sights, looks, strict=True))

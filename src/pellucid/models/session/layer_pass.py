@@ -54,11 +54,29 @@ def not_reached(layers: Sequence[str]) -> GradientError:
     )
 
 
-def reached(session: Session, inputs: Inputs, layers: Sequence[str], targets: Targets) -> tuple[Tensor, list[Tensor]]:
-    """The logits of a pass, and the scores' gradients (K, *output) at the layers."""
+def arriving(
+    session: Session, inputs: Inputs, layers: Sequence[str], targets: Targets
+) -> tuple[Tensor, list[Tensor | None]]:
+    """The logits of a pass, and the scores' gradients (K, *output) at the layers; None where none arrives.
+
+    It takes a second pass where none arrives at any of them.
+    """
     for whole in (False, True):
         logits, outputs = outputs_at(session, inputs, layers, graph=True, whole=whole)
-        found = gradients_at(targets, logits, layers, [outputs[layer] for layer in layers], graph=False)
-        if found is not None:
-            return logits, found
-    raise not_reached(layers)
+        found = _arrived(targets, logits, layers, [outputs[layer] for layer in layers])
+        if any(gradient is not None for gradient in found):
+            break
+    return logits, found
+
+
+def _arrived(targets: Targets, logits: Tensor, layers: Sequence[str], leaves: Sequence[Tensor]) -> list[Tensor | None]:
+    found = gradients_at(targets, logits, layers, leaves, graph=False)
+    if found is not None:
+        return [*found]
+    scores = scores_of(targets, logits)
+    if len(leaves) == 1 or not scores.requires_grad:
+        return [None] * len(leaves)
+    each = torch.autograd.grad(scores, leaves, torch.ones_like(scores), retain_graph=True, allow_unused=True)
+    used = [leaf for leaf, gradient in zip(leaves, each, strict=True) if gradient is not None]
+    known = iter((gradients_at(targets, logits, layers, used, graph=False) if used else None) or [])
+    return [None if gradient is None else next(known) for gradient in each]
