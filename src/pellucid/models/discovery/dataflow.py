@@ -8,7 +8,8 @@ each run of a module depends: with one backbone for two views, each run depends 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,6 +47,18 @@ _MARGIN = 2
 """The cells that a crop may take from an axis, as the margin of a convolution."""
 _LEAVING = frozenset(["tolist", "item", "numpy", "__array__", "__index__"])
 """Functions by which an index becomes numbers that cannot be followed."""
+_NUMBERS = _LEAVING | {"__bool__", "__int__", "__float__"}
+"""Functions by which values become numbers, on which anything may depend."""
+_COMPARING = frozenset(
+    (
+        *("gt", "ge", "lt", "le", "eq", "ne", "greater", "greater_equal", "less", "less_equal", "not_equal"),
+        *("__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__", "isclose", "searchsorted", "bucketize"),
+        *("argmax", "argmin", "argsort", "nonzero", "argwhere", *_SORTING),
+    )
+)
+"""Functions by which values of the image decide."""
+_BENDING = frozenset(["grid_sample", "affine_grid"])
+"""Functions that take pixels from where other values say."""
 _FEW = 4
 """A convolution that keeps the size and makes so few channels makes another image, as an adapter or a blur does."""
 
@@ -54,7 +67,8 @@ class Dataflow(FunctionMode):
     """While this is open, tensors that are made of ``image`` are marked.
 
     ``lost`` says that the marks get lost on the way, as in NumPy: every convolution that depends on no look is one.
-    ``strangers`` counts the convolutions whose input is not known to be made of the image.
+    ``strangers`` counts the convolutions whose input is not known to be made of the image. ``decides`` says whether
+    anything depends on the image's values in a way that a pass of other values may not show.
     """
 
     def __init__(self, image: Tensor, look: Look, lost: bool = False) -> None:
@@ -62,6 +76,8 @@ class Dataflow(FunctionMode):
         self._look = look
         self._unknown = IMAGE if lost else NOTHING
         self.strangers = 0
+        self.decides = False
+        self._is_paused = False
         self._marks: Any = WeakTensorKeyDictionary()
         self._marks[image] = IMAGE
         self._same: Any = WeakTensorKeyDictionary()
@@ -73,12 +89,15 @@ class Dataflow(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
         named = kwargs or {}
+        if self._is_paused:
+            return func(*args, **named)
         marks = self.of((args, named))
         if func in CONVOLUTIONS:
             self.strangers += not marks
             return self._convolved(marks or self._unknown, func, args, named)
         if not marks:
             return func(*args, **named)
+        self.decides = self.decides or self._decides(func, args, named, marks)
         result = func(*args, **named)
         marks = marks | REORDERED if self._reordered(func, args, named, result) else marks
         self.mark(result, marks)
@@ -87,6 +106,15 @@ class Dataflow(FunctionMode):
         if writes(func, args, result):
             self._mark_written(args, marks)
         return result
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """While this is open, functions are not the network's."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
 
     def _convolved(self, marks: Marks, func: Any, args: Any, named: Any) -> Any:
         given, again = of_input(func, args, named)
@@ -105,13 +133,19 @@ class Dataflow(FunctionMode):
             self._grids.add(tuple(result.shape[2:]))
         return result
 
+    def _decides(self, func: Any, args: Any, named: Any, marks: Marks) -> bool:
+        """Whether a function lets values of the image, or of what is made of it, decide on what follows."""
+        name = _name(func)
+        if name in _BENDING:
+            return bool(self.of((args[1:], named)))
+        return name in _NUMBERS or (name in _COMPARING and marks == IMAGE)
+
     def _reordered(self, func: Any, args: Any, named: Any, result: Any) -> bool:
         """Whether a function may take positions from where they were.
 
         What is made of the image alone may be mirrored and cropped: its views are measured (``views``).
         """
-        name = getattr(func, "__name__", "")
-        name = name if name.endswith("__") else name.removesuffix("_")
+        name = _name(func)
         indices = [each for each in tensors_in((args, named)) if not each.is_floating_point()]
         by_image = any(self.of(each) for each in indices)
         self._has_left = self._has_left or (name in _LEAVING and by_image)
@@ -142,6 +176,12 @@ class Dataflow(FunctionMode):
         """Mark all tensors in a value, in addition to the marks that they have."""
         for tensor in tensors_in(value):
             self._marks[tensor] = self._marks.get(tensor, NOTHING) | marks
+
+
+def _name(func: Any) -> str:
+    """A function's name, that of the one that writes as that of the one that does not."""
+    name: str = getattr(func, "__name__", "")
+    return name if name.endswith("__") else name.removesuffix("_")
 
 
 def _crops(given: Tensor, result: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -12,6 +13,8 @@ from pellucid.core.view import FrameAxis
 
 _CROPPED = 1.5
 """What a frame may leave out at each end, in its positions, and still count as the whole image."""
+_MOST = 0.75
+"""The share of the points that must lie on the pieces."""
 
 
 def axis_through(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
@@ -37,18 +40,30 @@ def agree(one: FrameAxis, other: FrameAxis, side: int) -> bool:
 
 def _fitted(places: Sequence[float], where: Tensor, space: Sequence[int]) -> FrameAxis | None:
     """One or two affine pieces through the points (place in the frame, position (rank) in one image)."""
-    known = [(place, point) for place, point in zip(places, where.tolist(), strict=True) if point[0] == point[0]]
+    seen = [one for one in zip(places, where.tolist(), strict=True) if not any(map(math.isnan, one[1]))]
+    known = [(place, point) for place, point in seen if all(map(math.isfinite, point))]
     if len(known) < 2:
         return None
-    follows = max(range(len(space)), key=lambda axis: _spread([point[axis] for _, point in known]) / space[axis])
-    others = [axis for axis in range(len(space)) if axis != follows]
-    if any(_spread([point[axis] for _, point in known]) > max(2.0, 0.04 * space[axis]) for axis in others):
+    # Single points may be those of statistics, such as a percentile.
+    follows = max(range(len(space)), key=lambda axis: _inner([point[axis] for _, point in known]) / space[axis])
+    others = [(axis, max(2.0, 0.04 * space[axis])) for axis in range(len(space)) if axis != follows]
+    middles = {axis: statistics.median(point[axis] for _, point in known) for axis, _ in others}
+    kept = [one for one in known if all(abs(one[1][axis] - middles[axis]) <= near for axis, near in others)]
+    if len(kept) < max(2, _MOST * len(seen)):
+        return None
+    if any(_spread([point[axis] for _, point in kept]) > near for axis, near in others):
         return None  # turned or sheared
-    points = [(place, point[follows]) for place, point in known]
+    points = [(place, point[follows]) for place, point in kept]
     side = space[follows]
     slope = statistics.median((b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.pairwise(points))
     pieces = _pieces(points, slope, side) if abs(slope) > 1e-3 else []
     return FrameAxis(follows, tuple((1 / slope, -start / slope) for slope, start in pieces)) if pieces else None
+
+
+def _inner(values: Sequence[float]) -> float:
+    """The spread of values without the lowest and the highest eighth of them."""
+    aside = len(values) // 8
+    return _spread(sorted(values)[aside : len(values) - aside])
 
 
 def _spread(values: Sequence[float]) -> float:
@@ -65,7 +80,7 @@ def _pieces(points: Sequence[tuple[float, float]], slope: float, side: int) -> l
     is_rolled = len(second) == 1 and abs(abs(_line(second, slope)[1] - main[1]) - side) <= 1
     second = second if len(second) > 1 or is_rolled else []
     known = len(most) + len(second) + _reflected([point for point in left if point not in second], slope, side)
-    if len(most) < 2 or known < 0.75 * len(points):
+    if len(most) < 2 or known < _MOST * len(points):
         return []
     return [main, _line(second, slope)] if second else [main]
 

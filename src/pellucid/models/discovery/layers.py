@@ -291,6 +291,12 @@ def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
             f"{looked}; the tokens follow no parts of the image, as slices, views or pruned tokens do: use a method "
             f"that needs no layer, such as {' or '.join(black_box_methods())}"
         )
+    if not allowed and any(profile.moves(name) for name in profile.shapes if len(profile.shapes[name]) > 2):
+        return (
+            f"{looked}; their positions are no fixed places of the image, as where it is projected, turned, or cropped "
+            "or mirrored by what it shows: do that before the network, or use a method that needs no layer, such as "
+            f"{' or '.join(black_box_methods())}"
+        )
     return (
         f"{looked}; {found}: name one with layers=[…], or use a method that needs no layer, such as "
         f"{' or '.join(black_box_methods())}"

@@ -85,6 +85,10 @@ class ModelProfile:
     """The modules whose positions are not where they lie in the image: pruned tokens, mirrored maps, latents."""
     restored: frozenset[str] = frozenset()
     """The modules whose tokens follow one another row by row, though earlier ones are in another order."""
+    decides: bool = False
+    """Whether what the looks see may depend on the image's values (``own_views``)."""
+    lost: bool = False
+    """Whether what is made of the image cannot be followed to the looks, as in NumPy (``Dataflow``)."""
 
     @property
     def has_tokens_first(self) -> bool:

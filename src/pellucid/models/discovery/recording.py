@@ -76,6 +76,7 @@ class _Recorder:
 
     def __init__(self, image: Tensor, lost: bool = False) -> None:
         self.image = image
+        self.lost = lost
         self.flow = Dataflow(image, self.look, lost)
         self.mixing = SoftMixing(image)
         self.looks: list[Looked] = []
@@ -141,8 +142,9 @@ class _Recorder:
         self.shapes.pop(name, None)
         self.shapes[name] = shape
         self.weights.discard(name)
-        if _is_attention(as_float(tensor)):
-            self.weights.add(name)
+        with self.flow.paused():
+            if _is_attention(as_float(tensor)):
+                self.weights.add(name)
         if _is_convolution(module):
             self._convolved(name, tensor)
 
@@ -172,6 +174,8 @@ class _Recorder:
             output_shape,
             tuple(self.calls),
             frozenset(self.branches),
+            decides=self.flow.decides,
+            lost=self.lost,
         )
 
     def _frame(self, size: Grid, sights: Sequence[Sight]) -> Grid:

@@ -9,7 +9,7 @@ view moves with the image, and nothing can be drawn at a fixed place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -20,23 +20,17 @@ from torch.nn import functional as F
 from pellucid.core.inputs import Inputs
 from pellucid.core.view import WHOLE, FrameAxis, View
 from pellucid.models.discovery.dataflow import Dataflow
+from pellucid.models.discovery.following import followed
 from pellucid.models.discovery.frame_axes import agree, axis_through, is_whole
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.owners import entries_of, entry_of_member, gradient_of, indices_seen
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
 
-_PROBES = 12
-"""The positions along an axis that are followed to the image."""
 MOST_ENTRIES = 16
 """The most entries that see parts of the same image, such as ten crops; each is followed alone."""
 _ALIKE = 0.85
 """The correlation from which on an input is like the image."""
-_WIDE = 0.03
-"""A position that depends on pixels further apart than this share of the side is no place."""
-_PEAK = 0.25
-"""A position depends on the pixels with a gradient of this fraction of the largest: statistics of the image, such as
-its mean, have a small one everywhere."""
 
 
 UNSEEN = View(member=-1)
@@ -83,12 +77,18 @@ def measured_views(session: Session, image: Inputs, looks: Sequence[Looked], los
     for few in (images, images[:1], image.images):  # a network may take one image at a time, or the caller's alone
         with suppress(Exception):
             found = _Measuring.run(session, image, looks, few, lost)
-            break
+            if not _mixes(found, looks):
+                break
     other: dict[int, Sight] = {}
     with suppress(Exception):
         other = _Measuring.run(session, image, looks, _on_dark(1 - images[:1]), lost)
     sights = [_agreed(found[number], other.get(number)) if number in found else None for number in range(len(looks))]
     return tuple(sight or _presumed(look) for sight, look in zip(sights, looks, strict=True))
+
+
+def _mixes(found: Mapping[int, Sight], looks: Sequence[Looked]) -> bool:
+    """Whether a look that has one entry an image sees nothing fixed, as where images are divided by the brightest."""
+    return any(None in sight.views for number, sight in found.items() if looks[number].shape[0] == 1)
 
 
 def _two(image: Tensor) -> Tensor:
@@ -236,9 +236,7 @@ class _Frame:
         if self.entries > 1 and len(self.images) > 1:
             second = gradient_of(self.frame[1], self.images)
             by_entry = bool(second[1].any()) and not bool(second[0].any())
-        sizes = (self.entries, -1) if by_entry else (-1, self.entries)
-        each = self.frame.reshape(*sizes, *self.frame.shape[1:])
-        each = each if by_entry else each.transpose(0, 1)
+        each = entries_apart(self.frame, self.entries, by_entry)
         return Sight(tuple(self._part(rows) for rows in each), by_entry)
 
     def _part(self, rows: Tensor) -> View | None:
@@ -249,7 +247,7 @@ class _Frame:
     def _views(self, rows: Tensor, along: int | None) -> list[View | None]:
         """The views of rows (N, C, *frame) of the frame: one, or one of each member along an axis of the image."""
         space = [side for axis, side in enumerate(self.images.shape[2:]) if axis != along]
-        points = [_followed(self.images, rows, axis, along) for axis in range(rows.ndim - 2)]
+        points = [followed(self.images, rows, axis, along) for axis in range(rows.ndim - 2)]
         members: Iterator[int | None] = iter([None] if along is None else range(self.images.shape[2 + along]))
         views: list[View | None] = []
         for number, member in enumerate(members):
@@ -268,40 +266,7 @@ class _Frame:
         return View(member=member, along=along) if shows_all else View(sides, axes, member, along)
 
 
-def _followed(images: Tensor, rows: Tensor, axis: int, along: int | None) -> tuple[list[float], Tensor]:
-    """Positions along an axis of rows (N, C, *frame), and where they lie in the images.
-
-    The second is (positions, B, members or 1, rank), in pixels; NaN where the images are not seen there.
-    """
-    sides = rows.shape[2:]
-    places = sorted({int((number + 0.5) * sides[axis] / _PROBES) for number in range(_PROBES)})
-    for aside in (0.45, 0.25, 0.7):  # another line, should this one lie in a margin
-        found = []
-        for place in places:
-            value = rows
-            for own, side in reversed(list(enumerate(sides, start=2))):
-                value = value.select(own, place if own == axis + 2 else int(aside * side))
-            # With weights, since the sum of what has lost its mean does not change with the images.
-            found.append(_centre(gradient_of(noise_like(value) * value, images), along))
-        where = torch.stack(found)
-        if bool(where.isfinite().any()):
-            break
-    return [place + 0.5 for place in places], where
-
-
-def _centre(gradient: Tensor, along: int | None) -> Tensor:
-    """Where a gradient (B, C, *space) has its peak: (B, members or 1, rank), in pixels; NaN where it has none."""
-    size = gradient.abs().sum(dim=1)
-    size = size.unsqueeze(1) if along is None else size.movedim(1 + along, 1)
-    axes = tuple(range(2, size.ndim))
-    most = size.amax(dim=axes, keepdim=True)
-    peak = torch.where((size > _PEAK * most) & (most > 0), size, 0.0).double()
-    found = []
-    for axis in axes:
-        weights = peak.sum(dim=[other for other in axes if other != axis])
-        centres = torch.arange(size.shape[axis], device=size.device, dtype=torch.float64) + 0.5
-        centre = (weights * centres).sum(dim=-1) / weights.sum(dim=-1)  # NaN without a peak
-        spread = (weights * (centres - centre.unsqueeze(-1)).square()).sum(dim=-1) / weights.sum(dim=-1)
-        wide = spread.sqrt() > max(4, _WIDE * size.shape[axis])
-        found.append(torch.where(wide, torch.nan, centre))
-    return torch.stack(found, dim=-1).cpu()
+def entries_apart(frame: Tensor, entries: int, by_entry: bool) -> Tensor:
+    """A frame (N, …) of several images as (entries, B, …)."""
+    each = frame.reshape(*((entries, -1) if by_entry else (-1, entries)), *frame.shape[1:])
+    return each if by_entry else each.transpose(0, 1)
