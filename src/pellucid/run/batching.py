@@ -13,7 +13,6 @@ from pellucid.core.method import Method
 from pellucid.core.target import Targets
 from pellucid.errors import is_out_of_memory, warn
 from pellucid.models.discovery.own_views import check_views
-from pellucid.models.discovery.recording import profile_of
 from pellucid.models.engine import Pass
 from pellucid.models.session.session import Session
 from pellucid.run.assembly import assembled
@@ -49,7 +48,7 @@ def _part(session: Session, facts: Facts, inputs: Inputs, targets: Targets, batc
     """Explain one batch: all layers from one pass, a chunk of the classes at a time."""
     placed = session.on_device(inputs)
     if facts.places or facts.method.uses_attention:
-        check_views(session, placed, profile_of(session, placed))
+        check_views(session, placed)
     whole = Pass(session, placed, facts.occurrences, batch_size=batch_size)
     passes = facts.passes(whole)
     step = max(1, _MAPS_AN_IMAGE * batch_size // len(inputs))

@@ -22,6 +22,7 @@ from pellucid.models.discovery.dataflow import Dataflow
 from pellucid.models.discovery.following import followed
 from pellucid.models.discovery.frame_axes import axis_through
 from pellucid.models.discovery.profile import ModelProfile
+from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.views import Sight, entries_apart
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
@@ -45,12 +46,13 @@ class Moved:
     expected: str
 
 
-def check_views(session: Session, inputs: Inputs, profile: ModelProfile) -> None:
+def check_views(session: Session, inputs: Inputs) -> None:
     """Raise ``LayerError`` where the network sees other parts of an image than its layers are drawn on.
 
     It takes part of a forward pass, where the network decides by values of the image; else nothing.
     """
-    moved = _moved(session, inputs, profile) if profile.decides else None
+    profile = profile_of(session, session.prepared(inputs[:1]))
+    moved = _moved(session, session.prepared(inputs), profile) if profile.decides else None
     if moved is not None:
         raise LayerError(
             f"a map at layers was asked for; of image {moved.number + 1} of {len(inputs)} the network sees "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import torch
@@ -142,7 +143,7 @@ class _Recorder:
         self.shapes.pop(name, None)
         self.shapes[name] = shape
         self.weights.discard(name)
-        with self.flow.paused():
+        with self.flow.paused(), suppress(RuntimeError):  # within torch.vmap no value can be looked at
             if _is_attention(as_float(tensor)):
                 self.weights.add(name)
         if _is_convolution(module):

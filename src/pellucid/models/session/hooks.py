@@ -96,7 +96,13 @@ def _leaf(tensor: Tensor, name: str) -> Tensor:
         )
     torch.set_grad_enabled(True)
     tensor = tensor.clone() if tensor.is_inference() else tensor
-    return tensor.detach().requires_grad_()
+    try:
+        return tensor.detach().requires_grad_()
+    except RuntimeError as error:
+        raise GradientError(
+            f"layer {name!r} was asked for; the model runs it within torch.vmap, where its output cannot be looked at: "
+            "call it once for each entry there, or use a method that looks at no layer"
+        ) from error
 
 
 @contextmanager
