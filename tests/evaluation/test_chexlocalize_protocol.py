@@ -1,4 +1,4 @@
-"""CheXlocalize's recipe gives the figures of the published code (benchmarks/oracles_chexlocalize.py), case by case."""
+"""CheXlocalize's recipe gives the published code's figures (benchmarks/published_chexlocalize.py), case by case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from benchmarks.oracles_chexlocalize import CASES, CUTOFF, TASKS, VALIDATION, made
+from benchmarks.published_chexlocalize import CASES, CUTOFF, TASKS, VALIDATION, made
 from numpy.random import RandomState
 
 from pellucid.errors import OptionError, ShapeError

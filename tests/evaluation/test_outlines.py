@@ -146,7 +146,7 @@ ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
 
 
 def star(seed: int) -> list[tuple[float, float]]:
-    """The corners that benchmarks/oracles_outlines.py gave pycocotools 2.0.11."""
+    """The corners that benchmarks/published_outlines.py gave pycocotools 2.0.11."""
     generator = np.random.default_rng(seed)
     angles = np.sort(generator.uniform(0, 2 * np.pi, 12))
     radii = generator.uniform(15, 42, 12)

@@ -1,6 +1,6 @@
 """Writes what pycocotools makes of the same outlines: ``tests/evaluation/oracles.json``.
 
-Run with ``python -m benchmarks.oracles_outlines`` where pycocotools 2.0.11 is installed. The tests draw the same
+Run with ``python -m benchmarks.published_outlines`` where pycocotools 2.0.11 is installed. The tests draw the same
 polygons and compare.
 """
 

@@ -1,6 +1,6 @@
 """Writes tests/evaluation/chexlocalize.json: what CheXlocalize's published code computes of made cases.
 
-``python -m benchmarks.oracles_chexlocalize FOLDER`` needs pycocotools, pandas, OpenCV and tqdm, and a folder with
+``python -m benchmarks.published_chexlocalize FOLDER`` needs pycocotools, pandas, OpenCV and tqdm, and a folder with
 these files of github.com/rajpurkarlab/cheXlocalize: eval.py and eval_constants.py, utils.py,
 heatmap_to_segmentation_probability_threshold.py as heatmap_to_segmentation.py, tune_heatmap_threshold.py, and eval.py
 of commit 0e45730 as eval_hits.py. Its later eval.py looks for the peak in the segmentation instead of in the map.
