@@ -75,7 +75,7 @@ $(BENCH)/.ready: $(READY)
 	$(PYTHON) -m venv $(BENCH)
 	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> "$$($(BENCH)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
-	$(BENCH)/bin/python -m pip install --quiet scikit-learn
+	$(BENCH)/bin/python -m pip install --quiet scikit-learn pycocotools
 	$(BENCH)/bin/python -m pip install --quiet --no-deps grad-cam ttach torchcam quantus \
 		foolbox eagerpy GitPython gitdb smmap
 	@touch $@

@@ -83,11 +83,21 @@ def ultrasound(folder: Path) -> nn.Module:
 
 def scans(folder: Path) -> list[Image]:
     """The first images of each class, prepared for the network."""
+    return [TAKEN(pellucid.read_image(folder / "busi" / row["path"])) for row in _chosen(folder)]
+
+
+def scan_labels(folder: Path) -> list[int]:
+    """The classes of these images."""
+    rows = _chosen(folder)
+    labels = sorted({row["label"] for row in rows})
+    return [labels.index(row["label"]) for row in rows]
+
+
+def _chosen(folder: Path) -> list[dict[str, str]]:
     with (folder / "busi" / "cases.csv").open() as file:
         rows = list(csv.DictReader(file))
     labels = sorted({row["label"] for row in rows})
-    chosen = [row for label in labels for row in [one for one in rows if one["label"] == label][: REAL // len(labels)]]
-    return [TAKEN(pellucid.read_image(folder / "busi" / row["path"])) for row in chosen]
+    return [row for label in labels for row in [one for one in rows if one["label"] == label][: REAL // len(labels)]]
 
 
 @dataclass(frozen=True)
