@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import pellucid
 from benchmarks import results
 from benchmarks.measuring import memory_growth, ratio
-from pellucid.attacks import APGDCE, FGSM, PGD, PGDL2, TopK
+from pellucid.attacks import APGDCE, APGDDLR, FGSM, PGD, PGDL2, Centre, HeldMap, TargetMap, TopK
 
 NAME = "attacks"
 IMAGES, SIDE, STEPS = 4, 224, 10
@@ -58,18 +58,22 @@ def plain(count: int) -> Callable[[nn.Module, Tensor], None]:
     return run
 
 
-def gradients(count: int) -> Callable[[nn.Module, Tensor], None]:
-    """A map of |∂z/∂x| and its own slope through softplus, and the map as it is, ``count`` times; maps at both ends."""
+MapOf = Callable[[nn.Module, Tensor, Tensor, bool], Tensor]
+"""A map (B, H, W) of a network, images, and their classes; with its graph or without."""
+
+
+def slopes(of: MapOf, count: int) -> Callable[[nn.Module, Tensor], None]:
+    """A map and its own slope through softplus, and the map as it is, ``count`` times; maps at both ends."""
 
     def run(model: nn.Module, images: Tensor) -> None:
         labels = _predicted(model, images)
         soft = _softened(model)
         for _ in range(count):
             leaf = images.clone().requires_grad_()
-            torch.autograd.grad(_saliency(soft, leaf, labels, True).amax((1, 2)).sum(), leaf)
-            _saliency(model, images.clone().requires_grad_(), labels, False)
+            torch.autograd.grad(of(soft, leaf, labels, True).amax((1, 2)).sum(), leaf)
+            of(model, images.clone().requires_grad_(), labels, False)
         for _ in range(3):  # the clean map, and those before and after
-            _saliency(model, images.clone().requires_grad_(), labels, False)
+            of(model, images.clone().requires_grad_(), labels, False)
         _predicted(model, images)
 
     return run
@@ -85,6 +89,15 @@ def _saliency(model: nn.Module, leaf: Tensor, labels: Tensor, graph: bool) -> Te
     score = model(leaf).gather(1, labels[:, None]).sum()
     (found,) = torch.autograd.grad(score, leaf, create_graph=graph)
     return found.abs().amax(1)
+
+
+def _cam(model: nn.Module, leaf: Tensor, labels: Tensor, graph: bool) -> Tensor:
+    """Grad-CAM at the last stage, without its enlargement."""
+    outputs: list[Tensor] = []
+    with model.layer4.register_forward_hook(lambda _module, _given, output: outputs.append(output)):  # type: ignore[union-attr]
+        score = model(leaf).gather(1, labels[:, None]).sum()
+    (slope,) = torch.autograd.grad(score, outputs[0], create_graph=graph)
+    return (slope.mean((2, 3), keepdim=True) * outputs[0]).sum(1).relu()
 
 
 def _softened(model: nn.Module) -> nn.Module:
@@ -103,12 +116,24 @@ def _attacked(attack: pellucid.Attack, method: str | None = None) -> Callable[[n
     return lambda model, images: pellucid.attack(model, images, attack, method=method, preprocessing=AS_IT_IS)
 
 
+def _of_map(name: str, attack: pellucid.Attack, method: str, of: MapOf) -> Case:
+    return Case(f"{name} on {method}, 5 steps", "5, with a map's slope", slopes(of, 5), _attacked(attack, method))
+
+
+ON_MAPS: dict[str, pellucid.Attack] = {
+    "top-k": TopK(0.0, 5),
+    "centre": Centre(0.0, 5),
+    "target map": TargetMap(0.0, 5),
+    "held map": HeldMap(0.0, 5),
+}
 CASES = (
     Case("FGSM", "1", plain(1), _attacked(FGSM(0.0))),
     Case("PGD, 10 steps", "10", plain(STEPS), _attacked(PGD(0.0, STEPS))),
     Case("PGD in L2, 10 steps", "10", plain(STEPS), _attacked(PGDL2(0.0, STEPS))),
     Case("APGD-CE, 10 steps", "11", plain(STEPS + 1), _attacked(APGDCE(0.0, STEPS))),
-    Case("top-k on saliency, 5 steps", "5, with a map's slope", gradients(5), _attacked(TopK(0.0, 5), "saliency")),
+    Case("APGD-DLR, 10 steps", "11", plain(STEPS + 1), _attacked(APGDDLR(0.0, STEPS))),
+    *(_of_map(name, attack, "saliency", _saliency) for name, attack in ON_MAPS.items()),
+    *(_of_map(name, attack, "gradcam", _cam) for name, attack in ON_MAPS.items()),
 )
 
 
