@@ -53,6 +53,12 @@ class Sample:
         """The sums of values (n,) within each patient, (patients,)."""
         return np.bincount(self.patient, weights=values, minlength=self.patients).astype(np.float64)
 
+    def row_totals(self, values: Array) -> Array:
+        """The sums of rows of values (P, n) within each patient, (P, patients)."""
+        cells = np.arange(len(values))[:, None] * self.patients + self.patient
+        found = np.bincount(cells.ravel(), weights=values.ravel(), minlength=len(values) * self.patients)
+        return found.astype(np.float64).reshape(len(values), self.patients)
+
     def interval(self, estimate: float, low: float, high: float) -> Interval:
         """An interval of these cases."""
         return Interval(estimate, low, high, self.count, self.patients, self.excluded)
