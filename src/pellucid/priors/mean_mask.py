@@ -20,6 +20,7 @@ from pellucid.core.space import scale
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError, ShapeError
 from pellucid.priors._blur import blurred, check_sigma
+from pellucid.statistics.arrays import codes_of
 
 ENOUGH = 20
 """So many masks of a validation split make a mean mask; with fewer, one patient of the test split is left out."""
@@ -100,7 +101,7 @@ def mean_mask_maps(
         sigma: of the blur, in sides of the image; None: Scott's rule (``bandwidth``).
 
     Raises:
-        OptionError: there is one patient only.
+        OptionError: there is one patient only, or an image has none (None, NaN).
         ShapeError: there are more or fewer patients than masks, or the masks are of another size.
 
     >>> masks = torch.zeros(3, 8, 8)
@@ -111,7 +112,7 @@ def mean_mask_maps(
     if sigma is not None:
         check_sigma(sigma)
     own = any_finding(masks, space)
-    names = list(patients.tolist() if isinstance(patients, (Tensor, np.ndarray)) else patients)
+    names = codes_of(patients).tolist()
     if len(names) != len(own):
         raise ShapeError(f"{len(names)} patients and masks of {len(own)} images were given; name one for each image")
     others = None if validation is None else any_finding(validation, space)

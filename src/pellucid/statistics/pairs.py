@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pellucid.errors import OptionError
+from pellucid.statistics.arrays import named
 from pellucid.statistics.distributions import Array, t_quantile
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import all_withheld
@@ -59,7 +60,7 @@ def all_pairs(
         ShapeError: the arrays are not (N,), or differ in length.
     """
     checked_share("confidence", confidence)
-    if len(methods) < 2:
+    if len(named("methods", methods)) < 2:
         raise OptionError(f"pairs need at least two methods, got {', '.join(methods) or 'none'}")
     table, codes = checked(methods, patients)
     names, pairs = list(methods), list(itertools.combinations(range(len(methods)), 2))
