@@ -61,7 +61,9 @@ def equal_rates(seed: int) -> list[Cell]:
     for methods, between in itertools.product((1, METHODS), BETWEEN):
         grid += [(methods, rate, Design(n, between=between)) for rate in RATES for n in PATIENTS]
         grid += [(methods, 0.6, Design(n, 3, 0.5, between)) for n in (25, 50)]
-    return cells(_equal, grid, seed)
+    for methods, between in itertools.product((1, METHODS), BETWEEN):
+        grid += [(methods, rate, Design(n, 3, 0.5, between)) for rate in RATES for n in (25, 50, 200)]
+    return cells(_equal, dict.fromkeys(grid), seed)
 
 
 def _equal(methods: int, rate: float, design: Design, rng: Generator) -> Row:
@@ -95,6 +97,9 @@ def at_the_margin(seed: int) -> list[Cell]:
         rates = [rate for rate in RATES if rate + sign * MARGIN < 1]
         grid += [(methods, rate, sign, Design(n, between=between)) for rate in rates for n in (50, 100, 200, 400)]
     grid += [(METHODS, 0.6, sign, Design(100, 3, 0.5, 0.4)) for sign in (-1, 1)]
+    for methods, between, sign, rate in itertools.product((1, METHODS), BETWEEN, (-1, 1), RATES):
+        if rate + sign * MARGIN < 1:
+            grid += [(methods, rate, sign, Design(n, 3, 0.5, between)) for n in (50, 200)]
     return cells(_margin, grid, seed)
 
 
@@ -103,7 +108,7 @@ def _margin(methods: int, rate: float, sign: float, design: Design, rng: Generat
     share = _share_as_good(rates, design, rng, STUDIES)
     found: Row = {"methods": methods, "rate": rate, "difference": sign * MARGIN, "between": design.between}
     found |= {**about(design), "as good": share}
-    if methods == 1:
+    if methods == 1 and design.most == 1:
         found["exact"] = exact_margin(rate, sign * MARGIN, design)
     return found
 

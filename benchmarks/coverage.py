@@ -121,8 +121,11 @@ def _mean(metric: str, design: Design, rng: Generator) -> Row:
 
 def differences(seed: int) -> list[Cell]:
     """Differences of two hit rates."""
-    grid = (one for one in designs(between=0.4) if one.most == 1 or one.within)
-    return cells(_difference, itertools.product(((0.7, 0.6), (0.98, 0.9)), grid), seed)
+    first = [one for one in designs(between=0.4) if one.most == 1 or one.within]
+    every = [one for between in BETWEEN for one in designs(between=between)]
+    apart, equal = ((0.7, 0.6), (0.98, 0.9)), tuple((rate, rate) for rate in RATES)
+    grid = [*itertools.product(apart, first), *itertools.product(apart + equal, every)]
+    return cells(_difference, dict.fromkeys(grid), seed)  # those that were simulated first keep their seeds
 
 
 def _difference(rates: tuple[float, float], design: Design, rng: Generator) -> Row:
