@@ -338,3 +338,10 @@ def test_a_mask_of_nobody_is_in_no_mean(nobody):
     masks = random_masks(3, (12, 9))
     with pytest.raises(OptionError, match="every case needs a patient, got 1 of 3 that are None or NaN"):
         mean_mask_maps(masks, ["a", nobody, "b"], (12, 9))
+
+
+@pytest.mark.parametrize("masks", [5, 1.5, True, np.int64(3), torch.tensor(2)])
+def test_a_mean_mask_of_a_number_is_refused_in_one_line(masks):
+    with pytest.raises(OptionError, match=r"given masks of type \w+; a tensor, an array or a list") as raised:
+        MeanMask(masks)
+    assert "\n" not in str(raised.value)

@@ -68,6 +68,11 @@ class MeanMask(Method):
         check_sigma(self.sigma)
         if isinstance(self.masks, str):
             object.__setattr__(self, "masks", _read(self.masks))  # frozen
+        if self.masks is not None and (not hasattr(self.masks, "__len__") or getattr(self.masks, "ndim", 1) == 0):
+            raise OptionError(
+                f"prior 'mean_mask' was given masks of type {type(self.masks).__name__}; a tensor, an array or a list "
+                "with one entry an image was expected"
+            )
         if self.masks is None or not len(self.masks):
             raise OptionError(
                 "prior 'mean_mask' was asked for without masks; it is made from those of other patients: write "
