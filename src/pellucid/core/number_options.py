@@ -1,9 +1,8 @@
-"""Options that are numbers refuse anything else, before a class compares them with their range."""
+"""Options that are numbers refuse anything else in one line, where a class's own checks did not."""
 
 from __future__ import annotations
 
 import functools
-import inspect
 import operator
 import reprlib
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ _OR_NONE = " | None"
 def checking_numbers(cls: C) -> C:
     """A dataclass whose options of type int and float refuse what is no such number when one is made.
 
+    Its own checks come first, as they state the range; where one cannot compare a value, this is what is raised.
     Numbers of NumPy and of tensors are taken. True and text are not, though Python reads them as numbers.
 
     >>> from dataclasses import dataclass
@@ -34,19 +34,28 @@ def checking_numbers(cls: C) -> C:
     """
     kinds = {field.name: field.type for field in fields(cls) if _plain(field.type) in _KINDS}
     made: Callable[..., None] = cls.__init__
-    signature = inspect.signature(made)
 
     @functools.wraps(made)
-    def checked(*values: Any, **named: Any) -> None:
-        for name, value in signature.bind(*values, **named).arguments.items():
-            if name in kinds and not _is_number(value, kinds[name]):
-                kind = getattr(kinds[name], "__name__", kinds[name])
-                raise OptionError(f"{name}={reprlib.repr(value)} was set; it must be a number ({kind})")
-        made(*values, **named)
+    def checked(self: object, *values: Any, **named: Any) -> None:
+        try:
+            made(self, *values, **named)
+        except TypeError as error:
+            _check(self, kinds, error)
+            raise
+        _check(self, kinds)
 
     if kinds:
         cls.__init__ = checked
     return cls
+
+
+def _check(options: object, kinds: Mapping[str, object], error: TypeError | None = None) -> None:
+    """Raise ``OptionError``, in place of an error that a value caused, if one is no number."""
+    for name, kind in kinds.items():
+        value = getattr(options, name, 0)  # 0 where an argument is missing, of which Python has an error
+        if not _is_number(value, kind):
+            shown = getattr(kind, "__name__", kind)
+            raise OptionError(f"{name}={reprlib.repr(value)} was set; it must be a number ({shown})") from error
 
 
 def _plain(kind: object) -> object:
