@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.stats import binom
 
-from benchmarks.coverage import STUDIES, Cases, Row, about
+from benchmarks.coverage import BETWEEN, METHODS, STUDIES, Cases, Cell, Row, about, cells
 from benchmarks.studies import Array, Design, joint_hits
 from pellucid.statistics import cases_needed, holm
 from pellucid.statistics.distributions import midp_binomial, normal_tail
@@ -18,8 +18,6 @@ from pellucid.statistics.paired import expected_hits, mcnemar, sign_flips
 from pellucid.statistics.tango import tango
 
 LEVEL = 0.05
-METHODS = 15
-BETWEEN = (0.0, 0.4, 0.7)
 RATES = (0.6, 0.9, 0.98)
 PATIENTS = (25, 50, 100, 200)
 
@@ -57,13 +55,15 @@ def rejected(values: Array) -> bool:
     return bool(holm(values).min() <= LEVEL)
 
 
-def equal_rates(seed: int) -> list[Row]:
+def equal_rates(seed: int) -> list[Cell]:
     """The studies that claim "better" or "worse" of any method, where all methods and the prior hit equally often."""
     grid: list[tuple[int, float, Design]] = []
     for methods, between in itertools.product((1, METHODS), BETWEEN):
         grid += [(methods, rate, Design(n, between=between)) for rate in RATES for n in PATIENTS]
         grid += [(methods, 0.6, Design(n, 3, 0.5, between)) for n in (25, 50)]
-    return [_equal(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
+    for methods, between in itertools.product((1, METHODS), BETWEEN):
+        grid += [(methods, rate, Design(n, 3, 0.5, between)) for rate in RATES for n in (25, 50, 200)]
+    return cells(_equal, dict.fromkeys(grid), seed)
 
 
 def _equal(methods: int, rate: float, design: Design, rng: Generator) -> Row:
@@ -90,14 +90,17 @@ def exact_size(rate: float, design: Design) -> float:
     return float(total)
 
 
-def at_the_margin(seed: int) -> list[Row]:
+def at_the_margin(seed: int) -> list[Cell]:
     """The studies that claim "as good as" of any method, where the true difference is the margin, on either side."""
     grid: list[tuple[int, float, float, Design]] = []
     for methods, between, sign in itertools.product((1, METHODS), BETWEEN, (-1, 1)):
         rates = [rate for rate in RATES if rate + sign * MARGIN < 1]
         grid += [(methods, rate, sign, Design(n, between=between)) for rate in rates for n in (50, 100, 200, 400)]
     grid += [(METHODS, 0.6, sign, Design(100, 3, 0.5, 0.4)) for sign in (-1, 1)]
-    return [_margin(*one, np.random.default_rng([seed, index])) for index, one in enumerate(grid)]
+    for methods, between, sign, rate in itertools.product((1, METHODS), BETWEEN, (-1, 1), RATES):
+        if rate + sign * MARGIN < 1:
+            grid += [(methods, rate, sign, Design(n, 3, 0.5, between)) for n in (50, 200)]
+    return cells(_margin, grid, seed)
 
 
 def _margin(methods: int, rate: float, sign: float, design: Design, rng: Generator) -> Row:
@@ -105,7 +108,7 @@ def _margin(methods: int, rate: float, sign: float, design: Design, rng: Generat
     share = _share_as_good(rates, design, rng, STUDIES)
     found: Row = {"methods": methods, "rate": rate, "difference": sign * MARGIN, "between": design.between}
     found |= {**about(design), "as good": share}
-    if methods == 1:
+    if methods == 1 and design.most == 1:
         found["exact"] = exact_margin(rate, sign * MARGIN, design)
     return found
 
@@ -140,36 +143,35 @@ def _share_as_good(rates: Sequence[float], design: Design, rng: Generator, studi
     return claimed / studies
 
 
-def against_random(seed: int) -> list[Row]:
+def against_random(seed: int) -> list[Cell]:
     """The random prior, whose hit is a probability (beta distribution of mean 0.1 or 0.3): the mid-p tail.
 
     The method hits by the same probabilities, or equally often on all cases.
     """
-    found: list[Row] = []
-    for rate, cases, alike in itertools.product((0.1, 0.3), (25, 50, 200), (True, False)):
-        rng, better, worse = np.random.default_rng([seed, len(found)]), 0, 0
-        for _ in range(STUDIES):
-            chances = rng.beta(4 * rate, 4 * (1 - rate), size=cases)
-            hits = (rng.random(cases) < (chances if alike else rate)).astype(np.float64)
-            value = expected_hits(hits, chances)
-            better, worse = better + (value <= LEVEL), worse + (1 - value <= LEVEL)
-        hitting = "as the prior" if alike else "equally on all cases"
-        row: Row = {"rate": rate, "patients": cases, "method hits": hitting}
-        found.append({**row, "better": better / STUDIES, "worse": worse / STUDIES})
-    return found
+    return cells(_random, itertools.product((0.1, 0.3), (25, 50, 200), (True, False)), seed)
 
 
-def power(seed: int) -> list[Row]:
+def _random(rate: float, cases: int, alike: bool, rng: Generator) -> Row:
+    better = worse = 0
+    for _ in range(STUDIES):
+        chances = rng.beta(4 * rate, 4 * (1 - rate), size=cases)
+        hits = (rng.random(cases) < (chances if alike else rate)).astype(np.float64)
+        value = expected_hits(hits, chances)
+        better, worse = better + (value <= LEVEL), worse + (1 - value <= LEVEL)
+    row: Row = {"rate": rate, "patients": cases, "method hits": "as the prior" if alike else "equally on all cases"}
+    return {**row, "better": better / STUDIES, "worse": worse / STUDIES}
+
+
+def power(seed: int) -> list[Cell]:
     """How often true differences are found, and equal rates found to be as good."""
-    found: list[Row] = []
-    grid = itertools.product((0.0, 0.1, 0.2, 0.3), (0.0, 0.4, 0.7), (50, 100, 200))
-    for gain, between, cases in grid:
-        rng = np.random.default_rng([seed, len(found)])
-        design, rates = Design(cases, between=between), [0.6, 0.6 + gain]
-        row: Row = {"difference": gain, "between": between, "patients": cases}
-        row |= {"better": _share_better(rates, design, rng), "better of 15": _share_better(rates, design, rng, METHODS)}
-        found.append({**row, "as good": _share_as_good(rates, design, rng, STUDIES)})
-    return found
+    return cells(_power, itertools.product((0.0, 0.1, 0.2, 0.3), BETWEEN, (50, 100, 200)), seed)
+
+
+def _power(gain: float, between: float, cases: int, rng: Generator) -> Row:
+    design, rates = Design(cases, between=between), [0.6, 0.6 + gain]
+    row: Row = {"difference": gain, "between": between, "patients": cases}
+    row |= {"better": _share_better(rates, design, rng), "better of 15": _share_better(rates, design, rng, METHODS)}
+    return {**row, "as good": _share_as_good(rates, design, rng, STUDIES)}
 
 
 def _share_better(rates: Sequence[float], design: Design, rng: Generator, family: int = 1) -> float:
@@ -182,22 +184,14 @@ def _share_better(rates: Sequence[float], design: Design, rng: Generator, family
     return claimed / STUDIES
 
 
-def planned(seed: int) -> list[Row]:
+def planned(seed: int) -> list[Cell]:
     """The power that is reached with as many cases as ``cases_needed`` states; it was asked to be 0.8."""
-    found: list[Row] = []
-    for rate, gain, between in itertools.product((0.3, 0.6), (0.1, 0.2), BETWEEN):
-        differing = discordance(rate, gain, between)[0]
-        for level in (LEVEL, LEVEL / METHODS):
-            rng, cases = (
-                np.random.default_rng([seed, len(found)]),
-                cases_needed(differing, difference=gain, level=level),
-            )
-            reached = _share_better([rate, rate + gain], Design(cases, between=between), rng, round(LEVEL / level))
-            row: Row = {
-                "rate": rate,
-                "difference": gain,
-                "discordance": round(differing, 3),
-                "level": round(level, 4),
-            }
-            found.append({**row, "cases": cases, "power": reached})
-    return found
+    return cells(_planned, itertools.product((0.3, 0.6), (0.1, 0.2), BETWEEN, (LEVEL, LEVEL / METHODS)), seed)
+
+
+def _planned(rate: float, gain: float, between: float, level: float, rng: Generator) -> Row:
+    differing = discordance(rate, gain, between)[0]
+    cases = cases_needed(differing, difference=gain, level=level)
+    reached = _share_better([rate, rate + gain], Design(cases, between=between), rng, round(LEVEL / level))
+    row: Row = {"rate": rate, "difference": gain, "discordance": round(differing, 3), "level": round(level, 4)}
+    return {**row, "cases": cases, "power": reached}

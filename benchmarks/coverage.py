@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.random import Generator
@@ -17,8 +18,17 @@ from pellucid.statistics.distributions import clopper_pearson
 STUDIES = 2000
 RATES = (0.6, 0.9, 0.98)
 PATIENTS = (25, 50, 200)
+METHODS = 15
+BETWEEN = (0.0, 0.4, 0.7)
 Row = dict[str, str | float]
+Cell = Callable[[], Row]
+"""Simulates the studies of one cell of a table."""
 Cases = NDArray[np.intp]
+
+
+def cells(simulate: Callable[..., Row], grid: Iterable[tuple[object, ...]], seed: int) -> list[Cell]:
+    """A cell for each point of a grid, each with a generator of its own, so that any can be simulated alone."""
+    return [partial(simulate, *point, np.random.default_rng([seed, index])) for index, point in enumerate(grid)]
 
 
 def designs(most: int = 3, between: float = 0.0) -> Iterator[Design]:
@@ -51,23 +61,20 @@ def about(design: Design) -> Row:
     return {"patients": design.patients, "cases": str(design)}
 
 
-def proportions(seed: int) -> list[Row]:
+def proportions(seed: int) -> list[Cell]:
     """Proportions: each rate and design, the rate of a patient being of a beta distribution, or copied in part."""
-    found: list[Row] = []
+    found: list[Cell] = []
     for rate, design in itertools.product(RATES, designs()):
-        models = ("beta", "copies") if design.within else ("beta",)
-        found += [_proportion(rate, design, model, np.random.default_rng([seed, len(found)])) for model in models]
+        models, own = ("beta", "copies") if design.within else ("beta",), [seed, len(found)]
+        found += [partial(_proportion, rate, design, model, np.random.default_rng(own)) for model in models]
     return found
 
 
-def many_cases(seed: int) -> list[Row]:
+def many_cases(seed: int) -> list[Cell]:
     """Proportions beyond the design: more cases a patient, a stronger correlation, fewer patients."""
     grid = itertools.product(RATES, (5, 10, 25, 50, 200), (3, 10, 30), (0.5, 0.9))
-    found: list[Row] = []
-    for rate, patients, most, within in grid:
-        rng = np.random.default_rng([seed, len(found)])
-        found.append(_proportion(rate, Design(patients, most, within), "beta", rng))
-    return found
+    points = ((rate, Design(patients, most, within), "beta") for rate, patients, most, within in grid)
+    return cells(_proportion, points, seed)
 
 
 def _proportion(rate: float, design: Design, model: str, rng: Generator) -> Row:
@@ -98,60 +105,62 @@ METRICS: dict[str, tuple[Callable[[Array], Array], float]] = {
 """Simulated scores of a case, from a standard normal number, and their mean."""
 
 
-def means(seed: int) -> list[Row]:
+def means(seed: int) -> list[Cell]:
     """Means of metrics that are not hits."""
-    found: list[Row] = []
-    for (name, (score, truth)), design in itertools.product(METRICS.items(), designs()):
-        rng, intervals = np.random.default_rng([seed, len(found)]), []
-        for _ in range(STUDIES):
-            patient = design.cases(rng)
-            values = score(scores(patient, design.within, rng))
-            intervals.append(mean(values, patient.tolist(), generator=rng))
-        found.append({"metric": name, **about(design), **covered(intervals, truth)})
-    return found
+    return cells(_mean, itertools.product(METRICS, designs()), seed)
 
 
-def differences(seed: int) -> list[Row]:
+def _mean(metric: str, design: Design, rng: Generator) -> Row:
+    (score, truth), intervals = METRICS[metric], []
+    for _ in range(STUDIES):
+        patient = design.cases(rng)
+        values = score(scores(patient, design.within, rng))
+        intervals.append(mean(values, patient.tolist(), generator=rng))
+    return {"metric": metric, **about(design), **covered(intervals, truth)}
+
+
+def differences(seed: int) -> list[Cell]:
     """Differences of two hit rates."""
-    found: list[Row] = []
-    for rates in ((0.7, 0.6), (0.98, 0.9)):
-        for design in (one for one in designs(between=0.4) if one.most == 1 or one.within):
-            rng, intervals = np.random.default_rng([seed, len(found)]), []
-            for _ in range(STUDIES):
-                patient = design.cases(rng)
-                hits = joint_hits(rates, patient, design, rng)
-                intervals.append(difference(hits[:, 0], hits[:, 1], patient.tolist(), generator=rng))
-            row = covered(intervals, rates[0] - rates[1])
-            found.append({"rates": f"{rates[0]:g}, {rates[1]:g}", "between": design.between, **about(design), **row})
-    return found
+    first = [one for one in designs(between=0.4) if one.most == 1 or one.within]
+    every = [one for between in BETWEEN for one in designs(between=between)]
+    apart, equal = ((0.7, 0.6), (0.98, 0.9)), tuple((rate, rate) for rate in RATES)
+    grid = [*itertools.product(apart, first), *itertools.product(apart + equal, every)]
+    return cells(_difference, dict.fromkeys(grid), seed)  # those that were simulated first keep their seeds
 
 
-def areas(seed: int) -> list[Row]:
+def _difference(rates: tuple[float, float], design: Design, rng: Generator) -> Row:
+    intervals = []
+    for _ in range(STUDIES):
+        patient = design.cases(rng)
+        hits = joint_hits(rates, patient, design, rng)
+        intervals.append(difference(hits[:, 0], hits[:, 1], patient.tolist(), generator=rng))
+    row = covered(intervals, rates[0] - rates[1])
+    return {"rates": f"{rates[0]:g}, {rates[1]:g}", "between": design.between, **about(design), **row}
+
+
+def areas(seed: int) -> list[Cell]:
     """Areas under the ROC curve of normal scores, by which hits exceed misses."""
-    found: list[Row] = []
-    for rate, shift, design in itertools.product((0.6, 0.9), (0.742, 1.812), designs()):
-        if design.most == 1 or design.within:
-            rng, intervals = np.random.default_rng([seed, len(found)]), []
-            for _ in range(STUDIES):
-                patient = design.cases(rng)
-                hits = beta_hits(rate, patient, design.within, rng)
-                values = scores(patient, design.within, rng) + shift * hits
-                intervals.append(auroc(values, hits, patient.tolist()))
-            truth = 0.5 * (1 + math.erf(shift / 2))
-            found.append({"rate": rate, "area": round(truth, 3), **about(design), **covered(intervals, truth)})
-    return found
+    grid = (one for one in designs() if one.most == 1 or one.within)
+    return cells(_area, itertools.product((0.6, 0.9), (0.742, 1.812), grid), seed)
 
 
-def simultaneous(seed: int) -> list[Row]:
-    """All pairs of 15 methods: how often every interval of a study covers."""
-    found: list[Row] = []
-    equal, spread = [0.6] * 15, [round(0.46 + 0.02 * index, 2) for index in range(15)]
-    grid = [(equal, one) for one in designs(between=0.4) if one.most == 1 or one.within]
-    grid.append((spread, Design(50, between=0.4)))
-    for rates, design in grid:
-        row = _all_pairs(rates, design, np.random.default_rng([seed, len(found)]))
-        found.append({"rates": f"{min(rates):g}–{max(rates):g}", "between": design.between, **about(design), **row})
-    return found
+def _area(rate: float, shift: float, design: Design, rng: Generator) -> Row:
+    intervals = []
+    for _ in range(STUDIES):
+        patient = design.cases(rng)
+        hits = beta_hits(rate, patient, design.within, rng)
+        values = scores(patient, design.within, rng) + shift * hits
+        intervals.append(auroc(values, hits, patient.tolist()))
+    truth = 0.5 * (1 + math.erf(shift / 2))
+    return {"rate": rate, "area": round(truth, 3), **about(design), **covered(intervals, truth)}
+
+
+def simultaneous(seed: int) -> list[Cell]:
+    """All pairs of 15 methods that hit equally often, or in 46 to 74 %: how often every interval of a study covers."""
+    rates = [[rate] * METHODS for rate in RATES]
+    rates.append([round(0.46 + 0.02 * index, 2) for index in range(METHODS)])
+    every = [one for between in BETWEEN for one in designs(between=between)]
+    return cells(_all_pairs, itertools.product(rates, every), seed)
 
 
 def _all_pairs(rates: list[float], design: Design, rng: Generator) -> Row:
@@ -167,4 +176,11 @@ def _all_pairs(rates: list[float], design: Design, rng: Generator) -> Row:
         width += sum(one.difference.width for one in shown)
         missed += any(not one.difference.contains(truth[one.first, one.second]) for one in shown)
     whole = STUDIES * len(truth)
-    return {"coverage": 1 - missed / STUDIES, "width": width / max(1, whole - withheld), "withheld": withheld / whole}
+    found: Row = {"rates": _named(rates), "between": design.between, **about(design)}
+    found |= {"coverage": 1 - missed / STUDIES, "withheld": withheld / whole}
+    return found | {"width": width / (whole - withheld) if withheld < whole else math.nan}
+
+
+def _named(rates: list[float]) -> str:
+    low, high = min(rates), max(rates)
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,12 +46,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed, what it is compared with, and the target for the time."""
+    """What is timed, what it is compared with, the target for the time, and the package that it needs."""
 
     call: str
     base: str
     limit: float
     make: Callable[[], Pair]
+    needs: str = "pellucid"
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ def imputation() -> Pair:
 CASES = (
     Case("deletion_auc, 10 steps", "11 forward passes", 1.15, lambda: passes(m.Deletion(STEPS), STEPS + 1)),
     Case("insertion_auc, 10 steps", "11 forward passes", 1.15, lambda: passes(m.Insertion(STEPS), STEPS + 1)),
-    Case("aopc, 224 steps, 1 image", "Quantus", 0.6, flipping),
-    Case("road's imputation, 1 image", "pytorch-grad-cam", 0.2, imputation),
+    Case("aopc, 224 steps, 1 image", "Quantus", 0.6, flipping, "quantus"),
+    Case("road's imputation, 1 image", "pytorch-grad-cam", 0.2, imputation, "pytorch_grad_cam"),
 )
 """The calls that are timed: of ResNet-18 with 32 images of 224 × 224 pixels, where nothing else is said."""
 
@@ -207,13 +209,16 @@ def main(
     pairs: Annotated[int, typer.Option(min=2, help="Number of alternating pairs.")] = 5,
     only: Annotated[str, typer.Option(help="Measure only calls whose names contain this; other rows stay.")] = "",
 ) -> None:
-    """Measure, and write docs/performance/evaluation.md."""
+    """Measure, and write docs/performance/evaluation.md after each row; without the other library there is none."""
     rows = _read()
     for case in (case for case in CASES if only in case.call):
+        if not find_spec(case.needs):
+            typer.echo(f"{case.call}: not measured, {case.needs} is not installed")
+            continue
         time, difference = in_new_process(timed, case.call, pairs)
         rows[case.call] = Row(case.call, case.base, case.limit, time, difference)
+        _write([rows[known.call] for known in CASES if known.call in rows])
         typer.echo(f"{case.call} over {case.base}: {time}, difference {difference}")
-    _write([rows[case.call] for case in CASES if case.call in rows])
 
 
 if __name__ == "__main__":

@@ -19,9 +19,12 @@ def test_rows_are_written_read_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(evaluation, "ratio", lambda base, call, pairs: Ratio(float(base()), float(call()), pairs))
     slow = Case("slow", "passes", 1.15, lambda: Pair(lambda: 1.2, lambda: 1.1))
     like = Case("like", "a library", 0.6, lambda: Pair(lambda: 0.5, lambda: 0.4, 1e-6))
-    monkeypatch.setattr(evaluation, "CASES", (slow, like))
+    absent = Case("absent", "no library", 0.6, lambda: pytest.fail("it was measured"), "no_such_library")
+    monkeypatch.setattr(evaluation, "CASES", (absent, slow, like))
     evaluation.main(pairs=3, only="like")
-    evaluation.main(pairs=3, only="slow")
+    assert set(evaluation._read()) == {"like"}
+    evaluation.main(pairs=3)
+    assert set(evaluation._read()) == {"slow", "like"}
     rows = evaluation._read()
     assert rows["slow"] == Row("slow", "passes", 1.15, Ratio(1.2, 1.1, 3.0), None)
     assert rows["like"] == Row("like", "a library", 0.6, Ratio(0.5, 0.4, 3.0), 1e-6)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 
 from pellucid.core import catalogue
 from pellucid.core.method import Method
@@ -22,6 +26,7 @@ def made(name: str) -> type[Method]:
         smooth: bool = False
         fuse: Literal["mean", "max"] = "mean"
         note: str = ""
+        most: int | None = None
 
         def attribute(self, probe, targets):
             raise NotImplementedError
@@ -37,7 +42,14 @@ def test_a_method_is_registered_and_forgotten() -> None:
         assert catalogue.names()[-1] == "zz_own"
         assert catalogue.names() == sorted(catalogue.names())
         assert catalogue.summary(own) == "Methods by name: registration, options as text, near names."
-        assert catalogue.options(own) == {"steps": 5, "ratio": 0.5, "smooth": False, "fuse": "mean", "note": ""}
+        assert catalogue.options(own) == {
+            "steps": 5,
+            "ratio": 0.5,
+            "smooth": False,
+            "fuse": "mean",
+            "note": "",
+            "most": None,
+        }
     assert "zz_own" not in catalogue.names()
 
 
@@ -52,6 +64,44 @@ def test_a_name_belongs_to_one_class() -> None:
             @dataclass(frozen=True)
             class Other(Method):
                 pass
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kind"),
+    [
+        ("steps", "a", "int"),
+        ("steps", "5", "int"),
+        ("steps", 1.5, "int"),
+        ("steps", math.nan, "int"),
+        ("steps", True, "int"),
+        ("steps", None, "int"),
+        ("steps", [1], "int"),
+        ("steps", np.array([1, 2]), "int"),
+        ("ratio", "a", "float"),
+        ("ratio", None, "float"),
+        ("ratio", (1, 2), "float"),
+        ("ratio", True, "float"),
+        ("ratio", torch.ones(2), "float"),
+        ("most", "a", r"int \| None"),
+    ],
+)
+def test_an_option_that_is_no_number_is_refused_before_the_class_sees_it(option, value, kind) -> None:
+    own, message = made("zz_own"), rf"^{option}=.* was set; it must be a number \({kind}\)$"
+    with catalogue.forgetting(own), pytest.raises(OptionError, match=message) as raised:
+        own(**{option: value})
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 120
+
+
+def test_numbers_of_other_libraries_are_taken() -> None:
+    own = made("zz_own")
+    with catalogue.forgetting(own):
+        for steps, ratio in ((np.int64(3), np.float32(0.5)), (torch.tensor(3), torch.tensor(0.5)), (3, 1)):
+            assert (own(steps, ratio).steps, own(steps=steps, ratio=ratio, most=None).ratio) == (steps, ratio)
+        assert replace(own(), most=4) == own(most=4)
+        with pytest.raises(TypeError, match="nothing"):
+            own(nothing=1)
+        assert list(inspect.signature(own).parameters) == ["steps", "ratio", "smooth", "fuse", "note", "most"]
 
 
 class Plain(Method):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
@@ -152,3 +153,21 @@ def test_one_map_compared_with_several_is_compared_with_each(metric):
         assert compared(other).reasons() == metric.update(first, other).reasons()
     with pytest.raises(ShapeError):
         compared(others[0][:, :-1])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.zeros(0, 32, 32), r"maps: at least one map of one pixel was expected, got \(0, 32, 32\)"),
+        (torch.zeros(2, 0, 5), r"maps: at least one map of one pixel was expected, got \(2, 0, 5\)"),
+        (torch.zeros(2, 32, 32, device="meta"), "maps: a tensor with values was expected"),
+        (torch.zeros(2, 32, 32).to_sparse(), r"maps: a dense tensor was expected, got torch.sparse_coo: write maps"),
+        (np.zeros((2, 32, 32)), r"got ndarray: write torch.tensor\(maps\)"),
+        ([[[0.1]]], r"got list: write torch.tensor\(maps\)"),
+        ("gradcam", "got str$"),
+    ],
+)
+def test_maps_without_values_are_refused_in_one_line(given, message):
+    with pytest.raises(ShapeError, match=message) as raised:
+        pellucid.compare(given, given)
+    assert "\n" not in str(raised.value)

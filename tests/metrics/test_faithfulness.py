@@ -476,6 +476,7 @@ def test_the_metrics_name_what_they_take(name):
             r"baseline='blurr' was set; it may be zero, mean, blur or References\(images, labels\); did you mean blur",
         ),
         (lambda: m.Deletion(baseline=0.5), r"baseline=0.5 was set; it may be zero"),
+        (lambda: m.Deletion(baseline=[1]), r"baseline=\[1\] was set; it may be zero"),
         (lambda: m.Deletion(baseline=torch.zeros(2)), r"baseline=tensor.* was set; it may be zero"),
         (lambda: m.ReplacementDrop(top=0), r"top=0 was set; it must be a share above 0 and at most 1"),
         (lambda: m.ReplacementDrop(top=math.nan), r"top=nan was set"),

@@ -64,6 +64,15 @@ def test_an_empty_mask_is_a_miss():
     assert not pointing_hits(torch.rand(1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.bool), 10).any()
 
 
+@pytest.mark.parametrize("tolerance", [13, 40, 1e9, math.inf])
+def test_a_tolerance_beyond_the_image_reaches_every_pixel(tolerance):
+    masks = torch.zeros(2, 9, 12, dtype=torch.bool)
+    masks[0, 0, 0] = True
+    reached = widened(masks, tolerance)
+    assert reached[0].tolist() == [[y * y + x * x <= tolerance**2 for x in range(12)] for y in range(9)]
+    assert not reached[1].any()
+
+
 def test_a_mask_is_dilated_by_a_ball():
     mask = torch.zeros(1, 7, 7, dtype=torch.bool)
     mask[0, 3, 3] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -276,6 +277,7 @@ def test_each_image_gets_the_masks_of_other_patients():
     again = masks.clone()
     again[[0, 2, 5]] = ~again[[0, 2, 5]]  # an own mask changes nothing
     assert torch.equal(mean_mask_maps(again, np.array(patients), (12, 9), sigma=0.1)[[0, 2, 5]], found[[0, 2, 5]])
+    assert torch.equal(mean_mask_maps(masks, torch.tensor([ord(one) for one in patients]), (12, 9), sigma=0.1), found)
 
 
 @pytest.mark.parametrize("count", [19, 20])
@@ -328,3 +330,18 @@ def test_maps_of_a_prior_are_judged_as_those_of_a_method():
 def test_a_class_in_place_of_a_prior_is_refused():
     with pytest.raises(OptionError, match=r"write Edges\(\)"):
         pellucid.evaluate(seeded(TinyCNN), images(1), Edges, metrics=["entropy"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("nobody", [None, math.nan, np.float64("nan")])
+def test_a_mask_of_nobody_is_in_no_mean(nobody):
+    """A patient that is NaN is no one's, not even its own: its image's own mask would be in its mean."""
+    masks = random_masks(3, (12, 9))
+    with pytest.raises(OptionError, match="every case needs a patient, got 1 of 3 that are None or NaN"):
+        mean_mask_maps(masks, ["a", nobody, "b"], (12, 9))
+
+
+@pytest.mark.parametrize("masks", [5, 1.5, True, np.int64(3), torch.tensor(2)])
+def test_a_mean_mask_of_a_number_is_refused_in_one_line(masks):
+    with pytest.raises(OptionError, match=r"given masks of type \w+; a tensor, an array or a list") as raised:
+        MeanMask(masks)
+    assert "\n" not in str(raised.value)

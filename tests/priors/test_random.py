@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,12 +16,15 @@ from pellucid.errors import OptionError
 from pellucid.metrics import PointingGame
 from pellucid.metrics.pointing import peaks, pointing_hits
 from pellucid.priors import Random
+from pellucid.priors.random import _orders
 from pellucid.run.chance import _mean
 from tests.metrics.judging import random_masks
 from tests.networks import TinyCNN, images, seeded
 from tests.priors import naive
 
 SPACES = [(7, 7), (8, 13), (24, 31), (224, 224), (5, 40), (9, 12, 20), (1, 14)]
+
+PERMUTED = torch.randperm
 
 TARGETS = torch.tensor([[0, 1], [1, 2]])
 
@@ -49,6 +53,92 @@ def test_draws_and_seeds_differ_and_stay():
     found = pellucid.explain(seeded(TinyCNN), images(3), method=Random(draw=2), runtime=runtime).attributions
     expected = prior.map_on(tuple(images(3).shape[2:]), 1, 2)
     assert torch.equal(found, expected.expand(3, 1, *expected.shape))
+
+
+def order_from_the_seed(count, seed, draw) -> torch.Tensor:
+    """An order that is drawn after all earlier ones, from the seed on."""
+    source = torch.Generator().manual_seed(seed)
+    return [PERMUTED(count, generator=source) for _ in range(draw + 1)][-1]
+
+
+def from_the_seed(space, seed, draw) -> np.ndarray:
+    """A map of such an order."""
+    sides = [min(7, side) for side in space]
+    order = order_from_the_seed(math.prod(sides), seed, draw)
+    return naive.random(((order + 1) / len(order)).reshape(sides).numpy(), space)
+
+
+@pytest.fixture
+def ordered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of cells of each order that is drawn from here on, with nothing known of earlier ones."""
+    drawn: list[int] = []
+
+    def counting(count, **options):
+        drawn.append(count)
+        return PERMUTED(count, **options)
+
+    _orders.cache_clear()
+    monkeypatch.setattr(torch, "randperm", counting)
+    return drawn
+
+
+def test_draws_one_after_another_cost_one_order_each(ordered):
+    maps = [Random().map_on((9, 11), 5, draw) for draw in range(40)]
+    assert len(ordered) == 40  # 820, if each draw started from the seed
+    for draw in (0, 17, 39):
+        assert np.allclose(maps[draw].numpy(), from_the_seed((9, 11), 5, draw), atol=1e-6)
+
+
+def test_draws_in_any_order_are_the_same(ordered):
+    asked = [(3, (9, 11), 0), (3, (9, 11), 0), (1, (9, 11), 0), (7, (9, 11), 0), (4, (5, 6), 0), (7, (9, 11), 1)]
+    for draw, space, seed in [*asked, *reversed(asked)]:
+        found = Random(draw=draw).map_on(space, seed, draw)
+        assert np.allclose(found.numpy(), from_the_seed(space, seed, draw), atol=1e-6)
+        count = math.prod(min(7, side) for side in space)
+        assert torch.equal(_orders(count, seed).of(draw), order_from_the_seed(count, seed, draw))
+    assert {30, 49} == set(ordered)
+
+
+def test_every_metric_and_batch_draws_each_order_once(ordered):
+    space, masks = (24, 31), random_masks(6, (24, 31))
+    runtime = pellucid.Runtime(batch_size=2)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(2))
+    network(torch.rand(1, 1, *space))
+    given, metrics = torch.rand(6, 1, *space), ["iou", "relevance_mass"]
+    ordered.clear()
+    pellucid.evaluate(network, given, Random(draws=20), masks=masks, metrics=metrics, runtime=runtime)
+    assert ordered.count(49) <= 20 * len(metrics) * 3 + 3
+
+
+def test_threads_get_the_orders_of_their_draws(ordered):
+    expected = [from_the_seed((9, 11), 2, draw) for draw in range(30)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda draw: Random().map_on((9, 11), 2, draw), [*range(30), *reversed(range(30))]))
+    for one, other in zip(found, [*expected, *reversed(expected)], strict=True):
+        assert np.allclose(one.numpy(), other, atol=1e-6)
+
+
+def test_an_interrupted_draw_leaves_the_later_ones_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    Random().map_on((9, 11), 6, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "randperm", interrupted_after(3))
+        with pytest.raises(KeyboardInterrupt):
+            Random().map_on((9, 11), 6, 8)
+    for draw in (4, 8):
+        found = Random().map_on((9, 11), 6, draw)
+        assert np.allclose(found.numpy(), from_the_seed((9, 11), 6, draw), atol=1e-6)
+
+
+def interrupted_after(count):
+    """``torch.randperm``, and Ctrl-C after some calls."""
+    left = iter(range(count))
+
+    def drawing(*args, **options):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return PERMUTED(*args, **options)
+
+    return drawing
 
 
 @pytest.mark.parametrize("space", SPACES)

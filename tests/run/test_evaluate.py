@@ -59,6 +59,18 @@ from tests.run.test_regions import TinySegmenter
         (OutputError, r"output 'x' was asked for", {"output": "x"}),
         (OptionError, r"seed must be a whole number", {"seed": -1}),
         (OptionError, r"seed must be a whole number", {"seed": 0.5}),
+        (OptionError, r"seed must be a whole number .* got True$", {"seed": True}),
+        (OptionError, r"seed must be a whole number .* got np.int64\(3\): write int\(3\)", {"seed": np.int64(3)}),
+        (ShapeError, r"images: a tensor with values was expected, .* 'meta'", {"images": images(3).to("meta")}),
+        (ShapeError, r"images: a dense tensor was .*: write images.to_dense\(\)", {"images": images(3).to_sparse()}),
+        (ShapeError, r"maps: a tensor with values was expected, .* 'meta'", {"explanation": maps().to("meta")}),
+        (ShapeError, r"maps: a dense tensor .*: write maps.to_dense\(\)", {"explanation": maps().to_sparse()}),
+        (ShapeError, r"maps: .* got ndarray: write torch.tensor\(maps\)", {"explanation": maps().numpy()}),
+        (ShapeError, r"maps: .* torch.bool: write maps.float\(\)", {"explanation": maps() > 0}),
+        (ShapeError, r"maps: at least one map of one pixel", {"explanation": maps()[..., :0]}),
+        (ShapeError, r"masks: a tensor with values was", {"masks": maps().to("meta"), "metrics": ["iou"]}),
+        (ShapeError, r"masks: a dense tensor was", {"masks": maps().to_sparse(), "metrics": ["iou"]}),
+        (ShapeError, r"masks: a dense tensor was", {"masks": [None, maps()[1].to_sparse(), None], "metrics": ["iou"]}),
         (ShapeError, r"images: a tensor \(B, C, \*space\) was expected, got NoneType", {"images": None}),
         (ShapeError, r"images: at least one image", {"images": images()[:0], "explanation": maps()[:0]}),
         (OptionError, r"model must be a torch.nn.Module, got int", {"model": 3}),
@@ -270,6 +282,9 @@ def test_the_interval_is_that_of_the_statistics_by_patient() -> None:
     assert f"{round(shown.low, 4):.4g} to {round(shown.high, 4):.4g}" in scores.table(patients)
     with pytest.raises(ShapeError, match="3 patients were given; there are 30 images: name one for each"):
         scores.table(["a", "b", "c"])
+    for nothing in (7, {1, 2}, "P"):
+        with pytest.raises(OptionError, match="patients must be a list or array"):
+            scores.table(nothing)
 
 
 def test_the_precision_auto_is_the_models_own() -> None:

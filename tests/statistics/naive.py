@@ -78,6 +78,53 @@ def tango(wins, losses, count, shift):
     return (wins - losses - count * shift) / math.sqrt(variance)
 
 
+def tango_bounds(wins, losses, count, confidence):
+    """The shifts at which Tango's score, by its formula of the share of losses, is the quantile, found by halving."""
+    quantile = stats.norm.ppf((1 + confidence) / 2)
+
+    def score(shift):
+        linear = (2 * count - wins + losses) * shift - wins - losses
+        square = max(0, linear**2 + 8 * count * losses * shift * (1 - shift))
+        share = (math.sqrt(square) - linear) / (4 * count)
+        variance = count * (2 * share + shift - shift**2)
+        distance = wins - losses - count * shift
+        if variance < 1e-15:
+            return math.copysign(9e9, distance) if abs(distance) > 1e-12 else 0.0
+        return distance / math.sqrt(variance)
+
+    centre = (wins - losses) / count
+    low = optimize.brentq(lambda shift: score(shift) - quantile, -1, centre, xtol=1e-13) if centre > -1 else -1
+    high = optimize.brentq(lambda shift: score(shift) + quantile, centre, 1, xtol=1e-13) if centre < 1 else 1
+    return low, high
+
+
+def difference_of_pair(first, second, patients, confidence):
+    """Estimate, bounds, cases, patients, excluded and why withheld, of one pair of methods by itself."""
+    rows = [(a - b, p) for a, b, p in zip(first, second, patients, strict=True) if not (math.isnan(a) or math.isnan(b))]
+    groups = {}
+    for value, patient in rows:
+        groups.setdefault(patient, []).append(value)
+    n, m = len(rows), len(groups)
+    counts = (n, m, len(first) - n)
+    if not n:
+        return math.nan, math.nan, math.nan, *counts, "no cases"
+    mean = math.fsum(value for value, _ in rows) / n
+    given = [one for a, b in zip(first, second, strict=True) if not (math.isnan(a) or math.isnan(b)) for one in (a, b)]
+    if 1 < m == n and set(given) <= {0, 1}:
+        signs = [value for value, _ in rows]
+        return mean, *tango_bounds(signs.count(1), signs.count(-1), n, confidence), *counts, None
+    if m < 20:
+        return mean, math.nan, math.nan, *counts, "fewer than 20 patients"
+    means = [sum(group) / len(group) for group in groups.values()]
+    near = max(sum(abs(one - other) < 1e-12 for other in means) for one in means)
+    if m - near < 10:
+        reason = "fewer than 10 patients differ from the most frequent value"
+        return mean, math.nan, math.nan, *counts, reason
+    squares = sum(sum(value - mean for value in group) ** 2 for group in groups.values())
+    half = stats.t.ppf((1 + confidence) / 2, m - 1) * math.sqrt(m / (m - 1) * squares) / n
+    return mean, mean - half, mean + half, *counts, None
+
+
 def holm(values):
     """Holm's adjusted p-values by the definition: step down through the sorted values."""
     adjusted, largest = [0.0] * len(values), 0.0

@@ -114,3 +114,14 @@ def test_the_interval_covers():
         missed += found.withheld is None and not found.contains(0.7)
     assert shown > 390
     assert missed <= 31  # 8 %
+
+
+def test_scores_that_tell_nothing_have_no_interval_of_width_0():
+    hits = np.arange(60) % 2
+    for scores in (np.full(60, 0.1 + 0.2), np.zeros(60)):
+        found = auroc(scores, hits)
+        assert found.estimate == 0.5
+        assert found.withheld == "the scores are equal, or those of each patient balance"
+    each = np.where(hits, 1.0, 0.0) * np.where(np.arange(60) % 4 < 2, 1, -1)
+    assert auroc(each, hits, (np.arange(60) // 4).tolist()).withheld == found.withheld
+    assert auroc(each + np.linspace(0, 0.1, 60), hits).withheld is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks import alarms, results, statistics
+from benchmarks import alarms, coverage, results, statistics
 from benchmarks.studies import Design, beta_hits, half_zero, joint_hits, scores, skewed
 from scipy.stats import binom
 
@@ -70,6 +70,51 @@ def test_the_page_shows_the_stored_results():
     found = statistics.read()
     assert set(found) <= set(statistics.TABLES)
     assert (results.FOLDER / "statistics.md").read_text() == statistics.page(found)
+
+
+def test_a_run_that_was_stopped_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(results, "FOLDER", tmp_path)
+    monkeypatch.setattr(statistics, "SEED", 7)
+    simulated = []
+
+    def cells(seed):
+        return [lambda number=number: run(seed, number) for number in range(4)]
+
+    def run(seed, number):
+        simulated.append(number)
+        if simulated == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return {"seed": seed, "number": number}
+
+    monkeypatch.setattr(statistics, "TABLES", {"other": cells, "all pairs": cells})
+    monkeypatch.setattr(statistics, "page", lambda found: str(len(found["all pairs"])))
+    with pytest.raises(KeyboardInterrupt):
+        statistics.main(only=["all pairs"])
+    assert statistics.read() == {"all pairs": [{"seed": 8, "number": 0}, {"seed": 8, "number": 1}]}
+    statistics.main(only=["all pairs"])
+    assert simulated == [0, 1, 2, 2, 3]
+    assert [row["number"] for row in statistics.read()["all pairs"]] == [0, 1, 2, 3]
+    statistics.main(only=["all pairs"])
+    assert len(simulated) == 5
+    statistics.main(only=["all pairs"], again=True)
+    assert simulated[5:] == [0, 1, 2, 3]
+    assert (tmp_path / "statistics.md").read_text() == "4"
+
+
+def test_a_cell_has_a_seed_of_its_own(monkeypatch):
+    monkeypatch.setattr(coverage, "STUDIES", 3)
+    whole = [cell() for cell in coverage.differences(5)]
+    assert coverage.differences(5)[4]() == whole[4]
+    assert coverage.differences(6)[4]() != whole[4]
+
+
+def test_all_pairs_are_simulated_in_every_design(monkeypatch):
+    monkeypatch.setattr(coverage, "STUDIES", 1)
+    cells = coverage.simultaneous(0)
+    rows = [cell() for cell in cells]
+    designs = {(row["rates"], row["between"], row["patients"], row["cases"]) for row in rows}
+    assert len(cells) == len(designs) == 4 * 3 * 9
+    assert {row["rates"] for row in rows} == {"0.6", "0.9", "0.98", "0.46–0.74"}
 
 
 def test_what_falls_short_is_listed():

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core import rle
+from pellucid.core.dense import dense
 from pellucid.errors import OptionError, ShapeError
 
 Masks = Tensor | npt.NDArray[Any] | Sequence[Any]
@@ -76,9 +77,9 @@ def flags_of(given: Tensor | npt.NDArray[Any]) -> Tensor:
     """A mask of bool, or of 0 and 1, as bool on the CPU.
 
     Raises:
-        ShapeError: it has other values.
+        ShapeError: it has other values, or none that can be read.
     """
-    array = _array(given.detach().cpu()) if isinstance(given, Tensor) else given
+    array = _array(dense(given, "masks").detach().cpu()) if isinstance(given, Tensor) else given
     if array.dtype.kind not in "buif":
         raise ShapeError(f"a mask of {array.dtype} was given; bool or 0 and 1 were expected")
     flags = np.asarray(array != 0)

@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import UnionType
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from pellucid.core.number_options import checking_numbers
 from pellucid.core.plugins import Plugins
 from pellucid.errors import OptionError, did_you_mean, warn
 
@@ -51,7 +52,7 @@ class Registry(Generic[T]):
                     f"{self.noun} {name!r} is registered twice, by {_path(known)} and {_path(cls)}: rename one"
                 )
             cls.name = name
-            self.classes[name] = cls
+            self.classes[name] = checking_numbers(cls)
             return cls
 
         return register

@@ -161,7 +161,7 @@ class StandIns:
 
 def check_replacement(asked: object, option: str) -> None:
     """Raise ``OptionError`` unless something is a ``Replacement``."""
-    if isinstance(asked, References) or asked in _NAMED:
+    if isinstance(asked, References) or (isinstance(asked, str) and asked in _NAMED):
         return
     hint = did_you_mean(asked, _NAMED) if isinstance(asked, str) else ""
     raise OptionError(f"{option}={asked!r} was set; it may be {', '.join(_NAMED)} or References(images, labels){hint}")

@@ -45,9 +45,8 @@ class Runtime:
             names = ", ".join((*PRECISIONS, AUTO))
             raise OptionError(f"precision {self.precision!r} was asked for; there are {names}")
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise OptionError(f"batch_size must be >= 1, got {self.batch_size}")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed must be a whole number from 0 and below 2**63, got {self.seed}")
+            raise OptionError(f"batch_size must be >= 1, got {self.batch_size!r}{_as_int(self.batch_size)}")
+        _check_seed(self.seed)
         if self.device != "auto":
             _check_device(self.device)
 
@@ -55,6 +54,16 @@ class Runtime:
     def dtype(self) -> torch.dtype | None:
         """The precision as a torch dtype; None is the model's own. "auto" has none before it is resolved."""
         return None if self.precision is None else PRECISIONS[self.precision]
+
+
+def _check_seed(seed: object) -> None:
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise OptionError(f"seed must be a whole number from 0 and below 2**63, got {seed!r}{_as_int(seed)}")
+
+
+def _as_int(value: object) -> str:
+    """What to write for a whole number of NumPy or torch, as the end of a message."""
+    return f": write int({value})" if not isinstance(value, int) and hasattr(value, "__index__") else ""
 
 
 def _check_device(name: str | torch.device) -> None:

@@ -13,6 +13,7 @@ from pellucid.core.metric import Comparison, Metric
 from pellucid.core.registry import options
 from pellucid.errors import OptionError, ShapeError, did_you_mean
 from pellucid.statistics import Interval, mean, proportion
+from pellucid.statistics.arrays import names_of
 from pellucid.statistics.samples import Patients
 
 Reasons = tuple[tuple[str | None, ...], ...]
@@ -65,7 +66,7 @@ class Scores:
         (``pellucid.statistics.mean``). It is withheld, with the reason, where its coverage was not shown.
         """
         values = self[name]
-        whose = list(range(len(values)) if patients is None else patients)
+        whose = list(range(len(values))) if patients is None else names_of("patients", patients)
         if len(whose) != len(values):
             raise ShapeError(f"{len(whose)} patients were given; there are {len(values)} images: name one for each")
         each = [patient for patient in whose for _ in range(values.shape[1])]

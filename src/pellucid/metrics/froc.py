@@ -126,4 +126,4 @@ def _lesions_at(positions: Array, lesions: Array, tolerance: float) -> Array:
     distances, nearest = ndimage.distance_transform_edt(lesions == 0, return_indices=True)
     at = tuple(positions.T)
     owners = lesions[tuple(axis[at] for axis in nearest)]
-    return np.where(distances[at] <= tolerance, owners, 0)
+    return np.where(distances[at] <= float(tolerance), owners, 0)

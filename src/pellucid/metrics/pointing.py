@@ -70,9 +70,10 @@ def widened(masks: Tensor, tolerance: float) -> Tensor:
     Raises:
         ShapeError: the masks do not have 2 or 3 spatial axes.
     """
-    rank, reach = masks.ndim - 1, int(tolerance)
+    rank = masks.ndim - 1
     if rank not in _CONVOLUTIONS:
         raise ShapeError(f"masks (B, H, W) or (B, D, H, W) were expected, got {tuple(masks.shape)}")
+    reach = int(min(tolerance, max(masks.shape[1:])))  # pixels farther away are outside the mask
     if not reach:
         return masks.bool()
     steps = torch.arange(-reach, reach + 1, device=masks.device)

@@ -20,6 +20,7 @@ from pellucid.core.space import scale
 from pellucid.core.target import Targets
 from pellucid.errors import OptionError, ShapeError
 from pellucid.priors._blur import blurred, check_sigma
+from pellucid.statistics.arrays import codes_of
 
 ENOUGH = 20
 """So many masks of a validation split make a mean mask; with fewer, one patient of the test split is left out."""
@@ -67,6 +68,11 @@ class MeanMask(Method):
         check_sigma(self.sigma)
         if isinstance(self.masks, str):
             object.__setattr__(self, "masks", _read(self.masks))  # frozen
+        if self.masks is not None and (not hasattr(self.masks, "__len__") or getattr(self.masks, "ndim", 1) == 0):
+            raise OptionError(
+                f"prior 'mean_mask' was given masks of type {type(self.masks).__name__}; a tensor, an array or a list "
+                "with one entry an image was expected"
+            )
         if self.masks is None or not len(self.masks):
             raise OptionError(
                 "prior 'mean_mask' was asked for without masks; it is made from those of other patients: write "
@@ -100,7 +106,7 @@ def mean_mask_maps(
         sigma: of the blur, in sides of the image; None: Scott's rule (``bandwidth``).
 
     Raises:
-        OptionError: there is one patient only.
+        OptionError: there is one patient only, or an image has none (None, NaN).
         ShapeError: there are more or fewer patients than masks, or the masks are of another size.
 
     >>> masks = torch.zeros(3, 8, 8)
@@ -111,7 +117,7 @@ def mean_mask_maps(
     if sigma is not None:
         check_sigma(sigma)
     own = any_finding(masks, space)
-    names = list(patients.tolist() if isinstance(patients, (Tensor, np.ndarray)) else patients)
+    names = codes_of(patients).tolist()
     if len(names) != len(own):
         raise ShapeError(f"{len(names)} patients and masks of {len(own)} images were given; name one for each image")
     others = None if validation is None else any_finding(validation, space)

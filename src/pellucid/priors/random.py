@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -73,9 +74,8 @@ class Random(Method):
     def map_on(self, space: Sequence[int], seed: int, draw: int) -> Tensor:
         """The map (*space) of a draw, float32."""
         grid = [min(self.cells, side) for side in space]
-        count, source = math.prod(grid), torch.Generator().manual_seed(seed)
-        orders = [torch.randperm(count, generator=source) for _ in range(draw + 1)]
-        found = (orders[-1].reshape(grid) + 1) / count
+        count = math.prod(grid)
+        found = (_orders(count, seed).of(draw).reshape(grid) + 1) / count
         for axis, side in enumerate(space):
             found = torch.tensordot(_weights(side, grid[axis]), found, dims=([1], [axis])).movedim(0, axis)
         return found
@@ -91,6 +91,38 @@ class Random(Method):
             ends = [0, *centres[1:]], [*centres[:-1], side - 1]
             along.append(torch.tensor([(low + high) // 2 for low, high in zip(*ends, strict=True)]))
         return torch.stack([axis.flatten() for axis in torch.meshgrid(*along, indexing="ij")], dim=1)
+
+
+class _Orders:
+    """The random orders of ``count`` cells, by the number of the draw.
+
+    The generator's state after the last order is kept, so that N draws one after another cost N orders, and not the
+    N² / 2 of starting from the seed each time. An earlier draw starts anew. It needs no lock: the number and the state
+    are replaced together, so that threads, forks and interrupts find a state that belongs to its number.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._start = torch.Generator().manual_seed(seed).get_state()
+        self._reached = (0, self._start)
+
+    def of(self, draw: int) -> Tensor:
+        """The order (count,) of a draw."""
+        drawn, state = self._reached
+        if draw < drawn:
+            drawn, state = 0, self._start
+        source = torch.Generator()
+        source.set_state(state)
+        for _ in range(draw + 1 - drawn):
+            order = torch.randperm(self._count, generator=source, device="cpu")
+        self._reached = (draw + 1, source.get_state())
+        return order
+
+
+@lru_cache(maxsize=16)  # a few sizes of images in turn
+def _orders(count: int, seed: int) -> _Orders:
+    """The orders of a seed, which later calls go on with."""
+    return _Orders(count, seed)
 
 
 def _centres(side: int, cells: int) -> list[int]:

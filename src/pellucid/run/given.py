@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from pellucid.core.dense import dense
 from pellucid.core.geometry import Geometry
 from pellucid.core.image import Image
 from pellucid.core.inputs import Images, Inputs
@@ -123,6 +124,7 @@ def _check_tensors(given: object) -> None:
             raise ShapeError(
                 f"{name}: a tensor (B, C, *space) was expected, got {type(tensor).__name__}{instead_of_images(tensor)}"
             )
+        dense(tensor, name or "images")
     first = next(iter(tensors), None)
     if first is None:
         raise ShapeError("images were given as an empty mapping; map names to tensors")

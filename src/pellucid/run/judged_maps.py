@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.core.dense import dense
 from pellucid.core.explanation import Explanation
 from pellucid.core.metric import Takes
 from pellucid.core.space import heatmap, upsample
@@ -24,8 +26,20 @@ def with_columns(maps: object) -> Tensor:
     """Maps of any origin, (B, K, *space)."""
     if not isinstance(maps, Tensor) or maps.ndim not in (3, 4, 5) or maps.dtype == torch.bool or maps.is_complex():
         found = f"{tuple(maps.shape)} {maps.dtype}" if isinstance(maps, Tensor) else type(maps).__name__
-        raise ShapeError(f"maps: an Explanation or a tensor (B, K, *space) of numbers was expected, got {found}")
-    return (maps[:, None] if maps.ndim == 3 else maps).detach().float()
+        raise ShapeError(
+            f"maps: an Explanation or a tensor (B, K, *space) of numbers was expected, got {found}{_instead(maps)}"
+        )
+    if not maps.numel():
+        raise ShapeError(f"maps: at least one map of one pixel was expected, got {tuple(maps.shape)}")
+    given = dense(maps, "maps")
+    return (given[:, None] if given.ndim == 3 else given).detach().float()
+
+
+def _instead(maps: object) -> str:
+    """What to write for maps of another kind, as the end of a message."""
+    if isinstance(maps, Tensor):
+        return ": write maps.float()" if maps.dtype == torch.bool else ""
+    return ": write torch.tensor(maps)" if isinstance(maps, (np.ndarray, list, tuple)) else ""
 
 
 def maps_of(given: Explanation | Tensor, shape: tuple[int, ...]) -> dict[Takes, Tensor]:

@@ -14,6 +14,9 @@ from pellucid.statistics.samples import Patients, Sample, checked_hits, checked_
 FEWEST = 10
 """The patients with a hit, and those with a miss, that an interval needs."""
 
+NOTHING = 1e-12
+"""A standard error that is 0 but for rounding."""
+
 
 def auroc(scores: ArrayLike, hits: ArrayLike, patients: Patients = None, *, confidence: float = 0.95) -> Interval:
     """The probability that a hit has a larger score than a miss, ties counting half, with an interval by patient.
@@ -28,7 +31,7 @@ def auroc(scores: ArrayLike, hits: ArrayLike, patients: Patients = None, *, conf
     with Student's quantile t of min(a, b) − 1 degrees of freedom: of 20 misses, the normal quantile covered 0.92.
 
     It is withheld with fewer than 10 patients who have a hit, or a miss: its coverage was not shown there. So it is
-    where the scores separate all hits from all misses, since s is 0 then.
+    where the scores separate all hits from all misses, or are equal, since s is 0 then.
 
     >>> rng = np.random.default_rng(0)
     >>> hits = rng.random(80) < 0.6
@@ -50,8 +53,11 @@ def auroc(scores: ArrayLike, hits: ArrayLike, patients: Patients = None, *, conf
     area, above, below = _placements(found.values[hit, 0], found.values[~hit, 0])
     if reason or area in (0.0, 1.0):
         return found.without(reason or "the scores separate all hits from all misses", area)
+    error = _error(found, hit, above - area, below - area)
+    if error < NOTHING:
+        return found.without("the scores are equal, or those of each patient balance", area)
     quantile = t_quantile((1 + confidence) / 2, min(_patients(found, hit), _patients(found, ~hit)) - 1)
-    half = quantile * _error(found, hit, above - area, below - area) / (area * (1 - area))
+    half = quantile * error / (area * (1 - area))
     centre = math.log(area / (1 - area))
     return found.interval(area, _expit(centre - half), _expit(centre + half))
 

@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
+from pellucid.statistics.arrays import is_between, shown
 from pellucid.statistics.distributions import normal_tail
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import mean_of
@@ -69,8 +70,8 @@ def equivalent(
         ShapeError: the arrays are not (N,), or differ in length.
     """
     checked_generator(generator)
-    if not 0 < margin < math.inf:
-        raise OptionError(f"the margin must be above 0, in the units of the scores; got {margin:g}")
+    if not is_between(0, margin, math.inf):
+        raise OptionError(f"the margin must be above 0, in the units of the scores; got {shown(margin)}")
     found = sample({"first": first, "second": second}, patients)
     difference = float(np.subtract(*found.values.T).mean()) if found.count else math.nan
     name, not_below, not_above = _tested(found, margin, generator)

@@ -11,12 +11,13 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
+from pellucid.statistics.arrays import named, names_of, numbers
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.equivalence import MARGIN, difference, equivalent
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.paired import compare
 from pellucid.statistics.power import DIFFERENCE, LEVEL, cases_needed_by
-from pellucid.statistics.samples import Patients, checked_share
+from pellucid.statistics.samples import Patients, checked, checked_share
 
 
 class Claim(StrEnum):
@@ -100,8 +101,9 @@ def holm(values: ArrayLike) -> Array:
 
     Raises:
         OptionError: a value is not from 0 to 1.
+        ShapeError: they are not (K,) numbers.
     """
-    found = np.asarray(values, dtype=np.float64)
+    found = numbers("p-values", values)
     if not ((found >= 0) & (found <= 1)).all():
         raise OptionError(f"p-values must be from 0 to 1, got {found.tolist()}")
     order = np.argsort(found, kind="stable")
@@ -142,10 +144,14 @@ def verdicts(
         OptionError: the named prior is not among the priors, there are no methods, or a number is out of its range.
         ShapeError: the arrays are not (N,), or differ in length.
     """
-    if plan.named not in priors or not methods:
+    if not isinstance(plan, Plan):
+        raise OptionError(f"plan must be a Plan, such as Plan('mean mask'), got {plan!r}")
+    if plan.named not in named("priors", priors) or not named("methods", methods):
         given = f"{len(methods)} methods, the priors {', '.join(priors) or 'none'}, and the named one {plan.named!r}"
         raise OptionError(f"at least one method, and a named prior among the priors, are needed; got {given}")
-    whose = None if patients is None else list(patients)
+    whose = None if patients is None else names_of("patients", patients)
+    kinds = {"the method": methods, "the prior": priors}
+    checked({f"{kind} {name!r}": scores for kind, each in kinds.items() for name, scores in each.items()}, whose)
     family = _Family(priors, plan, whose, generator, len(methods))
     found = [family.compared(scores) for scores in methods.values()]
     adjusted = np.stack([holm(column) for column in np.array([one.values for one in found]).T], axis=1)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.intervals import Interval
@@ -61,17 +61,30 @@ def mean_of(found: Sample, generator: Generator, confidence: float = 0.95) -> In
 
 def withheld(found: Sample) -> str | None:
     """Why no interval is given, if it is not."""
+    return all_withheld(found, found.row_totals(found.values.T))[0]
+
+
+def all_withheld(found: Sample, totals: Array) -> list[str | None]:
+    """Why no interval is given of each of P metrics, whose sums by patient are ``totals`` (P, patients)."""
     if not found.count:
-        return "no cases"
+        return ["no cases"] * len(totals)
     if found.patients < FEWEST_PATIENTS:
-        return f"fewer than {FEWEST_PATIENTS} patients"
-    means = found.totals(found.values[:, 0]) / found.sizes
-    largest = float(np.abs(means).max()) or 1.0
-    counts = np.unique(np.round(means / largest, 12), return_counts=True)[1]  # sums in another order differ by rounding
-    others = found.patients - int(counts.max())
-    if others < FEWEST_OTHERS:
-        return f"fewer than {FEWEST_OTHERS} patients differ from the most frequent value"
-    return None
+        return [f"fewer than {FEWEST_PATIENTS} patients"] * len(totals)
+    means = totals / found.sizes
+    largest = np.abs(means).max(axis=1, keepdims=True)
+    scaled = means / np.where(largest == 0, 1.0, largest)
+    others = found.patients - _most_frequent(np.round(scaled, 12))  # sums in another order differ by rounding
+    reason = f"fewer than {FEWEST_OTHERS} patients differ from the most frequent value"
+    return [reason if count < FEWEST_OTHERS else None for count in others]
+
+
+def _most_frequent(values: Array) -> NDArray[np.intp]:
+    """How often the most frequent value of each row (P, m) is there: the longest run of the sorted row."""
+    ordered, number = np.sort(values, axis=1), np.arange(values.shape[1])
+    starts = np.zeros(ordered.shape, np.intp)
+    starts[:, 1:] = np.where(ordered[:, 1:] != ordered[:, :-1], number[1:], 0)
+    longest: NDArray[np.intp] = (number - np.maximum.accumulate(starts, axis=1)).max(axis=1) + 1
+    return longest
 
 
 def _studentised(totals: Array, sizes: Array, generator: Generator, tail: float) -> tuple[float, float]:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pellucid.errors import OptionError
-from pellucid.statistics.distributions import t_quantile
+from pellucid.statistics.arrays import named
+from pellucid.statistics.distributions import Array, t_quantile
 from pellucid.statistics.intervals import Interval
-from pellucid.statistics.means import ratio, withheld
+from pellucid.statistics.means import all_withheld
 from pellucid.statistics.samples import Patients, Sample, checked, checked_share, complete
-from pellucid.statistics.tango import discordant, independent_hits, tango_interval
+from pellucid.statistics.tango import tango_interval
+
+Columns = tuple[int, int]
+CHUNK = 1 << 20
+"""Differences that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +60,61 @@ def all_pairs(
         ShapeError: the arrays are not (N,), or differ in length.
     """
     checked_share("confidence", confidence)
-    if len(methods) < 2:
+    if len(named("methods", methods)) < 2:
         raise OptionError(f"pairs need at least two methods, got {', '.join(methods) or 'none'}")
     table, codes = checked(methods, patients)
-    pairs = list(itertools.combinations(enumerate(methods), 2))
+    names, pairs = list(methods), list(itertools.combinations(range(len(methods)), 2))
     each = 1 - (1 - confidence) / len(pairs)
-    return tuple(
-        Pair(first, second, _difference(complete(table[:, [one, other]], codes), each))
-        for (one, first), (other, second) in pairs
-    )
+    found: dict[Columns, Interval] = {}
+    for alike in _of_the_same_cases(np.isnan(table), pairs):
+        both = sorted(set(itertools.chain(*alike)))
+        numbers = [(both.index(one), both.index(other)) for one, other in alike]
+        found |= zip(alike, _intervals(complete(table[:, both], codes), numbers, each), strict=True)
+    return tuple(Pair(names[one], names[other], found[one, other]) for one, other in pairs)
 
 
-def _difference(found: Sample, confidence: float) -> Interval:
-    differences = found.with_values(np.subtract(*found.values.T))
-    estimate = float(differences.values.mean()) if found.count else math.nan
-    if found.patients > 1 and independent_hits(found):
-        return found.interval(estimate, *tango_interval(*discordant(found), found.count, confidence))
-    reason = withheld(differences)
-    if reason:
-        return found.without(reason, estimate)
-    rest = differences.totals(differences.values[:, 0] - estimate)
-    spread = float(ratio(rest, found.sizes, np.ones((1, found.patients)))[1][0])
-    half = t_quantile((1 + confidence) / 2, found.patients - 1) * spread
-    return found.interval(estimate, estimate - half, estimate + half)
+def _of_the_same_cases(missing: NDArray[np.bool_], pairs: Sequence[Columns]) -> Iterator[Sequence[Columns]]:
+    """The pairs of columns (N, K) with the same missing cases, some at a time."""
+    groups: dict[bytes, list[Columns]] = {}
+    for one, other in pairs:
+        groups.setdefault((missing[:, one] | missing[:, other]).tobytes(), []).append((one, other))
+    size = max(1, CHUNK // max(1, len(missing)))
+    for group in groups.values():
+        yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def _intervals(found: Sample, pairs: Sequence[Columns], confidence: float) -> list[Interval]:
+    """The interval of each pair of columns."""
+    columns = np.ascontiguousarray(found.values.T)
+    first, second = (columns[list(side)] for side in zip(*pairs, strict=True))
+    hits = _are_binary(first) & _are_binary(second) & (found.patients > 1) & (not found.clustered)
+    of_hits = iter(_tangos(found, (first - second)[hits], confidence))
+    others = iter(_students(found, (first - second)[~hits], confidence))
+    return [next(of_hits if one else others) for one in hits]
+
+
+def _are_binary(rows: Array) -> NDArray[np.bool_]:
+    """Which rows (P, n) have no value but 0 and 1."""
+    return np.asarray(((rows == 0) | (rows == 1)).all(axis=1))
+
+
+def _tangos(found: Sample, apart: Array, confidence: float) -> Iterator[Interval]:
+    """The intervals of differences (P, n) of hits."""
+    counts = zip(apart.mean(axis=1), (apart > 0).sum(axis=1), (apart < 0).sum(axis=1), strict=True)
+    for estimate, wins, losses in counts:
+        bounds = tango_interval(int(wins), int(losses), found.count, confidence)
+        yield found.interval(float(estimate), *bounds)
+
+
+def _students(found: Sample, apart: Array, confidence: float) -> Iterator[Interval]:
+    """The intervals of other differences (P, n), or why there is none."""
+    estimates = apart.mean(axis=1) if found.count else np.full(len(apart), math.nan)
+    reasons = all_withheld(found, found.row_totals(apart))
+    rest = found.row_totals(apart - estimates[:, None])
+    freedom = found.patients - 1
+    with np.errstate(divide="ignore", invalid="ignore"):  # one patient, or none: withheld
+        spreads = np.sqrt((rest**2).sum(axis=1) * found.patients / freedom) / found.count
+    quantile = t_quantile((1 + confidence) / 2, freedom)
+    for estimate, spread, reason in zip(estimates.tolist(), spreads.tolist(), reasons, strict=True):
+        half = quantile * spread
+        yield found.without(reason, estimate) if reason else found.interval(estimate, estimate - half, estimate + half)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
+from pellucid.statistics.arrays import is_between, shown
 from pellucid.statistics.distributions import normal_quantile
 from pellucid.statistics.proportions import design_effect
 from pellucid.statistics.samples import Patients, checked_share, is_binary, sample
@@ -67,8 +68,8 @@ def cases_needed_by(
             patient is missing.
         ShapeError: the arrays are not (N,), or differ in length.
     """
-    if not 0 < difference < math.inf:
-        raise OptionError(f"the difference to detect must be above 0, got {difference:g}")
+    if not is_between(0, difference, math.inf):
+        raise OptionError(f"the difference to detect must be above 0, got {shown(difference)}")
     found = sample({"first": first, "second": second}, patients)
     if found.patients < 2:
         return None

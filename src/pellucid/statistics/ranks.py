@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
+from pellucid.statistics.arrays import numbers
 from pellucid.statistics.distributions import Array
-from pellucid.statistics.samples import numbers, sample
+from pellucid.statistics.samples import sample
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 
-from pellucid.errors import OptionError, ShapeError, message_of
+from pellucid.errors import OptionError, ShapeError
+from pellucid.statistics.arrays import codes_of, is_between, numbers, shown
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.intervals import Interval
 
@@ -53,6 +55,12 @@ class Sample:
         """The sums of values (n,) within each patient, (patients,)."""
         return np.bincount(self.patient, weights=values, minlength=self.patients).astype(np.float64)
 
+    def row_totals(self, values: Array) -> Array:
+        """The sums of rows of values (P, n) within each patient, (P, patients)."""
+        cells = np.arange(len(values))[:, None] * self.patients + self.patient
+        found = np.bincount(cells.ravel(), weights=values.ravel(), minlength=len(values) * self.patients)
+        return found.astype(np.float64).reshape(len(values), self.patients)
+
     def interval(self, estimate: float, low: float, high: float) -> Interval:
         """An interval of these cases."""
         return Interval(estimate, low, high, self.count, self.patients, self.excluded)
@@ -76,14 +84,24 @@ def checked(columns: Mapping[str, ArrayLike], patients: Patients = None) -> tupl
     """The columns as (N, K) and the patients as numbers (N,); raises what ``sample`` raises."""
     found = {name: numbers(name, values) for name, values in columns.items()}
     lengths = {name: len(values) for name, values in found.items()}
-    codes = None if patients is None else _codes(patients)
+    codes = None if patients is None else codes_of(patients)
     if codes is not None:
         lengths["patients"] = len(codes)
-    if len(set(lengths.values())) > 1:
-        given = ", ".join(f"{name}: {length}" for name, length in lengths.items())
-        raise ShapeError(f"one entry a case is needed in each array, got lengths that differ ({given})")
+    check_lengths(lengths)
     table = np.stack(list(found.values()), axis=1)
     return table, np.arange(len(table)) if codes is None else codes
+
+
+def check_lengths(lengths: Mapping[str, int]) -> None:
+    """Raise ``ShapeError`` if the lengths of the arrays of these names differ; it names up to two of each length."""
+    if len(set(lengths.values())) > 1:
+        alike: Counter[int] = Counter()
+        some: list[str] = []
+        for name, length in lengths.items():
+            alike[length] += 1
+            some += [f"{name}: {length}"] if alike[length] <= 2 else []
+        given = ", ".join(some[:6])
+        raise ShapeError(f"one entry a case is needed in each array, got lengths that differ ({given})")
 
 
 def complete(table: Array, codes: NDArray[np.intp]) -> Sample:
@@ -91,34 +109,6 @@ def complete(table: Array, codes: NDArray[np.intp]) -> Sample:
     kept = ~np.isnan(table).any(axis=1)
     known, patient = np.unique(codes[kept], return_inverse=True)
     return Sample(table[kept], patient, len(known), int((~kept).sum()))
-
-
-def numbers(name: str, values: ArrayLike) -> Array:
-    """The values as (N,) numbers, of which NaN are missing; raises what ``sample`` raises."""
-    try:
-        found = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:  # text, ragged lists, tensors that need a gradient
-        raise ShapeError(f"{name} must be an array (N,) of numbers: {message_of(error)}") from error
-    if found.ndim != 1:
-        raise ShapeError(f"{name} must be an array (N,) of numbers, got shape {found.shape}")
-    if np.isinf(found).any():
-        infinite = int(np.isinf(found).sum())
-        raise OptionError(f"{name} must be finite, got {infinite} infinite of {len(found)}; NaN marks a missing value")
-    return found
-
-
-def _codes(patients: Iterable[Hashable]) -> NDArray[np.intp]:
-    """Numbers of the patients, in the order of their first case."""
-    # The entries of a tensor are tensors, which are equal to nothing as keys.
-    names = [entry.tolist() if hasattr(entry, "tolist") else entry for entry in patients]
-    missing = sum(name is None or name != name for name in names)
-    if missing:
-        raise OptionError(f"every case needs a patient, got {missing} of {len(names)} that are None or NaN")
-    known: dict[Hashable, int] = {}
-    try:
-        return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.intp)
-    except TypeError as error:
-        raise OptionError(f"patients must be (N,) names or numbers, that can be keys of a dict: {error}") from error
 
 
 def checked_hits(name: str, values: Array) -> Array:
@@ -144,8 +134,8 @@ def checked_share(name: str, value: float) -> float:
     Raises:
         OptionError: it is not.
     """
-    if not 0 < value < 1:
-        raise OptionError(f"{name} must be above 0 and below 1, got {value:g}")
+    if not is_between(0, value, 1):
+        raise OptionError(f"{name} must be above 0 and below 1, got {shown(value)}")
     return float(value)
 
 

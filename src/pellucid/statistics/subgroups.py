@@ -7,10 +7,10 @@ from typing import Protocol
 
 from numpy.typing import ArrayLike
 
-from pellucid.errors import ShapeError
+from pellucid.statistics.arrays import names_of, numbers
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.intervals import Interval
-from pellucid.statistics.samples import Patients, numbers, sample
+from pellucid.statistics.samples import Patients, check_lengths, sample
 
 FEWEST = 20
 """The patients of a subgroup whose estimate is shown."""
@@ -42,13 +42,10 @@ def subgroups(
         ShapeError: the arrays are not (N,), or differ in length.
         OptionError: what ``estimate`` does not allow.
     """
-    given = [entry.tolist() if hasattr(entry, "tolist") else entry for entry in groups]
-    names = [None if name is None or name != name else name for name in given]
+    names = [None if name is None or name != name else name for name in names_of("groups", groups)]
     column = numbers("values", values)
-    whose = list(range(len(column))) if patients is None else list(patients)
-    if not len(column) == len(names) == len(whose):
-        lengths = f"values: {len(column)}, groups: {len(names)}, patients: {len(whose)}"
-        raise ShapeError(f"one entry a case is needed in each array, got lengths that differ ({lengths})")
+    whose = list(range(len(column))) if patients is None else names_of("patients", patients)
+    check_lengths({"values": len(column), "groups": len(names), "patients": len(whose)})
     members: dict[Hashable, list[int]] = {}
     for index, name in enumerate(names):
         members.setdefault(name, []).append(index)
