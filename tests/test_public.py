@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ import pellucid
 from pellucid import errors
 from tests.fresh import fresh
 
+ROOT = Path(__file__).parents[1]
 CLASSES = [cls for cls in vars(errors).values() if inspect.isclass(cls) and issubclass(cls, errors.PellucidError)]
 
 
@@ -25,7 +27,7 @@ def test_the_namespace_is_sorted_and_complete() -> None:
     designed = {
         *("Explainer", "Explanation", "Image", "Runtime", "PellucidError", "explain", "overlay"),
         *("recommended_layers", "available_methods", "load_model", "read_image", "load_explanation"),
-        *("errors", "methods", "metrics", "phantom", "priors"),
+        *("errors", "methods", "metrics", "phantom", "priors", "statistics", "xai"),
         # What a method or preprocessing of one's own is written with.
         *("Attribution", "Geometry", "Method", "Preprocessing", "Probe", "Region", "Targets", "register_method"),
     }
@@ -42,6 +44,16 @@ def test_every_name_is_what_its_module_defines(name: str) -> None:
 def test_modules_are_attributes_in_a_fresh_process() -> None:
     found = fresh(*(f"import pellucid; print(pellucid.{name}.__name__)" for name in pellucid._MODULES))
     assert found == [f"pellucid.{name}" for name in pellucid._MODULES]
+
+
+def test_what_the_documentation_calls_an_attribute_is_one() -> None:
+    pages = [ROOT / "README.md", *(path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "results")]
+    named = {
+        name for page in pages for name in re.findall(r"(?<!from )\bpellucid\.([a-z]\w+)", page.read_text("utf-8"))
+    }
+    groups = {"exporters", "sources"}  # names of entry points
+    assert {"statistics", "xai", "explain"} <= named
+    assert named - groups - {"core"} - set(pellucid.__all__) == set()  # core is there since pellucid imports it
 
 
 def test_the_version_is_the_package_s() -> None:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
         priors,
         report,
         robustness,
+        statistics,
         training,
+        xai,
     )
     from pellucid.choosing.choose import choose
     from pellucid.core.archive import load_explanation
@@ -126,7 +128,9 @@ _MODULES = (
     "priors",
     "report",
     "robustness",
+    "statistics",
     "training",
+    "xai",
 )
 
 __all__ = [
@@ -185,9 +189,11 @@ __all__ = [
     "report",
     "robustness",
     "show",
+    "statistics",
     "training",
     "viewer",
     "write",
+    "xai",
 ]
 
 

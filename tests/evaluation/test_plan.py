@@ -72,6 +72,31 @@ def test_a_text_is_a_list_of_one():
     assert EvaluationPlan(test="test") == EvaluationPlan(test=["test"])
 
 
+@pytest.mark.parametrize("wrong", ["a", None, True, [0.1]])
+@pytest.mark.parametrize("name", ["margin", "difference", "level"])
+def test_a_number_is_one(name, wrong):
+    with pytest.raises(OptionError, match=rf"^{name} = .* was asked for; write a number above 0"):
+        EvaluationPlan(**{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", [1.5, "a", None, True, 2**63])
+@pytest.mark.parametrize("name", ["seed", "gated"])
+def test_a_whole_number_is_one(name, wrong):
+    with pytest.raises(OptionError, match=rf"^{name} = .* was asked for; write 0 or more, a whole number"):
+        EvaluationPlan(**{name: wrong})
+
+
+@pytest.mark.parametrize("name", ["margin", "difference"])
+def test_differences_of_hits_are_shares(name):
+    for points in (1, 10):
+        with pytest.raises(
+            OptionError, match=rf"^{name} = {points} was asked for, and primary = 'pointing_game' gives"
+        ):
+            EvaluationPlan(**{name: points})
+        assert getattr(EvaluationPlan(primary="iou", **{name: points}), name) == points
+    assert getattr(EvaluationPlan(**{name: 0.99}), name) == 0.99
+
+
 def test_the_digest_of_settings_depends_on_each():
     plans = [
         EvaluationPlan(),

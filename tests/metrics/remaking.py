@@ -36,6 +36,7 @@ class Functions:
     layers: tuple[tuple[str, Callable[[Tensor, Tensor], Tensor]], ...] = ()
     of_class: Callable[[Tensor, Tensor], Tensor] | None = None
     at_once: int = 3
+    directions: bool = False
 
     @property
     def numbers(self) -> Tensor:

@@ -144,6 +144,29 @@ def test_the_other_class_is_each_of_the_others_equally_often():
     assert 1400 < counts[0] < 1600
 
 
+def test_the_other_direction_of_a_value_is_no_other_class():
+    seen = []
+
+    def of_class(images, classes):
+        seen.append(classes)
+        return images.sum(1)
+
+    def network(images):
+        return images.sum(1).flatten(1).repeat(1, 6)
+
+    given = replace(cases((1, 1), 3000), classes=torch.arange(3000) % 6, of_class=of_class, network=network)
+    RandomLogit(Cosine()).update(replace(given, directions=True))
+    for own in range(6):
+        counts = torch.bincount(seen[0][given.classes == own], minlength=6)
+        assert [int(count) > 0 for count in counts] == [number // 2 != own // 2 for number in range(6)]
+        assert counts[counts > 0].min() > 90  # of 125
+    alone = replace(given, directions=True, classes=torch.zeros(3000).long(), network=lambda x: network(x)[:, :2])
+    found = RandomLogit(Cosine()).update(alone)
+    assert set(found.reasons()) == {"the other direction of a value is no other class"}
+    assert found.values.isnan().all()
+    assert len(seen) == 1  # no map is made for nothing
+
+
 def test_a_map_that_does_not_follow_the_weights_has_the_similarity_1():
     given = cases()
     given = replace(given, layers=tuple((name, given.method) for name, _ in given.layers))

@@ -345,3 +345,69 @@ def test_a_mean_mask_of_a_number_is_refused_in_one_line(masks):
     with pytest.raises(OptionError, match=r"given masks of type \w+; a tensor, an array or a list") as raised:
         MeanMask(masks)
     assert "\n" not in str(raised.value)
+
+
+def apart(space=(32, 32)):
+    """Four masks of which no two have a pixel in common."""
+    masks = torch.zeros(4, *space, dtype=torch.bool)
+    for number, (top, left) in enumerate([(2, 2), (2, 22), (22, 2), (22, 22)]):
+        masks[number, top : top + 6, left : left + 6] = True
+    return masks
+
+
+def test_by_name_a_mean_mask_leaves_out_each_image_s_own():
+    masks, network = apart(), seeded(TinyCNN).eval()
+    given, named = images(4, side=32), {"masks": masks, "metrics": ["pointing_game", "iou"]}
+    found = pellucid.evaluate(network, given, "mean_mask", **named)
+    assert found["pointing_game"].tolist() == [[0.0]] * 4
+    assert (
+        pellucid.evaluate(network, given, MeanMask(masks), **named).figure("pointing_game") == 0.25
+    )  # its own is in it
+    for own, number in zip(found["iou"], range(4), strict=True):
+        others = [other for other in range(4) if other != number]
+        centres = np.stack([(np.argwhere(masks[other].numpy()).mean(0) + 0.5) / 32 for other in others])
+        sigma = np.clip(np.mean(np.std(centres, axis=0, ddof=1)) * 3 ** (-1 / 6), 0.02, 0.25)
+        heat = torch.from_numpy(scaled(naive.mean_mask(masks[others].numpy(), sigma))).float()[None, None]
+        alone = pellucid.evaluate(network, given[:1], heat, masks=masks[number][None], metrics=["iou"])
+        assert float(own) == pytest.approx(float(alone["iou"]), abs=1e-6)
+    boxes = [{"boxes": [(left, top, left + 6, top + 6)]} for top, left in [(2, 2), (2, 22), (22, 2), (22, 22)]]
+    assert torch.equal(
+        pellucid.evaluate(network, given, "mean_mask", masks=boxes, metrics=["iou"])["iou"], found["iou"]
+    )
+
+
+def test_a_mean_mask_of_others_is_every_class_s():
+    masks, network, given = apart(), seeded(TinyCNN).eval(), images(4, side=32)
+    each = masks[:, None].expand(-1, 4, -1, -1)
+    found = pellucid.evaluate(network, given, "mean_mask", targets="all", masks=each, metrics=["iou", "deletion_auc"])
+    one = pellucid.evaluate(network, given, "mean_mask", targets=2, masks=masks, metrics=["iou", "deletion_auc"])
+    assert found["iou"].shape == (4, 4)
+    assert torch.equal(found["iou"], one["iou"].expand(-1, 4))
+    assert torch.allclose(found["deletion_auc"][:, 2], one["deletion_auc"][:, 0])
+    assert one.targets.tolist() == [[2]] * 4
+
+
+def test_images_without_a_finding_take_no_part_in_a_mean_mask_of_others():
+    masks, network = apart(), seeded(TinyCNN).eval()
+    whole = pellucid.evaluate(network, images(4, side=32), "mean_mask", masks=masks, metrics=["iou"])["iou"]
+    some = [masks[0], None, masks[1], torch.zeros(32, 32), masks[2], masks[3]]
+    found = pellucid.evaluate(network, images(6, side=32), "mean_mask", masks=some, metrics=["iou"])["iou"]
+    assert torch.equal(found[[0, 2, 4, 5]], whole)
+
+
+def test_what_a_mean_mask_of_others_cannot_be_measured_by():
+    masks, network, given = apart(), seeded(TinyCNN).eval(), images(4, side=32)
+    with pytest.raises(OptionError, match=r"masks of 1 patients were given; the mean mask is made from those of other"):
+        pellucid.evaluate(network, given[:1], "mean_mask", masks=masks[:1], metrics=["iou"])
+    with pytest.raises(ShapeError, match="masks of 3 images were given; there are 4: give None for one without"):
+        pellucid.evaluate(network, given, "mean_mask", masks=masks[:3], metrics=["iou"])
+    with pytest.raises(OptionError, match="a prior from masks depends on none of them: leave the metric out"):
+        pellucid.evaluate(network, given, "mean_mask", masks=masks, metrics=["random_logit"])
+    with pytest.raises(OptionError, match="prior 'mean_mask' was asked for without masks"):
+        pellucid.evaluate(network, given, "mean_mask", metrics=["deletion_auc"])
+    for few in ([None, masks[1], None, None], [None] * 4, torch.zeros(4, 32, 32)):
+        with pytest.raises(OptionError, match=r"masks of [01] patients were given") as caught:
+            pellucid.evaluate(network, given, "mean_mask", masks=few, metrics=["iou"])
+        assert "\n" not in str(caught.value)
+    made = pellucid.evaluate(network, given, "mean_mask", method="saliency", masks=masks, metrics=["random_logit"])
+    assert made["random_logit"].shape == (4, 1)

@@ -60,6 +60,15 @@ def test_budgets_are_of_what_was_asked_for() -> None:
         ({"metrics": ("sism",)}, "did you mean ssim"),
         ({"changes": ()}, "no method or no change"),
         ({"seed": -1}, "write 0 or more"),
+        ({"seed": 1.5}, "seed = 1.5 was asked for; write 0 or more, a whole number"),
+        ({"seed": True}, "a whole number"),
+        ({"budgets": {"pgd": ("a",)}}, "budgets ('a',) of 'pgd' were given; write a list of numbers"),
+        ({"budgets": {"noise": (0.1, None)}}, "budgets (0.1, None) of 'noise' were given"),
+        ({"budgets": {"noise": (True,)}}, "budgets (True,) of 'noise' were given"),
+        ({"budgets": {"noise": "0.1"}}, "budgets '0.1' of 'noise' were given"),
+        ({"budgets": {"pgd": 0.1}}, "budgets 0.1 of 'pgd' were given; write a list of numbers"),
+        ({"budgets": {"pgd": (float("nan"),)}}, "epsilon and step_size must be >= 0"),
+        ({"budgets": [0.1]}, "budgets=[0.1] was given; write those of each change"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(options: dict[str, object], message: str) -> None:

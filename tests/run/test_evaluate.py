@@ -130,6 +130,15 @@ def test_the_score_is_the_heads_probability_or_the_callables(kind, head, targets
     torch.testing.assert_close(found[:, 0], expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("method", ["saliency", "input_x_gradient"])
+@pytest.mark.parametrize("target", ["higher", "lower"])
+def test_a_regression_head_of_one_value_has_no_other_class(method: str, target: str) -> None:
+    network = nn.Sequential(seeded(TinyCNN), nn.Linear(4, 1)).eval()
+    found = evaluated(model=network, explanation=method, targets=target, head="regression", metrics=["random_logit"])
+    assert found["random_logit"].isnan().all()
+    assert found.missing("random_logit") == {"the other direction of a value is no other class": 3}
+
+
 def test_the_class_is_that_of_the_image_as_it_is() -> None:
     network, batch = model(), 30 * images()
     with torch.no_grad():

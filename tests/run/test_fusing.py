@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import pellucid
+from pellucid.errors import PellucidWarning
+from pellucid.run import cautions
 from pellucid.run.fusing import fused
-from tests.networks import TinyCNN, images, seeded
+from tests.models.discovery.test_choice import Folds, LocalAndGlobal
+from tests.networks import TinyCNN, TinyViT, images, seeded
 from tests.run.explaining import EXACT, THREE
 
 
@@ -61,3 +65,90 @@ def test_a_fused_map_that_one_layer_shows_has_no_reason_to_be_empty(model: nn.Mo
     assert (found.layers, found.degenerate.tolist(), found.why_degenerate) == (tuple(THREE[:2]), [[False]], ((None,),))
     both = fused("mean", [replace(shown, degenerate=empty.degenerate), empty], (32, 32))
     assert both.why_degenerate == (("constant",),)
+
+
+def chain() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    ).eval()
+
+
+class Residual(nn.Module):
+    """A block beside which its input goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block, self.fc = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 6, 3, padding=1), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.stem(x)
+        return self.fc((maps + self.block(maps)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("build", "layers", "first", "second"),
+    [
+        (chain, ["0", "1"], "0", "1"),
+        (chain, ["1", "0"], "0", "1"),
+        (TinyCNN, ["features.4", "features.0"], "features.0", "features.4"),
+        (TinyViT, ["blocks.0", "blocks.1.norm1"], "blocks.0", "blocks.1.norm1"),
+        (Residual, ["block", "stem"], "stem", "block"),
+        (Folds, ["folds.0.1", "folds.1.0", "folds.1.1"], "folds.1.0", "folds.1.1"),
+    ],
+)
+def test_layers_of_which_one_depends_on_the_other_are_not_added_silently(
+    build: Callable[[], nn.Module], layers: list[str], first: str, second: str
+) -> None:
+    network = seeded(build).eval()
+    text = f"^layers '{first}' and '{second}' are added, and '{second}' depends on '{first}', so that the same evidence"
+    for _ in range(2):  # also where it is known from before
+        with pytest.warns(PellucidWarning, match=text) as caught:
+            pellucid.explain(network, images(1), "hirescam", 0, layers=layers, fuse="sum", head="softmax")
+        (message,) = [str(one.message) for one in caught if "counts twice" in str(one.message)]
+        assert message.endswith("counts twice: give one of them, or fuse='mean'")
+        assert "\n" not in message
+    pellucid.explain(network, images(1), "hirescam", 0, layers=layers, fuse="mean", head="softmax")
+
+
+def test_the_same_evidence_counts_exactly_twice() -> None:
+    network, batch = seeded(chain), images(2)
+    with pytest.warns(PellucidWarning, match="counts twice"):
+        found = pellucid.explain(network, batch, "hirescam", 1, layers=["0", "1"], fuse="sum", head="softmax")
+    one = found.by_layer["1"].attributions
+    assert torch.equal(found.by_layer["0"].attributions, one)
+    again = nn.functional.interpolate(one, (32, 32), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(found.attributions, 2 * again)
+
+
+@pytest.mark.parametrize(
+    ("build", "layers"),
+    [
+        (Folds, [f"folds.{index}.1" for index in range(5)]),
+        (Folds, ["folds.0.0", "folds.3.1"]),
+        (LocalAndGlobal, ["whole.0", "middle.1"]),
+        (TinyCNN, ["features.4"]),
+    ],
+)
+def test_branches_beside_one_another_are_added(build: type[nn.Module], layers: list[str]) -> None:
+    network = seeded(build).eval()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pellucid.explain(network, images(1), "hirescam", 0, layers=layers, fuse="sum")
+    assert not [one for one in caught if "counts twice" in str(one.message)]
+
+
+def test_what_depends_on_what_is_asked_where_layers_are_named_and_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(cautions, "dependent", lambda _session, _image, places: asked.append(tuple(places)))
+    network, batch = seeded(Folds).eval(), images(1)
+    assert len(pellucid.explain(network, batch, "hirescam", 0).layers) == 5
+    names = ["folds.0.0", "folds.0.1"]
+    for options in ({"layers": names}, {"layers": names[:1], "fuse": "sum"}, {"fuse": "sum"}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pellucid.explain(network, batch, "hirescam", 0, **options)  # type: ignore[arg-type]
+    assert asked == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pellucid.explain(network, batch, "hirescam", 0, layers=names, fuse="sum")
+    assert asked == [tuple(names)]

@@ -169,6 +169,31 @@ def test_a_level_is_a_probability(level):
         Plan("mean mask", level=level)
 
 
+@pytest.mark.parametrize("wrong", ["a", None, True, 0, -0.1, float("nan"), float("inf"), [0.1]])
+@pytest.mark.parametrize("name", ["margin", "detectable"])
+def test_a_difference_is_a_number_above_0(name, wrong):
+    with pytest.raises(OptionError, match=rf"^{name}=.* was given; write a number above 0, as in {name}=0.1$"):
+        Plan("mean mask", **{name: wrong})
+
+
+@pytest.mark.parametrize("wrong", ["a", None, True])
+def test_a_level_is_a_number(wrong):
+    with pytest.raises(OptionError, match=r"^level=.* was given; write a number above 0"):
+        Plan("mean mask", level=wrong)
+
+
+@pytest.mark.parametrize("points", [1, 2, 10])
+@pytest.mark.parametrize("name", ["margin", "detectable"])
+def test_differences_of_hits_are_shares(name, points):
+    plan = Plan("mean mask", **{name: points})
+    for scores in (hits(150), np.where(hits(4), np.nan, hits(150))):
+        with pytest.raises(OptionError, match=rf"^{name}={points} was given, and the scores are hits; .*=0.1 for 10"):
+            only(scores, priors={**PRIORS, "random": np.full(N, 0.25)}, plan=plan)
+    scores = hits(150) * 40.0  # of another metric, such as a distance in pixels
+    found = only(scores, priors={name: 40.0 * prior for name, prior in PRIORS.items()}, plan=plan)
+    assert getattr(found.plan, name) == points
+
+
 def test_a_difference_that_is_withheld_is_none_to_be_better_by():
     methods, priors = {"a": [0.0] * 12}, {"b": [1.0] * 12}
     found = verdicts(methods, priors, Plan("b"), generator=rng(), patients=[str(k // 2) for k in range(12)])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.errors import LayerError, OptionError
+from pellucid.errors import LayerError, OptionError, PellucidWarning
 from pellucid.metrics import SSIM, Spearman, TopKOverlap
 from pellucid.training import MonitoringPlan
 from tests.networks import TinyCNN, images, seeded
@@ -65,5 +65,11 @@ def test_the_explainer_is_at_the_settled_layers_or_else_at_the_named_ones() -> N
     assert named.explainer(model).layers == ["features.0"]
     assert named.explainer(model, ("features.4",), "sum").layers == ("features.4",)
     assert named.explainer(model, ("features.4",), "sum").fuse == "sum"
+    found = MonitoringPlan(images(1), [0]).explainer(model, ("features.0", "features.4"), "sum")
+    assert (found.layers, found.fuse) == (("features.0", "features.4"), "sum")
+    found(images(1))  # no caller named them: nothing more is asked or said of them
+    both = MonitoringPlan(images(1), [0], layers=["features.0", "features.4"]).explainer(model, fuse="sum")
+    with pytest.warns(PellucidWarning, match="the same evidence counts twice"):
+        both(images(1))
     with pytest.raises(LayerError):
         MonitoringPlan(images(1), [0], layers=["nowhere"]).explainer(model)(images(1))

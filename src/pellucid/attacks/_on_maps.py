@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._balls import Box, begun, step_of
-from pellucid.core.attack import Objective, Outputs, Subject, all_rows, is_number
+from pellucid.core.attack import Objective, Outputs, Subject, all_rows
+from pellucid.core.numbers import is_number
 from pellucid.errors import OptionError
 
 Measure = Callable[[Outputs], Tensor]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pellucid.attacks._on_maps import Search, apart, check_sharpness, relative, shown
-from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, is_number, register_attack
+from pellucid.core.attack import Attack, Outputs, Subject, all_rows, check_budget, register_attack
+from pellucid.core.numbers import is_number
 from pellucid.errors import OptionError
 
 

@@ -6,13 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from pellucid.core.answer import Answer
+from pellucid.core.numbers import is_number, is_seed, is_whole
 from pellucid.core.provenance import described
 from pellucid.core.registry import Registry, options
 from pellucid.errors import OptionError
@@ -130,20 +130,10 @@ def check_budget(epsilon: float, steps: int = 1, step_size: float | None = None,
     size = 0.0 if step_size is None else step_size
     if not all(is_number(value) and value >= 0 for value in (epsilon, size)) or not size < math.inf:
         raise OptionError(f"epsilon and step_size must be >= 0, got {epsilon} and {step_size}")
-    if not _is_whole(steps) or steps < 1:
+    if not is_whole(steps) or steps < 1:
         raise OptionError(f"steps must be >= 1, got {steps}")
-    if not _is_whole(seed) or not 0 <= seed < 2**63:
+    if not is_seed(seed):
         raise OptionError(f"seed must be a whole number >= 0, got {seed!r}")
-
-
-def is_number(value: object) -> bool:
-    """Whether an option is one number, which neither a text nor a truth value is."""
-    is_one = isinstance(value, Tensor) and value.ndim == 0
-    return is_one or (isinstance(value, Real) and not isinstance(value, bool))
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def loss_of(subject: Subject) -> Objective:

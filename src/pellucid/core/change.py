@@ -11,8 +11,12 @@ import torch
 from torch import Tensor
 
 from pellucid.core.default_device import on_cpu_by_default
+from pellucid.core.numbers import is_number, is_seed, shown
 from pellucid.core.registry import Registry
 from pellucid.errors import OptionError, ShapeError
+
+ROUNDING = 1e-3
+"""How far pixels that are read back from normalised ones may be outside [0, 1]: half precision rounds that much."""
 
 
 class Change(ABC):
@@ -33,10 +37,10 @@ class Change(ABC):
 
     def __post_init__(self) -> None:
         """Refuse a strength outside its range."""
-        if not 0 <= self.strength <= self.strongest or math.isinf(self.strength):
+        if not is_number(self.strength) or not 0 <= self.strength <= self.strongest or math.isinf(self.strength):
             most = "" if math.isinf(self.strongest) else f" and at most {self.strongest:g}"
             raise OptionError(
-                f"strength {self.strength:g} of change {self.name!r} was asked for; it is {self.unit}: give 0 or "
+                f"strength {shown(self.strength)} of change {self.name!r} was asked for; it is {self.unit}: give 0 or "
                 f"more{most}"
             )
 
@@ -47,13 +51,18 @@ class Change(ABC):
         ``seeds`` has one for each image: its random numbers do not depend on the images beside it.
 
         Raises:
-            ShapeError: the pixels are no images or volumes, or there is not one seed for each.
+            ShapeError: the pixels are no images or volumes, are outside [0, 1] or not finite, or there is not one seed
+                for each.
+            OptionError: a seed is no whole number from 0.
         """
         if pixels.ndim not in (4, 5) or len(seeds) != len(pixels):
             raise ShapeError(
                 f"pixels {tuple(pixels.shape)} and {len(seeds)} seeds were given; (B, C, H, W) or (B, C, D, H, W), and "
                 "a seed for each image, were expected"
             )
+        _check_range(pixels, self.name)
+        if not all(is_seed(seed) for seed in seeds):
+            raise OptionError(f"seeds {list(seeds)[:5]} were given; each must be a whole number from 0")
         if self.strength == 0:
             return pixels
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -71,6 +80,18 @@ class Change(ABC):
     def visible(self, space: Sequence[int]) -> Tensor:
         """Which positions (*space) bool of the image as it was the changed image shows."""
         return torch.ones(tuple(space), dtype=torch.bool)
+
+
+def _check_range(pixels: Tensor, name: str) -> None:
+    """Raise ``ShapeError`` unless pixels are in [0, 1]: clipped, those of a normalised image would be another's."""
+    if not pixels.numel():
+        return
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise ShapeError(
+            f"pixels of {low:.4g} to {high:.4g} were given to change {name!r}; those in [0, 1] before normalisation "
+            "were expected: undo the normalisation, or divide levels such as 0 to 255 by the highest"
+        )
 
 
 CHANGES: Registry[Change] = Registry("pellucid.changes", "change")

@@ -122,6 +122,10 @@ class Cases(Protocol):
     def outputs(self) -> Tensor:
         """All logits of the image of each pair, (P, classes)."""
 
+    @property
+    def directions(self) -> bool:
+        """Whether classes are the two directions of values, lower and higher, as of a regression head."""
+
     def generator(self) -> torch.Generator:
         """Random numbers on the CPU, seeded by ``evaluate``: the same for every metric and every image."""
 

@@ -1,4 +1,4 @@
-"""What ``evaluate`` asks of a prior whose maps are drawn at random."""
+"""What ``evaluate`` asks of a prior whose maps are drawn at random, and of one that is made from masks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from pellucid.core.masks import Masks
 from pellucid.core.method import MadeFrom, Method
 
 STATEMENTS: dict[MadeFrom, str | None] = {
@@ -33,3 +34,16 @@ class Drawn(Protocol):
 
     def peaks(self, space: Sequence[int]) -> Tensor:
         """The positions (N, axes) int64 at which the peak of a random map is equally often."""
+
+
+@runtime_checkable
+class FromMasks(Protocol):
+    """A prior that is made from masks: by its name, ``evaluate`` makes each image's map from those of the others."""
+
+    @classmethod
+    def of_others(cls, masks: Masks, space: Sequence[int]) -> Tensor:
+        """The maps (B, *space) in [0, 1] of the images whose masks these are.
+
+        Raises:
+            OptionError: there are too few others.
+        """

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from pellucid.core.catalogue import PRIORS
+from pellucid.core.numbers import is_number, is_seed, shown
 from pellucid.errors import OptionError
 from pellucid.evaluation.naming import metric_of, tolerance_of
 from pellucid.evaluation.plan_file import read_settings
@@ -36,10 +37,11 @@ class EvaluationPlan:
     ``primary`` is a metric with its options, such as "pointing_game" or "iou(threshold=0.3)"; ``tolerance`` is of the
     pointing game: "15 px" of the model's input, "2 %" of its diagonal or "5 mm". ``target`` is the class whose maps
     give the verdict, one of ``TARGETS``. ``prior`` is the one that "worse" and "as good as" are about, ``margin`` the
-    difference that does not matter, ``difference`` the one for which the cases needed are stated, ``level`` the
-    one-sided level of each family of claims. ``methods`` and ``metrics`` are those to measure, ``gates`` randomisation
-    metrics of the first ``gated`` findings. ``choose``, ``test`` and ``calibrate`` name splits of the data set; without
-    any, all cases are test. ``data`` says what the images are.
+    difference that does not matter, ``difference`` the one for which the cases needed are stated, both in the units of
+    ``primary`` (of hits, shares: 0.1 is ten points), ``level`` the one-sided level of each family of claims.
+    ``methods`` and ``metrics`` are those to measure, ``gates`` randomisation metrics of the first ``gated`` findings.
+    ``choose``, ``test`` and ``calibrate`` name splits of the data set; without any, all cases are test. ``data`` says
+    what the images are.
 
     As a file it is TOML with these names as keys; what is left out has the value that it has here::
 
@@ -88,6 +90,7 @@ class EvaluationPlan:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # frozen
         self._check_numbers()
         self._check_names()
+        self._check_shares()
         self._check_splits()
 
     @classmethod
@@ -115,12 +118,23 @@ class EvaluationPlan:
     def _check_numbers(self) -> None:
         for name, most in (("margin", math.inf), ("difference", math.inf), ("level", 0.5)):
             value = getattr(self, name)
-            if not 0 < value < most:
+            if not is_number(value) or not 0 < value < most:
                 above = "" if most == math.inf else f" and below {most:g}"
-                raise OptionError(f"{name} = {value:g} was asked for; write a number above 0{above}")
+                raise OptionError(f"{name} = {shown(value)} was asked for; write a number above 0{above}")
         for name, number in (("seed", self.seed), ("gated", self.gated)):
-            if not 0 <= number < 2**63:
-                raise OptionError(f"{name} = {number} was asked for; write 0 or more, below 2 to the power of 63")
+            if not is_seed(number):
+                raise OptionError(
+                    f"{name} = {number} was asked for; write 0 or more, a whole number below 2 to the power of 63"
+                )
+
+    def _check_shares(self) -> None:
+        """Refuse points, such as 10, where the mean of the primary endpoint is a share."""
+        for name in ("margin", "difference"):
+            if metric_of(self.primary).proportion and getattr(self, name) >= 1:
+                raise OptionError(
+                    f"{name} = {getattr(self, name):g} was asked for, and primary = {self.primary!r} gives hits; it is "
+                    f"a share, below 1: write {name} = 0.1 for 10 points"
+                )
 
     def _check_names(self) -> None:
         tolerance_of(self.tolerance)

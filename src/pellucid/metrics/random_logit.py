@@ -12,6 +12,7 @@ from pellucid.core.metric import Cases, Metric, Values, register_metric
 from pellucid.metrics._randomised import Similarity, adopt, against
 
 ONE_CLASS = "there is no other class"
+ONE_VALUE = "the other direction of a value is no other class"
 NO_CLASS = "no class was explained"
 
 
@@ -26,7 +27,9 @@ class RandomLogit(Metric):
 
     It has the range of the similarity, and takes what that does, heatmaps or attributions. It is a gate and no grade:
     at 1, as for methods that are not class-specific, the map says nothing of its class. Where one logit stands for a
-    finding, the other class is its absence. Costs one map for each image and class.
+    finding, the other class is its absence. "Higher" and "lower" of a value of a regression head are one another's
+    negative: j is among those of the other values, and where there is one value only, no case has a value. Costs one
+    map for each image and class.
 
     >>> import torch, pellucid
     >>> from torch import nn
@@ -47,15 +50,21 @@ class RandomLogit(Metric):
 
     def update(self, cases: Cases) -> Values:
         """The similarity of each case."""
-        count, classes = cases.outputs.shape[1], cases.classes
-        if count < 2:
-            return Values(torch.full(classes.shape, torch.nan), {ONE_CLASS: torch.ones_like(classes, dtype=torch.bool)})
-        found = against(self.similarity, cases.maps)(cases.maps_of_class(_others(cases, count)))
+        others, classes = cases.outputs.shape[1] - _alike(cases), cases.classes
+        if others < 1:
+            reason = ONE_VALUE if cases.directions else ONE_CLASS
+            return Values(torch.full(classes.shape, torch.nan), {reason: torch.ones_like(classes, dtype=torch.bool)})
+        found = against(self.similarity, cases.maps)(cases.maps_of_class(_others(cases, others)))
         return Values(found.values, {NO_CLASS: classes < 0, **found.missing})
 
 
+def _alike(cases: Cases) -> int:
+    """So many classes in a row are one: the directions of a value, or a class alone."""
+    return 2 if cases.directions else 1
+
+
 def _others(cases: Cases, count: int) -> Tensor:
-    """Another class of ``count`` for each case, (P,)."""
-    drawn = torch.randint(count - 1, (int(cases.numbers.max()) + 1,), generator=cases.generator())
-    others = drawn.to(cases.numbers.device)[cases.numbers]
-    return others + (others >= cases.classes).long()
+    """Another class for each case, one of ``count``, (P,)."""
+    drawn = torch.randint(count, (int(cases.numbers.max()) + 1,), generator=cases.generator())
+    others, alike = drawn.to(cases.numbers.device)[cases.numbers], _alike(cases)
+    return others + alike * (others >= cases.classes // alike * alike).long()

@@ -44,7 +44,9 @@ class MeanMask(Method):
     alike, and left and right are not exchanged. The map is (B, 1, *space), the same for every image and class. It never
     asks the model and never sees the image. ``sigma`` is σ, in sides of the image.
 
-    ``mean_mask_maps`` makes such maps of the images themselves, each from the masks of the other patients.
+    **Not the masks of the images that are judged**: each image's map would hold its own mask, and hit where knowing
+    nothing does not. ``evaluate(model, images, "mean_mask", masks=masks)`` makes each image's map from the masks of the
+    other images; ``mean_mask_maps`` from those of the other patients, where one has several images.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
@@ -78,6 +80,20 @@ class MeanMask(Method):
                 "prior 'mean_mask' was asked for without masks; it is made from those of other patients: write "
                 "pellucid.priors.MeanMask(masks), or set its option masks=PATH.npy"
             )
+
+    @classmethod
+    def of_others(cls, masks: Masks, space: Sequence[int]) -> Tensor:
+        """The maps (B, *space) of B images from their masks, each from those of the others: ``mean_mask_maps``.
+
+        Images without a finding take no part.
+        """
+        own = any_finding(masks, space)
+        known = own.flatten(1).any(1)
+        found, each = own[known], range(int(known.sum()))
+        maps = torch.empty(own.shape)
+        maps[known] = mean_mask_maps(found, each, space)
+        maps[~known] = _heatmap(found, each, None)
+        return maps
 
     def attribute(self, probe: Probe, targets: Targets) -> Attribution:  # noqa: ARG002  # class-blind
         """The maps (B, 1, *space)."""

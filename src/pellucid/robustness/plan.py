@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pellucid.core.attack import ATTACKS, settings
 from pellucid.core.change import CHANGES
 from pellucid.core.metric import METRICS, Comparison
+from pellucid.core.numbers import is_number, is_seed
 from pellucid.core.registry import options
 from pellucid.errors import OptionError, did_you_mean
 from pellucid.evaluation.naming import parts_of
@@ -49,10 +51,16 @@ class RobustnessPlan:
         for name in ("methods", "changes", "metrics"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # frozen
-        if not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed = {self.seed} was asked for; write 0 or more, below 2 to the power of 63")
+        if not is_seed(self.seed):
+            raise OptionError(
+                f"seed = {self.seed} was asked for; write 0 or more, a whole number below 2 to the power of 63"
+            )
         if not self.methods or not self.changes:
             raise OptionError("no method or no change was asked for; name one of each at least")
+        if not isinstance(self.budgets, Mapping):
+            raise OptionError(
+                f"budgets={self.budgets!r} was given; write those of each change: {{'noise': (0.1, 0.2)}}"
+            )
         unasked = [name for name in self.budgets if name not in _names(self)]
         if unasked:
             raise OptionError(
@@ -103,7 +111,11 @@ def _check_free(label: str, texts: Mapping[str, str], size: str) -> None:
 
 
 def _levels(label: str, levels: Sequence[float]) -> list[float]:
-    found = [float(level) for level in levels]
+    listed = not isinstance(levels, (str, bytes)) and isinstance(levels, Iterable)
+    given: list[Any] = list(levels) if listed else [levels]
+    if not listed or not all(is_number(level) for level in given):
+        raise OptionError(f"budgets {levels!r} of {label!r} were given; write a list of numbers, as in [0.1, 0.2]")
+    found = [float(level) for level in given]
     if found != sorted(set(found)):
         raise OptionError(f"budgets {found} of {label!r} were given; write growing ones, each once")
     return found

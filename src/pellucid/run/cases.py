@@ -134,6 +134,11 @@ class ImageCases:
         """All logits of each case's image, (P, classes)."""
         return over_places(self._clean).float()
 
+    @property
+    def directions(self) -> bool:
+        """Whether classes are the directions of a regression head's values."""
+        return self.judged.head == "regression"
+
     @lazy
     def _clean(self) -> Tensor:
         return self.judged.clean()[self.start : self.stop].to(self._device)[self._owners]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.explanation import Explanation
 from pellucid.core.inputs import Inputs
 from pellucid.errors import warn
+from pellucid.models.discovery.choice import dependent
 from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.passage import ENOUGH, Group
+from pellucid.models.discovery.profile import Place
 from pellucid.models.session.session import CallFacts, Session
 from pellucid.models.sources import ModelInfo
 
@@ -51,6 +55,17 @@ def named_layers(session: Session, image: Inputs, layers: Group, share: float | 
         better = recommended(session, image)
         is_better = (share_of(session, image, better) or 0.0) >= ENOUGH
         warn(f"{_part(layers, share)}: {f'take layers={list(better)}' if is_better else _without_layers()}")
+
+
+def summed_layers(session: Session, image: Inputs, places: Mapping[str, Sequence[Place]]) -> None:
+    """Warn of layers that are added though one depends on another: what passes through both counts twice."""
+    found = dependent(session, image, places) if len(places) > 1 else None
+    if found is not None:
+        first, second = found
+        warn(
+            f"layers {first!r} and {second!r} are added, and {second!r} depends on {first!r}, so that the same "
+            "evidence counts twice: give one of them, or fuse='mean'"
+        )
 
 
 def _part(layers: Group, share: float) -> str:

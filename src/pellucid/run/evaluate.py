@@ -23,12 +23,13 @@ from pellucid.run.asked_metrics import check_masks, metrics_of
 from pellucid.run.cases import Judged
 from pellucid.run.chance import Chance
 from pellucid.run.explain import explain
+from pellucid.run.from_others import maps_of_others, not_made_again
 from pellucid.run.given import Given, batch_of
 from pellucid.run.judged_maps import maps_of
 from pellucid.run.logits import clean_logits, like_logits
 from pellucid.run.measuring import measured, scores_of
 from pellucid.run.opening import opened
-from pellucid.run.origin import explainer_of, request_of
+from pellucid.run.origin import check_classes, explainer_of, request_of
 from pellucid.run.pointing import check_model
 from pellucid.run.targets import targets_of
 from pellucid.run.tuned import for_scores
@@ -58,9 +59,11 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
             Metrics of heatmaps take the positive part of maps, scaled to [0, 1] where they are not, metrics of
             attributions the maps as they are. Or a method or prior, by name or as a ``Method``, to explain the images
             by first. Of the prior "random" each value is the mean over its draws, or the exact expectation (of the
-            pointing game, the probability of a hit).
+            pointing game, the probability of a hit). Of "mean_mask" each image's map is made from the ``masks`` of the
+            other images; where a patient has several images, give ``priors.mean_mask_maps`` instead.
         targets: the classes of the maps, as for ``explain``. None: those of the Explanation; of maps alone the
-            predicted class, or all classes where there is a map for each.
+            predicted class, or all classes where there is a map for each. An Explanation is not judged by other classes
+            than its own.
         masks: where the findings are, for metrics of localisation, at the size of the model's input: (B, *space),
             (B, 1, *space) or (B, K, *space) of bool or 0 and 1; or a list with one entry an image, which is None for an
             image without one, a tensor or array, COCO's run-length encoding ``{"size": …, "counts": …}``, or
@@ -74,7 +77,7 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
 
     Raises:
         OptionError: there is no such metric, or it needs masks or a method that were not given.
-        ShapeError, TargetError: maps, masks or targets do not fit the images.
+        ShapeError, TargetError: maps, masks or targets do not fit the images, or targets the Explanation.
 
     >>> import torch, pellucid
     >>> from torchvision.models import resnet18
@@ -90,14 +93,18 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
     making = for_scores(runtime or Runtime())
     settings = replace(making, seed=seed)
     given = batch_of(model, images).inputs
-    if isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
+    others = maps_of_others(explanation, masks, given)
+    if others is not None:
+        explanation = others
+    elif isinstance(explanation, (str, Method, type)):  # the explainer says what to write for a class
         making = settings
         method = explanation if method is None else method
         asked: Request = "predicted" if targets is None else targets
         explanation = explain(model, images, explanation, asked, head=head, output=output, runtime=settings)
     if isinstance(explanation, Explanation):
         head = explanation.head if head == "auto" else head
-    explainer = explainer_of(model, explanation, method, making, head, output)
+    never = others is not None and method is None
+    explainer = not_made_again if never else explainer_of(model, explanation, method, making, head, output)
     request = targets_of(request_of(explanation, targets), model_info(model).classes, given)
     chance = Chance.of(explanation, seed)
 
@@ -111,11 +118,14 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         resolved = read.resolved(logits)
         indices = resolved.indices(logits)
         space = tuple(inputs.images.shape[2:])
-        maps = maps_of(explanation, (len(inputs), indices.shape[1], *space))
-        marked = masks_of(masks, len(inputs), indices.shape[1], space)
-        judged = Judged(session, inputs, resolved, clean, indices, resolved.head, maps, *marked, explainer, seed)
+        columns = indices.shape[1]
+        judged = explanation if others is None else others.expand(-1, columns, *space)
+        maps = maps_of(judged, (len(inputs), columns, *space))
+        check_classes(explanation, indices)
+        marked = masks_of(masks, len(inputs), columns, space)
+        cases = Judged(session, inputs, resolved, clean, indices, resolved.head, maps, *marked, explainer, seed)
         value_of = measured if chance is None else partial(chance.values, measured=measured)
-        values = {label: value_of(judged, metric) for label, metric in chosen.items()}
+        values = {label: value_of(cases, metric) for label, metric in chosen.items()}
         return scores_of(values, chosen, indices.cpu())
 
     return kept(work)

@@ -56,8 +56,9 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
         layers: dotted names; None finds the deepest through which the score passes, or several that have it together.
             "auto" takes those at which the method's grade is best in the choice, or where there is none, as None.
         fuse: how several layers that are named are combined: the mean, maximum or weighted mean (later layers count
-            more) of their heatmaps, or the sum of their unscaled attributions on the image's grid. Layers that are
-            found are added.
+            more) of their heatmaps, or the sum of their unscaled attributions on the image's grid, for layers beside
+            one another: a warning names two of which one depends on the other, as their evidence counts twice. Layers
+            that are found are added.
         classes: the names of the classes; of a regression head, of the values, with their unit.
         head: how the model's outputs are read: as logits of one class of many (softmax), of several findings (sigmoid)
             or of one finding (binary), as probabilities (probability), as values (regression), or auto: what the

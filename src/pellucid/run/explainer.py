@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -65,6 +66,8 @@ class Explainer:
     choice: Choice | None = None
     runtime: Runtime = field(default_factory=Runtime)
     _why: str | None = field(default=None, init=False, repr=False, compare=False)
+    _named: bool = field(default=True, init=False, repr=False, compare=False)
+    """Whether layers that are given were named, not chosen by measurement."""
 
     def __post_init__(self) -> None:
         """Refuse values that are not possible, before any work; "auto" is what it stands for from then on."""
@@ -85,8 +88,9 @@ class Explainer:
         """Take the method and the layers that were chosen; those that were found together are added."""
         if found is None:
             return
-        taken = {"method": found.method, "layers": found.layers, "choice": None, "_why": found.why}
-        if found.layers is not self.layers and len(found.layers or ()) > 1:
+        named = found.layers is self.layers
+        taken = {"method": found.method, "layers": found.layers, "choice": None, "_why": found.why, "_named": named}
+        if not named and len(found.layers or ()) > 1:
             taken["fuse"] = SUM
         for name, value in taken.items():
             object.__setattr__(self, name, value)
@@ -127,6 +131,8 @@ class Explainer:
             cautions.found_layers(facts.layers, share)
         else:
             cautions.named_layers(session, image, facts.layers, share)
+            if facts.fuse == SUM and self._named:
+                cautions.summed_layers(session, image, facts.places)
         targets = at.read(request)
         found = explained(session, replace(facts, share=share), at.inputs, targets)
         cautions.head(session, at.known, info, found)
@@ -135,6 +141,13 @@ class Explainer:
         if GRADE in figures:
             stated[WORTH] = measured_worth(found.method, info.spec)
         return replace(found, checks={**found.checks, **figures}, provenance={**found.provenance, **stated})
+
+
+def at_found(explainer: Explainer) -> Explainer:
+    """An explainer whose layers were found before: no caller named them, and nobody is warned of them."""
+    found = copy(explainer)
+    object.__setattr__(found, "_named", False)  # frozen
+    return found
 
 
 def method_of(explainer: Explainer) -> Method:

@@ -30,6 +30,29 @@ def request_of(explanation: Explanation | Tensor, targets: Request | None) -> Re
     return "predicted" if with_columns(explanation).shape[1] == 1 else "all"
 
 
+def check_classes(explanation: Explanation | Tensor, indices: Tensor) -> None:
+    """Raise ``TargetError`` where maps of an Explanation are judged by other classes (B, K) than those they explain.
+
+    A callable's, −1, may be any.
+    """
+    if not isinstance(explanation, Explanation):
+        return
+    differs = other_classes(explanation.targets, indices)
+    if differs is not None:
+        image, column = differs
+        raise TargetError(
+            f"targets={int(indices[image, column])} was asked for of image {image}; the Explanation is of class "
+            f"{int(explanation.targets[image, column])} there: leave targets= out, or explain the class that is meant"
+        )
+
+
+def other_classes(first: Tensor, second: Tensor) -> tuple[int, int] | None:
+    """The first image and column at which two tensors of classes (B, K) differ; −1, a callable's, may be any."""
+    known = (first >= 0) & (second.to(first.device) >= 0)
+    differing = ((first != second.to(first.device)) & known).nonzero()
+    return (int(differing[0, 0]), int(differing[0, 1])) if len(differing) else None
+
+
 def explainer_of(
     model: nn.Module,
     explanation: Explanation | Tensor,

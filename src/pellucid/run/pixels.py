@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.core.change import ROUNDING
 from pellucid.core.image import Image
 from pellucid.errors import OptionError, ShapeError
 from pellucid.models.preprocessing import ONLY_WHOLE, Preprocessing
 from pellucid.models.sources import ModelInfo
 from pellucid.models.sources.assumed import VALUES
 
-_ROUNDING = 1e-3
-"""How far pixels that are read back from normalised ones may be outside [0, 1]: half precision rounds that much."""
 _WRITE = (
     "give preprocessing=pellucid.Preprocessing(mean=(…), std=(…)), or pellucid.Preprocessing() where the network takes "
     "pixels in [0, 1] as they are"
@@ -76,7 +75,7 @@ def _check_range(pixels: Tensor) -> None:
     if not torch.isfinite(pixels).all():
         raise ShapeError("images with values that are not finite were given; an attack needs pixels: leave them out")
     low, high = float(pixels.min()), float(pixels.max())
-    if low < -_ROUNDING or high > 1 + _ROUNDING:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         raise ShapeError(
             f"pixels in [0, 1] before normalisation were expected, got {low:.4g} to {high:.4g}: images and "
             f"normalisation do not belong together; {_WRITE}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from numbers import Real
 
 import numpy as np
 from numpy.random import Generator
@@ -17,7 +19,7 @@ from pellucid.statistics.equivalence import MARGIN, difference, equivalent
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.paired import compare
 from pellucid.statistics.power import DIFFERENCE, LEVEL, cases_needed_by
-from pellucid.statistics.samples import Patients, checked, checked_share
+from pellucid.statistics.samples import Patients, checked, checked_share, is_binary
 
 
 class Claim(StrEnum):
@@ -34,11 +36,11 @@ class Plan:
     """What is fixed before the scores are seen.
 
     ``named`` is the prior that "worse" and "as good" are about. ``margin`` is the difference that does not matter, and
-    ``detectable`` the one for which the cases needed are stated, both in the units of the scores. ``level`` is the
-    one-sided level of each family of claims.
+    ``detectable`` the one for which the cases needed are stated, both in the units of the scores: of hits, shares, so
+    that 0.1 is ten points. ``level`` is the one-sided level of each family of claims.
 
     Raises:
-        OptionError: ``level`` is not between 0 and 1.
+        OptionError: ``level`` is not between 0 and 1, or another number is not above 0 and finite.
     """
 
     named: str
@@ -47,7 +49,21 @@ class Plan:
     level: float = LEVEL
 
     def __post_init__(self) -> None:
+        for name in ("margin", "detectable", "level"):
+            value = getattr(self, name)
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number or (name != "level" and not 0 < value < math.inf):
+                raise OptionError(f"{name}={value!r} was given; write a number above 0, as in {name}=0.1")
         checked_share("level", self.level)
+
+    def check_shares(self) -> None:
+        """Raise ``OptionError`` where a difference is none that shares can have."""
+        for name in ("margin", "detectable"):
+            if getattr(self, name) >= 1:
+                raise OptionError(
+                    f"{name}={getattr(self, name):g} was given, and the scores are hits; it is a share, below 1: write "
+                    f"{name}=0.1 for 10 points"
+                )
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,8 @@ def verdicts(
     gradcam: better than every prior (closest: mean mask, by 0.380 (0.258 to 0.492); p = 9.2e-09)
 
     Raises:
-        OptionError: the named prior is not among the priors, there are no methods, or a number is out of its range.
+        OptionError: the named prior is not among the priors, there are no methods, a number is out of its range, or
+            the scores are hits and ``margin`` or ``detectable`` is 1 or more.
         ShapeError: the arrays are not (N,), or differ in length.
     """
     if not isinstance(plan, Plan):
@@ -152,6 +169,8 @@ def verdicts(
     whose = None if patients is None else names_of("patients", patients)
     kinds = {"the method": methods, "the prior": priors}
     checked({f"{kind} {name!r}": scores for kind, each in kinds.items() for name, scores in each.items()}, whose)
+    if _are_hits(methods.values(), priors.values()):
+        plan.check_shares()
     family = _Family(priors, plan, whose, generator, len(methods))
     found = [family.compared(scores) for scores in methods.values()]
     adjusted = np.stack([holm(column) for column in np.array([one.values for one in found]).T], axis=1)
@@ -159,6 +178,13 @@ def verdicts(
         family.verdict(method, scores, one, values.tolist())
         for (method, scores), one, values in zip(methods.items(), found, adjusted, strict=True)
     )
+
+
+def _are_hits(methods: Iterable[ArrayLike], priors: Iterable[ArrayLike]) -> bool:
+    """Whether scores are hits: those of methods 0 and 1, and those of priors, which may be expected, within these."""
+    own, other = (np.concatenate([np.ravel(np.asarray(one, np.float64)) for one in each]) for each in (methods, priors))
+    known, expected = own[~np.isnan(own)], other[~np.isnan(other)]
+    return bool((known == 1).any()) and is_binary(known) and bool(((expected >= 0) & (expected <= 1)).all())
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pellucid.core.provenance import described
 from pellucid.core.runtime import Runtime
 from pellucid.core.target import Request
 from pellucid.errors import OptionError
-from pellucid.run.explainer import Explainer
+from pellucid.run.explainer import Explainer, at_found
 from pellucid.run.given import Given
 
 
@@ -84,7 +84,8 @@ class MonitoringPlan:
         """
         at = (layers or None) if layers is not None else self.layers
         settings = {"classes": self.classes, "head": self.head, "output": self.output, "runtime": self.runtime}
-        return Explainer(model, self.method, layers=at, fuse=fuse, **settings)  # type: ignore[arg-type]  # as they are
+        made = Explainer(model, self.method, layers=at, fuse=fuse, **settings)  # type: ignore[arg-type]  # as they are
+        return made if self.layers is not None else at_found(made)
 
     def is_due(self, epoch: int, *, first: bool) -> bool:
         """Whether the batch is explained after an epoch, counted from 0; ``first``: it was after no epoch yet."""

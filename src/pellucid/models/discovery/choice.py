@@ -7,15 +7,18 @@ ensemble, it is a set of layers of which none depends on another; else the layer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from pellucid.core.inputs import Inputs
 from pellucid.errors import GradientError
+from pellucid.models.discovery.noise import noise_image
 from pellucid.models.discovery.passage import ENOUGH, Group, Passage
+from pellucid.models.discovery.profile import Place
 from pellucid.models.discovery.recording import profile_of
+from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.layer_pass import outputs_at
 from pellucid.models.session.session import Session
 
@@ -117,6 +120,31 @@ def _none_before_another(outputs: dict[str, Tensor], logits: Tensor) -> Group:
             chosen.append(name)
             before |= _before(outputs, name)
     return tuple(reversed(chosen))
+
+
+def dependent(session: Session, image: Inputs, places: Mapping[str, Sequence[Place]]) -> tuple[str, str] | None:
+    """The first two of the layers, in the order of the network, of which the second depends on the first.
+
+    None where each is a branch of its own, or where nothing can be known. It is found once for a model, its parameters
+    and an input shape, at one pass of noise.
+    """
+    names = {place.occurrence.captured: layer for layer, own in places.items() for place in own}
+    key = ("dependent", session.key(image), *names)
+    return remembered_while(session.model, key, session.weights, lambda: _dependent(session, noise_image(image), names))
+
+
+def _dependent(session: Session, noise: Inputs, names: Mapping[str, str]) -> tuple[str, str] | None:
+    """The same, of the names by which outputs are captured, each with its layer."""
+    try:
+        _, outputs = outputs_at(session, noise, list(names), graph=True)
+    except (GradientError, RuntimeError):  # quantised layers, inference_mode: nothing can be known
+        return None
+    for name, layer in names.items():
+        before = _before(outputs, name)
+        first = next((own for other, own in names.items() if other in before and own != layer), None)
+        if first is not None:
+            return first, layer
+    return None
 
 
 def _before(outputs: dict[str, Tensor], layer: str) -> set[str]:
