@@ -93,12 +93,15 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
     the source states, else softmax.
 
     Raises:
-        OptionError: the head that was asked for takes another number of outputs, or the network ends otherwise.
+        OptionError: the head that was asked for or stated takes another number of outputs, or the network ends
+            otherwise.
     """
     if head == "auto":
         return _automatic(stated, count, ending)
     if head == "binary" and count != 1:
         raise OptionError(f"head 'binary' was asked for; it takes one logit, the model gives {count}: use softmax")
+    if head == "softmax" and count == 1 and ending is None:
+        raise _single("head 'softmax' was asked for", "give head='binary'")
     found = None if ending is None or head in AS_RETURNED else _automatic(stated, count, ending)
     if found is not None and HEADS[found].probabilities is not HEADS[head].probabilities:
         raise OptionError(
@@ -112,7 +115,16 @@ def _automatic(stated: str | None, count: int, ending: str | None) -> str:
     if stated in AS_RETURNED:
         return str(stated)
     found = stated if ending is None else ENDINGS[ending].head
+    if found == "softmax" and count == 1 and ending is None:
+        raise _single("head 'softmax' is stated by the model's source", "give head='binary'")
+    if found == "softmax" and count == 1:
+        raise _single(f"the network itself ends in a {ending}", "return the logit before it, for head='binary'")
     return "binary" if count == 1 else found if found not in (None, "binary") else "softmax"
+
+
+def _single(what: str, cure: str) -> OptionError:
+    """The error for the softmax of one logit, which is 1 whatever the image shows."""
+    return OptionError(f"{what}; it takes at least two outputs, the model gives 1, whose softmax is always 1: {cure}")
 
 
 def over_places(logits: Tensor) -> Tensor:
