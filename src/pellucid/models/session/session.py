@@ -25,6 +25,7 @@ from pellucid.models.session.origins import OriginMode
 from pellucid.models.session.outputs import Choice, raw_logits
 from pellucid.models.session.placement import Stamp, network_of, reference, written
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
+from pellucid.models.session.refusals import refusals
 from pellucid.models.session.softened import SoftenedMode
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
@@ -188,6 +189,7 @@ class Session:
             stack.enter_context(draws)
             if not self.has_script:
                 stack.enter_context(OwnModules(self.model, self.network))
+            stack.enter_context(refusals(self.network, inputs.images, self.has_script))
             raw, ending, is_linear = self._with_ending(given)
         facts = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0, ending, is_linear)
         self._facts(inputs)[kind] = facts
