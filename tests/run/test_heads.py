@@ -68,7 +68,7 @@ def test_the_remedy_that_the_message_names_works() -> None:
     with pytest.raises(OutputError) as caught:
         explained(model)
     name = str(caught.value).partition("output='")[2].partition("'")[0]
-    assert explained(model, output=name).logits.shape == (2, 12)
+    assert explained(model, output=name).logits.shape == (2, 3)
 
 
 def test_an_output_that_there_is_not_is_refused_with_what_there_is() -> None:
@@ -199,7 +199,7 @@ def test_prompts_belong_to_all_images_whatever_the_batch_size(prompts: int) -> N
     model, batch, ids = Clip().eval(), images(3), torch.arange(5 * prompts).reshape(prompts, 5)
     found = [
         pellucid.explain(
-            model, {"pixel_values": batch, "input_ids": ids}, "scorecam", head="softmax", runtime=Runtime(batch_size=n)
+            model, {"pixel_values": batch, "input_ids": ids}, "scorecam", head="sigmoid", runtime=Runtime(batch_size=n)
         )
         for n in (1, 2, 32)
     ]
@@ -344,3 +344,76 @@ def test_where_the_head_is_known_nothing_is_said(tmp_path: Path) -> None:
     drawn = pellucid.load_model("torchvision:resnet18", num_classes=3)
     drawn.fc.bias.data.fill_(3.0)
     assert said_of(drawn) == []
+
+
+# A softmax of one logit.
+
+
+def test_the_softmax_of_one_logit_is_refused_everywhere_and_the_remedy_works() -> None:
+    model, batch = Logits(0.4), images(2)
+    prompted = {"pixel_values": batch, "input_ids": torch.arange(5)[None]}
+    calls = [
+        lambda: pellucid.explain(model, batch, head="softmax"),
+        lambda: pellucid.attack(model, batch.sigmoid(), preprocessing=pellucid.Preprocessing(), head="softmax"),
+        lambda: pellucid.evaluate(model, batch, torch.rand(2, 32, 32), head="softmax"),
+        lambda: pellucid.explain(Clip().eval(), prompted, "saliency", head="softmax"),
+    ]
+    for call in calls:
+        with pytest.raises(
+            OptionError, match=r"at least two outputs, the model gives 1.*give head='binary'$"
+        ) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert pellucid.explain(model, batch, head="binary").probabilities.shape == (2, 2)
+
+
+def test_the_softmax_of_one_logit_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    from PIL import Image as Pillow
+    from typer.testing import CliRunner
+
+    from pellucid.cli.main import app
+
+    (tmp_path / "own.py").write_text(
+        "import torchvision\n\ndef one():\n    return torchvision.models.resnet18(num_classes=1)\n"
+    )
+    Pillow.new("L", (32, 32), 90).save(tmp_path / "grey.png")
+    common = ["explain", str(tmp_path / "grey.png"), "--model", f"{tmp_path / 'own.py'}:one"]
+    found = CliRunner().invoke(app, [*common, "--output", str(tmp_path / "out"), "--size", "32", "--head", "softmax"])
+    assert found.exit_code == OptionError.exit_code
+    assert "at least two outputs, the model gives 1, whose softmax is always 1: give --head binary" in found.stderr
+
+
+class OfMaps(nn.Module):
+    """A network that returns one logit for each position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 1))
+
+    def forward(self, batch: Tensor) -> Tensor:
+        return self.features(batch)
+
+
+@pytest.mark.parametrize("model", [Logits(0.4), OfMaps(), nn.Sequential(Logits(0.4), nn.Flatten(0))])
+def test_one_logit_of_any_form_has_no_softmax(model: nn.Module) -> None:
+    with pytest.raises(OptionError, match="at least two outputs"):
+        pellucid.explain(model, images(2), "saliency", head="softmax")
+
+
+def test_a_network_that_ends_in_a_softmax_of_one_logit_is_refused() -> None:
+    model = nn.Sequential(Logits(0.4), nn.Softmax(1))
+    for head in ("auto", "softmax", "binary"):
+        with pytest.raises(OptionError, match=r"the network itself ends in a softmax; it takes at least two outputs"):
+            pellucid.explain(model, images(1), "saliency", head=head)
+    assert pellucid.explain(model, images(1), "saliency", head="probability").probabilities == 1
+
+
+def test_a_stated_softmax_of_one_logit_is_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import torchvision\n\ndef states():\n    model = torchvision.models.resnet18(num_classes=1)\n"
+        "    model.head = 'softmax'\n    return model\n"
+    )
+    model = pellucid.load_model(f"{tmp_path / 'own.py'}:states")
+    with pytest.raises(OptionError, match=r"head 'softmax' is stated by the model's source; .* give head='binary'"):
+        pellucid.explain(model, images(1))
+    assert pellucid.explain(model, images(1), head="binary").head == "binary"

@@ -61,13 +61,17 @@ HEADS: Mapping[str, Head] = {
 }
 """The heads by their names."""
 
+COMBINED = "combined probabilities"
+"""What a network ends in that returns means, products and the like of its sigmoids or softmaxes, and no one of them."""
+
 ENDINGS: Mapping[str, Ending] = {
     "sigmoid": Ending("sigmoid", torch.sigmoid),
     "logsigmoid": Ending("sigmoid", F.logsigmoid),
     "softmax": Ending("softmax", _softmax),
     "log_softmax": Ending("softmax", lambda values: values.log_softmax(dim=1)),
+    COMBINED: Ending("probability", _same),
 }
-"""The last functions by their names."""
+"""The last functions by their names. Before combined probabilities there are no logits to explain."""
 
 AS_RETURNED = ("probability", "regression")
 """Heads that explain what the network returns, and no logit before it."""
@@ -86,6 +90,11 @@ def explains_returned(head: str, stated: str | None) -> bool:
     return (stated if head == "auto" else head) in AS_RETURNED
 
 
+def has_logits(ending: str | None) -> bool:
+    """Whether a network's last function was made of logits, which are explained in place of what it returns."""
+    return ending not in (None, COMBINED)
+
+
 def resolve_head(head: str, stated: str | None, count: int, ending: str | None = None) -> str:
     """The head to read ``count`` raw outputs with: the one that was asked for, else what the network and source state.
 
@@ -93,13 +102,16 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
     the source states, else softmax.
 
     Raises:
-        OptionError: the head that was asked for takes another number of outputs, or the network ends otherwise.
+        OptionError: the head that was asked for or stated takes another number of outputs, or the network ends
+            otherwise.
     """
     if head == "auto":
         return _automatic(stated, count, ending)
     if head == "binary" and count != 1:
         raise OptionError(f"head 'binary' was asked for; it takes one logit, the model gives {count}: use softmax")
-    found = None if ending is None or head in AS_RETURNED else _automatic(stated, count, ending)
+    if head == "softmax" and count == 1 and not has_logits(ending):
+        raise _single("head 'softmax' was asked for", "give head='binary'")
+    found = _automatic(stated, count, ending) if has_logits(ending) and head not in AS_RETURNED else None
     if found is not None and HEADS[found].probabilities is not HEADS[head].probabilities:
         raise OptionError(
             f"head {head!r} was asked for; the network itself ends in a {ending}, so that its head is {found!r}: leave "
@@ -111,8 +123,19 @@ def resolve_head(head: str, stated: str | None, count: int, ending: str | None =
 def _automatic(stated: str | None, count: int, ending: str | None) -> str:
     if stated in AS_RETURNED:
         return str(stated)
+    if ending == COMBINED:
+        return ENDINGS[COMBINED].head
     found = stated if ending is None else ENDINGS[ending].head
+    if found == "softmax" and count == 1 and ending is None:
+        raise _single("head 'softmax' is stated by the model's source", "give head='binary'")
+    if found == "softmax" and count == 1:
+        raise _single(f"the network itself ends in a {ending}", "return the logit before it, for head='binary'")
     return "binary" if count == 1 else found if found not in (None, "binary") else "softmax"
+
+
+def _single(what: str, cure: str) -> OptionError:
+    """The error for the softmax of one logit, which is 1 whatever the image shows."""
+    return OptionError(f"{what}; it takes at least two outputs, the model gives 1, whose softmax is always 1: {cure}")
 
 
 def over_places(logits: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from pellucid.core.catalogue import black_box_methods
 from pellucid.core.explanation import Explanation
+from pellucid.core.head import AS_RETURNED, has_logits
 from pellucid.core.inputs import Inputs
 from pellucid.errors import warn
 from pellucid.models.discovery.choice import dependent
@@ -22,10 +23,6 @@ _LARGE = 1000
 """So many classes are hardly findings: data sets of that many state one class an image."""
 _MATTERS = 0.1
 """So much another probability of a class is more than a matter of rounding or taste."""
-_NEAR = 1e-3
-"""How far from 1 the sum of outputs may be that look like probabilities."""
-_MANY_OUTPUTS = 6
-"""So many outputs are hardly all from 0 to 1 by chance."""
 
 
 def _matters(found: Explanation) -> bool:
@@ -84,16 +81,22 @@ def head(session: Session, known: CallFacts, info: ModelInfo, found: Explanation
     probability of an explained or predicted class would differ by more than 0.1 if the classes were findings of their
     own. Drawn weights mean nothing by any head, and a source's own weights are those of its own classes.
     """
-    if session.head != "auto" or session.stated_head is not None or known.ending is not None:
-        return
+    if session.head == "auto" and session.stated_head is None and known.ending is None:
+        _assumed(known, info, found)
+    if not has_logits(known.ending) and not known.is_linear and found.head not in AS_RETURNED:
+        _in_range(found)
+
+
+def _assumed(known: CallFacts, info: ModelInfo, found: Explanation) -> None:
     if info.weights == "checkpoint" and known.classes > 1:
         warn(f"the checkpoint {_EITHER}: give head='sigmoid' if they can")
     if info.weights is None and 1 < known.classes < _LARGE and _matters(found):
         warn(f"the model {_EITHER}: give head='sigmoid' if they can, and head='softmax' if not")
-    values = found.values
-    within = bool(((values >= 0) & (values <= 1)).all())
-    sums_to_one = values.shape[1] > 1 and bool(((values.sum(dim=1) - 1).abs() < _NEAR).all())
-    if within and (sums_to_one or values.numel() >= _MANY_OUTPUTS):
+
+
+def _in_range(found: Explanation) -> None:
+    """Warn of outputs from 0 to 1 that are read as logits; those of a linear layer are logits, wherever they lie."""
+    if bool(((found.values >= 0) & (found.values <= 1)).all()):
         warn(
             f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "
             "probabilities already, give head='probability'"

@@ -50,9 +50,10 @@ def explain(  # noqa: PLR0913  # the whole of a call's options, all but the firs
             for these weights by measurement (``choose``), or where nothing was, gradcam; the provenance says which.
         targets: the classes to explain: "predicted", "all", a number or name, a list (one for each image), a tensor
             (B,) or (B, K), or a callable from what the model returns, (B, C), to scores (B,) or (B, K). The explained
-            score is the class's logit, also where the network itself ends in a sigmoid or softmax. A network that
-            outputs a map (B, C, *space) also takes a ``Region``; for any other target, a class's score is its mean
-            over the map. Of a regression head, "higher" and "lower" are what a map is evidence for.
+            score is the class's logit, also where the network itself ends in a sigmoid or softmax; of probabilities
+            that it combines, such as a mean of two networks', it is the probability. A network that outputs a map
+            (B, C, *space) also takes a ``Region``; for any other target, a class's score is its mean over the map. Of a
+            regression head, "higher" and "lower" are what a map is evidence for.
         layers: dotted names; None finds the deepest through which the score passes, or several that have it together.
             "auto" takes those at which the method's grade is best in the choice, or where there is none, as None.
         fuse: how several layers that are named are combined: the mean, maximum or weighted mean (later layers count

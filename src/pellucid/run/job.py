@@ -31,6 +31,7 @@ from pellucid.errors import (
     OptionError,
     OutputError,
     PellucidError,
+    ShapeError,
     TargetError,
 )
 from pellucid.export.drafts import sweep
@@ -222,7 +223,7 @@ class Job:
         """The explanations of sequences (B, S, C, H, W); grey ones are also tried as stacks (B, S, H, W)."""
         try:
             found = self._found(batch)
-        except OutputError as error:
+        except (OutputError, ShapeError) as error:
             if batch.shape[2] != 1:
                 raise OutputError(f"{error}, or leave out --as sequence") from error
             found = self._found(batch.squeeze(2))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from pellucid.core.inputs import Inputs
-from pellucid.errors import ShapeError, message_of
+from pellucid.errors import OptionError, ShapeError, message_of
 from pellucid.models.session.cache import remembered
 from pellucid.models.session.session import Session
 
@@ -39,6 +39,8 @@ def _check_taken(session: Session, inputs: Inputs, lengths: dict[str, int | None
     """Raise unless the network takes one image with what is shared."""
     try:
         session.known(session.prepared(inputs)[:1])
+    except OptionError:  # of the head
+        raise
     except Exception as error:  # whatever the user's network raises, and outputs that are no class scores
         raise ShapeError(
             f"{len(inputs)} images were given with other inputs of {lengths}; inputs must have one entry for each "

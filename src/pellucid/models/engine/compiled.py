@@ -52,7 +52,7 @@ def compiled_outputs(session: Session, inputs: Inputs, layers: Sequence[str], gr
     with torch.set_grad_enabled(graph), at_rest(session.network):
         modules = {layer: point.module for layer, point in points.items()}
         raw, outputs = program(session, given.map(lambda tensor: _filled(tensor, 0, size)), modules, filled)
-        logits = session.read(raw)[:count]
+        logits = session.read(raw, facts.ending)[:count]
         outputs = {layer: one.detach().narrow(points[layer].axis, 0, count) for layer, one in outputs.items()}
     programs[size] = program  # only once it has run
     return logits, outputs, leaves

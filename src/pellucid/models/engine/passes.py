@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.core.catalogue import gradient_free_methods
+from pellucid.core.head import has_logits
 from pellucid.core.inputs import Images, Inputs
 from pellucid.core.probe import Order, Step, TokenGrid
 from pellucid.core.rule import BackwardRule
@@ -194,7 +195,7 @@ class Pass:
             return False
         if any(session.occurrence(layer) != Occurrence(layer) for layer in self.layers):
             return False  # of several runs or entries
-        return session.known(self._prepared).ending is None
+        return not has_logits(session.known(self._prepared).ending)
 
     @property
     def _fold(self) -> AttentionFold:

@@ -95,7 +95,7 @@ _Handler = Callable[[EndingMode, Any, Any, Any], Any]
 def _ends(ending: str) -> _Handler:
     def handle(mode: EndingMode, func: Any, args: Any, named: Any) -> Any:
         given: Tensor = args[0] if args else named["input"]
-        logits = given.clone() if func in _IN_PLACE else given
+        logits = given.clone() if func in IN_PLACE_SIGMOIDS else given
         return mode.keep(ending, func(*args, **named), logits)
 
     return handle
@@ -176,11 +176,20 @@ def _complement(mode: EndingMode, func: Any, args: Any, named: Any) -> Any:
     return mode.keep("sigmoid", output, -known.logits) if known is not None and is_complement else output
 
 
-_SIGMOIDS = (torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit)
-_IN_PLACE = frozenset((torch.sigmoid_, Tensor.sigmoid_))
+def _exponential(mode: EndingMode, func: Any, args: Any, named: Any) -> Any:
+    """Exp log σ(z) = σ(z), and so of a softmax."""
+    output = func(*args, **named)
+    known = mode.of(args[0]) if args else None
+    ending = _OF_LOGARITHMS.get(known.ending) if known is not None else None
+    return output if known is None or ending is None else mode.keep(ending, output, known.logits)
+
+
+_OF_LOGARITHMS = {"logsigmoid": "sigmoid", "log_softmax": "softmax"}
+SIGMOIDS = (torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit)
+IN_PLACE_SIGMOIDS = frozenset((torch.sigmoid_, Tensor.sigmoid_))
 _REVERSED = frozenset((torch.rsub, Tensor.__rsub__))
-_JOINS = (torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.column_stack)
-_VIEWS = (
+JOINS = (torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, torch.column_stack)
+VIEWS = (
     *(torch.squeeze, torch.unsqueeze, torch.flatten, torch.reshape, torch.clone, torch.detach, torch.transpose),
     *(torch.permute, torch.movedim, torch.select, torch.narrow, torch.chunk, torch.split, torch.unbind),
     *(torch.index_select, Tensor.squeeze, Tensor.unsqueeze, Tensor.flatten, Tensor.reshape, Tensor.view),
@@ -190,7 +199,7 @@ _VIEWS = (
     *(Tensor.view_as, Tensor.reshape_as, Tensor.expand_as, Tensor.cpu),
 )
 _HANDLERS: dict[Any, _Handler] = {
-    **dict.fromkeys((*_SIGMOIDS, *_IN_PLACE), _ends("sigmoid")),
+    **dict.fromkeys((*SIGMOIDS, *IN_PLACE_SIGMOIDS), _ends("sigmoid")),
     F.logsigmoid: _ends("logsigmoid"),
     **dict.fromkeys(SOFTMAXES, _ends_over_classes("softmax")),
     **dict.fromkeys(
@@ -198,8 +207,9 @@ _HANDLERS: dict[Any, _Handler] = {
         _ends_over_classes("log_softmax"),
     ),
     torch.special.softmax: _ends_over_classes("softmax"),
-    **dict.fromkeys(_VIEWS, _passed_on),
-    **dict.fromkeys(_JOINS, _joined),
+    **dict.fromkeys(VIEWS, _passed_on),
+    **dict.fromkeys(JOINS, _joined),
     **dict.fromkeys(CLAMPS, _bounded),
+    **dict.fromkeys((torch.exp, Tensor.exp), _exponential),
     **dict.fromkeys((torch.sub, Tensor.sub, Tensor.__sub__, *_REVERSED), _complement),
 }

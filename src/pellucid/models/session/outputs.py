@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from pellucid.errors import OutputError, did_you_mean
 Choice = str | int | None
 """Which tensor of a model's output is asked for: by name ("disease", "heads.disease", "1"), by position, or found."""
 _NAMES = ("logits", "out", "output", "scores", "predictions", "logits_per_image")
+_SCORES = re.compile("logit|scor|prob|pred")
+_NO_SCORES = re.compile("embed|emb$|feat|hidden|pool|token|latent|represent|attention|attn")
+"""Parts of names of tensors, and those of what is no class score; the former decide where a name has both."""
 _BOXES = ("boxes", "pred_boxes", "bboxes", "bbox", "proposals")
 
 
@@ -23,10 +27,12 @@ def raw_logits(output: Any, images: int, choice: Choice = None) -> Tensor:
     ``choice`` names one of several tensors. Without it, those named logits, out, output, scores, predictions or
     logits_per_image come first, in this order. Of the rest it is the one that is (B, C) or (B,), one logit an image;
     without any, a map (B, C, H, W) or (B, C, D, H, W), as networks give that segment. Of a single image whose axes
-    were squeezed away, () is its one logit and (C,) its classes. Half precision comes back as float32.
+    were squeezed away, () is its one logit and (C,) its classes. Half precision comes back as float32. A tensor whose
+    name says that it is an embedding, such as image_embeds, pooler_output, features or tokens, is taken only by name.
 
     Raises:
-        OutputError: there are no class scores, several tensors may be the class scores, or the model is a detector.
+        OutputError: there are no class scores, several tensors may be the class scores, the only one is an embedding
+            by its name, or the model is a detector.
     """
     found = dict(_tensors(output))
     logits = _chosen(found, images, choice) if choice is not None else _found(output, found, images)
@@ -35,7 +41,7 @@ def raw_logits(output: Any, images: int, choice: Choice = None) -> Tensor:
 
 def _found(output: Any, found: Mapping[str, Tensor], images: int) -> Tensor:
     for name in (name for name in _NAMES if name in _fields(output)):
-        inner = dict(_tensors(_fields(output)[name]))
+        inner = dict(_tensors(_fields(output)[name], name))
         if _fitting(inner, images):
             return _only(inner, images)
     if any(name.rpartition(".")[2] in _BOXES for name in found):
@@ -56,11 +62,24 @@ def _only(found: Mapping[str, Tensor], images: int) -> Tensor:
     fitting = _fitting(found, images)
     if len({id(found[name]) for name in fitting}) > 1:
         several = {name: found[name] for name in fitting}
+        first = next(filter(_may_be_scores, several), next(iter(several)))
         raise OutputError(
             f"the model returns several tensors that may be class scores: {_listed(several)}; choose one, as in "
-            f"output={next(iter(several))!r}"
+            f"output={first!r}"
+        )
+    if not any(map(_may_be_scores, fitting)):
+        name = next(iter(fitting))
+        raise OutputError(
+            f"class scores were expected from the model, got {_listed(found)}, where {name!r} is none by its name: "
+            f"wrap the model so that it returns class scores, or explain it with output={name!r}"
         )
     return next(iter(fitting.values()))
+
+
+def _may_be_scores(name: str) -> bool:
+    """Whether a tensor's name, the last that is no number, leaves open that it holds class scores."""
+    last = next((part for part in reversed(name.split(".")) if not part.isdigit()), "").casefold()
+    return _SCORES.search(last) is not None or _NO_SCORES.search(last) is None
 
 
 def _chosen(found: Mapping[str, Tensor], images: int, choice: str | int) -> Tensor:

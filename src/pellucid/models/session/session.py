@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.core.default_device import as_called
-from pellucid.core.head import HEADS, explains_returned, resolve_head
+from pellucid.core.head import COMBINED, HEADS, explains_returned, has_logits, resolve_head
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.core.torch_private import is_quantised, within_wrapper
@@ -21,9 +21,11 @@ from pellucid.models.session.derivatives import as_float
 from pellucid.models.session.endings import EndingMode
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.occurrence import Occurrence
+from pellucid.models.session.origins import OriginMode
 from pellucid.models.session.outputs import Choice, raw_logits
 from pellucid.models.session.placement import Stamp, network_of, reference, written
 from pellucid.models.session.randomness import OwnRandomness, ProcessRandomness
+from pellucid.models.session.refusals import refusals
 from pellucid.models.session.softened import SoftenedMode
 from pellucid.models.session.twin import OwnModules, own_tensors, twin
 
@@ -35,13 +37,15 @@ class CallFacts:
     """Facts about a network that the first call with inputs of a shape shows.
 
     ``classes``: the number of its raw logits. ``writes_input``: whether it changes its input in place. ``draws``:
-    whether it draws random numbers. ``ending``: its last function where that makes probabilities of logits.
+    whether it draws random numbers. ``ending``: its last function where that makes probabilities of logits, or that it
+    combines probabilities. ``is_linear``: whether the outputs are those of a linear layer, and so no probabilities.
     """
 
     classes: int
     writes_input: bool
     draws: bool
     ending: str | None
+    is_linear: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,16 +189,18 @@ class Session:
             stack.enter_context(draws)
             if not self.has_script:
                 stack.enter_context(OwnModules(self.model, self.network))
-            raw, ending = self._with_ending(given)
-        self._facts(inputs)[kind] = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0, ending)
+            stack.enter_context(refusals(self.network, inputs.images, self.has_script))
+            raw, ending, is_linear = self._with_ending(given)
+        facts = CallFacts(raw.shape[1], _written(given, inputs), draws.count > 0, ending, is_linear)
+        self._facts(inputs)[kind] = facts
         return self.read(raw, ending)
 
     def _randomness(self) -> OwnRandomness | ProcessRandomness:
         return (ProcessRandomness if self.has_script else OwnRandomness)(self.runtime.seed)
 
     def _run(self, inputs: Inputs, ending: str | None) -> Tensor:
-        if ending is None:
-            return self.read(self._raw(inputs))
+        if ending is None or not has_logits(ending):
+            return self.read(self._raw(inputs), ending)
         with EndingMode() as mode:
             raw = self._raw(inputs)
         return self.read(as_float(mode.logits_of(raw, ending)), ending)
@@ -203,14 +209,19 @@ class Session:
         with as_called(), nullcontext() if self.beta is None else SoftenedMode(self.beta):
             return self.raw(self.network(*inputs.positional, **inputs.named), len(inputs))
 
-    def _with_ending(self, inputs: Inputs) -> tuple[Tensor, str | None]:
-        """The raw logits, those before a last function that makes probabilities of them, and that function's name."""
+    def _with_ending(self, inputs: Inputs) -> tuple[Tensor, str | None, bool]:
+        """The raw logits, those before a last function that makes probabilities of them, and that function's name.
+
+        And whether they are those of a linear layer.
+        """
         if self.has_script or explains_returned(self.head, self.stated_head):
-            return self._raw(inputs), None
-        with EndingMode() as mode:
+            return self._raw(inputs), None, False
+        with EndingMode() as mode, OriginMode() as origins:
             raw = self._raw(inputs)
-        ending = mode.ending_of(raw)
-        return raw if ending is None else as_float(mode.logits_of(raw, ending)), ending
+        ending, origin = mode.ending_of(raw), origins.origin_of(raw)
+        if ending is not None:
+            return as_float(mode.logits_of(raw, ending)), ending, False
+        return raw, COMBINED if origin == "probabilities" else None, origin == "linear"
 
     def raw(self, output: Any, images: int) -> Tensor:
         """The raw logits in the network's output for a batch of ``images``."""
