@@ -268,7 +268,7 @@ def test_registers_that_are_joined_to_the_patches_again_are_refused_alone(count:
     profile, found, passes = looked_into(seeded(Keeping, lambda: Apart(count), count), images(1, side=64))
     assert found == ("norm",)
     assert profile.shuffled == {"blocks.1.few"}
-    assert passes == 13
+    assert passes == 7, "they follow so few of the first changes that the others are not needed"
 
 
 def test_patches_that_are_as_few_as_registers_are_measured_and_kept() -> None:

@@ -40,8 +40,9 @@ _Changes = dict[Layout, list[Tensor]]
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """The profile with its ``shuffled`` and ``restored`` layers.
 
-    It takes passes of 12 images, of volumes of 20, where an order may change, or was measured; else none. A network
-    that takes fewer images at once gets them in passes of two, or of one.
+    It takes passes of 12 images, of volumes of 20, where an order may change, or was measured; else none. Half of them
+    are enough where no layer could follow any more. A network that takes fewer images at once gets them in passes of
+    two, or of one.
     """
     enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
     profile = replace(profile, shuffled=enlarged) if enlarged else profile
@@ -103,16 +104,20 @@ def _followed(
     """
     rank = image.images.ndim - 2
     centres = [(1 / 2,) * rank, *product(_ENDS, repeat=rank)]
-    noise = torch.split(noise_like(image.images.expand(_IMAGES, *image.images.shape[1:])), 1)
-    each = [_changes(session, image.with_images(one), layouts, centres) for one in noise]
-    return {
-        name: {
-            layout: sum(_hits(torch.cat(one[name][layout]), centres) for one in each) / _fewest(layout.grid, centres)
-            for layout in own
+    noise = noise_like(image.images.expand(_IMAGES, *image.images.shape[1:]))
+    hits = {name: dict.fromkeys(own, 0) for name, own in layouts.items()}
+    fewest = {layout: _fewest(layout.grid, centres) for own in layouts.values() for layout in own}
+    for left, one in zip(reversed(range(_IMAGES)), torch.split(noise, 1), strict=True):
+        changes = _changes(session, image.with_images(one), layouts, centres)
+        hits = {
+            name: {layout: count + _hits(torch.cat(changes[name][layout]), centres) for layout, count in known.items()}
+            for name, known in hits.items()
+            if name in changes
         }
-        for name, own in layouts.items()
-        if all(name in one for one in each)
-    }
+        most = left * len(centres)
+        if all(len(known) == 1 and max(known.values()) + most < fewest[next(iter(known))] for known in hits.values()):
+            break  # no layer can follow enough any more
+    return {name: {layout: count / fewest[layout] for layout, count in known.items()} for name, known in hits.items()}
 
 
 def _changes(
