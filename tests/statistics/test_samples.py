@@ -137,7 +137,7 @@ def test_scores_of_verdicts_are_called_by_the_names_of_methods_and_priors():
         (lambda: statistics.verdicts([[1]], {"a": [1]}, statistics.Plan("a"), generator=rng()), "methods must be a"),
         (lambda: statistics.verdicts({"m": [1]}, [[1]], statistics.Plan("a"), generator=rng()), "priors must be a"),
         (lambda: statistics.verdicts({"m": [1]}, {"a": [1]}, "a", generator=rng()), "plan must be a Plan, such as"),
-        (lambda: statistics.Plan("a", level="a"), "level must be above 0 and below 1, got 'a'"),
+        (lambda: statistics.Plan("a", level="a"), "level='a' was given; write a number above 0"),
         (lambda: mean([1, 0], generator=rng(), confidence=None), "confidence must be above 0 and below 1, got None"),
         (lambda: mean([1, 0], generator=rng(), confidence=[0.9, 0.9]), "below 1, got "),
         (lambda: equivalent([1, 0], [1, 0], generator=rng(), margin="a"), "margin must be above 0.*got 'a'"),
