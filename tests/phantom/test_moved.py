@@ -13,8 +13,15 @@ from torch.nn import functional as F
 import pellucid
 from pellucid import phantom
 from pellucid.metrics.pointing import pointing_hits
+from pellucid.phantom import models as phantom_models
 
 CASES = 24
+HALF_A_CELL = phantom_models.CELL / 2
+LEAST = {"cnn": 0.8, "unguided_cnn": 0.3, "vit": 0.8}
+"""The share of cases that each network hits at least where nothing is changed within it."""
+NAMED = {("vit", "crop"): "network.blocks.2.norm1"}
+"""Where another layer is found behind the change: how much of the score passes through one is measured on generated
+images, of which a network that crops sees a part. Other layers hit in other cases, so that it is named in both."""
 Change = Callable[[Tensor], Tensor]
 
 
@@ -61,19 +68,26 @@ def seen() -> phantom.Phantoms:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("network", ["cnn", "vit"])
-def test_the_peak_is_in_the_finding_as_often_as_without(network: str, name: str, seen: phantom.Phantoms) -> None:
+@pytest.mark.parametrize("network", LEAST)
+def test_the_peak_is_in_the_finding_in_the_same_cases_as_without(
+    network: str, name: str, seen: phantom.Phantoms
+) -> None:
     kind, model = KINDS[name], getattr(phantom, network)()
     index = phantom.FINDINGS.index("nodule")
     images = pellucid.model_info(model).preprocessing.normalise(seen.images)
     masks = seen.masks[:, index]
     is_inside = ~(kind.given(masks).flatten(1).sum(1) < masks.flatten(1).sum(1))  # a finding may be cut off
-    shown, wanted = images[is_inside], masks[is_inside]
-    half_a_cell = 4.0 if network == "vit" else 8.0
-    expected = pellucid.explain(model, kind.inside(kind.given(shown)), "layercam", index).heatmaps[:, 0]
-    there = pointing_hits(expected, kind.inside(kind.given(wanted)), half_a_cell)
-    found = pellucid.explain(Changing(model, kind.inside).eval(), kind.given(shown), "layercam", index)
-    here = pointing_hits(found.heatmaps[:, 0], kind.given(wanted), half_a_cell)
+    shown, wanted = kind.given(images[is_inside]), kind.given(masks[is_inside])
+    layer = NAMED.get((network, name))
+    own, within = (None, None) if layer is None else ([layer], [f"network.{layer}"])
+    expected = pellucid.explain(model, kind.inside(shown), "layercam", index, layers=own)
+    found = pellucid.explain(Changing(model, kind.inside).eval(), shown, "layercam", index, layers=within)
+    assert found.layers == tuple(f"network.{one}" for one in expected.layers)
+    there = pointing_hits(expected.heatmaps[:, 0], kind.inside(wanted), HALF_A_CELL)
+    here = pointing_hits(found.heatmaps[:, 0], wanted, HALF_A_CELL)
     assert len(here) > CASES // 2
-    assert there.float().mean() > 0.6
-    assert here.sum() >= there.sum() - 1  # a cell at the border is interpolated otherwise
+    assert there.double().mean() >= LEAST[network]
+    assert here.sum() >= there.sum()
+    assert not (there & ~here).any()
+    if name != "pad":  # without, a peak may be in what was padded, which is no part of the image that is given here
+        assert not (here & ~there).any()
