@@ -522,7 +522,10 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: answered(lambda scores: (scores, scores[:, :1])),
     lambda: answered(lambda scores: {"boxes": scores, "labels": scores}),
     lambda: answered(torch.sigmoid, head="softmax"),
-    lambda: answered(lambda scores: (scores.softmax(1) + scores.sigmoid().softmax(1)) / 2),
+    lambda: answered(lambda scores: 0.5 * (1 + scores.tanh())),
+    lambda: answered(lambda scores: {"image_embeds": scores}),
+    lambda: answered(lambda scores: scores[:, :1], head="softmax"),
+    lambda: pellucid.explain(pellucid.load_model("torchvision:resnet18"), torch.zeros(1, 4, 32, 32)),
     lambda: answered(lambda scores: scores, classes=list("abcd")),
     lambda: pellucid.explain(
         Answering(lambda scores: scores), {"image": images(2), "age": torch.zeros(3, 1)}, "saliency"

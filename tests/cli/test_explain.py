@@ -633,7 +633,8 @@ def test_files_that_are_no_images(explain: Explain, tmp_path: Path, make: str) -
 def test_images_that_the_model_does_not_take(explain: Explain, model: Model, tmp_path: Path) -> None:
     result = explain(save(tmp_path / "a.png"), "-q", "--layer", "features.0", spec=model("grey"))
     assert result.exit_code == 3
-    one_line(result, "a.png", "(3, 32, 32)", "check its preprocessing")
+    one_line(result, "a.png", "(3, 32, 32)", "takes (B, 1, H, W): prepare it with --channels 1")
+    assert explain(tmp_path / "a.png", "-q", "--channels", "1", spec=model("grey")).exit_code == 0
 
 
 def test_volumes_do_not_stop_the_rest(explain: Explain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

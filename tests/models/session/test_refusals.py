@@ -59,7 +59,7 @@ def scripted() -> nn.Module:
 
 
 FOUR, ONE, VOLUME, FLAT = torch.rand(2, 4, 32, 32), torch.rand(1, 1, 32, 32), torch.rand(1, 3, 8, 32, 32), images(1)
-GIVE = "give an image of that many channels"
+GIVE = "prepare it with channels=3"
 CASES: dict[str, tuple[Callable[[], nn.Module], Tensor, str]] = {
     "four channels": (lambda: seeded(TinyCNN), FOUR, rf"\(4, 32, 32\) .* 'features.0', takes \(B, 3, H, W\): {GIVE}"),
     "one channel": (lambda: seeded(TinyCNN), ONE, rf"\(1, 32, 32\) were given; .* takes \(B, 3, H, W\): {GIVE}"),

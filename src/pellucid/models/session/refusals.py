@@ -23,6 +23,8 @@ _CHANNELS = re.compile(r"expected input\[([\d, ]+)\] to have (\d+) channels, but
 _AXES = re.compile(
     r"Expected \dD \(unbatched\) or (\d)D \(batched\) input to conv\dd, but got input of size: \[([\d, ]+)\]"
 )
+_PREPARED = (1, 3)
+"""The channels that ``Preprocessing`` makes of a grey or an RGB image."""
 _SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
@@ -127,7 +129,9 @@ def _scripted(error: RuntimeError, images: Tensor) -> ShapeError | None:
 
 def _refused(shape: tuple[int, ...], takes: _Takes, given: tuple[int, ...]) -> ShapeError:
     got = "" if given == shape else f" and got {given}"
-    if len(given) == takes.rank + 2:
+    if len(given) == takes.rank + 2 and takes.channels in _PREPARED:
+        cure = f"prepare it with channels={takes.channels}"
+    elif len(given) == takes.rank + 2:
         cure = "give an image of that many channels"
     elif len(given) > takes.rank + 2:
         cure = "give the slices of a volume as images of their own, or take a model of volumes"
