@@ -348,7 +348,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_written(tmp_path: Path, monk
 
 @pytest.mark.parametrize("name", ["seed", "gated"])
 def test_numbers_of_a_plan_that_no_generator_takes(name: str) -> None:
-    with pytest.raises(OptionError, match=f"{name} = .* was asked for; write 0 or more, below"):
+    with pytest.raises(OptionError, match=f"{name} = .* was asked for; write 0 or more, a whole number below"):
         EvaluationPlan(**{name: 2**63})
     EvaluationPlan(**{name: 2**63 - 1})
 

@@ -385,7 +385,7 @@ class TestGradCAM:
     def test_no_hook_is_left_after_an_error(self, model):
         gradcam = GradCAM(model.train(), config())
         message_of(lambda: gradcam.generate_heatmap(images(), 99))
-        message_of(lambda: gradcam.generate_heatmap(images(channels=4)), RuntimeError)
+        message_of(lambda: gradcam.generate_heatmap(images(channels=4)))
         assert (hook_count(model), len(gradcam.hooks), model.training) == (0, 0, True)
 
     def test_remove_hooks_is_idempotent(self, model):

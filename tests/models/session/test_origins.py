@@ -90,6 +90,7 @@ LINEAR: dict[str, Last] = {
     "maximum": lambda z: torch.stack([z, z / 2]).amax(0),
     "between": lambda z: torch.where(z > 0, z, z * 0.1),
     "a layer of probabilities' features": lambda z: F.linear(z * z.sigmoid(), torch.eye(z.shape[1])),
+    "rectified": lambda z: 0.3 * (F.gelu(z.relu()) + F.leaky_relu(z) + F.softplus(z)),
     "scaled by class": lambda z: z * torch.full((z.shape[1],), 0.5),
 }
 """What is no probability, also where all of its values are from 0 to 1."""

@@ -51,6 +51,8 @@ def check_views(session: Session, inputs: Inputs) -> None:
 
     It takes part of a forward pass, where the network decides by values of the image; else nothing.
     """
+    if isinstance(session.model, torch.jit.ScriptModule):  # its layers cannot be drawn on
+        return
     profile = profile_of(session, session.prepared(inputs[:1]))
     moved = _moved(session, session.prepared(inputs), profile) if profile.decides else None
     if moved is not None:

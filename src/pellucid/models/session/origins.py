@@ -236,6 +236,15 @@ def _product(call: _Call) -> _Mark | None:
     return _LINEAR if _LINEAR in call.marks or not has_probabilities else None
 
 
+def _rectified(call: _Call) -> _Mark | None:
+    """A rectifier without an upper bound: what a linear layer made stays without one."""
+    return _LINEAR if call.is_linear else None
+
+
+_RECTIFIERS = (
+    *(torch.relu, torch.relu_, F.relu, F.relu_, Tensor.relu, Tensor.relu_, F.leaky_relu, F.leaky_relu_, F.prelu),
+    *(F.elu, F.elu_, F.selu, F.celu, F.gelu, F.silu, F.mish, F.softplus, F.hardswish, torch.prelu, torch.selu),
+)
 _BETWEEN = (
     *(torch.mean, torch.amax, torch.amin, torch.max, torch.min, torch.maximum, torch.minimum, torch.fmax, torch.fmin),
     *(torch.median, torch.sort, torch.topk, torch.quantile, torch.kthvalue, torch.gather, torch.take),
@@ -254,6 +263,7 @@ _RULES: dict[Any, _Rule] = {
     **dict.fromkeys((*VIEWS, *JOINS, *_BETWEEN), _kept),
     **dict.fromkeys((torch.where, Tensor.where, torch.masked_fill, Tensor.masked_fill), _filled),
     F.interpolate: _interpolated,
+    **dict.fromkeys(_RECTIFIERS, _rectified),
     **dict.fromkeys((*CLAMPS, torch.prod, Tensor.prod), _of_probabilities),
     **dict.fromkeys(
         (torch.pow, Tensor.pow, Tensor.__pow__, torch.square, Tensor.square, torch.sqrt, Tensor.sqrt), _power
