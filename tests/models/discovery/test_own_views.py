@@ -28,10 +28,13 @@ class Changing(nn.Module):
         for parameter in self.parameters():
             parameter.data.abs_()
         self.seen: list[int] = []
+        self.ended: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen.append(len(images))
-        return self.fc(self.features(self.change(images)).mean((2, 3)))
+        scores = self.fc(self.features(self.change(images)).mean((2, 3)))
+        self.ended.append(len(images))
+        return scores
 
 
 def network(change: Change) -> nn.Module:
@@ -192,8 +195,10 @@ def test_a_network_that_does_not_decide_takes_no_more_passes() -> None:
     for model in (plain, deciding):
         pellucid.explain(model, scene(), "gradcam", 0, head="softmax")
         model.seen.clear()
+        model.ended.clear()
         pellucid.explain(model, torch.cat([scene()] * 3), "gradcam", 0, head="softmax")
     assert (plain.seen, deciding.seen) == ([3], [3, 3])
+    assert deciding.ended == [3]  # what is compared ends at the last look
 
 
 def test_a_method_without_layers_is_not_concerned() -> None:
