@@ -94,7 +94,7 @@ def _saliency(model: nn.Module, leaf: Tensor, labels: Tensor, graph: bool) -> Te
 def _cam(model: nn.Module, leaf: Tensor, labels: Tensor, graph: bool) -> Tensor:
     """Grad-CAM at the last stage, without its enlargement."""
     outputs: list[Tensor] = []
-    with model.layer4.register_forward_hook(lambda _module, _given, output: outputs.append(output)):  # type: ignore[union-attr]
+    with model.layer4.register_forward_hook(lambda _module, _given, output: outputs.append(output)):  # type: ignore[union-attr]  # a module
         score = model(leaf).gather(1, labels[:, None]).sum()
     (slope,) = torch.autograd.grad(score, outputs[0], create_graph=graph)
     return (slope.mean((2, 3), keepdim=True) * outputs[0]).sum(1).relu()

@@ -216,22 +216,22 @@ def test_pixels_are_those_before_normalisation(name: str) -> None:
                 CHANGES.build(name, {"strength": str(strength)}).changed(wrong, [0, 1])
             assert "\n" not in str(caught.value)
     rounded = own.mul(1.0005).clamp(min=-1e-4)  # as half precision reads normalised pixels back
-    assert CHANGES.find(name)().changed(rounded, [0, 1]).max() <= 1  # type: ignore[call-arg]
+    assert CHANGES.find(name)().changed(rounded, [0, 1]).max() <= 1
     whole = torch.stack([torch.zeros_like(own[0]), torch.ones_like(own[0])])
-    assert CHANGES.find(name)().changed(whole, [0, 1]).shape == own.shape  # type: ignore[call-arg]
+    assert CHANGES.find(name)().changed(whole, [0, 1]).shape == own.shape
 
 
 @pytest.mark.parametrize("wrong", ["a", None, True])
 @pytest.mark.parametrize("name", CHANGES.names())
 def test_a_strength_is_a_number(name: str, wrong: object) -> None:
     with pytest.raises(OptionError, match=rf"^strength {wrong!r} of change '{name}' was asked for; .*give 0 or more"):
-        CHANGES.find(name)(strength=wrong)  # type: ignore[call-arg]
+        CHANGES.find(name)(strength=wrong)
 
 
 def test_bad_input_is_one_line() -> None:
     for seeds in ([1, -1, 2], [0, 1.5, 2], [0, "a", 2]):
         with pytest.raises(OptionError, match="each must be a whole number from 0"):
-            Noise().changed(pictures(3), seeds)  # type: ignore[arg-type]
+            Noise().changed(pictures(3), seeds)
     for wrong in (-0.1, math.nan, math.inf, 1.5):
         with pytest.raises(OptionError, match=r"strength .* of change 'noise' .* at most 1$"):
             Noise(strength=wrong)

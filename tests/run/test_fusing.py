@@ -146,7 +146,7 @@ def test_what_depends_on_what_is_asked_where_layers_are_named_and_added(monkeypa
     for options in ({"layers": names}, {"layers": names[:1], "fuse": "sum"}, {"fuse": "sum"}):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pellucid.explain(network, batch, "hirescam", 0, **options)  # type: ignore[arg-type]
+            pellucid.explain(network, batch, "hirescam", 0, **options)
     assert asked == []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

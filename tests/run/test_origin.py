@@ -46,7 +46,7 @@ def test_an_explanation_and_its_maps_have_the_same_values() -> None:
         (torch.tensor([[0, 1]] * 3), torch.tensor([[0, 1], [1, 0], [0, 1]]), 1, 1),
     ],
 )
-def test_maps_are_judged_by_the_classes_that_they_explain(own, targets, image, asked) -> None:  # type: ignore[no-untyped-def]
+def test_maps_are_judged_by_the_classes_that_they_explain(own, targets, image, asked) -> None:
     found = pellucid.explain(model(), images(), targets=own)
     was = int(found.targets[image, 0])
     text = f"^targets={asked} was asked for of image {image}; the Explanation is of class {was} there: leave targets="

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from pellucid.core.numbers import is_seed
 from pellucid.errors import OptionError
 
 AUTO = "auto"
@@ -46,7 +47,10 @@ class Runtime:
             raise OptionError(f"precision {self.precision!r} was asked for; there are {names}")
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise OptionError(f"batch_size must be >= 1, got {self.batch_size!r}{_as_int(self.batch_size)}")
-        _check_seed(self.seed)
+        if not is_seed(self.seed):
+            raise OptionError(
+                f"seed must be a whole number from 0 and below 2**63, got {self.seed!r}{_as_int(self.seed)}"
+            )
         if self.device != "auto":
             _check_device(self.device)
 
@@ -54,11 +58,6 @@ class Runtime:
     def dtype(self) -> torch.dtype | None:
         """The precision as a torch dtype; None is the model's own. "auto" has none before it is resolved."""
         return None if self.precision is None else PRECISIONS[self.precision]
-
-
-def _check_seed(seed: object) -> None:
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise OptionError(f"seed must be a whole number from 0 and below 2**63, got {seed!r}{_as_int(seed)}")
 
 
 def _as_int(value: object) -> str:

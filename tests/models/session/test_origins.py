@@ -180,7 +180,7 @@ def test_values_of_a_linear_layer_are_logits_wherever_they_lie(name: str) -> Non
 
 
 def test_a_head_that_the_source_states_gives_way_to_combined_probabilities(tmp_path: object) -> None:
-    (tmp_path / "own.py").write_text(  # type: ignore[operator]
+    (tmp_path / "own.py").write_text(
         "import torch\n\nclass Or(torch.nn.Module):\n    head = 'sigmoid'\n\n    def __init__(self):\n"
         "        super().__init__()\n        self.conv = torch.nn.Conv2d(3, 5, 4, 4)\n\n"
         "    def forward(self, x):\n        return self.conv(x).sigmoid().mean((2, 3))\n"

@@ -32,7 +32,7 @@ _IMAGES = 2
 _ENOUGH = 2 / 3
 """The share of the changes that a layer must follow; by chance it is a tenth on a grid of 4 × 4."""
 _BY_CHANCE = 1e-3
-"""On small grids, where chance follows more, it must follow so many that chance does so with this probability."""
+"""On small grids, which a random layer may follow by chance, the number of changes is one that it reaches so rarely."""
 _Centre = tuple[float, ...]
 _Changes = dict[Layout, list[Tensor]]
 

@@ -30,7 +30,7 @@ from pellucid.models.session.session import Session
 _FEWEST = 5
 """The positions that must be followed before a view counts as another one."""
 _PIXELS, _SHARE = 4.0, 0.06
-"""Views differ where they are further apart than so many pixels, and than this share of the side."""
+"""Two views differ where places are further apart than this number of pixels, and than this share of the side."""
 
 
 class _SeenAll(BaseException):

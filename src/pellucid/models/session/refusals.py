@@ -30,7 +30,7 @@ _SPACE = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 @dataclass(frozen=True)
 class _Takes:
-    """What a convolution takes: its channels, None where they are not known, on so many axes of space."""
+    """What a convolution takes: a number of channels (None: not known), and a number of axes of space."""
 
     channels: int | None
     rank: int
