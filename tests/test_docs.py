@@ -345,6 +345,17 @@ def test_no_page_counts_the_methods_by_hand() -> None:
 # The messages that the troubleshooting page quotes.
 
 
+class Centred(nn.Module):
+    """Takes the mean of the whole batch from its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = seeded(TinyCNN)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.network((x - x.mean()) / x.std())
+
+
 class Detached(nn.Module):
     """A network that blocks the gradient before its first layer."""
 
@@ -495,6 +506,7 @@ def full() -> None:
 
 
 TROUBLES: list[Callable[[], object]] = [
+    lambda: pellucid.explain(Centred().eval(), images(2), "saliency", head="softmax"),
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
     lambda: GradCAM(resnet18(), GradCAMConfig(target_layers=["layer5"])),
     lambda: get_recommended_layers(flat()),

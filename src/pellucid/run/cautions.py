@@ -11,8 +11,10 @@ from pellucid.core.explanation import Explanation
 from pellucid.core.head import AS_RETURNED, has_logits
 from pellucid.core.inputs import Inputs
 from pellucid.errors import warn
+from pellucid.models.discovery.bounds import leaves_range
 from pellucid.models.discovery.choice import dependent
 from pellucid.models.discovery.layers import recommended, share_of
+from pellucid.models.discovery.mixing import mixing
 from pellucid.models.discovery.passage import ENOUGH, Group
 from pellucid.models.discovery.profile import Place
 from pellucid.models.session.session import CallFacts, Session
@@ -38,6 +40,17 @@ def range_of(info: ModelInfo, inputs: Inputs) -> None:
     text = info.preprocessing.range_warning(inputs.images) if info.preprocessing and info.spec else None
     if text:
         warn(text)
+
+
+def mixed_batch(session: Session, image: Inputs) -> None:
+    """Warn of a network that mixes the images of a batch: each changes the scores and the maps of the others."""
+    found = mixing(session, image)
+    if found:
+        warn(
+            f"the model's scores of an image depend on the other images of its batch (another one beside it moves them "
+            f"by {found:.2f} of what another image in its place does): with batch_size=1 each image, and each changed "
+            "copy of it, is passed alone"
+        )
 
 
 def found_layers(layers: Group, share: float | None) -> None:
@@ -73,7 +86,7 @@ def _without_layers() -> str:
     return f"use a method that looks at no layer, such as {' or '.join(black_box_methods())}"
 
 
-def head(session: Session, known: CallFacts, info: ModelInfo, found: Explanation) -> None:
+def head(session: Session, image: Inputs, known: CallFacts, info: ModelInfo, found: Explanation) -> None:
     """Warn where the head is a guess that nothing proves, and where outputs look like probabilities.
 
     A checkpoint that does not state its head is always warned of. A network that the caller made is where the guess
@@ -84,7 +97,7 @@ def head(session: Session, known: CallFacts, info: ModelInfo, found: Explanation
     if session.head == "auto" and session.stated_head is None and known.ending is None:
         _assumed(known, info, found)
     if not has_logits(known.ending) and not known.is_linear and found.head not in AS_RETURNED:
-        _in_range(found)
+        _in_range(session, image, found)
 
 
 def _assumed(known: CallFacts, info: ModelInfo, found: Explanation) -> None:
@@ -94,9 +107,9 @@ def _assumed(known: CallFacts, info: ModelInfo, found: Explanation) -> None:
         warn(f"the model {_EITHER}: give head='sigmoid' if they can, and head='softmax' if not")
 
 
-def _in_range(found: Explanation) -> None:
-    """Warn of outputs from 0 to 1 that are read as logits; those of a linear layer are logits, wherever they lie."""
-    if bool(((found.values >= 0) & (found.values <= 1)).all()):
+def _in_range(session: Session, image: Inputs, found: Explanation) -> None:
+    """Warn of outputs from 0 to 1 that are read as logits, unless other images' are not; a linear layer's are logits."""
+    if bool(((found.values >= 0) & (found.values <= 1)).all()) and not leaves_range(session, image):
         warn(
             f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "
             "probabilities already, give head='probability'"

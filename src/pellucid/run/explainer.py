@@ -135,7 +135,7 @@ class Explainer:
                 cautions.summed_layers(session, image, facts.places)
         targets = at.read(request)
         found = explained(session, replace(facts, share=share), at.inputs, targets)
-        cautions.head(session, at.known, info, found)
+        cautions.head(session, image, at.known, info, found)
         figures = measured(self.checks, session, at.inputs, targets, facts.each_place, found)
         stated: dict[str, Any] = {"region": True} if targets.within is not None else {}  # targets hold its class alone
         if GRADE in figures:

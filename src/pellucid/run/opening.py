@@ -16,6 +16,7 @@ from pellucid.models.discovery.shared_inputs import with_shared
 from pellucid.models.session.lazy import lazy
 from pellucid.models.session.session import CallFacts, Session
 from pellucid.models.sources import model_info
+from pellucid.run.cautions import mixed_batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,4 +47,6 @@ def opened(model: nn.Module, inputs: Inputs, runtime: Runtime, head: str, output
     given = with_shared(session, inputs) if len(inputs.tensors) > 1 else inputs
     image = session.prepared(given[:1])
     form = form_of(session, image)
-    return Opened(session, given.in_form(form), image.in_form(form))
+    found = Opened(session, given.in_form(form), image.in_form(form))
+    mixed_batch(session, found.image)
+    return found

@@ -1,0 +1,56 @@
+"""Whether a network mixes the images of a batch, by its scores of an image alone and beside another.
+
+Batch normalisation without statistics of its own does, a network that standardises its input by the whole batch's mean,
+and attention that takes the axis of images for that of tokens (``batch_first`` the wrong way round). The gradient of one
+image's score then reaches the others, and copies of an image with parts hidden change one another's scores.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+from pellucid.core.inputs import Inputs
+from pellucid.models.discovery.scenes import scenes
+from pellucid.models.session.cache import remembered_while
+from pellucid.models.session.session import Session
+
+_LEAST = 0.01
+"""Scores that another image in the batch moves by less than this fraction of what another image in its place does."""
+_ROUNDING = 30
+"""So many units of a number's precision are rounding: passes of one and of two images add up in other orders."""
+
+
+def mixing(session: Session, image: Inputs) -> float:
+    """How much an image's scores move with another image beside it, as a fraction of their change from one to the other.
+
+    0 where that is no more than rounding, as in quantised networks, which round by the batch's range; where passes hold
+    one image; and where it cannot be measured. It is measured once for a model, its parameters and an input shape, at 3
+    forward passes of one generated image.
+    """
+    if session.runtime.batch_size == 1 or session.is_quantised:
+        return 0.0
+    key = ("mixing", session.key(image))
+    return remembered_while(session.model, key, session.weights, lambda: _measured(session, image))
+
+
+def _measured(session: Session, image: Inputs) -> float:
+    pair = image[:1].with_images(scenes((0, 1), image.images))
+    with torch.no_grad(), suppress(Exception):  # a network that takes no such images
+        alone, both = session.call(pair[:1]), session.call(pair)
+        draws = session.known(pair).draws  # other numbers for a batch of another size
+        return 0.0 if draws else _moved(alone.float(), both.float(), _ROUNDING * _precision(both, pair.images))
+    return 0.0
+
+
+def _moved(alone: Tensor, both: Tensor, rounding: float) -> float:
+    """The change of the first image's scores, over that from the first image's to the second's."""
+    moved, apart = float((both[:1] - alone).abs().max()), float((both[1:] - alone).abs().max())
+    return moved / apart if moved > max(rounding * float(both.abs().max()), _LEAST * apart) else 0.0
+
+
+def _precision(*tensors: Tensor) -> float:
+    """The unit of the coarsest of some tensors' numbers, next to 1."""
+    return max(torch.finfo(one.dtype).eps for one in tensors if one.is_floating_point())
