@@ -108,7 +108,7 @@ def _assumed(known: CallFacts, info: ModelInfo, found: Explanation) -> None:
 
 
 def _in_range(session: Session, image: Inputs, found: Explanation) -> None:
-    """Warn of outputs from 0 to 1 that are read as logits, unless other images' are not; a linear layer's are logits."""
+    """Warn of outputs from 0 to 1 that are read as logits, unless other images' outputs leave that range."""
     if bool(((found.values >= 0) & (found.values <= 1)).all()) and not leaves_range(session, image):
         warn(
             f"the model's outputs are all from 0 to 1, and are read as logits (head {found.head!r}): if they are "

@@ -1,8 +1,8 @@
 """Whether a network mixes the images of a batch, by its scores of an image alone and beside another.
 
-Batch normalisation without statistics of its own does, a network that standardises its input by the whole batch's mean,
-and attention that takes the axis of images for that of tokens (``batch_first`` the wrong way round). The gradient of one
-image's score then reaches the others, and copies of an image with parts hidden change one another's scores.
+Batch normalisation without statistics of its own does, a network that standardises its input by the mean of the whole
+batch, and attention that takes the axis of images for that of tokens (``batch_first`` the wrong way round). Then the
+gradient of one image's score reaches the others, and copies of an image with parts hidden change each other's scores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _ROUNDING = 30
 
 
 def mixing(session: Session, image: Inputs) -> float:
-    """How much an image's scores move with another image beside it, as a fraction of their change from one to the other.
+    """How much an image's scores move with another one beside it, as a fraction of their change from one to the other.
 
     0 where that is no more than rounding, as in quantised networks, which round by the batch's range; where passes hold
     one image; and where it cannot be measured. It is measured once for a model, its parameters and an input shape, at 3
