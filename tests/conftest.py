@@ -18,10 +18,10 @@ settings.load_profile("unhurried")
 
 MEASURED = 1
 """The number of cases of a test during which coverage is measured. The others mostly run the same lines."""
-MEASURED_IN = ("contract", "core", "methods", "metrics", "models", "replicas", "run", "xai")
+MEASURED_IN = tuple(
+    f"tests/{name}/" for name in ("contract", "core", "methods", "metrics", "models", "replicas", "run", "xai")
+)
 """The tests of the packages whose coverage is reported: to trace a test adds a third to its time."""
-
-MEASURED_PATHS = tuple(f"tests/{name}/" for name in MEASURED_IN)
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # There are as many workers as cores, so more threads would compete for them.
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     for item in items:
         test = item.nodeid.partition("[")[0]
         seen[test] += 1
-        if seen[test] > MEASURED or not test.startswith(MEASURED_PATHS):
+        if seen[test] > MEASURED or not test.startswith(MEASURED_IN):
             item.add_marker("no_cover")
 
 
