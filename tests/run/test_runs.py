@@ -378,7 +378,12 @@ def test_members_that_a_mask_chooses_are_refused() -> None:
 
     mask = torch.tensor([[True, True, False, True]])
     with pytest.raises(pellucid.PellucidError, match=r"no fixed places|no spatial"):
-        pellucid.explain(seeded(Masked), {"x": torch.rand(1, 4, 1, 16, 12), "mask": mask}, layers=["backbone"])
+        pellucid.explain(
+            seeded(Masked),
+            {"x": torch.rand(1, 4, 1, 16, 12), "mask": mask},
+            layers=["backbone"],
+            runtime=pellucid.Runtime(batch_size=1),  # it takes the mean of all
+        )
 
 
 def test_a_run_that_does_not_exist_is_an_error() -> None:

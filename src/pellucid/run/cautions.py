@@ -42,9 +42,9 @@ def range_of(info: ModelInfo, inputs: Inputs) -> None:
         warn(text)
 
 
-def mixed_batch(session: Session, image: Inputs) -> None:
+def mixed_batch(session: Session, images: Inputs) -> None:
     """Warn of a network that mixes the images of a batch: each changes the scores and the maps of the others."""
-    found = mixing(session, image)
+    found = mixing(session, images)
     if found:
         warn(
             f"the model's scores of an image depend on the other images of its batch (another one beside it moves them "

@@ -48,5 +48,5 @@ def opened(model: nn.Module, inputs: Inputs, runtime: Runtime, head: str, output
     image = session.prepared(given[:1])
     form = form_of(session, image)
     found = Opened(session, given.in_form(form), image.in_form(form))
-    mixed_batch(session, found.image)
+    mixed_batch(session, found.inputs)
     return found

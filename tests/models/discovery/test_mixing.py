@@ -159,3 +159,11 @@ class Mean(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean(0, keepdim=True).expand_as(x)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_large_image_is_given_beside_another_only_if_the_caller_does(count: int) -> None:
+    model, calls = built(small), []
+    model.register_forward_pre_hook(lambda module, given: calls.append(len(given[0])))
+    mixing(Session.of(model, Runtime()), Inputs.of(torch.zeros(1, 3, 420, 420).expand(count, 3, 420, 420)))
+    assert calls == ([] if count == 1 else [1, 2])

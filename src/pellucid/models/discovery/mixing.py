@@ -19,25 +19,33 @@ from pellucid.models.session.session import Session
 
 _LEAST = 0.01
 """Scores that another image in the batch moves by less than this fraction of what another image in its place does."""
+_MOST_VALUES = 2**19
+"""The most values of an image that is passed beside another although the caller has given one."""
 _ROUNDING = 30
 """So many units of a number's precision are rounding: passes of one and of two images add up in other orders."""
 
 
-def mixing(session: Session, image: Inputs) -> float:
+def mixing(session: Session, images: Inputs) -> float:
     """How much an image's scores move with another one beside it, as a fraction of their change from one to the other.
 
     0 where that is no more than rounding, as in quantised networks, which round by the batch's range; where passes hold
-    one image; and where it cannot be measured. It is measured once for a model, its parameters and an input shape, at 3
-    forward passes of one generated image.
+    one image; where the caller gave one that is large, or a volume, of which two may not fit into memory; and where it
+    cannot be measured. It is measured once for a model, its parameters and an input shape, at 3 forward passes of one
+    generated image.
     """
-    if session.runtime.batch_size == 1 or session.is_quantised:
+    if session.runtime.batch_size == 1 or session.is_quantised or _is_large(images.images):
         return 0.0
+    image = images[:1]
     key = ("mixing", session.key(image))
-    return remembered_while(session.model, key, session.weights, lambda: _measured(session, image))
+    return remembered_while(session.model, key, session.weights, lambda: _measured(session, session.prepared(image)))
+
+
+def _is_large(images: Tensor) -> bool:
+    return len(images) == 1 and (images.ndim > 4 or images.numel() > _MOST_VALUES)
 
 
 def _measured(session: Session, image: Inputs) -> float:
-    pair = image[:1].with_images(scenes((0, 1), image.images))
+    pair = image.with_images(scenes((0, 1), image.images))
     with torch.no_grad(), suppress(Exception):  # a network that takes no such images
         alone, both = session.call(pair[:1]), session.call(pair)
         draws = session.known(pair).draws  # other numbers for a batch of another size
