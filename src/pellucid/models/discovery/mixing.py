@@ -21,6 +21,7 @@ _LEAST = 0.01
 """Scores that another image in the batch moves by less than this fraction of what another image in its place does."""
 _MOST_VALUES = 2**19
 """The most values of an image that is passed beside another although the caller has given one."""
+_TF32 = 2**-10
 _ROUNDING = 30
 """So many units of a number's precision are rounding: passes of one and of two images add up in other orders."""
 
@@ -49,7 +50,7 @@ def _measured(session: Session, image: Inputs) -> float:
     with torch.no_grad(), suppress(Exception):  # a network that takes no such images
         alone, both = session.call(pair[:1]), session.call(pair)
         draws = session.known(pair).draws  # other numbers for a batch of another size
-        return 0.0 if draws else _moved(alone.float(), both.float(), _ROUNDING * _precision(both, pair.images))
+        return 0.0 if draws else _moved(alone.double(), both.double(), _ROUNDING * _precision(both, pair.images))
     return 0.0
 
 
@@ -60,5 +61,6 @@ def _moved(alone: Tensor, both: Tensor, rounding: float) -> float:
 
 
 def _precision(*tensors: Tensor) -> float:
-    """The unit of the coarsest of some tensors' numbers, next to 1."""
-    return max(torch.finfo(one.dtype).eps for one in tensors if one.is_floating_point())
+    """The unit of the coarsest of some tensors' numbers, next to 1; GPUs multiply in TF32."""
+    units = [torch.finfo(one.dtype).eps for one in tensors if one.is_floating_point()]
+    return max(*units, _TF32 if tensors[0].device.type != "cpu" else 0.0)
