@@ -65,7 +65,7 @@ def subjects(busi: Path | None) -> dict[str, Subject]:
     }
     if busi is not None:
         real = scans(busi), scan_labels(busi)
-        found["EfficientNet, ultrasound"] = Subject(lambda: ultrasound(busi), lambda: real, (0.5, 1, 2))
+        found["EfficientNet, ultrasound"] = Subject(lambda: ultrasound(busi), lambda: real, (0.1, 0.2, 0.5, 1, 2))
     return found
 
 
