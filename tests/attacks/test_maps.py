@@ -169,6 +169,8 @@ def test_small_passes_give_the_same(name):
         ATTACKS.find(name)(**FEW), made(Bent).double(), pictures().double(), runtime=pellucid.Runtime(batch_size=2)
     )
     torch.testing.assert_close(small.pixels, whole.pixels, rtol=0, atol=1e-9)
+    alone = attacked(ATTACKS.find(name)(**FEW), made(Bent).double(), pictures().double()[5:])
+    torch.testing.assert_close(alone.pixels, whole.pixels[5:], rtol=0, atol=1e-9)
 
 
 def subject_of(model, images, method="saliency"):

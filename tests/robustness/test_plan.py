@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pellucid.core.attack import ATTACKS
@@ -25,6 +27,12 @@ def test_an_attack_has_shares_of_its_own_budget() -> None:
     assert steps("pgd") == [("pgd", pytest.approx(share * 8 / 255)) for share in (0.125, 0.25, 0.5, 1)]
     found = RobustnessPlan(changes=("pgd(steps=3)",)).steps
     assert {(step.what.steps, step.is_attack, step.by_method) for step in found} == {(3, True, False)}  # type: ignore[union-attr]
+
+
+def test_attacks_start_by_the_plans_seed() -> None:
+    found = RobustnessPlan(changes=("pgd", "pgd(seed=3)", "fgsm"), seed=7).steps
+    assert [step.what.seed for step in found if hasattr(step.what, "seed")] == [7] * 4 + [10] * 4
+    assert RobustnessPlan(changes=("topk",)).steps[0].what == replace(ATTACKS.find("topk")(), epsilon=1 / 255)
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())

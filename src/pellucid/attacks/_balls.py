@@ -26,7 +26,7 @@ class Ball(Protocol):
         """The change of length 1 along which gradients (N, C, *space) rise most."""
 
     def start(self, generator: torch.Generator) -> Tensor:
-        """Random images, (B, C, *space), which are not yet within the range."""
+        """Random images, (B, C, *space), which are not yet within the range: each changed alike, whatever the batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Box:
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Each pixel uniformly from −ε to ε."""
-        noise = torch.rand(self.pixels.shape, generator=generator).to(self.pixels)
+        noise = torch.rand(self.pixels.shape[1:], generator=generator).to(self.pixels)
         return self.pixels + self.epsilon * (2 * noise - 1)
 
 
@@ -100,8 +100,8 @@ class Sphere:
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Uniformly within the ball: a normal direction, and a length ε u^(1/d) with u from 0 to 1."""
-        noise = torch.randn(self.pixels.shape, generator=generator)
-        share = torch.rand(len(noise), generator=generator) ** (1 / max(1, noise[0].numel()))
+        noise = torch.randn(self.pixels[:1].shape, generator=generator)
+        share = torch.rand(1, generator=generator) ** (1 / max(1, noise.numel()))
         return self.pixels + (_column(self.epsilon * share / lengths(noise), noise) * noise).to(self.pixels)
 
     def _in_range(self, pixels: Tensor, rows: Tensor) -> Tensor:
@@ -109,7 +109,10 @@ class Sphere:
 
 
 def begun(ball: Ball, subject: Subject, seed: int | None) -> Tensor:
-    """Where a search begins: at random images of a seed, which are not yet within the range, or None: at the images."""
+    """Where a search begins: at a random change of the images by a seed, not yet within the range; None: at the images.
+
+    The change is the same for each image, so that an image is attacked alone as in any batch.
+    """
     return subject.pixels if seed is None else ball.start(torch.Generator().manual_seed(seed))
 
 

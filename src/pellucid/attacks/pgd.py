@@ -24,7 +24,7 @@ class PGD(Attack):
         x ← clip( x + step_size · sign ∂L(x, y)/∂x )    to at most ε from the image, and to the range of pixels
 
     ``epsilon`` is in pixels' unit, in which an image is in [0, 1]. ``step_size`` None is ε / 4. The start is drawn with
-    ``seed``. ``early_stop``: an image whose answer has moved is left as it is.
+    ``seed``, the same change for each image. ``early_stop``: an image whose answer has moved is left as it is.
     """
 
     epsilon: float = 8 / 255

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pellucid.core.attack import ATTACKS, settings
+from pellucid.core.attack import ATTACKS, Attack, settings
 from pellucid.core.change import CHANGES
 from pellucid.core.metric import METRICS, Comparison
 from pellucid.core.numbers import is_number, is_seed
@@ -71,7 +71,7 @@ class RobustnessPlan:
     @property
     def steps(self) -> tuple[Step, ...]:
         """Each change at each of its levels."""
-        return tuple(step for name in _names(self) for step in _steps(name, self.budgets.get(name)))
+        return tuple(step for name in _names(self) for step in _steps(name, self.budgets.get(name), self.seed))
 
     @property
     def comparisons(self) -> dict[str, Comparison]:
@@ -84,7 +84,7 @@ def _names(plan: RobustnessPlan) -> list[str]:
     return list(dict.fromkeys(name for part in each for name in part))
 
 
-def _steps(label: str, budgets: Sequence[float] | None) -> list[Step]:
+def _steps(label: str, budgets: Sequence[float] | None, seed: int) -> list[Step]:
     name, texts = parts_of(label, "change")
     if name in CHANGES.registered():
         _check_free(label, texts, _STRENGTH)
@@ -102,7 +102,13 @@ def _steps(label: str, budgets: Sequence[float] | None) -> list[Step]:
     if not isinstance(own, int | float):
         raise OptionError(f"attack {name!r} was asked for; it has no epsilon that could grow: leave it out")
     levels = _levels(label, budgets or [share * own for share in _SHARES])
-    return [ByAttack(label, replace(attack, epsilon=level)) for level in levels]  # type: ignore[type-var]
+    return [ByAttack(label, replace(_seeded(attack, seed), epsilon=level)) for level in levels]  # type: ignore[type-var]
+
+
+def _seeded(attack: Attack, seed: int) -> Attack:
+    """The attack with the plan's seed, if it draws a start; its own is added."""
+    own = settings(attack).get("seed")
+    return replace(attack, seed=(own + seed) % 2**63) if isinstance(own, int) else attack  # type: ignore[type-var]
 
 
 def _check_free(label: str, texts: Mapping[str, str], size: str) -> None:

@@ -170,13 +170,19 @@ def _labels(targets: Targets, clean: Tensor) -> Tensor:
     return found[:, 0]
 
 
+def _type_of(subject: ModelSubject) -> torch.dtype:
+    """The type of the images that come back: the given one, unless the network's holds more."""
+    given = subject.inputs[:1]
+    return torch.promote_types(given.images.dtype, subject.session.prepared(given).images.dtype)
+
+
 def _found(attack: Attack, subject: ModelSubject, clean: Tensor, facts: Facts | None) -> Attacked:
     """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
     rows = all_rows(subject)
     pixels = attack.search(subject).detach()
     logits, changed = over_places(subject.logits(pixels, rows)), subject.inputs_of(pixels, rows)
     return Attacked(
-        images=changed.images.to(subject.inputs.images.dtype),
+        images=changed.images.to(_type_of(subject)),
         pixels=pixels,
         clean=subject.pixels,
         labels=subject.answer.labels,
