@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, permutation_test
 
 from pellucid.errors import OptionError
-from pellucid.statistics import compare
+from pellucid.statistics import Claim, Plan, compare, verdicts
 from pellucid.statistics.distributions import poisson_binomial
 from pellucid.statistics.paired import expected_hits, mcnemar, sign_flips
 from tests.statistics import naive
@@ -175,3 +175,29 @@ def test_the_generator_is_the_only_source_of_random_numbers():
     other = compare(values, values * 0, generator=np.random.default_rng(99)).better
     assert one == same != other
     assert np.array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize("count", [143, 300])
+@pytest.mark.parametrize("hit", [0.0, 1.0])
+def test_p_values_of_extreme_results_are_shares(count: int, hit: float) -> None:
+    """Sums of hundreds of probabilities round to a little more than 1."""
+    for seed in range(3):
+        chances = np.random.default_rng(seed).integers(1, 49, count) / 49
+        found = compare(np.full(count, hit), chances, generator=np.random.default_rng(0))
+        low, high = sorted([found.better, found.worse])
+        assert 0 <= low < 0.01
+        assert 0.99 < high <= 1
+        named = Plan("random")
+        (verdict,) = verdicts(
+            {"m": np.full(count, hit)}, {"random": chances}, named, generator=np.random.default_rng(0)
+        )
+        assert verdict.claim is (Claim.BETTER if hit else Claim.WORSE)
+
+
+def test_both_tails_add_up_to_one() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        hits, chances = rng.integers(0, 2, 12).astype(float), rng.random(12)
+        one, other = compare(hits, chances, generator=rng), compare(hits, 1.0 - hits, generator=rng)
+        assert one.better + one.worse == pytest.approx(1)
+        assert other.better + other.worse == pytest.approx(1)

@@ -78,8 +78,9 @@ def _tested(found: Sample, generator: Generator) -> tuple[str, float, float]:
         above, below = sign_flips(found.totals(one - other)[:, None], generator)
         return "sign flips by patient", float(above[0]), float(below[0])
     hits = is_binary(other)
-    better = mcnemar(one, other) if hits else expected_hits(one, other)
-    return "mid-p McNemar" if hits else "mid-p Poisson-binomial", better, 1 - better
+    test = mcnemar if hits else expected_hits
+    name = "mid-p McNemar" if hits else "mid-p Poisson-binomial"
+    return name, test(one, other), test(1 - one, 1 - other)  # fewer hits are more misses
 
 
 def is_share(values: Array) -> bool:
@@ -113,7 +114,7 @@ def expected_hits(hits: Array, probabilities: Array) -> float:
     if not is_share(probabilities):
         raise OptionError("expected hits must be probabilities from 0 to 1")
     mass, reached = poisson_binomial(probabilities), int(hits.sum())
-    return float(mass[reached + 1 :].sum() + mass[reached] / 2)
+    return min(1.0, float(mass[reached + 1 :].sum() + mass[reached] / 2))  # a sum may round to more than 1
 
 
 def sign_flips(totals: Array, generator: Generator) -> tuple[Array, Array]:
