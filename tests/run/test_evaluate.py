@@ -307,3 +307,20 @@ def test_the_precision_auto_is_the_models_own() -> None:
         for precision in ("auto", None)
     ]
     assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 0.4, 1.0, 1.1, 1e4])
+def test_the_scale_of_maps_that_are_no_heatmaps_does_not_matter(size: float) -> None:
+    model, batch = seeded(TinyCNN).eval(), images(3)
+    maps = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)).square()
+    maps = (maps - maps.amin((1, 2), keepdim=True)) / (
+        maps.amax((1, 2), keepdim=True) - maps.amin((1, 2), keepdim=True)
+    )
+    masks = torch.zeros(3, 32, 32)
+    masks[:, 4:20, 8:24] = 1
+    asked = ["iou", "lesion_coverage", "saliency_precision", "relevance_mass"]
+    options = {"targets": 0, "masks": masks, "metrics": asked, "head": "softmax"}
+    found = pellucid.evaluate(model, batch, size * maps, **options)
+    for name in found:
+        torch.testing.assert_close(found[name], pellucid.evaluate(model, batch, maps, **options)[name])
+        assert bool((found[name] > 0).all())

@@ -15,6 +15,9 @@ from pellucid.core.metric import Takes
 from pellucid.core.space import heatmap, upsample
 from pellucid.errors import ShapeError
 
+_REACHED = 0.5
+"""What the largest value of a heatmap is at least, where nobody says whether a map is one."""
+
 
 def maps_alone(given: Explanation | Tensor) -> Mapping[Takes, Tensor]:
     """Maps (B, K, *space) of no images."""
@@ -67,9 +70,14 @@ def form_of(explanation: Explanation, takes: Takes) -> Tensor:
 
 
 def _as_heatmaps(maps: Tensor) -> Tensor:
-    """Each of the maps (B, K, *space) as a heatmap: as it is if it lies within [0, 1], and NaN if it is not finite."""
+    """Each of the maps (B, K, *space) as a heatmap: as it is if it is one already, and NaN if it is not finite.
+
+    It is one within [0, 1] that comes half way up, or is constant: gradients may lie within [0, 1], too, near 0. Each is
+    looked at on its own, so that its scores do not depend on the other maps.
+    """
     each = maps.flatten(2)
-    finite, within = each.isfinite().all(-1), ((each >= 0) & (each <= 1)).all(-1)
+    least, most = each.amin(-1), each.amax(-1)
+    finite, within = each.isfinite().all(-1), (least >= 0) & (most <= 1) & ((most >= _REACHED) | (most == least))
     ones = (1,) * (maps.ndim - 2)
     if bool(within.all()):
         return maps
