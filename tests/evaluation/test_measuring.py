@@ -425,6 +425,8 @@ def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path
     assert [found.images[one.image].name for one in found.findings] == [f"image {n}.png" for n in range(5, 9)]
     assert {one.name for one in found.excluded} == {f"image {n}.png" for n in range(5)}
     assert len({one.reason for one in found.excluded}) == 5
+    assert {one.name for one in found.excluded if one.failed} == {"image 0.png", "image 2.png", "image 3.png"}
+    assert all("\n" not in str(one) for one in found.excluded)
 
 
 def test_without_any_finding_it_is_one_line(tmp_path: Path) -> None:
@@ -457,12 +459,14 @@ def test_masks_that_are_all_empty_are_told_from_masks_that_are_missing(tmp_path:
     black_masks(tmp_path, 4)
     assert why_nothing_of(tmp_path) == f"no finding can be scored (all 4 masks are empty): {remedy}"
     (tmp_path / "masks" / "0.png").write_bytes(b"broken")
-    told = "its mask cannot be read; the other 3 masks are empty"
-    assert why_nothing_of(tmp_path) == f"no finding can be scored ({told}): {remedy}"
+    told = why_nothing_of(tmp_path)
+    first = "the first: images/0.png: its mask cannot be read (cannot read "
+    assert told.startswith(f"no finding can be scored (its mask cannot be read; the other 3 masks are empty; {first}")
+    assert told.endswith(remedy)
     for number in (2, 3):
         (tmp_path / "images" / f"{number}.png").unlink()
         (tmp_path / "masks" / f"{number}.png").unlink()
-    assert "cannot be read; the mask is empty): give masks that are not 0" in why_nothing_of(tmp_path)
+    assert "cannot be read; the mask is empty; the first: " in why_nothing_of(tmp_path)
 
 
 def test_images_that_are_stated_to_have_no_finding_have_no_mask_that_is_empty(tmp_path: Path) -> None:

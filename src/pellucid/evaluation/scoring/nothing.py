@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pellucid.errors import counted
+from pellucid.evaluation.case import reasons_of
 from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, some_of
 from pellucid.evaluation.scoring.survey import FAILS
 from pellucid.evaluation.scoring.tolerance import NO_SPACING
@@ -22,7 +23,7 @@ def why_nothing(found: Sorted, classes: Sequence[str], is_drawn: bool) -> str:
     reasons = Counter(one.reason for one in found.excluded)
     known = [reason for reason, _ in reasons.most_common() if reason in _REMEDIES]
     also, remedy = _of_those_without(found, is_drawn)
-    told = "; ".join([*reasons, *also]) or "no finding is stated"
+    told = reasons_of(found.excluded, also) or "no finding is stated"
     return f"no finding can be scored ({told}): {_REMEDIES[known[0]].format(some_of(classes)) if known else remedy}"
 
 
