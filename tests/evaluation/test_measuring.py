@@ -21,6 +21,7 @@ from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.frame import packed
 from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.measuring import Looked, measured
+from pellucid.evaluation.scoring.survey import OUT_OF_VIEW
 from pellucid.metrics.pointing import peaks
 from pellucid.priors.mean_mask import mean_mask_heatmaps
 from tests.evaluation.small_set import CLASSES, GRID, SIDE, network, written
@@ -427,6 +428,19 @@ def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path
     assert len({one.reason for one in found.excluded}) == 5
     assert {one.name for one in found.excluded if one.failed} == {"image 0.png", "image 2.png", "image 3.png"}
     assert all("\n" not in str(one) for one in found.excluded)
+
+
+def test_a_finding_that_the_model_does_not_see_is_no_failure(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    mask[0, 0] = 255
+    Pillow.fromarray(mask).save(tmp_path / "mask 0.png")
+    own = network()
+    cropped = replace(own, preprocessing=replace(own.preprocessing, resize=(SIDE, SIDE), crop=(GRID, GRID)))
+    plan = EvaluationPlan(methods=("gradcam",), metrics=(), gates=())
+    found = measured(read_data(path), plan, network=cropped, untrained=False)
+    outside = [one for one in found.excluded if one.name == "image 0.png"]
+    assert [(one.reason, one.failed) for one in outside] == [(OUT_OF_VIEW, False)]
 
 
 def test_without_any_finding_it_is_one_line(tmp_path: Path) -> None:
