@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import platformdirs
@@ -78,6 +79,18 @@ def test_masks_show_hits_and_take_no_part(images: Path, tmp_path: Path) -> None:
     assert found["images"] + found["located"] <= sum(1 for _ in images.glob("all/*/*.png"))
     first = run("choose", MODEL, images / "all", "--masks", images / "masks", *FAST)
     assert "hits  mass" in first.stdout
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_chosen_on(images: Path, tmp_path: Path) -> None:
+    shutil.copytree(images, tmp_path / "set")
+    found = sorted((tmp_path / "set" / "masks").iterdir())[1]
+    found.write_bytes(b"broken")
+    (tmp_path / "set" / "all" / "none" / "broken.png").write_bytes(b"no image")
+    done = run("choose", MODEL, tmp_path / "set" / "all", "--masks", tmp_path / "set" / "masks", *FAST, "--quiet")
+    assert done.exit_code == 1, done.output
+    first, second = (line for line in done.stderr.splitlines() if line.startswith("error"))
+    assert "none/broken.png: it is broken" in first
+    assert f"{found.name}: its mask cannot be read (" in second
 
 
 def test_a_reference_lends_its_tissue(images: Path) -> None:

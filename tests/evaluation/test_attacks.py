@@ -139,6 +139,7 @@ def test_an_image_that_the_network_fails_on_is_left_out(folder: Path) -> None:
     mark(folder, 4)
     found = evaluate_data(data_of(folder), PLAN, network=failing(late=False))
     assert found.flow.excluded == {"the model fails on the image": ("image 4.png",)}
+    assert [one.name for one in found.failures] == ["image 4.png"]
     assert found.flow.findings == 8
     without = evaluate_data(
         Data([case for case in data_of(folder).cases if case.name != "image 4.png"], (), "csv"), PLAN, network=network()

@@ -161,8 +161,11 @@ def test_files_without_a_suffix_are_known_by_their_first_bytes(tmp_path: Path) -
 
 def test_folders_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no case in it can be used: it names none" in refusal(files(tmp_path))
+    assert refusal(tmp_path).endswith("check its paths and images=")
     files(tmp_path, "a.png", "b.png")
-    assert "no case in it can be used: no mask (2)" in refusal(tmp_path)
+    assert refusal(tmp_path).endswith("no case in it can be used: no mask (2); give masks=, the folder of the masks")
+    others = files(tmp_path / "of others", "x.png")
+    assert refusal(tmp_path, masks=others).endswith("name the masks in masks= as their images")
     assert "masks" in refusal(tmp_path, masks=tmp_path / "gone")
     assert "it is no folder: give the folder of images and masks" in refusal(tmp_path / "a.png", form="folder")
     monkeypatch.setattr(searching, "MOST_FILES", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.scoring.frame import packed
 from pellucid.evaluation.scoring.mean_masks import MeanMasks
 from pellucid.evaluation.scoring.measuring import Looked, measured
+from pellucid.evaluation.scoring.survey import OUT_OF_VIEW
 from pellucid.metrics.pointing import peaks
 from pellucid.priors.mean_mask import mean_mask_heatmaps
 from tests.evaluation.small_set import CLASSES, GRID, SIDE, network, written
@@ -424,14 +426,77 @@ def test_what_cannot_be_used_is_excluded_and_the_rest_is_measured(tmp_path: Path
     assert [found.images[one.image].name for one in found.findings] == [f"image {n}.png" for n in range(5, 9)]
     assert {one.name for one in found.excluded} == {f"image {n}.png" for n in range(5)}
     assert len({one.reason for one in found.excluded}) == 5
+    assert {one.name for one in found.excluded if one.failed} == {"image 0.png", "image 2.png", "image 3.png"}
+    assert all("\n" not in str(one) for one in found.excluded)
+
+
+def test_a_finding_that_the_model_does_not_see_is_no_failure(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    mask = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    mask[0, 0] = 255
+    Pillow.fromarray(mask).save(tmp_path / "mask 0.png")
+    own = network()
+    cropped = replace(own, preprocessing=replace(own.preprocessing, resize=(SIDE, SIDE), crop=(GRID, GRID)))
+    plan = EvaluationPlan(methods=("gradcam",), metrics=(), gates=())
+    found = measured(read_data(path), plan, network=cropped, untrained=False)
+    outside = [one for one in found.excluded if one.name == "image 0.png"]
+    assert [(one.reason, one.failed) for one in outside] == [(OUT_OF_VIEW, False)]
 
 
 def test_without_any_finding_it_is_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, findings=2)
     for number in range(2):
         (tmp_path / f"mask {number}.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match="no finding can be scored"):
+    with pytest.raises(DataError, match=r"no finding can be scored .* cannot be read.*: give masks or boxes"):
         measured(read_data(path), PLAN, network=network())
+
+
+def black_masks(folder: Path, count: int) -> Path:
+    """A folder of images and masks, all of them empty."""
+    for number in range(count):
+        noise = np.random.default_rng(number).integers(0, 255, (SIDE, SIDE), dtype=np.uint8)
+        for name, values in (("images", noise), ("masks", noise * 0)):
+            (folder / name).mkdir(exist_ok=True)
+            Pillow.fromarray(values).save(folder / name / f"{number}.png")
+    return folder
+
+
+def why_nothing_of(data: Path | str) -> str:
+    with pytest.raises(DataError) as caught:
+        measured(read_data(data), PLAN, network=network())
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_masks_that_are_all_empty_are_told_from_masks_that_are_missing(tmp_path: Path) -> None:
+    remedy = "give masks that are not 0 where findings are"
+    black_masks(tmp_path, 4)
+    assert why_nothing_of(tmp_path) == f"no finding can be scored (all 4 masks are empty): {remedy}"
+    (tmp_path / "masks" / "0.png").write_bytes(b"broken")
+    told = why_nothing_of(tmp_path)
+    first = "the first: images/0.png: its mask cannot be read (cannot read "
+    assert told.startswith(f"no finding can be scored (its mask cannot be read; the other 3 masks are empty; {first}")
+    assert told.endswith(remedy)
+    for number in (2, 3):
+        (tmp_path / "images" / f"{number}.png").unlink()
+        (tmp_path / "masks" / f"{number}.png").unlink()
+    assert "cannot be read; the mask is empty; the first: " in why_nothing_of(tmp_path)
+
+
+def test_images_that_are_stated_to_have_no_finding_have_no_mask_that_is_empty(tmp_path: Path) -> None:
+    told = "no finding can be scored (no finding is stated): give masks or boxes of the images"
+    assert why_nothing_of(written(tmp_path, findings=0)) == told
+
+
+def test_drawn_images_without_a_finding_are_too_few() -> None:
+    told = "no finding can be scored (1 drawn image without a finding): draw more of them"
+    assert why_nothing_of("phantoms:exclusive:1") == told
+
+
+def test_drawn_findings_of_no_class_of_the_model_are_no_missing_findings() -> None:
+    of_others = replace(network(), classes=("a", "b", "c"))
+    with pytest.raises(DataError, match=r"drawn images? without a finding\): say which class of the model, of a, b, c"):
+        measured(read_data("phantoms:exclusive:8"), PLAN, network=of_others)
 
 
 def test_images_of_several_sizes_need_a_size(tmp_path: Path) -> None:

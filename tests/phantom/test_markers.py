@@ -70,6 +70,33 @@ def test_markers_grow_with_the_image():
     assert abs(shares[0] / shares[1] - 1) < 0.15
 
 
+@pytest.mark.parametrize("on", [[True, False] * 3, (True, False) * 3, np.array([True, False] * 3)])
+def test_those_to_mark_may_be_listed(drawn, on):
+    found = marked(drawn, "corner", on)
+    assert torch.equal(found.images, marked(drawn, "corner", torch.tensor([True, False] * 3)).images)
+    assert found.markers.flatten(1).any(1).tolist() == [True, False] * 3
+
+
+@pytest.mark.parametrize(
+    ("marker", "on", "seed", "words"),
+    [
+        (["letter"], EVERYWHERE, 0, r"marker \['letter'\] was asked for; there are letter, corner, text, blur"),
+        (None, EVERYWHERE, 0, "marker None was asked for"),
+        ("letter", [True] * 5, 0, "on .*True.* was given; give a bool for each of the 6 images"),
+        ("letter", [1] * 6, 0, r"on \[1, 1, .* was given"),
+        ("letter", True, 0, "on True was given"),
+        ("letter", "111111", 0, "on '111111' was given"),
+        ("letter", np.ones((6, 1), bool), 0, "on array.* was given"),
+        ("letter", EVERYWHERE, "a", "seed='a' was asked for; it is a whole number from 0"),
+        ("letter", EVERYWHERE, True, "seed=True was asked for"),
+    ],
+)
+def test_what_cannot_be_marked_is_refused_in_one_line(drawn, marker, on, seed, words):
+    with pytest.raises(OptionError, match=words) as caught:
+        marked(drawn, marker, on, seed)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_cannot_be_marked(drawn):
     with pytest.raises(
         OptionError, match="marker 'leter' was asked for; there are letter, corner, text, blur; did you"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -152,6 +154,14 @@ def cut(drawn: Phantoms) -> Tensor:
         (lambda d: redraw(d, 0, "nodule", 3), "seeds=3 was asked for; give a sequence"),
         (lambda d: redraw(d, 0, "nodule", []), r"seeds=\[\] was asked for"),
         (lambda d: redraw(d, 0, "nodule", [-1]), r"seeds=\[-1\] was asked for"),
+        (lambda d: redraw(d, 0, "nodule", [True]), r"seeds=\[True\] was asked for"),
+        (lambda d: redraw(d, 0, "nodule", "12"), "seeds='12' was asked for"),
+        (lambda d: redraw(d, 0, "nodule", [1, 2.0]), r"seeds=\[1, 2.0\] was asked for"),
+        (lambda d: redraw(d, 0, "nodule", [2**63]), r"seeds=\[9223372036854775808\] was asked for"),
+        (lambda d: redraw(d, 0, "nodule", torch.tensor(3)), r"seeds=tensor\(3\) was asked for"),
+        (lambda d: redraw(d, 0, "nodule", torch.tensor([True])), r"seeds=tensor\(\[True\]\) was asked for"),
+        (lambda d: redraw(d, 0, "nodule", np.eye(2)), r"seeds=array\(\[\[1., 0.\], \[0., 1.\]\]\) was asked for"),
+        (lambda d: redraw(d, 0, np.ones((64, 64), bool), [0]), r"region array\(.* was given; give a mask"),
         (lambda d: redraw(d, 0, cut(d), [0]), "the region cuts the nodule; give one that has all of it"),
         (lambda d: redraw(d, 0, torch.zeros(64, 64) > 0, [0], ["cavity"]), "none fits"),
         (lambda d: redraw(d, 0, torch.zeros(64, 64) > 0, [0], ["nodule"]), "has one elsewhere already"),
@@ -164,6 +174,14 @@ def test_invalid_requests_are_refused_in_one_line(call, words) -> None:  # type:
     with pytest.raises(OptionError, match=words) as caught:
         call(drawn)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seeds", [torch.arange(2), np.arange(2), iter([0, 1]), (np.int64(0), torch.tensor(1))])
+def test_seeds_may_be_whole_numbers_of_any_kind(seeds: Iterable[int]) -> None:
+    drawn = radiographs(1, size=32, seed=5, findings=("nodule",))
+    again = redraw(drawn, 0, "nodule", seeds)
+    assert torch.equal(again.images, redraw(drawn, 0, "nodule", range(2)).images)
+    assert not torch.equal(again.images[0], again.images[1])
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,26 @@ def test_sigmas_outside_their_range_are_refused(kind, sigma):
         kind(sigma=sigma)
 
 
+@pytest.mark.parametrize("sigma", ["a", True, [0.1], 0, math.nan, torch.ones(2)])
+def test_a_blur_of_mean_masks_is_a_number(sigma):
+    with pytest.raises(OptionError, match=r"sigma must be above 0 and at most 1, in sides of the image, got") as raised:
+        mean_mask_maps(random_masks(3, (8, 8)), list("abc"), (8, 8), sigma=sigma)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_blur_of_mean_masks_may_be_a_number_of_numpy_or_torch():
+    masks = random_masks(3, (8, 8))
+    expected = mean_mask_maps(masks, list("abc"), (8, 8), sigma=0.25)
+    for sigma in (np.float32(0.25), torch.tensor(0.25)):
+        assert torch.equal(mean_mask_maps(masks, list("abc"), (8, 8), sigma=sigma), expected)
+
+
+@pytest.mark.parametrize("space", [8, None, "ab", (8, "b"), (8, 0), (8, True)])
+def test_the_size_of_mean_masks_is_that_of_an_image(space):
+    with pytest.raises(OptionError, match=r"space=.* was given; write the size of the model's input"):
+        mean_mask_maps(random_masks(3, (8, 8)), list("abc"), space)
+
+
 def test_a_mean_mask_needs_masks():
     for made in (
         MeanMask,

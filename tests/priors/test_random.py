@@ -212,7 +212,7 @@ def test_cases_without_a_mask_stay_without_a_value():
     assert scores["pointing_game"][1].item() == 1
 
 
-@pytest.mark.parametrize("options", [{"cells": 1}, {"draws": 0}, {"draw": -1}])
+@pytest.mark.parametrize("options", [{"cells": 1}, {"draws": 0}, {"draw": -1}, {"cells": True}, {"draws": True}])
 def test_options_outside_their_range_are_refused(options):
     with pytest.raises(OptionError, match="cells must be at least 2"):
         Random(**options)

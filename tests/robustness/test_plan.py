@@ -66,6 +66,8 @@ def test_budgets_are_of_what_was_asked_for() -> None:
         ({"changes": ("blur",), "budgets": {"noise": (0.1,)}}, "the changes are blur: add it"),
         ({"metrics": ("iou",)}, "it judges one map: choose among centre_shift"),
         ({"metrics": ("sism",)}, "did you mean ssim"),
+        ({"changes": ("target_map(target=next)",)}, "each image is attacked by itself, and has no next one: write"),
+        ({"changes": ("target_map(steps=2,target=next)",)}, "write 'target_map(target=corner)'"),
         ({"changes": ()}, "no method or no change"),
         ({"seed": -1}, "write 0 or more"),
         ({"seed": 1.5}, "seed = 1.5 was asked for; write 0 or more, a whole number"),

@@ -62,10 +62,16 @@ def test_numbers_out_of_range_are_refused(options):
         cases_needed(0.3, **options)
 
 
-@pytest.mark.parametrize("discordance", [-0.1, 1.1, math.nan])
+@pytest.mark.parametrize("discordance", [-0.1, 1.1, math.nan, "a", None, [0.3], np.array([0.3, 0.4])])
 def test_a_discordance_is_a_share(discordance):
-    with pytest.raises(OptionError, match="the discordance is a share"):
+    with pytest.raises(OptionError, match="the discordance is a share") as caught:
         cases_needed(discordance)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_discordance_of_all_cases_or_none_is_one():
+    assert cases_needed(np.float32(1)) == cases_needed(1) > cases_needed(0.5)
+    assert cases_needed(0) == cases_needed(0.1)  # at least the difference
 
 
 @pytest.mark.parametrize("difference", [0, -1, math.inf])

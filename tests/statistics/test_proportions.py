@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
+from pellucid.errors import OptionError
 from pellucid.statistics import proportion
 from pellucid.statistics.proportions import wilson
 from tests.statistics import naive
@@ -135,3 +136,32 @@ def test_the_coverage_of_patients_with_several_cases_is_sufficient():
 def test_wilson_covers_too_rarely_where_the_exact_interval_does_not():
     covering = [hits for hits in range(26) if wilson(hits, 25)[0] <= 0.98 <= wilson(hits, 25)[1]]
     assert binom.pmf(covering, 25, 0.98).sum() == pytest.approx(0.911, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "words"),
+    [
+        (5, 3, "got 5 of 3"),
+        (-1, 3, "got -1 of 3"),
+        (1, 0, "got 1 of 0"),
+        (0, -3, "got 0 of -3"),
+        ("a", 3, "got 'a' of 3"),
+        (1, None, "got 1 of None"),
+        (1, math.inf, "got 1 of inf"),
+        (math.nan, 3, "got nan of 3"),
+    ],
+)
+def test_wilson_refuses_more_hits_than_cases(hits, count, words):
+    with pytest.raises(OptionError, match=f"hits must be from 0 to the count, {words}"):
+        wilson(hits, count)
+
+
+@pytest.mark.parametrize("confidence", [0, 1, 1.5, "a", math.nan])
+def test_wilson_refuses_what_is_no_confidence(confidence):
+    with pytest.raises(OptionError, match="confidence must be above 0 and below 1"):
+        wilson(1, 2, confidence)
+
+
+def test_wilson_has_bounds_at_both_ends():
+    assert wilson(0, 4)[0] == 0 < wilson(0, 4)[1] < 1
+    assert wilson(4, 4) == pytest.approx(tuple(1 - bound for bound in reversed(wilson(0, 4))))

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from pellucid.errors import ShapeError
+from pellucid.errors import OptionError, ShapeError
 from pellucid.statistics import mean, proportion, subgroups
 from tests.statistics.test_paired import rng
 
@@ -56,3 +56,20 @@ def test_lengths_that_differ_are_refused():
         subgroups([1, 0, 1], ["a", "b"], proportion)
     with pytest.raises(ShapeError, match="patients: 1"):
         subgroups([1, 0], ["a", "b"], proportion, ["P"])
+
+
+@pytest.mark.parametrize(
+    ("estimate", "words"),
+    [
+        (
+            mean,
+            r"estimate mean cannot be called with values and patients \(.*'generator'\): .*partial\(mean, generator",
+        ),
+        (lambda values: values, r"estimate <lambda> cannot be called with values and patients"),
+        ("mean", "estimate 'mean' was given, which is no function: give a function such as proportion"),
+    ],
+)
+def test_estimates_of_other_arguments_are_refused_before_any_is_made(estimate, words):
+    with pytest.raises(OptionError, match=words) as caught:
+        subgroups([1] * 3, ["a"] * 3, estimate)
+    assert "\n" not in str(caught.value)

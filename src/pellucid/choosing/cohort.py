@@ -93,7 +93,7 @@ def cohort_of(
         looked.predicted.classes,
         torch.stack(masks) if any(mask.any() for mask in masks) else None,
         known,
-        tuple(looked.seen.excluded),
+        tuple(dict.fromkeys((*looked.seen.excluded, *looked.seen.failures))),
     )
 
 

@@ -20,6 +20,7 @@ from pellucid.cli.data_sets import (
     MaskFolder,
     pairs,
     progress_bar,
+    report_failures,
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, ModelOutput, Weights, WeightsKey
@@ -193,8 +194,8 @@ def choose(  # noqa: PLR0913  # a command's options are its parameters
             print_json(found.to_json())
         elif not quiet:
             typer.echo("\n".join(map(printable_row, found.table().splitlines())))
-        if found.chosen is None:
-            raise typer.Exit(NOTHING_DONE)
+        code = report_failures(cohort.excluded)
+        raise typer.Exit(NOTHING_DONE if found.chosen is None else code)
 
 
 def _model(spec: str) -> tuple[str | None, Path | None]:

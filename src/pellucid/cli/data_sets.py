@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.completing import among
+from pellucid.cli.console import SOME_FAILED, complain
 from pellucid.errors import OptionError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from pellucid.cli.preparing import Preparation
+    from pellucid.evaluation.case import Exclusion
     from pellucid.evaluation.scoring.network import Network
     from pellucid.evaluation.scoring.survey import Progress
 
@@ -98,6 +100,14 @@ class Computation:
         names = None if classes is None else class_names(classes)
         runtime = Runtime(self.device, batch_size=self.batch_size)
         return Network(model, preprocessing(model, given), names, head, model_output, runtime)
+
+
+def report_failures(excluded: Iterable[Exclusion]) -> int:
+    """Report each image and mask that is broken or does not fit; the command's exit code, 0 if there is none."""
+    failures = [one for one in excluded if one.failed]
+    for one in failures:
+        complain(f"error: {one}")
+    return SOME_FAILED if failures else 0
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pellucid.cli.data_sets import (
     MaskFolder,
     pairs,
     progress_bar,
+    report_failures,
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
@@ -209,6 +210,7 @@ def evaluate(  # noqa: PLR0913  # a command's options are its parameters
         log_to_mlflow(mlflow, output, "evaluate", loaded, lambda tracker: log_evaluation(found, output, tracker))
         if not quiet:
             _show(found, path)
+        raise typer.Exit(report_failures(found.failures))
 
 
 def _plan(

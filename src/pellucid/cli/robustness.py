@@ -22,6 +22,7 @@ from pellucid.cli.data_sets import (
     MaskFolder,
     pairs,
     progress_bar,
+    report_failures,
     split_names,
 )
 from pellucid.cli.modelling import Activation, Checkpoint, Classes, Head, Model, ModelOutput, Weights, WeightsKey
@@ -154,6 +155,7 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
         log_to_mlflow(mlflow, output, "robustness", loaded, lambda tracker: log_robustness(found, output, tracker))
         if not quiet:
             _show(found, path)
+        raise typer.Exit(report_failures(found.failures))
 
 
 def _plan(

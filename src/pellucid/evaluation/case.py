@@ -59,12 +59,32 @@ class Case:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A case, or one finding of a case, that is not analysed. ``reason`` is the same text for all of its kind."""
+    """A case, or one finding of a case, that is not analysed. ``reason`` is the same text for all of its kind.
+
+    ``failed``: its image or its mask is broken, does not fit, or the model fails on it. That is an error; a case
+    without a mask, or with an empty one, is not.
+
+    >>> print(Exclusion("b.png", "its mask has another size than the image", "20 × 20; the image has 32 × 32"))
+    b.png: its mask has another size than the image (20 × 20; the image has 32 × 32)
+    """
 
     name: str
     reason: str
     detail: str = ""
     """What is known beyond the reason, such as the size that a mask has."""
+    failed: bool = field(default=False, repr=False)
+
+    def __str__(self) -> str:
+        """One line: its name, the reason, and what is known beyond it."""
+        if f"{self.name}:" in self.detail:
+            return self.detail
+        return f"{self.name}: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+
+
+def reasons_of(excluded: Sequence[Exclusion], others: Sequence[str] = ()) -> str:
+    """Why cases are excluded, each reason once, and the first failure: for a message that nothing is left."""
+    failures = [f"the first: {one}" for one in excluded if one.failed][:1]
+    return "; ".join([*dict.fromkeys(one.reason for one in excluded), *others, *failures])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pellucid.evaluation.case import Exclusion
 from pellucid.evaluation.plan import EvaluationPlan
 from pellucid.evaluation.protocols.chexlocalize import Protocol
 from pellucid.evaluation.unit import Unit, unit_of
@@ -207,6 +208,8 @@ class Evaluation:
     """The figures of a published recipe by method, where it was asked for."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one a finding, target and method, with the metrics as columns."""
+    failures: Sequence[Exclusion] = field(default=(), compare=False, repr=False)
+    """The images and masks that are broken or do not fit, with paths: no file has them."""
 
     @property
     def unit(self) -> Unit:

@@ -17,6 +17,7 @@ from pellucid.export.writing import write
 
 CSV, JSON = "scores.csv", "scores.json"
 _SCORES = "scores"
+_APART = (_SCORES, "failures")
 
 
 def write_scores(evaluation: Evaluation, folder: Path, *, overwrite: bool = False) -> tuple[Path, Path]:
@@ -43,10 +44,10 @@ def _cell(value: object) -> object:
 def to_json(evaluation: Evaluation) -> bytes:
     """The whole evaluation in UTF-8, with a table of the scores; equal evaluations have equal bytes.
 
-    A number that there is none of is null.
+    A number that there is none of is null. The failures, which name paths, are left out.
     """
     columns, rows = _table(evaluation.scores)
-    found = {one.name: plain(getattr(evaluation, one.name)) for one in fields(evaluation) if one.name != _SCORES}
+    found = {one.name: plain(getattr(evaluation, one.name)) for one in fields(evaluation) if one.name not in _APART}
     content = {**found, _SCORES: {"columns": plain(columns), "rows": plain(rows)}}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "backslashreplace")  # half of a surrogate pair becomes its JSON escape

@@ -75,7 +75,8 @@ def evaluate_data(
     evaluation = judged(measured, plan, planned=plan.file_digest is not None, plan_digest=plan.digest)
     shown, files = examples(looked, measured)
     recipe = by_chexlocalize(looked, progress) if protocol is not None else {}
-    evaluation = replace(evaluation, examples=shown, protocols=recipe)
+    failures = tuple(one for one in measured.excluded if one.failed)
+    evaluation = replace(evaluation, examples=shown, protocols=recipe, failures=failures)
     if place is not None:
         again = overwrite or _is_same(place, evaluation)
         if files:  # that were there before are of this evaluation, see above

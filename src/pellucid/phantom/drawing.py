@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from textwrap import shorten
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 
 from pellucid.core.default_device import on_cpu_by_default
+from pellucid.core.numbers import is_number, is_seed, is_whole
 from pellucid.errors import OptionError
 from pellucid.phantom.scene import (
     RADIOGRAPHS,
@@ -50,11 +53,9 @@ def radiographs(  # two are the size of the set, the others what is in it
     >>> radiographs(6, exclusive=True).classes
     tensor([0, 1, 1, 0, 2, 1])
     """
-    if not 0 <= marker <= 1:
-        raise OptionError(f"marker={marker} was asked for; it is a probability, from 0 to 1")
-    if exclusive and findings is not None:
-        raise OptionError(f"exclusive=True and findings={tuple(findings)} were asked for; leave one of them out")
-    return _drawn(RADIOGRAPHS, Request(count, space_of(size, 2), seed, kinds_of(findings), marker, exclusive))
+    if not is_number(marker) or not 0 <= marker <= 1:
+        raise OptionError(f"marker={marker!r} was asked for; it is a probability, from 0 to 1")
+    return _drawn(RADIOGRAPHS, Request(count, space_of(size, 2), seed, _kinds(findings, exclusive), marker, exclusive))
 
 
 @on_cpu_by_default
@@ -73,9 +74,14 @@ def volumes(
     >>> volumes(2, size=32, findings=()).images.shape
     torch.Size([2, 1, 32, 32, 32])
     """
-    if exclusive and findings is not None:
-        raise OptionError(f"exclusive=True and findings={tuple(findings)} were asked for; leave one of them out")
-    return _drawn(VOLUMES, Request(count, space_of(size, 3), seed, kinds_of(findings), 0.0, exclusive))
+    return _drawn(VOLUMES, Request(count, space_of(size, 3), seed, _kinds(findings, exclusive), 0.0, exclusive))
+
+
+def _kinds(findings: Sequence[str] | None, exclusive: bool) -> tuple[str, ...] | None:
+    kinds = kinds_of(findings)
+    if exclusive and kinds is not None:
+        raise OptionError(f"exclusive=True and findings={kinds} were asked for; leave one of them out")
+    return kinds
 
 
 def _drawn(scenes: Scenes, request: Request) -> Phantoms:
@@ -86,7 +92,7 @@ def _drawn(scenes: Scenes, request: Request) -> Phantoms:
 
 @on_cpu_by_default
 def redraw(
-    phantoms: Phantoms, index: int, region: Tensor | str, seeds: Sequence[int], findings: Sequence[str] = ()
+    phantoms: Phantoms, index: int, region: Tensor | str, seeds: Iterable[SupportsIndex], findings: Sequence[str] = ()
 ) -> Phantoms:
     """Draw image ``index`` of ``phantoms`` again within a region, once for each of ``seeds``: with or without findings.
 
@@ -106,13 +112,23 @@ def redraw(
     (False, tensor(True))
     """
     scenes, request = _origin(phantoms, index)
-    if isinstance(seeds, int | str) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-        raise OptionError(f"seeds={seeds!r} was asked for; give a sequence of whole numbers from 0, as in range(10)")
+    numbers = _numbers(seeds)
     kinds = kinds_of(findings) or ()
     before = scenes.image(request, index)
     area = _area(before, region)
-    again = (scenes.again(request, index, before, area, seed, kinds) for seed in seeds)
-    return gathered(scenes, request, again, len(seeds))
+    again = (scenes.again(request, index, before, area, seed, kinds) for seed in numbers)
+    return gathered(scenes, request, again, len(numbers))
+
+
+def _numbers(seeds: object) -> list[int]:
+    """The seeds, which may be an array or a tensor."""
+    given = list(seeds) if isinstance(seeds, Iterable) and getattr(seeds, "ndim", 1) != 0 else []
+    numbers = [seed.tolist() if hasattr(seed, "tolist") else seed for seed in given]
+    if not numbers or not all(is_seed(seed) for seed in numbers):
+        raise OptionError(
+            f"seeds={shorten(repr(seeds), 60)} was asked for; give a sequence of whole numbers from 0, as in range(10)"
+        )
+    return numbers
 
 
 def _origin(phantoms: Phantoms, index: int) -> tuple[Scenes, Request]:
@@ -121,7 +137,7 @@ def _origin(phantoms: Phantoms, index: int) -> tuple[Scenes, Request]:
         raise OptionError(
             "phantoms were given that do not know how they were drawn; redraw those of radiographs or volumes"
         )
-    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(phantoms):
+    if not is_whole(index) or not 0 <= index < len(phantoms):
         raise OptionError(f"index={index!r} was asked for; there are images 0 to {len(phantoms) - 1}")
     return phantoms.origin
 
@@ -133,6 +149,6 @@ def _area(drawn: Drawn, region: Tensor | str) -> Tensor:
         return extent(drawn, region)
     space = tuple(drawn.image.shape)
     if not isinstance(region, Tensor) or region.dtype != torch.bool or tuple(region.shape) != space:
-        found = f"{tuple(region.shape)} {region.dtype}" if isinstance(region, Tensor) else repr(region)
+        found = f"{tuple(region.shape)} {region.dtype}" if isinstance(region, Tensor) else shorten(repr(region), 60)
         raise OptionError(f"region {found} was given; give a mask {space} of bool, or the name of a finding")
     return region

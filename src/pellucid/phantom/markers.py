@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from textwrap import shorten
 
 import torch
 from torch import Tensor
 
 from pellucid.core.default_device import on_cpu_by_default
+from pellucid.core.numbers import is_seed
 from pellucid.core.space import gaussian
 from pellucid.errors import OptionError, did_you_mean
 from pellucid.phantom.fields import between, chosen, generator
@@ -36,8 +38,8 @@ _DOTS = 64
 
 
 @on_cpu_by_default
-def marked(phantoms: Phantoms, marker: str, on: Tensor, seed: int = 0) -> Phantoms:
-    """The same radiographs, those of ``on`` (B,) bool with a marker, the others as they are.
+def marked(phantoms: Phantoms, marker: str, on: Tensor | Sequence[bool], seed: int = 0) -> Phantoms:
+    """The same radiographs, those of ``on`` (B,) bool, a tensor or a list, with a marker, the others as they are.
 
     | marker | what it is | where |
     | --- | --- | --- |
@@ -57,21 +59,29 @@ def marked(phantoms: Phantoms, marker: str, on: Tensor, seed: int = 0) -> Phanto
     >>> found.markers.flatten(1).any(1)
     tensor([ True, False,  True])
     """
-    if marker not in _MARKERS:
+    if not isinstance(marker, str) or marker not in _MARKERS:
         raise OptionError(
             f"marker {marker!r} was asked for; there are {', '.join(_MARKERS)}{did_you_mean(str(marker), _MARKERS)}"
         )
     if phantoms.images.ndim != 4:
         raise OptionError("markers were asked for; volumes were given, and they are drawn on radiographs alone")
-    if on.dtype != torch.bool or tuple(on.shape) != (len(phantoms),):
-        raise OptionError(
-            f"on {tuple(on.shape)} {on.dtype} was given; give a bool for each of the {len(phantoms)} images"
-        )
+    if not is_seed(seed):
+        raise OptionError(f"seed={seed!r} was asked for; it is a whole number from 0, below 2 to the power of 63")
+    numbers = [number for number, is_marked in enumerate(_bools(on, len(phantoms))) if is_marked]
     images, markers = phantoms.images.clone(), torch.zeros_like(phantoms.markers)
-    for number in on.nonzero()[:, 0].tolist():
+    for number in numbers:
         found = _MARKERS[marker](images[number, 0], generator(seed, number, f"{marker} marker"))
         images[number, 0], markers[number] = found
     return replace(phantoms, images=images, markers=markers, origin=None)
+
+
+def _bools(on: Tensor | Sequence[bool], count: int) -> list[bool]:
+    """Whether each of ``count`` images gets the marker."""
+    each = on.tolist() if hasattr(on, "tolist") else on
+    if isinstance(each, list | tuple) and len(each) == count and all(isinstance(one, bool) for one in each):
+        return list(each)
+    found = f"{tuple(on.shape)} {on.dtype}" if isinstance(on, Tensor) else shorten(repr(on), 60)
+    raise OptionError(f"on {found} was given; give a bool for each of the {count} images")
 
 
 def _letter(image: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor]:

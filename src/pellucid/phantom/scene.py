@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pellucid.core.numbers import is_seed, is_whole
 from pellucid.errors import OptionError, did_you_mean
 from pellucid.phantom import chest, thorax
 from pellucid.phantom.fields import Scene, between, chosen, generator
@@ -77,10 +78,12 @@ class Request:
 
     def check(self) -> None:
         """Refuse counts and seeds that are not possible."""
-        if not isinstance(self.count, int) or self.count < 1:
+        if not is_whole(self.count) or self.count < 1:
             raise OptionError(f"count={self.count!r} was asked for; at least 1 image can be drawn")
-        if not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(f"seed={self.seed!r} was asked for; it is a whole number from 0")
+        if not is_seed(self.seed):
+            raise OptionError(
+                f"seed={self.seed!r} was asked for; it is a whole number from 0, below 2 to the power of 63"
+            )
 
     def source(self, index: int, purpose: str) -> torch.Generator:
         """The random numbers of one purpose for image ``index``."""
@@ -211,7 +214,7 @@ def letter(positions: Tensor, source: torch.Generator) -> Tensor:
 def space_of(size: int | Sequence[int], rank: int) -> tuple[int, ...]:
     """The sides of the images."""
     sides = tuple(size) if isinstance(size, Sequence) else (size,) * rank
-    if len(sides) != rank or not all(isinstance(side, int) and side >= SMALLEST for side in sides):
+    if len(sides) != rank or not all(is_whole(side) and side >= SMALLEST for side in sides):
         raise OptionError(
             f"size={size!r} was asked for; give {rank} sides, or one for all axes, of at least {SMALLEST}"
         )
@@ -222,8 +225,9 @@ def kinds_of(findings: Sequence[str] | None) -> tuple[str, ...] | None:
     """The kinds of findings that were asked for; None: they are drawn."""
     if findings is None:
         return None
-    if isinstance(findings, str):
-        raise OptionError(f"findings={findings!r} was asked for; give a sequence of them, as in ({findings!r},)")
+    if isinstance(findings, str) or not isinstance(findings, Iterable):
+        one = findings if isinstance(findings, str) else FINDINGS[0]
+        raise OptionError(f"findings={findings!r} was asked for; give a sequence of them, as in ({one!r},)")
     for kind in findings:
         if kind not in FINDINGS:
             raise OptionError(

@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from pellucid.core.numbers import is_number, shown
 from pellucid.core.space import gaussian
 from pellucid.errors import OptionError
 
@@ -15,8 +16,8 @@ _REACH = 4
 
 def check_sigma(sigma: float) -> None:
     """Raise ``OptionError`` unless a standard deviation, in sides of the image, is above 0 and at most 1."""
-    if not 0 < sigma <= 1:
-        raise OptionError(f"sigma must be above 0 and at most 1, in sides of the image, got {sigma}")
+    if not is_number(sigma) or not 0 < sigma <= 1:
+        raise OptionError(f"sigma must be above 0 and at most 1, in sides of the image, got {shown(sigma)}")
 
 
 def grey(images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from pellucid.core.attribution import Attribution
 from pellucid.core.catalogue import register_prior
 from pellucid.core.masks import Masks, any_finding
 from pellucid.core.method import MadeFrom, Method
+from pellucid.core.numbers import is_whole
 from pellucid.core.probe import Probe
 from pellucid.core.space import scale
 from pellucid.core.target import Targets
@@ -122,7 +123,7 @@ def mean_mask_maps(
         sigma: of the blur, in sides of the image; None: Scott's rule (``bandwidth``).
 
     Raises:
-        OptionError: there is one patient only, or an image has none (None, NaN).
+        OptionError: there is one patient only, or an image has none (None, NaN); ``sigma`` or ``space`` is none.
         ShapeError: there are more or fewer patients than masks, or the masks are of another size.
 
     >>> masks = torch.zeros(3, 8, 8)
@@ -132,6 +133,8 @@ def mean_mask_maps(
     """
     if sigma is not None:
         check_sigma(sigma)
+    if not isinstance(space, Sequence) or not all(is_whole(side) and side > 0 for side in space):
+        raise OptionError(f"space={space!r} was given; write the size of the model's input, as in (224, 224)")
     own = any_finding(masks, space)
     names = codes_of(patients).tolist()
     if len(names) != len(own):

@@ -51,7 +51,8 @@ class Random(Method):
 
     def __post_init__(self) -> None:
         """Refuse numbers outside their range."""
-        if self.cells < 2 or self.draws < 1 or self.draw < 0:
+        truths = any(isinstance(one, bool) for one in (self.cells, self.draws, self.draw))
+        if truths or self.cells < 2 or self.draws < 1 or self.draw < 0:
             raise OptionError(
                 "cells must be at least 2, draws at least 1 and draw at least 0, got "
                 f"{self.cells}, {self.draws} and {self.draw}"

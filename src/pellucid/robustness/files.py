@@ -14,7 +14,7 @@ from pellucid.export.writing import write
 from pellucid.robustness.result import Robustness
 
 CSV, JSON = "scores.csv", "robustness.json"
-_SCORES = "scores"
+_NOT_STATED = ("scores", "failures")
 
 
 def write_scores(found: Robustness, folder: Path, *, overwrite: bool = False) -> tuple[Path, Path]:
@@ -39,8 +39,8 @@ def _cell(value: object) -> object:
 
 
 def to_json(found: Robustness) -> bytes:
-    """All but the rows of scores.csv, in UTF-8; equal results have equal bytes."""
-    content = {one.name: plain(getattr(found, one.name)) for one in fields(found) if one.name != _SCORES}
+    """All but the rows of scores.csv and the failures, in UTF-8; equal results have equal bytes."""
+    content = {one.name: plain(getattr(found, one.name)) for one in fields(found) if one.name not in _NOT_STATED}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "backslashreplace")
 

@@ -39,6 +39,7 @@ class Looked:
     preprocessing: Preprocessing
     seed: int
     excluded: Sequence[Exclusion]
+    failures: Sequence[Exclusion]
     notes: Sequence[str]
     patients_stated: bool
 
@@ -66,6 +67,7 @@ class Looked:
             network.preprocessing,
             seed,
             seen.excluded,
+            seen.failures,
             seen.notes,
             seen.patients_stated,
         )

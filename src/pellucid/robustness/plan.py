@@ -98,6 +98,7 @@ def _steps(label: str, budgets: Sequence[float] | None, seed: int) -> list[Step]
         )
     _check_free(label, texts, _EPSILON)
     attack = ATTACKS.build(name, texts)
+    _check_alone(label, name, attack)
     own = settings(attack).get(_EPSILON)
     if not isinstance(own, int | float):
         raise OptionError(f"attack {name!r} was asked for; it has no epsilon that could grow: leave it out")
@@ -114,6 +115,15 @@ def _seeded(attack: Attack, seed: int) -> Attack:
 def _check_free(label: str, texts: Mapping[str, str], size: str) -> None:
     if size in texts:
         raise OptionError(f"change {label!r} was asked for; its {size} is its budget: give budgets=")
+
+
+def _check_alone(label: str, name: str, attack: Attack) -> None:
+    """Raise ``OptionError`` if an attack needs other images: each is attacked as if it were the only one."""
+    if settings(attack).get("target") == "next":
+        raise OptionError(
+            f"change {label!r} was asked for; each image is attacked by itself, and has no next one: write "
+            f"'{name}(target=corner)'"
+        )
 
 
 def _levels(label: str, levels: Sequence[float]) -> list[float]:

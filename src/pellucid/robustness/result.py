@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pellucid.evaluation.case import Exclusion
 from pellucid.evaluation.unit import Unit, unit_of
 from pellucid.robustness.plan import RobustnessPlan
 from pellucid.statistics import Interval
@@ -90,6 +91,8 @@ class Robustness:
     """Whether the patient of every image is stated; else the units of all statistics are distinct images."""
     scores: Sequence[Mapping[str, Any]] = ()
     """The rows of scores.csv: one an image, method, change and level."""
+    failures: Sequence[Exclusion] = field(default=(), compare=False, repr=False)
+    """The images and masks that are broken or do not fit, with paths: no file has them."""
 
     @property
     def unit(self) -> Unit:

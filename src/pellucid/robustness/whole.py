@@ -126,6 +126,7 @@ def _result(data: Data, plan: RobustnessPlan, found: Measured) -> Robustness:
         provenance=_provenance(data, found),
         patients_stated=looked.patients_stated,
         scores=tuple(scores_of(found)),
+        failures=tuple(looked.failures),
     )
 
 

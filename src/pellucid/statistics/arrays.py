@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,11 @@ def is_between(low: float, value: object, high: float) -> bool:
         return bool(low < value < high)  # type: ignore[operator]  # of anything
     except (TypeError, ValueError, RuntimeError):  # text, None, arrays
         return False
+
+
+def is_from(low: float, value: object, high: float) -> bool:
+    """Whether a value is a number from one to another, both included."""
+    return is_between(low, value, high) or (isinstance(value, Real) and value in (low, high))
 
 
 def shown(value: object) -> str:

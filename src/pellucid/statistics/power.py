@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
-from pellucid.statistics.arrays import is_between, shown
+from pellucid.statistics.arrays import is_between, is_from, shown
 from pellucid.statistics.distributions import normal_quantile
 from pellucid.statistics.proportions import design_effect
 from pellucid.statistics.samples import Patients, checked_share, is_binary, sample
@@ -40,8 +40,8 @@ def cases_needed(
         OptionError: ``discordance`` is not from 0 to 1, or another number is not between 0 and 1.
     """
     checked_share("difference", difference)
-    if not 0 <= discordance <= 1:
-        raise OptionError(f"the discordance is a share of the cases, from 0 to 1; got {discordance:g}")
+    if not is_from(0, discordance, 1):
+        raise OptionError(f"the discordance is a share of the cases, from 0 to 1; got {shown(discordance)}")
     return math.ceil(_needed(max(discordance, difference), difference, power, level))
 
 

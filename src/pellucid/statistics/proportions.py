@@ -8,6 +8,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pellucid.errors import OptionError
+from pellucid.statistics.arrays import LARGEST, is_from, shown
 from pellucid.statistics.distributions import clopper_pearson, t_quantile
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.samples import Patients, Sample, checked_hits, checked_share, sample
@@ -93,7 +95,13 @@ def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, floa
 
     >>> [round(bound, 3) for bound in wilson(9, 10)]
     [0.596, 0.982]
+
+    Raises:
+        OptionError: ``hits`` are not from 0 to ``count``, or ``confidence`` is not between 0 and 1.
     """
+    checked_share("confidence", confidence)
+    if not is_from(0, count, LARGEST) or not is_from(0, hits, count):
+        raise OptionError(f"hits must be from 0 to the count, got {shown(hits)} of {shown(count)}")
     if not count:
         return 0.0, 1.0
     z, p = NormalDist().inv_cdf((1 + confidence) / 2), hits / count

@@ -51,13 +51,14 @@ def ranks(metrics: Mapping[str, Mapping[str, float]]) -> tuple[Rank, ...]:
     rise: 1.5 (1 to 2)
 
     Raises:
-        OptionError: there is no metric, or the metrics are not of the same methods.
+        OptionError: there is no metric, what is given has no names, or the metrics are not of the same methods.
         ShapeError: a value is not a number.
     """
+    _check_named(metrics)
     methods = list(next(iter(metrics.values()), {}))
     for metric, values in metrics.items():
         if set(values) != set(methods):
-            other = ", ".join(sorted(set(values) ^ set(methods)))
+            other = ", ".join(sorted(map(str, set(values) ^ set(methods))))
             raise OptionError(f"each metric must have a value for every method, {metric} differs in: {other}")
     if not methods:
         raise OptionError("at least one metric of one method is needed, got none")
@@ -67,6 +68,17 @@ def ranks(metrics: Mapping[str, Mapping[str, float]]) -> tuple[Rank, ...]:
         for index, method in enumerate(methods)
     ]
     return tuple(sorted(found, key=lambda rank: (math.isnan(rank.mean), rank.mean)))
+
+
+def _check_named(metrics: object) -> None:
+    given = metrics if isinstance(metrics, Mapping) else {"": metrics}
+    for name, values in given.items():
+        if not isinstance(values, Mapping):
+            what = f" of {name}" if name else ""
+            raise OptionError(
+                f"metrics{what} must have a value for each method, got {type(values).__name__}: write "
+                "{'hits': {'gradcam': 0.6}}"
+            )
 
 
 def _ranked(values: Array) -> Array:

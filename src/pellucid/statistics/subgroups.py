@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Protocol
 
 from numpy.typing import ArrayLike
 
+from pellucid.errors import OptionError
 from pellucid.statistics.arrays import names_of, numbers
 from pellucid.statistics.distributions import Array
 from pellucid.statistics.intervals import Interval
@@ -40,8 +42,9 @@ def subgroups(
 
     Raises:
         ShapeError: the arrays are not (N,), or differ in length.
-        OptionError: what ``estimate`` does not allow.
+        OptionError: ``estimate`` needs more than values and patients; or what it does not allow.
     """
+    _check_callable(estimate)
     names = [None if name is None or name != name else name for name in names_of("groups", groups)]
     column = numbers("values", values)
     whose = list(range(len(column))) if patients is None else names_of("patients", patients)
@@ -52,6 +55,22 @@ def subgroups(
     return {
         name: _estimated(column[cases], [whose[case] for case in cases], estimate) for name, cases in members.items()
     }
+
+
+def _check_callable(estimate: Estimate) -> None:
+    """Raise ``OptionError`` if the estimate cannot be called with values and patients alone."""
+    name = getattr(estimate, "__name__", repr(estimate))
+    remedy = "give a function such as proportion, or functools.partial(mean, generator=generator)"
+    if not callable(estimate):
+        raise OptionError(f"estimate {name[:60]} was given, which is no function: {remedy}")
+    try:
+        inspect.signature(estimate).bind(None, None)
+    except TypeError as error:
+        raise OptionError(
+            f"estimate {name[:60]} cannot be called with values and patients ({error}): {remedy}"
+        ) from error
+    except ValueError:  # functions in C may have no signature
+        return
 
 
 def _estimated(values: Array, patients: Sequence[Hashable], estimate: Estimate) -> Interval:

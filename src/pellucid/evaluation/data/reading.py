@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.errors import DataError, OptionError, did_you_mean
 from pellucid.evaluation.case import Case, Data
-from pellucid.evaluation.data.findings import settled, with_one_spelling
+from pellucid.evaluation.data.findings import NO_MASK, settled, with_one_spelling
 from pellucid.evaluation.data.maps_made import with_maps
 from pellucid.evaluation.data.patients import check_splits
 from pellucid.evaluation.form import FORMS, Asked, Form
@@ -123,10 +123,15 @@ def _check_usable(data: Data, asked: Asked) -> None:
     if not data.cases:
         reasons = Counter(one.reason for one in data.excluded).most_common(_SHOWN)
         why = ", ".join(f"{reason} ({count})" for reason, count in reasons) or "it names none"
-        hint = " and images=" if asked.images is None else ""
         raise DataError(
-            f"data {one_line(asked.data)} was given; no case in it can be used: {why}; check its paths{hint}"
+            f"data {one_line(asked.data)} was given; no case in it can be used: {why}; {_remedy(reasons, asked)}"
         )
+
+
+def _remedy(reasons: Sequence[tuple[str, int]], asked: Asked) -> str:
+    if not reasons or reasons[0][0] != NO_MASK:
+        return f"check its paths{' and images=' if asked.images is None else ''}"
+    return "give masks=, the folder of the masks" if asked.masks is None else "name the masks in masks= as their images"
 
 
 def _check_labels(asked: Asked, cases: Sequence[Case]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,15 +19,15 @@ from pellucid.evaluation.scoring.batches import Batches
 from pellucid.evaluation.scoring.chunks import Scoring
 from pellucid.evaluation.scoring.journal import NAME, Journal
 from pellucid.evaluation.scoring.network import Network
+from pellucid.evaluation.scoring.nothing import why_nothing
 from pellucid.evaluation.scoring.opening import opened
 from pellucid.evaluation.scoring.partners import shuffles
 from pellucid.evaluation.scoring.provenance import provenance
 from pellucid.evaluation.scoring.records import facts_of, sha
 from pellucid.evaluation.scoring.request import Requested, requested
 from pellucid.evaluation.scoring.scorer import Rows, Scorer
-from pellucid.evaluation.scoring.sorting import NO_CLASS, Sorted, check_labels, some_of, sorted_out
-from pellucid.evaluation.scoring.survey import FAILS, Progress, Survey, one_space, silent, surveyed, with_spacing
-from pellucid.evaluation.scoring.tolerance import NO_SPACING
+from pellucid.evaluation.scoring.sorting import Sorted, check_labels, sorted_out
+from pellucid.evaluation.scoring.survey import Progress, Survey, one_space, silent, surveyed, with_spacing
 from pellucid.evaluation.scoring.usable import ALL, expanded
 from pellucid.evaluation.splits import uses_of
 from pellucid.models.preprocessing import Preprocessing
@@ -39,11 +38,6 @@ _RECORDS = 2
 """The form of the records: those of another one are measured anew."""
 _TRIED = 3
 """The number of images that methods are tried on: one of them may be out of the ordinary."""
-_REMEDIES = {
-    NO_CLASS: "say which class of the model, of {}, a label stands for, by labels={{label: class}}",
-    NO_SPACING: "give the tolerance in px or in % of the diagonal",
-    FAILS: "check the model's input",
-}
 
 
 def measured(
@@ -127,7 +121,9 @@ class Looked:
         notes = (*data.notes, *whose.notes, *left_out)
         scorer = Scorer(asked, network, plan.seed, untrained)
         classes = () if survey.predicted is None else survey.predicted.classes
-        return cls(data, plan, survey, _batches(found, asked, plan, grid, classes), scorer, notes, whose.are_stated)
+        if not found.findings:
+            raise DataError(why_nothing(found, classes, data.drawn))
+        return cls(data, plan, survey, _batches(found, asked, plan, grid), scorer, notes, whose.are_stated)
 
     @property
     def size(self) -> int:
@@ -147,12 +143,8 @@ class Looked:
         return replace(found, patients_stated=self.patients_stated)
 
 
-def _batches(
-    found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing, classes: Sequence[str]
-) -> Batches:
+def _batches(found: Sorted, asked: Requested, plan: EvaluationPlan, grid: Preprocessing) -> Batches:
     """What is scored: the findings and images of the test split."""
-    if not found.findings:
-        raise DataError(_nothing(found, classes))
     uses = uses_of(found.images, plan)
     numbers, chosen = (
         [number for number, one in enumerate(found.findings) if uses[one.finding.image] == use]
@@ -175,14 +167,6 @@ def _batches(
         plan.gated if asked.gates else 0,
         chosen,
     )
-
-
-def _nothing(found: Sorted, classes: Sequence[str]) -> str:
-    """Why no finding can be scored, and what to do about the most frequent reason."""
-    reasons = Counter(one.reason for one in found.excluded)
-    most = reasons.most_common(1)[0][0] if reasons else ""
-    remedy = _REMEDIES.get(most, "give masks or boxes of the images").format(some_of(classes))
-    return f"no finding can be scored ({'; '.join(reasons) or 'no finding is stated'}): {remedy}"
 
 
 def _rows(records: Sequence[Any]) -> Rows:

@@ -17,6 +17,7 @@ from pellucid.io.refusal import broken, one_line
 from pellucid.models.preprocessing import Preprocessing
 from pellucid.run.prefetch import Bounds, Prefetcher
 
+_UNUSABLE = "the image cannot be used"
 _WORKERS = max(2, min(8, os.cpu_count() or 1))
 _WAITING = 8
 _MAX_VALUES = 2**26
@@ -82,9 +83,9 @@ def _opened(preprocessing: Preprocessing, case: Case) -> Opened:
     try:
         return Opened(case, preprocessing(case.source.image()))
     except PellucidError as error:
-        return Opened(case, None, Exclusion(case.name, "the image cannot be used", one_line(str(error))))
+        return Opened(case, None, Exclusion(case.name, _UNUSABLE, one_line(str(error)), failed=True))
     except Exception as error:  # one bad file never ends a run
-        return Opened(case, None, Exclusion(case.name, "the image cannot be used", broken(error)))
+        return Opened(case, None, Exclusion(case.name, _UNUSABLE, broken(error), failed=True))
 
 
 def _weight(one: Opened) -> int:

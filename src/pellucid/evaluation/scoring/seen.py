@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pellucid.errors import DataError
-from pellucid.evaluation.case import Data, Exclusion
+from pellucid.evaluation.case import Data, Exclusion, reasons_of
 from pellucid.evaluation.data.patients import grouped
 from pellucid.evaluation.scoring.network import Network, Predicted
 from pellucid.evaluation.scoring.sorting import check_labels
@@ -24,6 +24,12 @@ class Seen:
     excluded: Sequence[Exclusion]
     notes: Sequence[str]
 
+    @property
+    def failures(self) -> list[Exclusion]:
+        """The images and masks that are broken or do not fit; an image whose mask is may be analysed without it."""
+        of_masks = (one for case in self.cases for one in case.excluded)
+        return [one for one in (*self.excluded, *of_masks) if one.failed]
+
     @classmethod
     def of(cls, data: Data, network: Network, labels: Mapping[str, str], progress: Progress) -> Seen:
         """Look at each image, by one pass of the network for each.
@@ -38,7 +44,7 @@ class Seen:
         cases = [one for one in survey.cases if one.case.name in whose.patients and one.probabilities is not None]
         excluded = (*data.excluded, *survey.excluded, *whose.excluded)
         if survey.predicted is None or not cases:
-            reasons = "; ".join(dict.fromkeys(one.reason for one in excluded))
+            reasons = reasons_of(excluded)
             raise DataError(f"no image can be used ({reasons or 'there is none'}): give images that the model takes")
         notes = (*data.notes, *whose.notes)
         return cls(cases, whose.patients, whose.are_stated, survey.predicted, excluded, notes)

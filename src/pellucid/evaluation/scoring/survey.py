@@ -110,7 +110,7 @@ def _predicted(network: Network, read: Sequence[Opened]) -> tuple[Predicted | No
     except Exception as error:  # networks are anyone's code
         reason = reason_of(error)
     if len(read) == 1:
-        return None, [Exclusion(read[0].case.name, FAILS, reason)]
+        return None, [Exclusion(read[0].case.name, FAILS, reason, failed=True)]
     found, failed = zip(*(_predicted(network, [one]) for one in read), strict=True)
     known = [one for one in found if one is not None]
     together = replace(known[0], probabilities=torch.cat([one.probabilities for one in known])) if known else None
@@ -150,7 +150,8 @@ def _looked(case: Case, image: Image) -> Surveyed:
         try:
             marked.append(_marked(label, outline, image))
         except DataError as error:
-            excluded.append(Exclusion(case.name, str(error), error.detail))
+            reason = str(error)
+            excluded.append(Exclusion(case.name, reason, error.detail, failed=reason != OUT_OF_VIEW))
     return Surveyed(
         case,
         image.size,

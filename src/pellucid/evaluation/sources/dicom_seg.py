@@ -92,7 +92,7 @@ def _outlines(
                 dataset = open_dicom(path, header_only=True)
                 labels, (uids, series) = labels_of(dataset), _referred(dataset)
         except PellucidError as error:
-            excluded.append(Exclusion(name, BROKEN, message_of(error)))
+            excluded.append(Exclusion(name, BROKEN, message_of(error), failed=True))
             continue
         of_mask = [unit for unit in units if unit.uids & uids] or [unit for unit in units if unit.series in series]
         for unit in of_mask:

@@ -28,7 +28,7 @@ _SPACE = (_SIZE, _SIZE)
 class PhantomRadiographs(Form):
     """``phantoms:COUNT`` or ``phantoms:COUNT:SEED``: radiographs of 128 × 128 with at most two findings each.
 
-    With ``phantoms:exclusive:COUNT`` each has one of the classes none, nodule, consolidation and effusion. Image i
+    With ``phantoms:exclusive:COUNT`` each has one of the classes none, nodule, consolidation and cavity. Image i
     depends on the seed and on i only; each is of a patient of its own.
     """
 
