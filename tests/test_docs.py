@@ -505,6 +505,14 @@ def full() -> None:
         on_the_command_line(shutil.copy("chelsea.png", "full.png"), "--model", "torchvision:resnet18")
 
 
+def normed() -> nn.Module:
+    """A norm before a network that sees the mirror image."""
+    model = nn.Sequential()
+    model.norm, model.network = nn.BatchNorm2d(3), seeded(TinyCNN)
+    model.forward = lambda x: model.network(model.norm(x).flip(3))
+    return model.eval()
+
+
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(Centred().eval(), images(2), "saliency", head="softmax"),
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
@@ -514,6 +522,7 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), layers=["norm"]),
+    lambda: pellucid.explain(normed(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["queries"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), method="rollout"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import pellucid
@@ -124,6 +125,18 @@ class Twofold(nn.Module):
         return self.fc(self.act(self.back(self.stage(self.change(self.stem(x))))).mean((2, 3)))
 
 
+def sampled(maps: Tensor, places: list[list[float]]) -> Tensor:
+    """Maps sampled at the places that an affine matrix says, as in a spatial transformer."""
+    grid = nn.functional.affine_grid(torch.tensor([places]).expand(len(maps), 2, 3), maps.shape, align_corners=False)
+    return nn.functional.grid_sample(maps, grid, align_corners=False)
+
+
+def boxed(maps: Tensor) -> Tensor:
+    """A box of each map, as in the second stage of a detector."""
+    box = torch.tensor([[6.0, 1.0, 14.0, 9.0]]) * maps.shape[-1] / 16
+    return torchvision.ops.roi_align(maps, [box] * len(maps), (8, 8))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -133,6 +146,18 @@ class Twofold(nn.Module):
         lambda x: x.narrow(2, 8, 8).narrow(3, 0, 8),
         lambda x: x[:, :, torch.arange(15, -1, -1)],
         lambda x: x[:, :, 4:, 6:],
+        lambda x: x.roll((5, 4), (2, 3)),
+        lambda x: torch.roll(x, 40, dims=-2),
+        lambda x: torch.roll(x, 40),
+        lambda x: x.transpose(2, 3),
+        lambda x: x.permute(0, 1, 3, 2).contiguous(),
+        lambda x: torch.movedim(x, 3, 2).tanh(),
+        lambda x: x.mT,
+        lambda x: nn.functional.pad(x, (-6, 0, 0, -6)),
+        lambda x: nn.functional.pad(x, pad=(12, 0, 0, 12)),
+        lambda x: sampled(x, [[0.5, 0, 0.5], [0, 0.5, -0.5]]),
+        lambda x: sampled(x, [[-1.0, 0, 0], [0, 1, 0]]),
+        boxed,
     ],
 )
 def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> None:
@@ -151,11 +176,43 @@ def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> 
         (lambda x: x.flip(3), lambda x: x.flip(3)),
         (lambda x: x[:, :, ::2, ::2], lambda x: x),
         (lambda x: x[:, :, 1:-1, 1:-1], lambda x: x),
+        (lambda x: x.roll(5, 3), lambda x: x.roll(-5, 3)),
+        (lambda x: x.roll((1, -2), (2, 3)), lambda x: x),
+        (lambda x: x.roll(4, 1), lambda x: x),
+        (lambda x: x.transpose(2, 3), lambda x: x.mT),
+        (lambda x: nn.functional.pad(x, (1, 2, 2, 1), mode="reflect"), lambda x: x),
     ],
 )
 def test_what_keeps_its_places(change: Later, back: Later) -> None:
     found = pellucid.explain(seeded(Twofold, change, back).eval(), images(1, side=64), "hirescam", targets=0)
     assert found.layers == ("act",)
+
+
+@pytest.mark.parametrize("change", [boxed, lambda x: x.roll((7, 7), (2, 3)), lambda x: x.transpose(2, 3)])
+def test_the_maps_of_a_published_network(change: Later) -> None:
+    class Changed(torchvision.models.ResNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+            return self.fc(self.layer2(change(x)).mean((2, 3)).repeat(1, 4))
+
+    model = seeded(lambda: Changed(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=3)).eval()
+    assert pellucid.explain(model, images(1, side=64), "hirescam", targets=0).layers == ("layer1",)
+    with pytest.raises(LayerError, match="take a layer before that, such as 'layer1'"):
+        pellucid.explain(model, images(1, side=64), layers=["layer2"])
+
+
+@pytest.mark.parametrize("change", [lambda x: x.roll(5, 3), lambda x: x.flip(2), boxed])
+def test_the_maps_of_slices_that_are_moved_are_refused(change: Later) -> None:
+    """They cannot be measured, as the slices are entries of the batch."""
+
+    class Slices(Twofold):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
+
+    model, batch = seeded(Slices, change).eval(), torch.rand(1, 3, 3, 64, 64)
+    assert pellucid.explain(model, batch, "hirescam", targets=0).layers == ("stem.3",)
+    with pytest.raises(LayerError, match="mirrored or cropped"):
+        pellucid.explain(model, batch, layers=["act"])
 
 
 def test_ordinary_networks_cost_nothing_more() -> None:
