@@ -505,6 +505,17 @@ def full() -> None:
         on_the_command_line(shutil.copy("chelsea.png", "full.png"), "--model", "torchvision:resnet18")
 
 
+class Summed(nn.Module):
+    """A network over the sum of two images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        return self.network(x + prior)
+
+
 def normed() -> nn.Module:
     """A norm before a network that sees the mirror image."""
     model = nn.Sequential()
@@ -523,6 +534,7 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), layers=["norm"]),
     lambda: pellucid.explain(normed(), images(1), layers=["norm"]),
+    lambda: pellucid.explain(Summed(seeded(TinyCNN)).eval(), {"x": images(1), "prior": images(1)}),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["queries"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), method="rollout"),
