@@ -162,6 +162,30 @@ def test_no_layer_is_found_before_convolutions_without_places(change: Change) ->
     assert pellucid.explain(model, images, name).heatmaps.shape == (1, 1, *SIZE)
 
 
+class Parts(nn.Module):
+    """The mean over all patches of 16 pixels, as entries of the batch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        return self.network(parts).unflatten(0, (len(x), -1)).mean(1)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet18", "test_efficientnet"])
+def test_more_parts_than_are_followed_are_refused_with_their_number(name: str) -> None:
+    model, images = seeded(lambda: Parts(timm.create_model(name, num_classes=3))).eval(), torch.rand(1, 3, *SIZE)
+    for layers in (None, [next(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))]):
+        with pytest.raises(
+            (LayerError, NoSpatialLayerError), match=r"passes 24 parts of an image as .* no more than 16"
+        ) as caught:
+            pellucid.explain(model, images, layers=layers)
+    method = str(caught.value).rpartition(" or ")[2]
+    assert pellucid.explain(model, images, method).heatmaps.shape == (1, 1, *SIZE)
+
+
 class GlobalAndLocal(nn.Module):
     """One branch sees the image, the other a crop of it; ``follows``: the crop is where the image is brightest."""
 

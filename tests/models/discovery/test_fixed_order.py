@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -87,6 +88,24 @@ def test_their_attention_is_not_drawn(name: str, method: str) -> None:
     model, batch = network(PICKS[name]), images(1, side=64)
     with pytest.raises(NoAttentionError, match=r"picks, sorts, mirrors or mixes them.*such as gradcam"):
         pellucid.explain(model, batch, method, targets=0)
+
+
+@pytest.mark.parametrize("kept", [15, 16, 33])
+@pytest.mark.parametrize("method", ["rollout", "attention"])
+def test_the_attention_of_pruned_tokens_is_not_drawn_whatever_their_number(kept: int, method: str) -> None:
+    """Of a published network, of which the rollout of the first blocks was drawn as that of all."""
+
+    class Pruned(timm.models.VisionTransformer):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.blocks[0](self._pos_embed(self.patch_embed(x)))
+            patches = gathered(tokens[:, 1:], ranked(tokens[:, 1:])[:, :kept])
+            return self.head(self.norm(self.blocks[1](torch.cat([tokens[:, :1], patches], dim=1)))[:, 0])
+
+    sizes = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 3}
+    model, batch = seeded(lambda: Pruned(**sizes)).eval(), images(1, side=64)
+    with pytest.raises(NoAttentionError, match=r"picks, sorts, mirrors or mixes them.*such as gradcam"):
+        pellucid.explain(model, batch, method, targets=0)
+    assert pellucid.explain(model, batch, "gradcam", targets=0).attributions.shape == (1, 1, 8, 8)
 
 
 @pytest.mark.parametrize("name", BACK)

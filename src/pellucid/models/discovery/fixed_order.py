@@ -56,6 +56,7 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
         both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
     both = {name: layouts for name, layouts in both.items() if layouts}
+    profile = replace(profile, shuffled=enlarged.union(_picked_tokens(profile, both)))
     if not any(profile.runs[name][-1].marks for name in both):  # constants, such as positions
         return profile
     followed = _followed(session, image, both)
@@ -63,9 +64,16 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     shares = {name: followed[name][best[name]] if name in followed else None for name in both}
     return replace(
         profile,
-        shuffled=enlarged.union(_shuffled(profile, shares)),
+        shuffled=profile.shuffled.union(_shuffled(profile, shares)),
         restored=frozenset(name for name in best if best[name] != both[name][0]),
     )
+
+
+def _picked_tokens(profile: ModelProfile, placed: Collection[str]) -> Iterator[str]:
+    """The modules of tokens that were picked and fit no grid: their attention is none over the image."""
+    for name, runs in profile.runs.items():
+        if name and name not in placed and runs[-1].is_reordered and len(runs[-1].shape) == 3:
+            yield name
 
 
 def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> Iterator[str]:

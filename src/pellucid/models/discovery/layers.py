@@ -38,6 +38,7 @@ from pellucid.models.discovery.places import layout_of
 from pellucid.models.discovery.profile import ModelProfile, is_linear
 from pellucid.models.discovery.recording import profile_of
 from pellucid.models.discovery.several_inputs import dependent, joined
+from pellucid.models.discovery.views import MOST_ENTRIES
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
 from pellucid.models.session.hooks import first_tensor, forwards, replaced
@@ -267,16 +268,24 @@ def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
         f"a layer with more than one spatial position and a gradient was looked for in {len(profile.shapes)} layers"
     )
     if allowed:
-        found = f"{len(allowed)} have spatial positions, and none a gradient of the predicted class"
-    else:
-        shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
-        found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
+        return (
+            f"{looked}; {len(allowed)} have spatial positions, and none a gradient of the predicted class, as before a "
+            "detach, a rounding, inference_mode or a reentrant checkpoint: take that out, or use a method that needs "
+            f"no layer, such as {' or '.join(black_box_methods())}"
+        )
+    shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
+    found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
     if profile.grids.unplaced:
         return (
             f"{looked}; the tokens follow no parts of the image, as slices, views or pruned tokens do: use a method "
             f"that needs no layer, such as {' or '.join(black_box_methods())}"
         )
-    if not allowed and any(profile.moves(name) for name in profile.shapes if len(profile.shapes[name]) > 2):
+    if profile.parts:
+        return (
+            f"{looked}; the network passes {profile.parts} parts of an image as entries of a batch, and no more than "
+            f"{MOST_ENTRIES} are followed: use a method that needs no layer, such as {' or '.join(black_box_methods())}"
+        )
+    if any(profile.moves(name) for name in profile.shapes if len(profile.shapes[name]) > 2):
         return (
             f"{looked}; their positions are no fixed places of the image, as where it is projected, turned, or cropped "
             "or mirrored by what it shows: do that before the network, or use a method that needs no layer, such as "

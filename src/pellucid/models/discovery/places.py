@@ -10,6 +10,7 @@ from pellucid.core.view import View
 from pellucid.errors import LayerError, NoAttentionError
 from pellucid.models.discovery.profile import ModelProfile, Place, Run, is_linear
 from pellucid.models.discovery.tokens import Layout
+from pellucid.models.discovery.views import MOST_ENTRIES
 from pellucid.models.session.hooks import not_run
 from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
@@ -82,6 +83,12 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
         return LayerError(
             f"layer {layer!r} was asked for; the layer runs again and again on the same image, and its last run "
             f"counts: take {asked.layer!r}"
+        )
+    if profile.parts and profile.moves(name):
+        return LayerError(
+            f"layer {layer!r} was asked for; the network passes {profile.parts} parts of an image as entries of a "
+            f"batch, and no more than {MOST_ENTRIES} are followed: use a method that looks at no layer, such as "
+            f"{' or '.join(black_box_methods())}"
         )
     if profile.moves(name) and name not in profile.shuffled:
         return LayerError(

@@ -133,6 +133,13 @@ class ModelProfile:
         return all(sight.views == (WHOLE,) for sight in self.sights)
 
     @property
+    def parts(self) -> int:
+        """The number of parts of an image that are entries of a batch, where they are too many to be followed; or 0."""
+        return max(
+            (len(s.views) for s in self.sights if len(s.views) > MOST_ENTRIES and set(s.views) == {None}), default=0
+        )
+
+    @property
     def view(self) -> View | None:
         """The one view that the network has of the image; None where it has several, or none that is fixed."""
         # Patches that went through a convolution as a batch (TNT) are no views: the tokens' grid is measured.
