@@ -82,6 +82,8 @@ def summed_layers(session: Session, image: Inputs, places: Mapping[str, Sequence
 
 def joined_layers(session: Session, image: Inputs, layers: Group) -> None:
     """Warn of layers that depend on other images beside the explained one."""
+    if not layers or not other_images(image):
+        return
     shared = joined(session, image, profile_of(session, image[:1]))
     first = next((layer for layer in layers if layer in shared), None)
     if first is not None:

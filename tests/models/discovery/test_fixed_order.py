@@ -167,7 +167,6 @@ def boxed(maps: Tensor) -> Tensor:
         lambda x: x[:, :, 4:, 6:],
         lambda x: x.roll((5, 4), (2, 3)),
         lambda x: torch.roll(x, 40, dims=-2),
-        lambda x: torch.roll(x, 40),
         lambda x: x.transpose(2, 3),
         lambda x: x.permute(0, 1, 3, 2).contiguous(),
         lambda x: torch.movedim(x, 3, 2).tanh(),

@@ -116,10 +116,10 @@ def test_no_hook_stays_and_the_pass_ends_at_the_first_tokens() -> None:
     assert sum(len(module._forward_hooks) for module in session.network.modules()) == 1
 
 
-def deep() -> nn.Module:
-    """A stem with more modules than the transformer behind it."""
-    layers = [nn.Conv2d(3, 24, 3, 2, 1), *(nn.Sequential(nn.Conv2d(24, 24, 1), nn.ReLU()) for _ in range(12))]
-    return nn.Sequential(*layers, nn.Conv2d(24, 24, 4, 4))
+def deep(kernel: int = 1, count: int = 12) -> nn.Module:
+    """A stem with more modules than the transformer behind it; the cells overlap with a large kernel."""
+    middle = [nn.Sequential(nn.Conv2d(24, 24, kernel, padding="same"), nn.ReLU()) for _ in range(count)]
+    return nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), *middle, nn.Conv2d(24, 24, 4, 4))
 
 
 def resnet() -> nn.Module:
@@ -166,3 +166,16 @@ def test_tokens_behind_a_long_stem_are_placed_too(name: str, order: str) -> None
     found = pellucid.explain(model, batch, "hirescam", [1, 1], layers=["block"])
     expected = patches.mT if order == "columns" else patches
     torch.testing.assert_close(found.attributions[:, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stem", [(3, 8), (5, 3), (7, 2)])
+@pytest.mark.parametrize(("order", "expected"), [("first", (1, False)), ("last", (0, False)), ("columns", (1, True))])
+def test_where_cells_overlap_random_patterns_say_the_order(
+    order: str, expected: tuple[int, bool], stem: tuple[int, int]
+) -> None:
+    """The strongest tokens of the corners are those of other cells there."""
+    model = seeded(Hybrid, lambda: deep(*stem), 24, order).eval()
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+    layout = profile.layout("block", model.block)
+    assert layout is not None
+    assert (layout.prefix, layout.tokens[1] - layout.tokens[0] == 8) == expected

@@ -59,7 +59,7 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
         noise, random = noise_like(image.images), patterns(layout)
         found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout)]))
         if found is not None:
-            placed = _placed(profile.frames, layout, found[:_CORNERS])
+            placed = _placed(profile.frames, layout, found, random)
             placed = placed or _best_placed(profile.frames, layout, found, random)
             supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
             if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
@@ -105,14 +105,19 @@ def _of_plane(part: Sequence[slice]) -> tuple[EllipsisType | slice, ...]:
     return (..., *part)
 
 
-def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids | None:
+def _placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grids | None:
     """The grids with the patches' position and order that the changed corners show; None: they show none."""
-    first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:])
+    first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:_CORNERS])
     rest = tokens.shape[1] - layout.cells
     rows, columns = layout.grid[-2:]
     if last - first != layout.cells - 1 or not 0 <= first <= rest:
         return None
     by_columns = _has_columns(layout) and upper - first == (columns - 1) * rows
+    if _has_columns(layout) and not by_columns and upper - first != columns - 1:
+        by_row, by_column = (
+            followed(tokens[0], tokens[_CORNERS:], cells, _in_order(layout, first, own)) for own in (False, True)
+        )
+        by_columns = by_column > by_row
     return replace(grids, before=None if first == rest else first, by_columns=by_columns)
 
 
