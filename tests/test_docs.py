@@ -505,6 +505,37 @@ def full() -> None:
         on_the_command_line(shutil.copy("chelsea.png", "full.png"), "--model", "torchvision:resnet18")
 
 
+class Parts(nn.Module):
+    """The mean of a network over 25 patches of 8 pixels, as entries of the batch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        return self.network(parts).unflatten(0, (len(x), -1)).mean(1)
+
+
+class Summed(nn.Module):
+    """A network over the sum of two images."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, prior: Tensor) -> Tensor:
+        return self.network(x + prior)
+
+
+def normed() -> nn.Module:
+    """A norm before a network that sees the mirror image."""
+    model = nn.Sequential()
+    model.norm, model.network = nn.BatchNorm2d(3), seeded(TinyCNN)
+    model.forward = lambda x: model.network(model.norm(x).flip(3))
+    return model.eval()
+
+
 TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(Centred().eval(), images(2), "saliency", head="softmax"),
     lambda: pellucid.explain(resnet18(), images(1, side=64), layers=["layer5"]),
@@ -514,6 +545,9 @@ TROUBLES: list[Callable[[], object]] = [
     lambda: pellucid.explain(seeded(TinyViT).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Joined).eval(), images(1), layers=["features.4"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), layers=["norm"]),
+    lambda: pellucid.explain(normed(), images(1), layers=["norm"]),
+    lambda: pellucid.explain(Parts(seeded(TinyCNN)).eval(), images(1, side=40), layers=["network.features.4"]),
+    lambda: pellucid.explain(Summed(seeded(TinyCNN)).eval(), {"x": images(1), "prior": images(1)}),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["norm"]),
     lambda: pellucid.explain(seeded(Latents).eval(), images(1), layers=["queries"]),
     lambda: pellucid.explain(pruned(), images(1, side=64), method="rollout"),

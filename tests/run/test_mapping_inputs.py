@@ -12,6 +12,7 @@ import pellucid
 from tests.contract.test_methods import METHODS, PERTURBING, few, kinds
 from tests.networks import TinyCNN, TinyViT, images, seeded
 
+pytestmark = pytest.mark.filterwarnings("ignore:layer .* depends on 'view', too")
 COUNT = 3
 
 

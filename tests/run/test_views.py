@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
-from pellucid.errors import LayerError, NoAttentionError
+from pellucid.errors import LayerError, NoAttentionError, NoSpatialLayerError
 from tests.networks import TinyViT, seeded
 
 SIZE = (64, 96)
+TURN = torch.tensor([[[0.7, -0.7, 0.0], [0.7, 0.7, 0.0]]])
 Change = Callable[[Tensor], Tensor]
 
 
@@ -109,6 +110,80 @@ def test_a_network_that_resizes_its_image_is_drawn_as_others_are(size: tuple[int
     found = pellucid.explain(model, images, "hirescam", 1, layers=["network.layer3"])
     torch.testing.assert_close(found.attributions, expected.attributions)
     assert found.provenance["views"] == {}
+
+
+FRONTS: dict[str, Callable[[], nn.Module]] = {
+    "an adapter": lambda: nn.Conv2d(3, 3, 1),
+    "a norm": lambda: nn.BatchNorm2d(3),
+    "an adapter and a norm": lambda: nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.InstanceNorm2d(3)),
+    "transforms": lambda: torchvision.transforms.Normalize([0.5] * 3, [0.2] * 3),
+}
+
+
+class Fronted(nn.Module):
+    """A module that makes another image stands before a published network, and gets a changed image."""
+
+    def __init__(self, front: Callable[[], nn.Module], change: Change) -> None:
+        super().__init__()
+        self.front, self.change = front(), change
+        self.network = timm.create_model("test_resnet", num_classes=3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(self.front(self.change(x)))
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_layer_before_the_convolutions_is_refused_where_they_see_a_changed_image(front: str) -> None:
+    """Nothing measures where such a layer lies: a mirrored map was drawn as it came, with a share of 1."""
+    model, images = seeded(Fronted, FRONTS[front], lambda x: x.flip(3)).eval(), torch.rand(1, 3, *SIZE)
+    with pytest.raises(LayerError, match=r"'front' was asked for; it comes before .* first convolution") as caught:
+        pellucid.explain(model, images, layers=["front"])
+    later = str(caught.value).partition("such as '")[2].partition("'")[0]
+    assert pellucid.explain(model, images, layers=[later]).provenance["views"]
+    plain = seeded(Fronted, FRONTS[front], lambda x: x).eval()
+    assert pellucid.explain(plain, images, "hirescam", 0, layers=["front"]).attributions.shape == (1, 1, *SIZE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: F.grid_sample(
+            x, F.affine_grid(TURN.expand(len(x), 2, 3), x.shape, align_corners=False), align_corners=False
+        ),
+        lambda x: (x - x.flip(3)).abs(),
+        lambda x: x.unfold(2, 16, 16).unfold(3, 16, 16).sum((2, 3)),
+    ],
+)
+def test_no_layer_is_found_before_convolutions_without_places(change: Change) -> None:
+    model, images = seeded(Fronted, FRONTS["an adapter"], change).eval(), torch.rand(1, 3, *SIZE)
+    with pytest.raises(NoSpatialLayerError, match="no fixed places of the image") as caught:
+        pellucid.explain(model, images)
+    name = str(caught.value).rpartition("such as ")[2].split(" or ")[0]
+    assert pellucid.explain(model, images, name).heatmaps.shape == (1, 1, *SIZE)
+
+
+class Parts(nn.Module):
+    """The mean over all patches of 16 pixels, as entries of the batch."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = x.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        return self.network(parts).unflatten(0, (len(x), -1)).mean(1)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet18", "test_efficientnet"])
+def test_more_parts_than_are_followed_are_refused_with_their_number(name: str) -> None:
+    model, images = seeded(lambda: Parts(timm.create_model(name, num_classes=3))).eval(), torch.rand(1, 3, *SIZE)
+    for layers in (None, [next(n for n, m in model.named_modules() if isinstance(m, nn.Conv2d))]):
+        with pytest.raises(
+            (LayerError, NoSpatialLayerError), match=r"passes 24 parts of an image as .* no more than 16"
+        ) as caught:
+            pellucid.explain(model, images, layers=layers)
+    method = str(caught.value).rpartition(" or ")[2]
+    assert pellucid.explain(model, images, method).heatmaps.shape == (1, 1, *SIZE)
 
 
 class GlobalAndLocal(nn.Module):

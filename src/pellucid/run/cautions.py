@@ -17,6 +17,8 @@ from pellucid.models.discovery.layers import recommended, share_of
 from pellucid.models.discovery.mixing import mixing
 from pellucid.models.discovery.passage import ENOUGH, Group
 from pellucid.models.discovery.profile import Place
+from pellucid.models.discovery.recording import profile_of
+from pellucid.models.discovery.several_inputs import joined, other_images
 from pellucid.models.session.session import CallFacts, Session
 from pellucid.models.sources import ModelInfo
 
@@ -76,6 +78,19 @@ def summed_layers(session: Session, image: Inputs, places: Mapping[str, Sequence
             f"layers {first!r} and {second!r} are added, and {second!r} depends on {first!r}, so that the same "
             "evidence counts twice: give one of them, or fuse='mean'"
         )
+
+
+def joined_layers(session: Session, image: Inputs, layers: Group) -> None:
+    """Warn of layers that depend on other images beside the explained one."""
+    if not layers or not other_images(image):
+        return
+    shared = joined(session, image, profile_of(session, image[:1]))
+    first = next((layer for layer in layers if layer in shared), None)
+    if first is not None:
+        better = recommended(session, image)
+        take = _without_layers() if shared & set(better) else f"take layers={list(better)}"
+        others = " and ".join(map(repr, other_images(image)))
+        warn(f"layer {first!r} depends on {others}, too, so that its map may show evidence of other images: {take}")
 
 
 def _part(layers: Group, share: float) -> str:

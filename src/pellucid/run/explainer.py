@@ -127,6 +127,7 @@ class Explainer:
         """The maps of a batch and the figures beside them, with warnings of what had to be assumed."""
         session, image = at.session, at.image
         share = share_of(session, image, facts.layers) if facts.layers else None
+        cautions.joined_layers(session, image, facts.layers)
         if self.layers is None:
             cautions.found_layers(facts.layers, share)
         else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import pellucid
@@ -88,6 +90,24 @@ def test_their_attention_is_not_drawn(name: str, method: str) -> None:
         pellucid.explain(model, batch, method, targets=0)
 
 
+@pytest.mark.parametrize("kept", [15, 16, 33])
+@pytest.mark.parametrize("method", ["rollout", "attention"])
+def test_the_attention_of_pruned_tokens_is_not_drawn_whatever_their_number(kept: int, method: str) -> None:
+    """Of a published network, of which the rollout of the first blocks was drawn as that of all."""
+
+    class Pruned(timm.models.VisionTransformer):
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.blocks[0](self._pos_embed(self.patch_embed(x)))
+            patches = gathered(tokens[:, 1:], ranked(tokens[:, 1:])[:, :kept])
+            return self.head(self.norm(self.blocks[1](torch.cat([tokens[:, :1], patches], dim=1)))[:, 0])
+
+    sizes = {"img_size": 64, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 3}
+    model, batch = seeded(lambda: Pruned(**sizes)).eval(), images(1, side=64)
+    with pytest.raises(NoAttentionError, match=r"picks, sorts, mirrors or mixes them.*such as gradcam"):
+        pellucid.explain(model, batch, method, targets=0)
+    assert pellucid.explain(model, batch, "gradcam", targets=0).attributions.shape == (1, 1, 8, 8)
+
+
 @pytest.mark.parametrize("name", BACK)
 def test_what_is_put_back_has_its_places(name: str) -> None:
     found = pellucid.explain(network(BACK[name]), images(1, side=64), "hirescam", targets=0)
@@ -124,6 +144,18 @@ class Twofold(nn.Module):
         return self.fc(self.act(self.back(self.stage(self.change(self.stem(x))))).mean((2, 3)))
 
 
+def sampled(maps: Tensor, places: list[list[float]]) -> Tensor:
+    """Maps sampled at the places that an affine matrix says, as in a spatial transformer."""
+    grid = nn.functional.affine_grid(torch.tensor([places]).expand(len(maps), 2, 3), maps.shape, align_corners=False)
+    return nn.functional.grid_sample(maps, grid, align_corners=False)
+
+
+def boxed(maps: Tensor) -> Tensor:
+    """A box of each map, as in the second stage of a detector."""
+    box = torch.tensor([[6.0, 1.0, 14.0, 9.0]]) * maps.shape[-1] / 16
+    return torchvision.ops.roi_align(maps, [box] * len(maps), (8, 8))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -133,6 +165,17 @@ class Twofold(nn.Module):
         lambda x: x.narrow(2, 8, 8).narrow(3, 0, 8),
         lambda x: x[:, :, torch.arange(15, -1, -1)],
         lambda x: x[:, :, 4:, 6:],
+        lambda x: x.roll((5, 4), (2, 3)),
+        lambda x: torch.roll(x, 40, dims=-2),
+        lambda x: x.transpose(2, 3),
+        lambda x: x.permute(0, 1, 3, 2).contiguous(),
+        lambda x: torch.movedim(x, 3, 2).tanh(),
+        lambda x: x.mT,
+        lambda x: nn.functional.pad(x, (-6, 0, 0, -6)),
+        lambda x: nn.functional.pad(x, pad=(12, 0, 0, 12)),
+        lambda x: sampled(x, [[0.5, 0, 0.5], [0, 0.5, -0.5]]),
+        lambda x: sampled(x, [[-1.0, 0, 0], [0, 1, 0]]),
+        boxed,
     ],
 )
 def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> None:
@@ -151,11 +194,43 @@ def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> 
         (lambda x: x.flip(3), lambda x: x.flip(3)),
         (lambda x: x[:, :, ::2, ::2], lambda x: x),
         (lambda x: x[:, :, 1:-1, 1:-1], lambda x: x),
+        (lambda x: x.roll(5, 3), lambda x: x.roll(-5, 3)),
+        (lambda x: x.roll((1, -2), (2, 3)), lambda x: x),
+        (lambda x: x.roll(4, 1), lambda x: x),
+        (lambda x: x.transpose(2, 3), lambda x: x.mT),
+        (lambda x: nn.functional.pad(x, (1, 2, 2, 1), mode="reflect"), lambda x: x),
     ],
 )
 def test_what_keeps_its_places(change: Later, back: Later) -> None:
     found = pellucid.explain(seeded(Twofold, change, back).eval(), images(1, side=64), "hirescam", targets=0)
     assert found.layers == ("act",)
+
+
+@pytest.mark.parametrize("change", [boxed, lambda x: x.roll((7, 7), (2, 3)), lambda x: x.transpose(2, 3)])
+def test_the_maps_of_a_published_network(change: Later) -> None:
+    class Changed(torchvision.models.ResNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
+            return self.fc(self.layer2(change(x)).mean((2, 3)).repeat(1, 4))
+
+    model = seeded(lambda: Changed(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=3)).eval()
+    assert pellucid.explain(model, images(1, side=64), "hirescam", targets=0).layers == ("layer1",)
+    with pytest.raises(LayerError, match="take a layer before that, such as 'layer1'"):
+        pellucid.explain(model, images(1, side=64), layers=["layer2"])
+
+
+@pytest.mark.parametrize("change", [lambda x: x.roll(5, 3), lambda x: x.flip(2), boxed])
+def test_the_maps_of_slices_that_are_moved_are_refused(change: Later) -> None:
+    """They cannot be measured, as the slices are entries of the batch."""
+
+    class Slices(Twofold):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1)
+
+    model, batch = seeded(Slices, change).eval(), torch.rand(1, 3, 3, 64, 64)
+    assert pellucid.explain(model, batch, "hirescam", targets=0).layers == ("stem.3",)
+    with pytest.raises(LayerError, match="mirrored or cropped"):
+        pellucid.explain(model, batch, layers=["act"])
 
 
 def test_ordinary_networks_cost_nothing_more() -> None:

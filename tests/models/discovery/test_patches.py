@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import pellucid
@@ -111,3 +114,68 @@ def test_no_hook_stays_and_the_pass_ends_at_the_first_tokens() -> None:
     located(profile, session, inputs)
     assert ran == []
     assert sum(len(module._forward_hooks) for module in session.network.modules()) == 1
+
+
+def deep(kernel: int = 1, count: int = 12) -> nn.Module:
+    """A stem with more modules than the transformer behind it; the cells overlap with a large kernel."""
+    middle = [nn.Sequential(nn.Conv2d(24, 24, kernel, padding="same"), nn.ReLU()) for _ in range(count)]
+    return nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), *middle, nn.Conv2d(24, 24, 4, 4))
+
+
+def resnet() -> nn.Module:
+    return nn.Sequential(*list(torchvision.models.resnet18().children())[:6])
+
+
+def convnext() -> nn.Module:
+    network = timm.create_model("convnext_atto", num_classes=0)
+    return nn.Sequential(network.stem, network.stages[0], network.stages[1])
+
+
+STEMS = {"deep": (deep, 24), "resnet18": (resnet, 128), "convnext_atto": (convnext, 80)}
+
+
+class Hybrid(nn.Module):
+    """A convolutional stem, and a transformer over its cells, whose class token comes first or last."""
+
+    def __init__(self, stem: Callable[[], nn.Module], width: int, order: str) -> None:
+        super().__init__()
+        self.stem, self.order, self.fc = stem(), order, nn.Linear(width, 3)
+        self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.block = nn.TransformerEncoderLayer(width, 4, 32, 0.0, batch_first=True, norm_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = self.stem(x)
+        patches = (cells.permute(0, 3, 2, 1) if self.order == "columns" else cells.permute(0, 2, 3, 1)).flatten(1, 2)
+        token = self.token.expand(len(x), -1, -1)
+        tokens = self.block(torch.cat([patches, token] if self.order == "last" else [token, patches], dim=1))
+        return self.fc(tokens.mean(1).tanh())
+
+
+@pytest.mark.parametrize("name", STEMS)
+@pytest.mark.parametrize("order", ["first", "last", "columns"])
+def test_tokens_behind_a_long_stem_are_placed_too(name: str, order: str) -> None:
+    """They stood in no first quarter of the modules, and were drawn row by row after a first token, unmeasured."""
+    model, batch = seeded(Hybrid, *STEMS[name], order).eval(), images(2, side=128)
+    kept: list[Tensor] = []
+    hook = model.block.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    scores = model(batch)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(scores[:, 1].sum(), kept)
+    tokens = (kept[0] * gradient).sum(dim=2).detach()
+    patches = (tokens[:, :-1] if order == "last" else tokens[:, 1:]).unflatten(1, (16, 16))
+    found = pellucid.explain(model, batch, "hirescam", [1, 1], layers=["block"])
+    expected = patches.mT if order == "columns" else patches
+    torch.testing.assert_close(found.attributions[:, 0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stem", [(3, 8), (5, 3), (7, 2)])
+@pytest.mark.parametrize(("order", "expected"), [("first", (1, False)), ("last", (0, False)), ("columns", (1, True))])
+def test_where_cells_overlap_random_patterns_say_the_order(
+    order: str, expected: tuple[int, bool], stem: tuple[int, int]
+) -> None:
+    """The strongest tokens of the corners are those of other cells there."""
+    model = seeded(Hybrid, lambda: deep(*stem), 24, order).eval()
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+    layout = profile.layout("block", model.block)
+    assert layout is not None
+    assert (layout.prefix, layout.tokens[1] - layout.tokens[0] == 8) == expected

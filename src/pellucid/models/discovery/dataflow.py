@@ -19,12 +19,16 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from pellucid.core.functions import CONVOLUTIONS, of_input
 from pellucid.core.rule import tensors_in
 from pellucid.core.torch_private import FunctionMode
+from pellucid.models.discovery.moving import mirrors, multiplies, samples, shifts, turns
 
 Marks = frozenset[int]
-"""0: made of the image; from 1: the numbers of the looks that a tensor depends on; −1: ``REORDERED``."""
+"""0: made of the image; from 1: the looks that a tensor depends on; −1: ``REORDERED``; −2: ``TURNED``."""
 IMAGE: Marks = frozenset((0,))
 REORDERED: Marks = frozenset((-1,))
-"""Positions may not be where they were: parts were picked, sorted, mirrored or cropped."""
+"""Positions may not be where they were: parts were picked, sorted, moved, mirrored or cropped."""
+TURNED: Marks = frozenset((-2,))
+"""The axes of a map are exchanged; exchanged again, they are not."""
+MOVED = REORDERED | TURNED
 NOTHING: Marks = frozenset()
 Look = Callable[[Tensor, Tensor, bool], Tensor]
 """Called with a look's input, its weight, and whether the input is the image itself, not changed.
@@ -41,10 +45,6 @@ _PICKING = frozenset(
 )
 """Functions that pick parts by an index, by name; those that write have the same with an underscore."""
 _SORTING = frozenset(["sort", "topk", "msort"])
-_MIRRORING = frozenset(["flip", "fliplr", "flipud", "rot90"])
-_CROPPING = frozenset(["__getitem__", "narrow", "chunk", "split", "tensor_split", "unsafe_chunk", "unsafe_split"])
-_MARGIN = 2
-"""The cells that a crop may take from an axis, as the margin of a convolution."""
 _LEAVING = frozenset(["tolist", "item", "numpy", "__array__", "__index__"])
 """Functions by which an index becomes numbers that cannot be followed."""
 _NUMBERS = _LEAVING | {"__bool__", "__int__", "__float__"}
@@ -85,6 +85,7 @@ class Dataflow(FunctionMode):
         self._looks = 0
         self._has_left = False
         self._grids: set[tuple[int, ...]] = set()
+        self._shapes: set[tuple[int, ...]] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Torch's hook for every function that is called."""
@@ -100,6 +101,8 @@ class Dataflow(FunctionMode):
         self.decides = self.decides or self._decides(func, args, named, marks)
         result = func(*args, **named)
         marks = marks | REORDERED if self._reordered(func, args, named, result) else marks
+        marks = marks ^ TURNED if self._turned(func, args, result) else marks
+        marks = marks - TURNED if multiplies(_name(func)) else marks  # a transposed matrix is no turned map
         self.mark(result, marks)
         if func in _COPIES and args[0] in self._same and isinstance(result, Tensor):
             self._same[result] = True
@@ -119,7 +122,7 @@ class Dataflow(FunctionMode):
     def _convolved(self, marks: Marks, func: Any, args: Any, named: Any) -> Any:
         given, again = of_input(func, args, named)
         weight = named["weight"] if "weight" in named else args[1]
-        own = (self.of(given) or self._unknown) - REORDERED
+        own = (self.of(given) or self._unknown) - MOVED
         result: Any = again(given) if not own >= IMAGE or weight.shape[0] <= _FEW else None
         if own == IMAGE and result is not None and _makes_an_image(result, given, weight):
             marks = IMAGE
@@ -131,6 +134,7 @@ class Dataflow(FunctionMode):
         if marks:
             self.mark(result, marks)
             self._grids.add(tuple(result.shape[2:]))
+            self._shapes.add(self._shape(result))
         return result
 
     def _decides(self, func: Any, args: Any, named: Any, marks: Marks) -> bool:
@@ -151,15 +155,23 @@ class Dataflow(FunctionMode):
         self._has_left = self._has_left or (name in _LEAVING and by_image)
         if name in _SORTING or (name in _PICKING and (by_image or self._has_left)):
             return True
-        if not self.of((args, named)) - IMAGE - REORDERED:
+        if not self.of((args, named)) - IMAGE - MOVED:
             return False
-        given = args[0] if args else None
-        is_crop = name in _CROPPING and isinstance(given, Tensor) and self._is_map(given) and _crops(given, result)
-        return is_crop or name in _MIRRORING or (name in _PICKING and bool(indices))
+        is_shifted = bool(args) and self._is_map(args[0]) and shifts(name, args, named, result)
+        return is_shifted or mirrors(name) or samples(name) or (name in _PICKING and bool(indices))
 
-    def _is_map(self, tensor: Tensor) -> bool:
-        """Whether a tensor has the sides of a convolution's output."""
-        return tuple(tensor.shape[2:]) in self._grids
+    def _turned(self, func: Any, args: Any, result: Any) -> bool:
+        """Whether a function exchanges the axes of a map that a convolution made."""
+        looks = self.of(args) - IMAGE - MOVED
+        return bool(looks) and turns(_name(func), args[0], result) and self._shape(args[0]) in self._shapes
+
+    def _is_map(self, given: Any) -> bool:
+        """Whether something is a tensor with the sides of a convolution's output."""
+        return isinstance(given, Tensor) and tuple(given.shape[2:]) in self._grids
+
+    def _shape(self, given: Tensor) -> tuple[int, ...]:
+        """The channels of a map and its sides, in whichever order: those of heads and their tokens are others."""
+        return (*given.shape[1:2], *sorted(given.shape[2:]))
 
     def _mark_written(self, args: Any, marks: Marks) -> None:
         """A function wrote into its first argument, which may be a part of another tensor."""
@@ -182,16 +194,6 @@ def _name(func: Any) -> str:
     """A function's name, that of the one that writes as that of the one that does not."""
     name: str = getattr(func, "__name__", "")
     return name if name.endswith("__") else name.removesuffix("_")
-
-
-def _crops(given: Tensor, result: Any) -> bool:
-    """Whether a part of a map is taken along its axes, and not every second or third cell."""
-    return any(
-        given.stride(axis) == part.stride(axis) and given.shape[axis] - part.shape[axis] > _MARGIN
-        for part in tensors_in(result)
-        if part.ndim == given.ndim
-        for axis in range(2, given.ndim)
-    )
 
 
 def writes(func: Any, args: Any, result: Any) -> bool:

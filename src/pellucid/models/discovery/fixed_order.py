@@ -46,6 +46,9 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     """
     enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
     profile = replace(profile, shuffled=enlarged) if enlarged else profile
+    if not profile.sees_whole:  # parts of the image, or members of a sequence, cannot be measured so
+        moved = (name for name, runs in profile.runs.items() if name and runs[-1].looks and runs[-1].is_reordered)
+        return replace(profile, shuffled=enlarged.union(moved))
     modules = dict(session.network.named_modules())
     plain = replace(profile, restored=frozenset(modules))
     both: dict[str, tuple[Layout, ...]] = {}
@@ -53,17 +56,24 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
         both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
     both = {name: layouts for name, layouts in both.items() if layouts}
-    is_suspected = any(profile.runs[name][-1].marks for name in both)  # else they are constants, such as positions
-    if not is_suspected or not profile.sees_whole:
+    profile = replace(profile, shuffled=enlarged.union(_picked_tokens(profile, both)))
+    if not any(profile.runs[name][-1].marks for name in both):  # constants, such as positions
         return profile
     followed = _followed(session, image, both)
     best = {name: max(own, key=lambda layout: own[layout]) for name, own in followed.items()}
     shares = {name: followed[name][best[name]] if name in followed else None for name in both}
     return replace(
         profile,
-        shuffled=enlarged.union(_shuffled(profile, shares)),
+        shuffled=profile.shuffled.union(_shuffled(profile, shares)),
         restored=frozenset(name for name in best if best[name] != both[name][0]),
     )
+
+
+def _picked_tokens(profile: ModelProfile, placed: Collection[str]) -> Iterator[str]:
+    """The modules of tokens that were picked and fit no grid: their attention is none over the image."""
+    for name, runs in profile.runs.items():
+        if name and name not in placed and runs[-1].is_reordered and len(runs[-1].shape) == 3:
+            yield name
 
 
 def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> Iterator[str]:
@@ -181,13 +191,11 @@ def _changed(image: Tensor, centre: _Centre) -> Tensor:
 
 
 def _hits(changes: Tensor, centres: Sequence[_Centre]) -> int:
-    """How many changes (centres, *grid) are largest where the image was changed; none where nothing changes."""
-    if not bool(changes.any()):
-        return 0
+    """How many changes (centres, *grid) are largest where the image was changed; those that change nothing are not."""
     # Relative to the cell's mean, as one that reacts to every change has no position; and to that of all, as the
     # largest change of a cell that hardly reacts says nothing.
     relative = changes / (changes.mean(dim=0) + changes.mean()).clamp(min=1e-30)
-    return sum(_is_at(change, centre) for change, centre in zip(relative, centres, strict=True))
+    return sum(bool(one.any()) and _is_at(one, centre) for one, centre in zip(relative, centres, strict=True))
 
 
 def _is_at(change: Tensor, centre: _Centre) -> bool:

@@ -33,13 +33,15 @@ from pellucid.core.torch_private import CONVOLUTION, dynamic_weights
 from pellucid.errors import GradientError, NoSpatialLayerError
 from pellucid.models.discovery.choice import by_passage
 from pellucid.models.discovery.noise import noise_image, noise_like, without_zeros
-from pellucid.models.discovery.passage import Group, share
+from pellucid.models.discovery.passage import ENOUGH, Group, share
 from pellucid.models.discovery.places import layout_of
-from pellucid.models.discovery.profile import ModelProfile, Run, is_linear
+from pellucid.models.discovery.profile import ModelProfile, is_linear
 from pellucid.models.discovery.recording import profile_of
+from pellucid.models.discovery.several_inputs import dependent, joined
+from pellucid.models.discovery.views import MOST_ENTRIES
 from pellucid.models.session.cache import remembered_while
 from pellucid.models.session.derivatives import as_float, as_like
-from pellucid.models.session.hooks import first_tensor, forwards, replaced, watched
+from pellucid.models.session.hooks import first_tensor, forwards, replaced
 from pellucid.models.session.layer_pass import arriving
 from pellucid.models.session.session import Session
 
@@ -125,10 +127,26 @@ def _choose(session: Session, image: Inputs) -> Group:
     profile = profile_of(session, image)
     # On noise, so that the choice depends on the model and the shape only, not on which image came first.
     noise = noise_image(image)
-    allowed = _dependent(session, image, noise, profile, candidates(profile, session.network))
+    allowed = dependent(session, image, noise, profile, candidates(profile, session.network))
+    shared = joined(session, image, profile)
+    alone = [layer for layer in allowed if layer not in shared]
+    if len(alone) < len(allowed) and len(profile.output_shape) == 2:
+        found = _chosen(session, image, noise, profile, alone)
+        if found is not None and (share(session, image, found) or 0.0) >= ENOUGH:
+            return found
+    found = _chosen(session, image, noise, profile, allowed)
+    if found is None:
+        raise NoSpatialLayerError(_nothing_found(profile, allowed))
+    return found
+
+
+def _chosen(
+    session: Session, image: Inputs, noise: Inputs, profile: ModelProfile, allowed: Sequence[str]
+) -> Group | None:
+    """The layers to explain among those that are allowed, deepest first; None: none has a gradient."""
     deepest = _deepest(session, image, noise, allowed)
     if deepest is None:
-        raise NoSpatialLayerError(_nothing_found(profile, allowed))
+        return None
     if len(profile.output_shape) > 2:
         return (deepest,)
     modules = session.modules(allowed)
@@ -199,38 +217,6 @@ def _dynamic_layers(network: nn.Module) -> dict[nn.Module, Callable[..., Tensor]
     return found
 
 
-def _dependent(session: Session, image: Inputs, other: Inputs, profile: ModelProfile, layers: list[str]) -> list[str]:
-    """The layers whose output changes with the explained input; all of them if the network has one input.
-
-    Of a layer with several runs, those that depend on the explained input are known.
-    """
-    if len(image.tensors) == 1:
-        return layers
-    one = _sums(session, image)
-    with suppress(Exception):  # of a network that does not take noise
-        two = _sums(session, other)
-        return [layer for layer in layers if one[layer] != two[layer] or _follows(profile.runs[layer])]
-    return layers
-
-
-def _follows(runs: Sequence[Run]) -> bool:
-    """Whether one of several runs is made of the explained input."""
-    return len(runs) > 1 and any(run.marks for run in runs)
-
-
-def _sums(session: Session, image: Inputs) -> dict[str, float]:
-    """The sum of each module's output: it differs between two images if the output depends on the image."""
-    sums: dict[str, float] = {}
-
-    def note(name: str, _module: nn.Module, output: object) -> None:
-        tensor = first_tensor(output)
-        sums[name] = 0.0 if tensor is None else float(tensor.sum(dtype=torch.float64))
-
-    with torch.no_grad(), watched(session.network, note):
-        session.call(image)
-    return sums
-
-
 def _grouped(names: Sequence[str]) -> Iterator[list[str]]:
     """The first name alone, which is the choice in most networks; then groups that one pass can check."""
     rest = iter(names)
@@ -282,16 +268,24 @@ def _nothing_found(profile: ModelProfile, allowed: Sequence[str]) -> str:
         f"a layer with more than one spatial position and a gradient was looked for in {len(profile.shapes)} layers"
     )
     if allowed:
-        found = f"{len(allowed)} have spatial positions, and none a gradient of the predicted class"
-    else:
-        shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
-        found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
+        return (
+            f"{looked}; {len(allowed)} have spatial positions, and none a gradient of the predicted class, as before a "
+            "detach, a rounding, inference_mode or a reentrant checkpoint: take that out, or use a method that needs "
+            f"no layer, such as {' or '.join(black_box_methods())}"
+        )
+    shapes = sorted({shape[1:] for shape in profile.shapes.values()}, key=len, reverse=True)
+    found = "the outputs have the shapes " + ", ".join(map(str, shapes[:5])) if shapes else "none gave a tensor"
     if profile.grids.unplaced:
         return (
             f"{looked}; the tokens follow no parts of the image, as slices, views or pruned tokens do: use a method "
             f"that needs no layer, such as {' or '.join(black_box_methods())}"
         )
-    if not allowed and any(profile.moves(name) for name in profile.shapes if len(profile.shapes[name]) > 2):
+    if profile.parts:
+        return (
+            f"{looked}; the network passes {profile.parts} parts of an image as entries of a batch, and no more than "
+            f"{MOST_ENTRIES} are followed: use a method that needs no layer, such as {' or '.join(black_box_methods())}"
+        )
+    if any(profile.moves(name) for name in profile.shapes if len(profile.shapes[name]) > 2):
         return (
             f"{looked}; their positions are no fixed places of the image, as where it is projected, turned, or cropped "
             "or mirrored by what it shows: do that before the network, or use a method that needs no layer, such as "

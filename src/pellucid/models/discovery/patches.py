@@ -14,13 +14,15 @@ from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.patch_grids import measured_grids
 from pellucid.models.discovery.profile import ModelProfile
-from pellucid.models.discovery.token_codes import changed, is_followed, patterns, with_order
+from pellucid.models.discovery.token_codes import changed, followed, is_followed, patterns, with_order
 from pellucid.models.discovery.tokens import Grids, Layout
 from pellucid.models.session.hooks import stopped_at
 from pellucid.models.session.session import Session
 
 _EARLY = 0.25
-"""The share of the modules, from the first, whose tokens are compared; in later ones attention has mixed them."""
+"""The share of the modules, from the first tokens on, that are compared; in later ones attention has mixed them."""
+_AT_LEAST, _BY_FAR = 0.65, 0.1
+"""The chance with which tokens must follow cells in one order (0.5 is none), and how much less it is in every other."""
 _CORNERS = 4
 """The images that show the corners."""
 _FIRST = 4
@@ -57,7 +59,8 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
         noise, random = noise_like(image.images), patterns(layout)
         found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout)]))
         if found is not None:
-            placed = _placed(profile.frames, layout, found[:_CORNERS])
+            placed = _placed(profile.frames, layout, found, random)
+            placed = placed or _best_placed(profile.frames, layout, found, random)
             supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
             if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
                 known = torch.cat([found[:1], found[_CORNERS:]])
@@ -69,13 +72,20 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
 def _first_tokens(profile: ModelProfile, modules: dict[str, nn.Module]) -> str | None:
     """The first layer whose output has patches and non-spatial tokens, else the first whose output is tokens."""
     names = [name for name in profile.shapes if name in modules and len(profile.counted(name)) == 1]
-    tokens = []
-    for name in names[: max(_FIRST, int(_EARLY * len(names)))]:
-        layout = profile.layout(name, modules[name])
-        if layout is not None and layout.kind == "tokens":
-            count = profile.shapes[name][1 - layout.batch_axis]
-            tokens.append((count == layout.cells, name))
-    return min(tokens, key=lambda found: found[0])[1] if tokens else None
+    layouts = {name: profile.layout(name, modules[name]) for name in names}
+    start = next((at for at, name in enumerate(names) if _is_tokens(layouts[name])), len(names))
+    early = names[start : start + max(_FIRST, int(_EARLY * (len(names) - start)))]
+    tokens = [(name, layout) for name in early if (layout := layouts[name]) is not None and layout.kind == "tokens"]
+    return min(tokens, key=lambda one: _counted(profile, *one) == one[1].cells)[0] if tokens else None
+
+
+def _is_tokens(layout: Layout | None) -> bool:
+    return layout is not None and layout.kind == "tokens"
+
+
+def _counted(profile: ModelProfile, name: str, layout: Layout) -> int:
+    """The number of a layer's tokens."""
+    return profile.shapes[name][1 - layout.batch_axis]
 
 
 def _corners(noise: Tensor, layout: Layout) -> Tensor:
@@ -95,18 +105,48 @@ def _of_plane(part: Sequence[slice]) -> tuple[EllipsisType | slice, ...]:
     return (..., *part)
 
 
-def _placed(grids: Grids, layout: Layout, tokens: Tensor) -> Grids:
-    """The grids with the patches' position and order that the changed tokens show."""
-    first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:])
+def _placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grids | None:
+    """The grids with the patches' position and order that the changed corners show; None: they show none."""
+    first, upper, last = (int((one - tokens[0]).abs().sum(dim=-1).argmax()) for one in tokens[1:_CORNERS])
     rest = tokens.shape[1] - layout.cells
     rows, columns = layout.grid[-2:]
     if last - first != layout.cells - 1 or not 0 <= first <= rest:
-        return grids
-    by_columns = (
-        not layout.order
-        and len(layout.grid) == 2
-        and rows > 1
-        and columns > 1
-        and upper - first == (columns - 1) * rows
-    )
+        return None
+    by_columns = _has_columns(layout) and upper - first == (columns - 1) * rows
+    if _has_columns(layout) and not by_columns and upper - first != columns - 1:
+        by_row, by_column = (
+            followed(tokens[0], tokens[_CORNERS:], cells, _in_order(layout, first, own)) for own in (False, True)
+        )
+        by_columns = by_column > by_row
     return replace(grids, before=None if first == rest else first, by_columns=by_columns)
+
+
+def _best_placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grids:
+    """The grids with the position and the order at which tokens follow random cells best, by far; else unchanged.
+
+    Behind a convolutional stem, whose cells overlap, the strongest token of a corner may be that of the cell beside it.
+    """
+    rest = tokens.shape[1] - layout.cells
+    orders = (False, True) if _has_columns(layout) else (False,)
+    follows = {
+        (before, by_columns): followed(tokens[0], tokens[_CORNERS:], cells, _in_order(layout, before, by_columns))
+        for before in range(rest + 1)
+        for by_columns in orders
+    }
+    best, *others = sorted(follows, key=lambda place: follows[place], reverse=True)
+    if follows[best] < _AT_LEAST or any(follows[best] - follows[other] < _BY_FAR for other in others):
+        return grids
+    return replace(grids, before=None if best[0] == rest else best[0], by_columns=best[1])
+
+
+def _has_columns(layout: Layout) -> bool:
+    """Whether a layout's tokens may follow one another by columns."""
+    return not layout.order and len(layout.grid) == 2 and min(layout.grid) > 1
+
+
+def _in_order(layout: Layout, before: int, by_columns: bool) -> list[int]:
+    """The token at each cell."""
+    numbers = torch.arange(layout.cells)
+    if by_columns:
+        numbers = numbers.view(*reversed(layout.grid)).T.flatten()
+    return [before + int(number) for number in numbers]

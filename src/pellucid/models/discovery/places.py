@@ -10,6 +10,7 @@ from pellucid.core.view import View
 from pellucid.errors import LayerError, NoAttentionError
 from pellucid.models.discovery.profile import ModelProfile, Place, Run, is_linear
 from pellucid.models.discovery.tokens import Layout
+from pellucid.models.discovery.views import MOST_ENTRIES
 from pellucid.models.session.hooks import not_run
 from pellucid.models.session.occurrence import Occurrence
 from pellucid.models.session.session import Session
@@ -17,7 +18,8 @@ from pellucid.models.session.session import Session
 _CONSTANT = "its output does not depend on the image"
 _MIXED = "each of its positions is a mixture of the whole image, as a latent or a register is, and no cell of a grid"
 _REORDERED = (
-    "its positions are picked, sorted, mirrored or cropped within the network, and are not where they lie in the image"
+    "its positions are picked, sorted, moved, mirrored or cropped within the network, and are not where they lie in "
+    "the image"
 )
 
 
@@ -82,19 +84,29 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
             f"layer {layer!r} was asked for; the layer runs again and again on the same image, and its last run "
             f"counts: take {asked.layer!r}"
         )
-    if profile.moves(name):
+    if profile.parts and profile.moves(name):
+        return LayerError(
+            f"layer {layer!r} was asked for; the network passes {profile.parts} parts of an image as entries of a "
+            f"batch, and no more than {MOST_ENTRIES} are followed: use a method that looks at no layer, such as "
+            f"{' or '.join(black_box_methods())}"
+        )
+    if profile.moves(name) and name not in profile.shuffled:
         return LayerError(
             f"layer {layer!r} was asked for; its positions are no fixed places of the image, as where several crops or "
             "mirror images are joined, or a crop that follows the image: name a layer before that, or use a method "
             f"that looks at no layer, such as {' or '.join(black_box_methods())}"
         )
+    if profile.precedes_looks(name):
+        return LayerError(
+            f"layer {layer!r} was asked for; it comes before the network's first convolution, which does not see the "
+            "image as it is, and where it lies in the image is not known: "
+            f"{_instead(session, profile, 'take a later layer')}"
+        )
     run = profile.runs[name][-1]
     if name in profile.shuffled or (run.is_mixed and len(run.shape) == 3):
-        fixed = _deepest_fixed(session, profile)
-        instead = f"take a layer before that, such as {fixed!r}" if fixed else "name none"
         return LayerError(
-            f"layer {layer!r} was asked for; {_why_unplaced(run)}: {instead}, or use a method that looks at no "
-            f"layer, such as {' or '.join(black_box_methods())}"
+            f"layer {layer!r} was asked for; {_why_unplaced(run)}: "
+            f"{_instead(session, profile, 'take a layer before that')}"
         )
     return no_positions(layer, run.shape)
 
@@ -106,10 +118,21 @@ def _why_unplaced(run: Run) -> str:
     return _REORDERED if run.is_reordered else _CONSTANT
 
 
+def _instead(session: Session, profile: ModelProfile, advice: str) -> str:
+    """What to take instead of a layer that cannot be drawn: one that can, by the advice, or a method without layers."""
+    fixed = _deepest_fixed(session, profile)
+    other = f"{advice}, such as {fixed!r}, or use" if fixed else "use"
+    return f"{other} a method that looks at no layer, such as {' or '.join(black_box_methods())}"
+
+
 def _deepest_fixed(session: Session, profile: ModelProfile) -> str | None:
-    """The last layer that has fixed places and is no linear one, which may be a branch; None where there is none."""
+    """The last layer that has fixed places and is no linear one, which may be a branch; None where there is none.
+
+    One before all that moves positions comes first: of those behind it, some may seem fixed by chance.
+    """
     modules = dict(session.network.named_modules())
-    names = (name for name in reversed(profile.shapes) if name in modules and name and not is_linear(modules[name]))
+    names = [name for name in reversed(profile.shapes) if name in modules and name and not is_linear(modules[name])]
+    names.sort(key=lambda name: profile.runs[name][-1].is_reordered)
     return next((name for name in names if profile.places(name, modules[name])), None)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from pellucid.core.torch_private import is_quantised
 from pellucid.core.view import WHOLE, View
 from pellucid.models.discovery.attention_plan import Call
-from pellucid.models.discovery.dataflow import IMAGE, REORDERED, Marks
+from pellucid.models.discovery.dataflow import IMAGE, MOVED, Marks
 from pellucid.models.discovery.tokens import Grids, Layout, infer
 from pellucid.models.discovery.views import MOST_ENTRIES, UNSEEN, Sight
 from pellucid.models.session.occurrence import Occurrence
@@ -31,7 +31,7 @@ class Run:
     @property
     def looks(self) -> Marks:
         """The numbers of the looks that it depends on."""
-        return self.marks - IMAGE - REORDERED
+        return self.marks - IMAGE - MOVED
 
     @property
     def is_mixed(self) -> bool:
@@ -45,8 +45,13 @@ class Run:
 
     @property
     def is_reordered(self) -> bool:
-        """Whether positions of what it is made of were picked, sorted, mirrored or cropped after a convolution."""
-        return self.marks >= REORDERED
+        """Whether positions that it is made of were picked, sorted, moved, mirrored or cropped after a convolution."""
+        return bool(self.marks & MOVED)
+
+    @property
+    def is_before_looks(self) -> bool:
+        """Whether it is made of the image alone, before any convolution that looks at it."""
+        return self.marks >= IMAGE and not self.looks
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,7 @@ class ModelProfile:
         runs, covered = self.runs[name], set[int]()
         found = []
         for number, run in reversed(list(enumerate(runs, start=1))):
-            looks = run.looks or run.marks - REORDERED
+            looks = run.looks or run.marks - MOVED
             found += [number] if looks and not looks & covered else []
             covered |= looks
         return tuple(reversed(found)) or (len(runs),)
@@ -126,6 +131,13 @@ class ModelProfile:
     def sees_whole(self) -> bool:
         """Whether all that the network's convolutions see is the image as a whole."""
         return all(sight.views == (WHOLE,) for sight in self.sights)
+
+    @property
+    def parts(self) -> int:
+        """The number of parts of an image that are entries of a batch, where they are too many to be followed; or 0."""
+        return max(
+            (len(s.views) for s in self.sights if len(s.views) > MOST_ENTRIES and set(s.views) == {None}), default=0
+        )
 
     @property
     def view(self) -> View | None:
@@ -141,6 +153,13 @@ class ModelProfile:
             _common([view for mark in run.looks for view in self.sights[mark - 1].views]) is None
             for run in self.runs[name]
         )
+
+    def precedes_looks(self, name: str) -> bool:
+        """Whether a module's output comes before convolutions that see other than the whole image.
+
+        Nothing tells where it lies: what they see may be cropped or mirrored before the module or after it.
+        """
+        return self.runs[name][-1].is_before_looks and not self.sees_whole
 
     def runs_again(self, name: str) -> int:
         """How often a module runs on what it has seen before, as a block that is passed repeatedly; 0: it does not."""
@@ -166,7 +185,7 @@ class ModelProfile:
     ) -> tuple[Layout | None, tuple[View | None, ...]]:
         """The layout of a run's output, of its first entry, and the view of each entry."""
         run = self.runs[name][number - 1]
-        if name in self.attention_weights or name in self.shuffled or not run.shape:
+        if name in self.attention_weights or name in self.shuffled or not run.shape or self.precedes_looks(name):
             return None, ()
         sights = [self.sights[mark - 1] for mark in sorted(run.looks)] or [Sight()]
         entries = len(sights[0].views)

@@ -43,13 +43,18 @@ def changed(noise: Tensor, cells: Tensor, layout: Layout) -> Tensor:
 
 
 def is_followed(before: Tensor, after: Tensor, cells: Tensor, tokens: Sequence[int]) -> bool:
-    """Whether tokens follow the cells: those of changed cells change more, in every pattern.
+    """Whether tokens follow the cells: those of changed cells change more, in every pattern."""
+    return followed(before, after, cells, tokens) >= _CLEAR
+
+
+def followed(before: Tensor, after: Tensor, cells: Tensor, tokens: Sequence[int]) -> float:
+    """The chance that a token of a changed cell changes more than one of another cell, in the worst of the patterns.
 
     ``before`` (T, C), ``after`` (PATTERNS, T, C); ``tokens`` has the token at each cell.
     """
     changes = (after - before).abs().sum(dim=-1)[:, list(tokens)]
     pairs = zip(changes, cells.to(changes.device), strict=True)
-    return all(_chance(change[which], change[~which]) >= _CLEAR for change, which in pairs)
+    return min(_chance(change[which], change[~which]) for change, which in pairs)
 
 
 def _chance(one: Tensor, other: Tensor) -> float:
