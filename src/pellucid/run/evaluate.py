@@ -56,11 +56,12 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         model: the network that the maps explain. It comes back as it was.
         images: as for ``explain``: the images that the maps explain.
         explanation: an ``Explanation``, or maps of any origin, (B, K, *space) or (B, *space), at the images' size.
-            Metrics of heatmaps take the positive part of maps, scaled to [0, 1] but where a map lies within it already
-            and reaches 0.5, metrics of attributions the maps as they are. Or a method or prior, by name or as a ``Method``, to explain the images
-            by first. Of the prior "random" each value is the mean over its draws, or the exact expectation (of the
-            pointing game, the probability of a hit). Of "mean_mask" each image's map is made from the ``masks`` of the
-            other images; where a patient has several images, give ``priors.mean_mask_maps`` instead.
+            Metrics of heatmaps take the positive part of maps, scaled to [0, 1]; a map that lies within it already and
+            reaches 0.5 is taken as it is. Metrics of attributions take the maps as they are. Or a method or prior, by
+            name or as a ``Method``, to explain the images by first. Of the prior "random" each value is the mean over
+            its draws, or the exact expectation (of the pointing game, the probability of a hit). Of "mean_mask" each
+            image's map is made from the ``masks`` of the other images; where a patient has several images, give
+            ``priors.mean_mask_maps`` instead.
         targets: the classes of the maps, as for ``explain``. None: those of the Explanation; of maps alone the
             predicted class, or all classes where there is a map for each. An Explanation is not judged by other classes
             than its own.

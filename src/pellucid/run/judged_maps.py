@@ -72,8 +72,8 @@ def form_of(explanation: Explanation, takes: Takes) -> Tensor:
 def _as_heatmaps(maps: Tensor) -> Tensor:
     """Each of the maps (B, K, *space) as a heatmap: as it is if it is one already, and NaN if it is not finite.
 
-    It is one within [0, 1] that comes half way up, or is constant: gradients may lie within [0, 1], too, near 0. Each is
-    looked at on its own, so that its scores do not depend on the other maps.
+    It is one if it lies within [0, 1] and comes half way up, or is constant: gradients may lie there too, near 0. Each
+    is looked at on its own, so that its scores do not depend on the other maps.
     """
     each = maps.flatten(2)
     least, most = each.amin(-1), each.amax(-1)
