@@ -15,7 +15,8 @@ from pellucid.statistics import cases_needed, holm
 from pellucid.statistics.distributions import midp_binomial, normal_tail
 from pellucid.statistics.equivalence import MARGIN
 from pellucid.statistics.paired import expected_hits, mcnemar, sign_flips
-from pellucid.statistics.tango import tango
+from pellucid.statistics.samples import complete
+from pellucid.statistics.tango import Discordance, tango
 
 LEVEL = 0.05
 RATES = (0.6, 0.9, 0.98)
@@ -30,19 +31,14 @@ def compared(hits: Array, prior: Array, patient: Cases, rng: Generator) -> tuple
     return sign_flips(_totals(hits - prior[:, None], patient), rng)
 
 
-def equivalence(hits: Array, prior: Array, patient: Cases, rng: Generator) -> Array:
-    """The p-values (K,) of "as good as": the tests that ``equivalent`` uses, with shared signs."""
-    if len(np.unique(patient)) < len(patient):
-        differences = hits - prior[:, None]
-        both = _totals(np.hstack([differences + MARGIN, differences - MARGIN]), patient)
-        above, below = sign_flips(both, rng)
-        return np.maximum(above[: hits.shape[1]], below[hits.shape[1] :])
-    wins, losses = (one.sum(axis=0).tolist() for one in (hits > prior[:, None], hits < prior[:, None]))
-    return np.array([_tost(*counts, len(hits)) for counts in zip(wins, losses, strict=True)])
+def equivalence(hits: Array, prior: Array, patient: Cases) -> Array:
+    """The p-values (K,) of "as good as": the tests that ``equivalent`` uses."""
+    apart = Discordance.of(complete(hits, patient), (hits - prior[:, None]).T)
+    return np.maximum(apart.tail(-MARGIN, 1), apart.tail(MARGIN, -1))
 
 
 def _tost(wins: int, losses: int, count: int) -> float:
-    scores = [tango(wins, losses, count, shift) for shift in (-MARGIN, MARGIN)]
+    scores = [float(tango(wins, losses, count, shift)) for shift in (-MARGIN, MARGIN)]
     return max(normal_tail(scores[0]), normal_tail(-scores[1]))
 
 
@@ -139,7 +135,7 @@ def _share_as_good(rates: Sequence[float], design: Design, rng: Generator, studi
     for _ in range(studies):
         patient = design.cases(rng)
         hits = joint_hits(rates, patient, design, rng)
-        claimed += rejected(equivalence(hits[:, 1:], hits[:, 0], patient, rng))
+        claimed += rejected(equivalence(hits[:, 1:], hits[:, 0], patient))
     return claimed / studies
 
 

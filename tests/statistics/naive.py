@@ -80,7 +80,11 @@ def tango(wins, losses, count, shift):
 
 def tango_bounds(wins, losses, count, confidence):
     """The shifts at which Tango's score, by its formula of the share of losses, is the quantile, found by halving."""
-    quantile = stats.norm.ppf((1 + confidence) / 2)
+    return bounds_of(tango_score(wins, losses, count), (wins - losses) / count, stats.norm.ppf((1 + confidence) / 2))
+
+
+def tango_score(wins, losses, count):
+    """Tango's score as a function of the shift."""
 
     def score(shift):
         linear = (2 * count - wins + losses) * shift - wins - losses
@@ -92,10 +96,28 @@ def tango_bounds(wins, losses, count, confidence):
             return math.copysign(9e9, distance) if abs(distance) > 1e-12 else 0.0
         return distance / math.sqrt(variance)
 
-    centre = (wins - losses) / count
+    return score
+
+
+def bounds_of(score, centre, quantile):
+    """Where a falling score is the quantile, and minus the quantile."""
     low = optimize.brentq(lambda shift: score(shift) - quantile, -1, centre, xtol=1e-13) if centre > -1 else -1
     high = optimize.brentq(lambda shift: score(shift) + quantile, centre, 1, xtol=1e-13) if centre < 1 else 1
     return low, high
+
+
+def effect_of(groups):
+    """How many cases count as one: the variance of the mean by patient over that of independent cases, at least 1."""
+    every = [value for group in groups for value in group]
+    n, m = len(every), len(groups)
+    mean = math.fsum(every) / n
+    single = math.fsum((value - mean) ** 2 for value in every) / (n - 1) / n
+    grouped = math.fsum(math.fsum(value - mean for value in group) ** 2 for group in groups) * m / (m - 1) / n**2
+    if len(set(every)) == 1:
+        return n / m
+    alike = sum(len(group) ** 2 for group in groups) / n
+    is_unknown = max(map(len, groups)) > 3 and sum(any(group) for group in groups) < 10
+    return max(1, grouped / single, alike if is_unknown else 1)
 
 
 def difference_of_pair(first, second, patients, confidence):
@@ -110,9 +132,13 @@ def difference_of_pair(first, second, patients, confidence):
         return math.nan, math.nan, math.nan, *counts, "no cases"
     mean = math.fsum(value for value, _ in rows) / n
     given = [one for a, b in zip(first, second, strict=True) if not (math.isnan(a) or math.isnan(b)) for one in (a, b)]
-    if 1 < m == n and set(given) <= {0, 1}:
+    if m > 1 and set(given) <= {0, 1}:
         signs = [value for value, _ in rows]
-        return mean, *tango_bounds(signs.count(1), signs.count(-1), n, confidence), *counts, None
+        if m == n:
+            return mean, *tango_bounds(signs.count(1), signs.count(-1), n, confidence), *counts, None
+        effect = effect_of(list(groups.values()))
+        score = tango_score(signs.count(1) / effect, signs.count(-1) / effect, n / effect)
+        return mean, *bounds_of(score, mean, stats.t.ppf((1 + confidence) / 2, m - 1)), *counts, None
     if m < 20:
         return mean, math.nan, math.nan, *counts, "fewer than 20 patients"
     means = [sum(group) / len(group) for group in groups.values()]

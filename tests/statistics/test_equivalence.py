@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from pellucid.errors import OptionError
 from pellucid.statistics import difference, equivalent, mean
-from pellucid.statistics.tango import tango, tango_interval
+from pellucid.statistics.samples import sample
+from pellucid.statistics.tango import Discordance, tango, tango_interval
 from tests.statistics import naive
 from tests.statistics.test_paired import pair, rng
 
@@ -62,6 +64,43 @@ def test_equivalence_agrees_with_the_interval_of_twice_the_level():
         found = difference(first, second, generator=rng(), confidence=0.9)
         within = found.low > -0.1 and found.high < 0.1
         assert (equivalent(first, second, generator=rng()).p < 0.05) == within
+
+
+@pytest.mark.parametrize("most", [2, 3, 9])
+@pytest.mark.parametrize("rates", [(0.6, 0.6), (0.98, 0.9), (0.9, 0.98)])
+def test_hits_of_several_cases_a_patient_count_as_the_design_effect_says(rates, most):
+    source = np.random.default_rng(most)
+    whose = np.repeat(np.arange(40), source.integers(1, most + 1, size=40))
+    shared, own = source.random((40, 2))[whose], source.random((len(whose), 2))
+    first, second = (np.where(source.random((len(whose), 2)) < 0.6, shared, own) < rates).astype(float).T
+    groups = [(first - second)[whose == patient].tolist() for patient in range(40)]
+    effect = naive.effect_of(groups)
+    score = naive.tango_score(*(count / effect for count in (*discordance(first, second), len(whose))))
+    found = equivalent(first, second, whose, generator=rng(), margin=0.15)
+    assert found.test == "Tango's score test by patient"
+    assert found.not_below == pytest.approx(t.sf(score(-0.15), 39), rel=1e-9)
+    assert found.not_above == pytest.approx(t.cdf(score(0.15), 39), rel=1e-9)
+    interval = difference(first, second, whose, generator=rng())
+    expected = naive.difference_of_pair(first, second, whose.tolist(), 0.95)
+    assert (interval.low, interval.high) == pytest.approx(expected[1:3], abs=1e-9)
+    assert interval.withheld is None
+    assert effect > 1
+
+
+def discordance(first, second):
+    return int((first > second).sum()), int((first < second).sum())
+
+
+def test_cases_that_are_copies_count_once():
+    """Each patient's three cases are alike: the test is that of a case each, but for Student's distribution."""
+    first, second = pair(9, 4, 20, 7)
+    alone = Discordance.of(sample({"first": first, "second": second}), (first - second)[None])
+    copies = {"first": np.repeat(first, 3), "second": np.repeat(second, 3)}
+    found = Discordance.of(sample(copies, np.repeat(np.arange(40), 3)), np.repeat(first - second, 3)[None])
+    ratio = 40 / 39 * 119 / 120  # of the corrections m / (m − 1) and n / (n − 1)
+    assert found.count.item() == pytest.approx(alone.count.item() / ratio)
+    assert found.wins.item() == pytest.approx(9 / ratio)
+    assert found.freedom == 39
 
 
 def test_other_scores_are_flipped_about_the_margin():

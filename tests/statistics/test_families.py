@@ -195,7 +195,7 @@ def test_differences_of_hits_are_shares(name, points):
 
 
 def test_a_difference_that_is_withheld_is_none_to_be_better_by():
-    methods, priors = {"a": [0.0] * 12}, {"b": [1.0] * 12}
+    methods, priors = {"a": [0.1] * 12}, {"b": [0.9] * 12}
     found = verdicts(methods, priors, Plan("b"), generator=rng(), patients=[str(k // 2) for k in range(12)])[0]
     assert found.difference.withheld is not None
     assert str(found).startswith(

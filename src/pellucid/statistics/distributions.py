@@ -24,6 +24,11 @@ def normal_tail(score: float) -> float:
     return float(special.ndtr(-score))
 
 
+def t_tail(score: float, freedom: float) -> float:
+    """The probability that a variable of Student's t distribution is above ``score``."""
+    return float(special.stdtr(freedom, -score))
+
+
 def clopper_pearson(hits: float, count: float, confidence: float = 0.95) -> tuple[float, float]:
     """The exact binomial interval of hits / count (Clopper and Pearson 1934, doi:10.1093/biomet/26.4.404).
 

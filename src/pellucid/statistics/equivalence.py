@@ -11,15 +11,15 @@ from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
 from pellucid.statistics.arrays import is_between, shown
-from pellucid.statistics.distributions import normal_tail
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import mean_of
 from pellucid.statistics.paired import sign_flips
-from pellucid.statistics.samples import Patients, Sample, checked_generator, checked_share, sample
-from pellucid.statistics.tango import discordant, independent_hits, tango, tango_interval
+from pellucid.statistics.samples import Patients, Sample, checked_generator, checked_share, is_binary, sample
+from pellucid.statistics.tango import Discordance
 
 MARGIN = 0.10
 """Ten points of a proportion: a smaller difference is taken not to matter."""
+_NAMES = ("Tango's score test", "Tango's score test by patient")
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ def equivalent(
 ) -> Equivalence:
     """Test whether scores (N,) differ by less than a margin, by two one-sided tests (Schuirmann 1987).
 
-    - Hits against hits, one case a patient: Tango's score test (``tango``).
-    - Everything else: sign flips by patient of first − second ± margin. Where the second hits in 0.98, and patients
-      have several cases, a true difference of exactly the margin is claimed in up to 10 % instead of 5.
+    - Hits against hits: Tango's score test (``tango``). With several cases a patient, of as many independent cases as
+      the design effect of the differences leaves, and with Student's distribution, as the interval of ``proportion``.
+    - Everything else: sign flips by patient of first − second ± margin.
 
     ``margin`` is in the units of the scores, and chosen before the scores are seen.
 
@@ -83,10 +83,9 @@ def equivalent(
 def _tested(found: Sample, margin: float, generator: Generator) -> tuple[str, float, float]:
     if found.patients < 2:
         return ("one patient only" if found.patients else "no cases"), 1.0, 1.0
-    if independent_hits(found) and margin < 1:
-        wins, losses = discordant(found)
-        scores = [tango(wins, losses, found.count, shift) for shift in (-margin, margin)]
-        return "Tango's score test", normal_tail(scores[0]), normal_tail(-scores[1])
+    if is_binary(found.values) and margin < 1:
+        apart = Discordance.of(found, np.subtract(*found.values.T)[None])
+        return _NAMES[found.clustered], float(apart.tail(-margin, 1)[0]), float(apart.tail(margin, -1)[0])
     differences = np.subtract(*found.values.T)
     shifted = [found.totals(differences + shift) for shift in (margin, -margin)]
     better, worse = sign_flips(np.stack(shifted, axis=1), generator)
@@ -103,9 +102,9 @@ def difference(
 ) -> Interval:
     """The mean of first − second over the cases (N,), with an interval.
 
-    For hits of one case a patient these are the differences that Tango's score test does not reject (1998,
-    doi:10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B); else the interval is that of ``mean``.
-    Of hits with several cases a patient, where both rates are 0.9 or 0.98, it covers 0.89 to 0.93: docs/statistics.md.
+    For hits these are the differences that Tango's score test does not reject (1998,
+    doi:10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B), by patient as for ``equivalent``; else the
+    interval is that of ``mean``. It is withheld where there is one patient only.
 
     >>> first, second = [1] * 30 + [0] * 10, [1] * 20 + [0] * 20
     >>> print(difference(first, second, generator=np.random.default_rng(0)))
@@ -119,8 +118,8 @@ def difference(
     checked_generator(generator)
     checked_share("confidence", confidence)
     found = sample({"first": first, "second": second}, patients)
-    if found.patients > 1 and independent_hits(found):
-        wins, losses = discordant(found)
-        bounds = tango_interval(wins, losses, found.count, confidence)
-        return found.interval((wins - losses) / found.count, *bounds)
-    return mean_of(found.with_values(np.subtract(*found.values.T)), generator, confidence)
+    apart = np.subtract(*found.values.T)
+    if found.patients > 1 and is_binary(found.values):
+        low, high = Discordance.of(found, apart[None]).interval(confidence)
+        return found.interval(float(apart.mean()), float(low[0]), float(high[0]))
+    return mean_of(found.with_values(apart), generator, confidence)

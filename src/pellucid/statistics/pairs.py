@@ -16,7 +16,7 @@ from pellucid.statistics.distributions import Array, t_quantile
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.means import all_withheld
 from pellucid.statistics.samples import Patients, Sample, checked, checked_share, complete
-from pellucid.statistics.tango import tango_interval
+from pellucid.statistics.tango import Discordance
 
 Columns = tuple[int, int]
 CHUNK = 1 << 20
@@ -43,7 +43,7 @@ def all_pairs(
     ``methods`` are scores (N,) of the same cases. Each of the K pairs has an interval of confidence
     1 − (1 − confidence) / K (Bonferroni), which holds whatever the dependence of the pairs:
 
-    - hits of one case a patient: the differences that Tango's score test does not reject (``difference``);
+    - hits: the differences that Tango's score test does not reject, by patient (``difference``);
     - else mean ± t(m − 1) · s with the standard error s of m patients (``mean``), withheld where that of ``mean`` is.
 
     Of 15 independent methods the interval is 3 % wider than Tukey's, which holds for equal variances only.
@@ -87,7 +87,7 @@ def _intervals(found: Sample, pairs: Sequence[Columns], confidence: float) -> li
     """The interval of each pair of columns."""
     columns = np.ascontiguousarray(found.values.T)
     first, second = (columns[list(side)] for side in zip(*pairs, strict=True))
-    hits = _are_binary(first) & _are_binary(second) & (found.patients > 1) & (not found.clustered)
+    hits = _are_binary(first) & _are_binary(second) & (found.patients > 1)
     of_hits = iter(_tangos(found, (first - second)[hits], confidence))
     others = iter(_students(found, (first - second)[~hits], confidence))
     return [next(of_hits if one else others) for one in hits]
@@ -100,10 +100,9 @@ def _are_binary(rows: Array) -> NDArray[np.bool_]:
 
 def _tangos(found: Sample, apart: Array, confidence: float) -> Iterator[Interval]:
     """The intervals of differences (P, n) of hits."""
-    counts = zip(apart.mean(axis=1), (apart > 0).sum(axis=1), (apart < 0).sum(axis=1), strict=True)
-    for estimate, wins, losses in counts:
-        bounds = tango_interval(int(wins), int(losses), found.count, confidence)
-        yield found.interval(float(estimate), *bounds)
+    bounds = Discordance.of(found, apart).interval(confidence) if len(apart) else ((), ())
+    for estimate, low, high in zip(apart.mean(axis=1), *bounds, strict=True):
+        yield found.interval(float(estimate), float(low), float(high))
 
 
 def _students(found: Sample, apart: Array, confidence: float) -> Iterator[Interval]:

@@ -61,15 +61,15 @@ class Centred(nn.Module):
 
 
 class Noisy(nn.Module):
-    """Draws numbers, which are others for a batch of another size."""
+    """Draws numbers: the last of a batch of another size is another one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.network = small()
 
     def forward(self, x: Tensor) -> Tensor:
-        scores: Tensor = self.network(torch.cat([x + torch.randn_like(x)]))
-        return scores
+        scores: Tensor = self.network(x)
+        return scores + torch.rand(len(x))[-1]
 
 
 def small() -> nn.Module:
