@@ -56,13 +56,13 @@ def bounds(image):
 def replica(model, batch, labels=None, epsilon=EPSILON):
     """Ten steps of a quarter of epsilon from a seeded start, one image at a time."""
     model = copy.deepcopy(model).eval()
-    noise = torch.rand(batch.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(batch.shape[1:], generator=torch.Generator().manual_seed(0))
     results = []
     for index, image in enumerate(batch):
         image = image[None]
         label = model(image).argmax(1) if labels is None else torch.tensor([labels[index]])
         low, high = bounds(image)
-        adversarial = image + epsilon * (2 * noise[index] - 1)
+        adversarial = image + epsilon * (2 * noise - 1)
         adversarial = adversarial.clamp(image - epsilon, image + epsilon).clamp(low, high).detach()
         for _ in range(10):
             adversarial.requires_grad_()

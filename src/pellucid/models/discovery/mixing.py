@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.scenes import scenes
-from pellucid.models.session.cache import remembered_while
+from pellucid.models.session.cache import remembered
 from pellucid.models.session.session import Session
 
 _LEAST = 0.01
@@ -31,14 +31,14 @@ def mixing(session: Session, images: Inputs) -> float:
 
     0 where that is no more than rounding, as in quantised networks, which round by the batch's range; where passes hold
     one image; where the caller gave one that is large, or a volume, of which two may not fit into memory; and where it
-    cannot be measured. It is measured once for a model, its parameters and an input shape, at 3 forward passes of one
-    generated image.
+    cannot be measured. It is measured once for a model and an input shape, since it is the structure that mixes, at 3
+    forward passes of one generated image.
     """
     if session.runtime.batch_size == 1 or session.is_quantised or _is_large(images.images):
         return 0.0
     image = images[:1]
     key = ("mixing", session.key(image))
-    return remembered_while(session.model, key, session.weights, lambda: _measured(session, session.prepared(image)))
+    return remembered(session.model, key, lambda: _measured(session, session.prepared(image)))
 
 
 def _is_large(images: Tensor) -> bool:
