@@ -324,3 +324,14 @@ def test_the_scale_of_maps_that_are_no_heatmaps_does_not_matter(size: float) -> 
     for name in found:
         torch.testing.assert_close(found[name], pellucid.evaluate(model, batch, maps, **options)[name])
         assert bool((found[name] > 0).all())
+
+
+def test_maps_of_volumes_without_classes_are_of_the_predicted_one() -> None:
+    model, volumes = seeded(TinyCNN, 3).eval(), images(2, rank=3, side=16)
+    maps = torch.rand(2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = pellucid.evaluate(model, volumes, maps, metrics=["deletion_auc"], head="softmax")["deletion_auc"]
+    with_axis = pellucid.evaluate(model, volumes, maps[:, None], metrics=["deletion_auc"], head="softmax")[
+        "deletion_auc"
+    ]
+    assert found.shape == (2, 1)
+    assert torch.equal(found, with_axis)

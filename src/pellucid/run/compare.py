@@ -28,7 +28,8 @@ def compare(
     """Measure how much two maps of the same images and classes are alike.
 
     Args:
-        a: an Explanation, or maps (B, K, *space) or (B, *space).
+        a: an Explanation, or maps (B, K, *space). Maps (B, H, W) are of one class; of volumes write (B, 1, D, H, W), as
+            (B, D, H, W) would be D classes.
         b: the other one, of the same shape.
         metrics: names or metrics with their options, such as ``pellucid.metrics.SSIM()``.
 

@@ -106,7 +106,8 @@ def evaluate(  # noqa: PLR0913  # the whole of a call's options, all but the fir
         head = explanation.head if head == "auto" else head
     never = others is not None and method is None
     explainer = not_made_again if never else explainer_of(model, explanation, method, making, head, output)
-    request = targets_of(request_of(explanation, targets), model_info(model).classes, given)
+    asked_for = request_of(explanation, targets, given.images.ndim)
+    request = targets_of(asked_for, model_info(model).classes, given)
     chance = Chance.of(explanation, seed)
 
     def work() -> Scores:

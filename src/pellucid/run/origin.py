@@ -17,8 +17,8 @@ from pellucid.run.explainer import Explainer
 from pellucid.run.judged_maps import with_columns
 
 
-def request_of(explanation: Explanation | Tensor, targets: Request | None) -> Request:
-    """The classes of the maps."""
+def request_of(explanation: Explanation | Tensor, targets: Request | None, axes: int) -> Request:
+    """The classes of the maps of images with so many axes: maps with one axis fewer are one each, (B, *space)."""
     if targets is not None:
         return targets
     if isinstance(explanation, Explanation):
@@ -27,7 +27,8 @@ def request_of(explanation: Explanation | Tensor, targets: Request | None) -> Re
         if explanation.provenance.get("region"):
             raise TargetError("the Explanation is of a Region, which it does not keep: give targets= again")
         return explanation.targets
-    return "predicted" if with_columns(explanation).shape[1] == 1 else "all"
+    maps = with_columns(explanation)
+    return "predicted" if explanation.ndim == axes - 1 or maps.shape[1] == 1 else "all"
 
 
 def check_classes(explanation: Explanation | Tensor, indices: Tensor) -> None:
