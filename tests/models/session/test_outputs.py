@@ -53,6 +53,7 @@ def test_without_scores_the_shapes_are_named() -> None:
 NOT_SCORES = {
     "image_embeds": {"image_embeds": VECTOR},
     "pooler_output": {"last_hidden_state": torch.rand(2, 5, 7), "pooler_output": VECTOR},
+    "last_hidden_state": {"last_hidden_state": MAP},
     "features": {"class_maps": MAP, "features": VECTOR},
     "pooled": {"tokens": torch.rand(2, 5, 7), "pooled": VECTOR},
     "hidden_states.0": {"hidden_states": [MAP]},
@@ -73,6 +74,7 @@ def test_what_is_an_embedding_by_its_name_is_taken_by_name_only(name: str) -> No
 
 
 BY_NAME = [
+    ({"last_hidden_state": SCORES}, SCORES),  # as PP-LCNet's classifier in transformers
     ({"features": VECTOR[:, :, None], "disease": SCORES}, SCORES),  # of no shape that scores have
     ({"class_maps": MAP, "tokens": VECTOR[:, :, None]}, MAP),
     ({"feature_scores": SCORES}, SCORES),

@@ -67,7 +67,7 @@ def _only(found: Mapping[str, Tensor], images: int) -> Tensor:
             f"the model returns several tensors that may be class scores: {_listed(several)}; choose one, as in "
             f"output={first!r}"
         )
-    if not any(map(_may_be_scores, fitting)):
+    if not any(map(_may_be_scores, fitting)) and not _is_state_of_nothing(found):
         name = next(iter(fitting))
         raise OutputError(
             f"class scores were expected from the model, got {_listed(found)}, where {name!r} is none by its name: "
@@ -80,6 +80,14 @@ def _may_be_scores(name: str) -> bool:
     """Whether a tensor's name, the last that is no number, leaves open that it holds class scores."""
     last = next((part for part in reversed(name.split(".")) if not part.isdigit()), "").casefold()
     return _SCORES.search(last) is not None or _NO_SCORES.search(last) is None
+
+
+def _is_state_of_nothing(found: Mapping[str, Tensor]) -> bool:
+    """Whether all that is returned is a "last hidden state" without tokens or places.
+
+    So transformers' PP-LCNet calls the class scores of its classifier.
+    """
+    return [(name, tensor.ndim) for name, tensor in found.items()] == [("last_hidden_state", 2)]
 
 
 def _chosen(found: Mapping[str, Tensor], images: int, choice: str | int) -> Tensor:
