@@ -11,7 +11,7 @@ from scipy.stats import norm, t
 from pellucid.errors import OptionError
 from pellucid.statistics import difference, equivalent, mean
 from pellucid.statistics.samples import sample
-from pellucid.statistics.tango import Discordance, tango, tango_interval
+from pellucid.statistics.tango import Discordance, tango
 from tests.statistics import naive
 from tests.statistics.test_paired import pair, rng
 
@@ -29,14 +29,19 @@ def test_without_a_shift_it_is_mcnemars_score():
     assert tango(0, 0, 40, 0.0) == 0
 
 
+def tango_interval(*counts):
+    """The bounds of independent cases."""
+    return tuple(float(bound[0]) for bound in Discordance(*(np.array([float(one)]) for one in counts)).interval(0.95))
+
+
 @pytest.mark.parametrize(("wins", "losses", "count"), [*TABLES, (0, 0, 30), (7, 0, 20), (0, 9, 9)])
 def test_the_interval_is_what_the_score_does_not_reject(wins, losses, count):
-    low, high = tango_interval(wins, losses, count, 0.95)
+    low, high = tango_interval(wins, losses, count)
     assert -1 <= low <= (wins - losses) / count <= high <= 1
     for bound, sign in ((low, 1), (high, -1)):
         if abs(bound) < 1 - 1e-9:
             assert sign * tango(wins, losses, count, bound) == pytest.approx(1.959964, abs=1e-5)
-    mirrored = tango_interval(losses, wins, count, 0.95)
+    mirrored = tango_interval(losses, wins, count)
     assert mirrored == pytest.approx((-high, -low))
 
 

@@ -11,7 +11,6 @@ from scipy import stats
 
 from pellucid.errors import OptionError
 from pellucid.statistics import all_pairs, pairs
-from pellucid.statistics.tango import tango_interval
 from tests.statistics import naive
 from tests.statistics.test_paired import pair, rng
 
@@ -24,7 +23,7 @@ def test_pairs_come_in_the_order_of_the_methods():
 def test_hits_have_tangos_interval_at_a_third_of_the_level():
     first, second = pair(12, 5, 20, 10)
     found = all_pairs({"a": first, "b": second, "c": np.roll(first, 5)})[0]
-    expected = tango_interval(12, 5, 47, 1 - 0.05 / 3)
+    expected = naive.tango_bounds(12, 5, 47, 1 - 0.05 / 3)
     assert (found.difference.low, found.difference.high) == pytest.approx(expected)
     assert found.difference.estimate == pytest.approx(7 / 47)
 

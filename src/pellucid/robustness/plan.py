@@ -103,13 +103,13 @@ def _steps(label: str, budgets: Sequence[float] | None, seed: int) -> list[Step]
     if not isinstance(own, int | float):
         raise OptionError(f"attack {name!r} was asked for; it has no epsilon that could grow: leave it out")
     levels = _levels(label, budgets or [share * own for share in _SHARES])
-    return [ByAttack(label, replace(_seeded(attack, seed), epsilon=level)) for level in levels]  # type: ignore[type-var]
+    return [ByAttack(label, replace(_seeded(attack, seed), epsilon=level)) for level in levels]  # type: ignore[type-var]  # a frozen dataclass
 
 
 def _seeded(attack: Attack, seed: int) -> Attack:
     """The attack with the plan's seed, if it draws a start; its own is added."""
     own = settings(attack).get("seed")
-    return replace(attack, seed=(own + seed) % 2**63) if isinstance(own, int) else attack  # type: ignore[type-var]
+    return replace(attack, seed=(own + seed) % 2**63) if isinstance(own, int) else attack  # type: ignore[type-var]  # likewise
 
 
 def _check_free(label: str, texts: Mapping[str, str], size: str) -> None:

@@ -18,7 +18,10 @@ from pellucid.run.judged_maps import with_columns
 
 
 def request_of(explanation: Explanation | Tensor, targets: Request | None, axes: int) -> Request:
-    """The classes of the maps of images with so many axes: maps with one axis fewer are one each, (B, *space)."""
+    """The classes that maps explain; ``axes`` is the number of axes of the images.
+
+    Maps (B, *space), which have one axis fewer than the images, are of one class an image.
+    """
     if targets is not None:
         return targets
     if isinstance(explanation, Explanation):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pellucid.errors import OptionError
 from pellucid.statistics.arrays import LARGEST, is_from, shown
-from pellucid.statistics.distributions import clopper_pearson, t_quantile
+from pellucid.statistics.distributions import Array, clopper_pearson, t_quantile
 from pellucid.statistics.intervals import Interval
 from pellucid.statistics.samples import Patients, Sample, checked_hits, checked_share, sample
 
@@ -76,15 +76,21 @@ def _is_unknown(found: Sample) -> bool:
 
 
 def design_effect(found: Sample) -> float:
-    """How many times the variance of a mean exceeds that of independent cases, at least 1.
+    """The design effect of a sample's first column; see ``design_effects``."""
+    return float(design_effects(found, found.values[:, :1].T)[0])
+
+
+def design_effects(found: Sample, rows: Array) -> Array:
+    """How many times the variance of each row's mean (P, n) exceeds that of independent cases, (P,), at least 1.
 
     With vᵢⱼ the deviation from the mean of patient i's case j, of n cases of m patients in all, it is
-    m / (m − 1) · Σᵢ (Σⱼ vᵢⱼ)² ÷ n / (n − 1) · Σᵢⱼ vᵢⱼ².
+    m / (m − 1) · Σᵢ (Σⱼ vᵢⱼ)² ÷ n / (n − 1) · Σᵢⱼ vᵢⱼ², and 1 where all values are equal.
     """
-    deviations = found.values[:, 0] - found.values[:, 0].mean()
-    single = float(np.square(deviations).sum()) / (found.count - 1)
-    grouped = float(np.square(found.totals(deviations)).sum()) / (found.patients - 1)
-    return max(1.0, grouped * found.patients / (single * found.count)) if single else 1.0
+    rest = rows - rows.mean(axis=1, keepdims=True)
+    single = np.square(rest).sum(axis=1) / (found.count - 1)
+    grouped = np.square(found.row_totals(rest)).sum(axis=1) / (found.patients - 1)
+    ratio = grouped * found.patients / (np.where(single > 0, single, 1.0) * found.count)
+    return np.asarray(np.maximum(1.0, ratio))
 
 
 def wilson(hits: int, count: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pellucid.statistics.distributions import Array, normal_quantile, normal_tail, t_quantile, t_tail
-from pellucid.statistics.proportions import FEWEST_RARER, MOST_CASES
+from pellucid.statistics.proportions import FEWEST_RARER, MOST_CASES, design_effects
 from pellucid.statistics.samples import Sample
 
 HALVINGS = 60
@@ -70,25 +70,14 @@ class Discordance:
         return low, -high
 
 
-def tango_interval(wins: int, losses: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The shifts that Tango's score does not reject for independent cases."""
-    b, c, n = (np.array([float(one)]) for one in (wins, losses, count))
-    low, high = Discordance(b, c, n).interval(confidence)
-    return float(low[0]), float(high[0])
-
-
 def _effects(found: Sample, apart: Array) -> Array:
     """How many cases count as one, (P,), at least 1: the design effect of differences (P, n), as for ``proportion``.
 
     Where all differences are equal, the cases of a patient count as one; where a patient has more than 3 cases, and
     fewer than 10 patients a difference, as if they were all alike.
     """
-    rest = apart - apart.mean(axis=1, keepdims=True)
-    single = np.square(rest).sum(axis=1) / (found.count - 1)
-    grouped = np.square(found.row_totals(rest)).sum(axis=1) / (found.patients - 1)
-    varies = single > 0
-    ratio = grouped * found.patients / (np.where(varies, single, 1.0) * found.count)
-    effect = np.where(varies, np.maximum(1.0, ratio), found.count / found.patients)
+    varies = apart.min(axis=1) < apart.max(axis=1)
+    effect = np.where(varies, design_effects(found, apart), found.count / found.patients)
     if found.sizes.max() <= MOST_CASES:
         return effect
     few = (found.row_totals(np.abs(apart)) > 0).sum(axis=1) < FEWEST_RARER
