@@ -257,9 +257,9 @@ class Halves(nn.Module):
 
 
 @pytest.mark.parametrize("later", [nn.Identity, Written, Halves])
-def test_what_keeps_its_patches_costs_nothing_more(later: Callable[[], nn.Module]) -> None:
+def test_what_keeps_its_patches_costs_six_passes(later: Callable[[], nn.Module]) -> None:
     profile, found, passes = looked_into(seeded(Keeping, later), images(1, side=64))
-    assert (found, profile.shuffled, passes) == (("norm",), frozenset(), 1)
+    assert (found, profile.shuffled, passes) == (("norm",), frozenset(), 1 + 6)
     assert not any(run.is_mixed for name in ("blocks", "norm") for run in profile.runs[name])
 
 
@@ -283,4 +283,4 @@ def test_patches_that_are_as_few_as_registers_are_measured_and_kept() -> None:
 def test_ordinary_networks_with_registers_are_as_they_were(name: str) -> None:
     model = seeded(lambda: timm.create_model(name, img_size=64))
     profile, found, passes = looked_into(model, images(1, side=64))
-    assert (found, profile.shuffled, passes) == (("blocks",), frozenset(), 1)
+    assert (found, profile.shuffled, passes) == (("blocks",), frozenset(), 1 + 6)

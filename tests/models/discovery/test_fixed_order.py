@@ -156,6 +156,33 @@ def boxed(maps: Tensor) -> Tensor:
     return torchvision.ops.roi_align(maps, [box] * len(maps), (8, 8))
 
 
+def unfolded(maps: Tensor) -> Tensor:
+    """The patches of each map, in the opposite order."""
+    patches = nn.functional.unfold(maps, 4, stride=4)
+    return nn.functional.fold(patches[:, :, torch.arange(patches.shape[2] - 1, -1, -1)], maps.shape[2:], 4, stride=4)
+
+
+def convolved(maps: Tensor) -> Tensor:
+    """Maps that a convolution shifts, whose kernel has one value, at its corner."""
+    kernel = torch.zeros(maps.shape[1], 1, 11, 11)
+    kernel[:, :, 0, 0] = 1
+    return nn.functional.conv2d(maps, kernel, padding=5, groups=maps.shape[1])
+
+
+UNNAMED: list[Later] = [
+    lambda x: torch.stack(x.unbind(2)[::-1], 2),
+    lambda x: torch.stack([x.select(3, (column + 6) % 16) for column in range(16)], 3),
+    lambda x: x.unflatten(2, (4, 4)).unflatten(4, (4, 4)).transpose(2, 4).flatten(4, 5).flatten(2, 3),
+    lambda x: torch.fft.ifftshift(x, dim=(2, 3)),
+    lambda x: torch.fft.ifft2(torch.fft.fft2(x).conj()).real,
+    unfolded,
+    convolved,
+    lambda x: x.flatten(2) @ torch.eye(256)[:, torch.arange(256).roll(100)] @ torch.eye(256) + x.flatten(2) * 1e-3,
+]
+"""Moves by functions of which nothing tells that they may move positions."""
+UNNAMED[-1] = lambda x, mix=UNNAMED[-1]: mix(x).view_as(x)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -176,6 +203,7 @@ def boxed(maps: Tensor) -> Tensor:
         lambda x: sampled(x, [[0.5, 0, 0.5], [0, 0.5, -0.5]]),
         lambda x: sampled(x, [[-1.0, 0, 0], [0, 1, 0]]),
         boxed,
+        *UNNAMED,
     ],
 )
 def test_maps_that_are_mirrored_or_cropped_within_the_network(change: Later) -> None:
@@ -233,9 +261,9 @@ def test_the_maps_of_slices_that_are_moved_are_refused(change: Later) -> None:
         pellucid.explain(model, batch, layers=["act"])
 
 
-def test_ordinary_networks_cost_nothing_more() -> None:
+def test_ordinary_networks_cost_six_passes() -> None:
     calls = []
     model = network(lambda patches: patches * patches.softmax(dim=1).amax(dim=2, keepdim=True))
     model.norm.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
     profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
-    assert (sum(calls), profile.shuffled, profile.restored) == (1, frozenset(), frozenset())
+    assert (sum(calls), profile.shuffled, profile.restored) == (1 + 6, frozenset(), frozenset())

@@ -105,17 +105,17 @@ def _unplaced(session: Session, profile: ModelProfile, asked: Occurrence, layer:
     run = profile.runs[name][-1]
     if name in profile.shuffled or (run.is_mixed and len(run.shape) == 3):
         return LayerError(
-            f"layer {layer!r} was asked for; {_why_unplaced(run)}: "
+            f"layer {layer!r} was asked for; {_why_unplaced(run, name in profile.moved)}: "
             f"{_instead(session, profile, 'take a layer before that')}"
         )
     return no_positions(layer, run.shape)
 
 
-def _why_unplaced(run: Run) -> str:
+def _why_unplaced(run: Run, is_moved: bool) -> str:
     """Why a layer has no fixed places."""
-    if run.is_mixed:
-        return _MIXED
-    return _REORDERED if run.is_reordered else _CONSTANT
+    if is_moved or (run.is_reordered and not run.is_mixed):
+        return _REORDERED
+    return _MIXED if run.is_mixed else _CONSTANT
 
 
 def _instead(session: Session, profile: ModelProfile, advice: str) -> str:
@@ -132,7 +132,9 @@ def _deepest_fixed(session: Session, profile: ModelProfile) -> str | None:
     """
     modules = dict(session.network.named_modules())
     names = [name for name in reversed(profile.shapes) if name in modules and name and not is_linear(modules[name])]
-    names.sort(key=lambda name: profile.runs[name][-1].is_reordered)
+    order = list(profile.shapes)
+    behind = {*order[next((at for at, name in enumerate(order) if name in profile.moved), len(order)) :]}
+    names.sort(key=lambda name: profile.runs[name][-1].is_reordered or name in behind)
     return next((name for name in names if profile.places(name, modules[name])), None)
 
 

@@ -88,6 +88,8 @@ class ModelProfile:
     """The modules that share their input tensor with a sibling: each computes only a part of what follows."""
     shuffled: frozenset[str] = frozenset()
     """The modules whose positions are not where they lie in the image: pruned tokens, mirrored maps, latents."""
+    moved: frozenset[str] = frozenset()
+    """Those of them that were seen to have their positions elsewhere."""
     restored: frozenset[str] = frozenset()
     """The modules whose tokens follow one another row by row, though earlier ones are in another order."""
     decides: bool = False
