@@ -234,7 +234,9 @@ def test_what_keeps_its_places(change: Later, back: Later) -> None:
     assert found.layers == ("act",)
 
 
-@pytest.mark.parametrize("change", [boxed, lambda x: x.roll((7, 7), (2, 3)), lambda x: x.transpose(2, 3)])
+@pytest.mark.parametrize(
+    "change", [boxed, lambda x: x.roll((7, 7), (2, 3)), lambda x: x.transpose(2, 3), UNNAMED[0], UNNAMED[3]]
+)
 def test_the_maps_of_a_published_network(change: Later) -> None:
     class Changed(torchvision.models.ResNet):
         def forward(self, x: Tensor) -> Tensor:
@@ -245,6 +247,37 @@ def test_the_maps_of_a_published_network(change: Later) -> None:
     assert pellucid.explain(model, images(1, side=64), "hirescam", targets=0).layers == ("layer1",)
     with pytest.raises(LayerError, match="take a layer before that, such as 'layer1'"):
         pellucid.explain(model, images(1, side=64), layers=["layer2"])
+
+
+@pytest.mark.parametrize("axis", [2, 3, 4])
+def test_the_maps_of_a_volume(axis: int) -> None:
+    class Moving(TinyCNN):
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.stack(self.features[:2](x).unbind(axis)[::-1], axis)
+            return self.fc(self.features[2:](x).flatten(2).mean(-1))
+
+    model, batch = seeded(Moving, 3).eval(), images(1, 3, side=32)
+    found = pellucid.explain(model, batch, "hirescam", targets=0)
+    assert found.layers == ("features.1",)
+    with pytest.raises(LayerError, match="moved, mirrored or cropped"):
+        pellucid.explain(model, batch, layers=["features.4"])
+
+
+def test_layers_that_show_nothing_are_moved_as_those_before_them() -> None:
+    """Of the four by four cells of the last layers no peak proves a move, and they follow those that are proven."""
+
+    class Late(torchvision.models.ResNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.layer2(self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x))))))
+            x = torch.stack(x.unbind(3)[::-1], 3)
+            return self.fc(self.layer4(self.layer3(x)).mean((2, 3)))
+
+    model = seeded(lambda: Late(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=3)).eval()
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=128)))
+    assert profile.shapes["layer4"][2:] == (4, 4)
+    assert {"layer3", "layer4"} <= profile.moved
+    assert not {"layer1", "layer2"} & profile.moved
+    assert pellucid.explain(model, images(1, side=128), targets=0).layers == ("layer2",)
 
 
 @pytest.mark.parametrize("change", [lambda x: x.roll(5, 3), lambda x: x.flip(2), boxed])

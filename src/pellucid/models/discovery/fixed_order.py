@@ -54,27 +54,31 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         suspected = (name for name, runs in profile.runs.items() if name and runs[-1].looks and runs[-1].is_reordered)
         return replace(profile, shuffled=enlarged.union(suspected))
     modules = dict(session.network.named_modules())
-    plain = replace(profile, restored=frozenset(modules))
-    both: dict[str, tuple[Layout, ...]] = {}
-    for name in (name for name in _doubtful(profile) if name not in enlarged):
-        each = (one.layout(name, modules[name]) for one in (profile, plain) if name in modules)
-        both[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
-    both = {name: layouts for name, layouts in both.items() if layouts}
-    profile = replace(profile, shuffled=enlarged.union(_picked_tokens(profile, both)))
-    if not any(profile.runs[name][-1].marks for name in both):  # constants, such as positions
-        both = {}
-    centres = centres_of(image.images.ndim - 2)
-    others = _others(profile, modules, both)
-    measured = _measured(session, image, both, others, centres)
+    doubtful = _doubtful(profile, modules)
+    profile = replace(profile, shuffled=enlarged.union(_picked_tokens(profile, doubtful)))
+    if not any(profile.runs[name][-1].marks for name in doubtful):  # constants, such as positions
+        doubtful = {}
+    others, centres = _others(profile, modules, doubtful), centres_of(image.images.ndim - 2)
+    measured = _measured(session, image, doubtful, others, centres)
     moved = frozenset(_moved(others, measured, centres))
     profile = replace(profile, moved=moved, shuffled=profile.shuffled | moved)
-    shares = {name: _shares(measured[name], centres) for name in both if name in measured}
+    return _with_doubtful(profile, doubtful, measured, centres)
+
+
+def _with_doubtful(
+    profile: ModelProfile,
+    doubtful: Mapping[str, Sequence[Layout]],
+    measured: Mapping[str, Sequence[Peaks]],
+    centres: Sequence[Centre],
+) -> ModelProfile:
+    """The profile with the layers that do not follow the changes, and those that do so in the plain order of tokens."""
+    shares = {name: _shares(measured[name], centres) for name in doubtful if name in measured}
     best = {name: max(own, key=lambda layout: own[layout]) for name, own in shares.items()}
-    share = {name: shares[name][best[name]] if name in shares else None for name in both}
+    share = {name: shares[name][best[name]] if name in shares else None for name in doubtful}
     return replace(
         profile,
         shuffled=profile.shuffled.union(_shuffled(profile, share)),
-        restored=frozenset(name for name in best if best[name] != both[name][0]),
+        restored=frozenset(name for name in best if best[name] != doubtful[name][0]),
     )
 
 
@@ -107,11 +111,16 @@ def _shuffled(profile: ModelProfile, followed: Mapping[str, float | None]) -> It
             yield name
 
 
-def _doubtful(profile: ModelProfile) -> Iterator[str]:
-    """The layers whose order may not be the one that their layout says."""
+def _doubtful(profile: ModelProfile, modules: Mapping[str, nn.Module]) -> dict[str, tuple[Layout, ...]]:
+    """The layers whose order may not be the one that their layout says: that layout, and the one row by row."""
+    plain = replace(profile, restored=frozenset(modules))
+    found: dict[str, tuple[Layout, ...]] = {}
     for name, runs in profile.runs.items():
-        if name and (runs[-1].is_doubtful or (len(runs[-1].shape) == 3 and profile.frames.known)):
-            yield name
+        is_doubtful = runs[-1].is_doubtful or (len(runs[-1].shape) == 3 and profile.frames.known)
+        if is_doubtful and name and name in modules and name not in profile.shuffled:
+            each = (one.layout(name, modules[name]) for one in (profile, plain))
+            found[name] = tuple(dict.fromkeys(one for one in each if one is not None and one.entries == 1))
+    return {name: layouts for name, layouts in found.items() if layouts}
 
 
 def _others(
