@@ -21,8 +21,8 @@ IMAGES = 2
 _ENDS = (1 / 6, 5 / 6)
 _PART = 8
 """The part of a side that is changed."""
-_SIZES = (6, 2, 1)
-"""The images of a pass: as many as the network takes, of these; of large images first of all one."""
+_MOST_IMAGES = 6
+"""The most images of a pass."""
 _MOST_VALUES = 2**18
 """The most values in the images of a pass, where it takes several."""
 _APART = 0.2
@@ -56,9 +56,9 @@ def peaks(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[Centre]
 ) -> dict[str, Peaks]:
     """The peaks of each layer, where the image is changed at each centre; only of the layers that can be measured."""
-    at_once = min(max(_SIZES), session.runtime.batch_size, max(1, _MOST_VALUES // image.images.numel()))
-    for size in dict.fromkeys((at_once, *_SIZES)):
-        # Memory may be short, and a network may take one image alone and raise anything for more.
+    at_once = min(_MOST_IMAGES, session.runtime.batch_size, max(1, _MOST_VALUES // image.images.numel()))
+    for size in dict.fromkeys((at_once, 2, 1)):
+        # Memory may be short, and a network may take one image alone, or pairs, and raise anything for others.
         with suppress(Exception):
             return _compared(session, image, layouts, centres, size)
     return {}
