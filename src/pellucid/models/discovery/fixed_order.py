@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from torch import nn
 
@@ -36,10 +37,11 @@ _ENOUGH = 2 / 3
 """The share of the changes that a layer must follow; by chance it is a tenth on a grid of 4 × 4."""
 _BY_CHANCE = 1e-3
 """On small grids, which a random layer may follow by chance, the number of changes is one that it reaches so rarely."""
-_MANY_PROOFS = 8
-"""Of ordinary networks, single layers within a block may have their positions elsewhere: up to five were seen."""
+_MOVED, _SURELY_MOVED = 6, 16
+"""Behind so many moved layers one that follows no changes is moved, too, if it rather changes where they do, or in any
+case: within a block of an ordinary network, a layer or up to ten may have their positions elsewhere."""
 _MOST_OUTPUTS = 2**25
-"""The most values of the layers that are measured although nothing makes them doubtful, the last ones first."""
+"""The most values of the layers that are measured although nothing makes them doubtful, the smallest ones first."""
 
 
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
@@ -126,14 +128,13 @@ def _doubtful(profile: ModelProfile, modules: Mapping[str, nn.Module]) -> dict[s
 def _others(
     profile: ModelProfile, modules: Mapping[str, nn.Module], doubtful: Collection[str]
 ) -> dict[str, tuple[Layout, ...]]:
-    """The layouts of the layers of which nothing is suspected, in order; the last ones, as far as memory goes."""
-    found, values = dict[str, tuple[Layout, ...]](), 0
-    for name in reversed([name for name in profile.shapes if name in modules and name not in doubtful]):
-        layout = profile.layout(name, modules[name])
-        values += math.prod(profile.shapes[name]) if layout is not None else 0
-        if layout is not None and layout.entries == 1 and values <= _MOST_OUTPUTS:
-            found[name] = (layout,)
-    return dict(reversed(found.items()))
+    """The layouts of the layers of which nothing is suspected, in order: the smallest ones, as far as memory goes."""
+    layouts = {name: profile.layout(name, modules[name]) for name in profile.shapes if name in modules}
+    found = {name: (one,) for name, one in layouts.items() if one is not None and one.entries == 1}
+    sizes = {name: math.prod(profile.shapes[name]) for name in found if name not in doubtful}
+    smallest = sorted(sizes, key=lambda name: sizes[name])
+    total = dict(zip(smallest, accumulate(sizes[name] for name in smallest), strict=True))
+    return {name: found[name] for name in found if total.get(name, math.inf) <= _MOST_OUTPUTS}
 
 
 def _measured(
@@ -145,17 +146,19 @@ def _measured(
 ) -> dict[str, list[Peaks]]:
     """The peaks of each layer in each noise image.
 
-    The images that are left are not asked where no doubtful layer could follow any more, and no other one may move.
+    The images that are left are not asked where no doubtful layer could follow any more, and none of the others may be
+    moved, or the last of them is not.
     """
+    last = ["", *others][-1]
     found: dict[str, list[Peaks]] = {}
     for left, one in zip(reversed(range(IMAGES)), noise_images(image), strict=True):
         each = peaks(session, one, {**others, **doubtful}, centres)
         found = {name: [*found.get(name, []), own] for name, own in each.items() if left == IMAGES - 1 or name in found}
         most = left * len(centres)
-        if not any(
-            _may_follow(own, most, centres) if name in doubtful else _is_moved(own * IMAGES, centres)
-            for name, own in found.items()
-        ):
+        may_follow = any(_may_follow(found[name], most, centres) for name in doubtful if name in found)
+        is_kept = last in found and min(_shares(found[last], centres).values()) >= 1 / IMAGES
+        may_move = not is_kept and any(_may_be_moved(found[name], centres) for name in others if name in found)
+        if not (may_follow or may_move):
             break
     return found
 
@@ -170,22 +173,30 @@ def _moved(
 ) -> Iterator[str]:
     """The layers that move positions, of some in the order in which they finish.
 
-    A layer that follows the changes neither here nor elsewhere is moved as the one before it that shows either, where
-    so many layers prove a move that it is none within a branch.
+    That is proven of a layer, or it comes behind one of which it is, and changes at the places where that one does.
+    What shows neither these nor the places of the image is moved behind so many moved layers that they are no part of
+    a single block.
     """
     there: list[Sequence[Centre | None]] = []
-    proofs = 0
+    count = 0
     for name, [layout] in others.items():
         each = measured.get(name, ())
-        needed = _fewest(layout.grid, centres)
+        needed, here = _fewest(layout.grid, centres), _counts(each, centres).get(layout, 0)
+        elsewhere = sum(followed(own[layout], layout.grid, at) for own, at in zip(each, there, strict=False))
         if _is_moved(each, centres):
-            there, proofs = [places_of(own[layout], layout.grid) for own in each], proofs + 1
-            yield name
-        elif _counts(each, centres).get(layout, 0) >= needed:
-            there, proofs = [], 0
-        elif there:
-            follows = sum(followed(own[layout], layout.grid, at) for own, at in zip(each, there, strict=False))
-            yield from [name] if follows >= needed or proofs >= _MANY_PROOFS else []
+            there = [places_of(own[layout], layout.grid) for own in each]
+        elif here >= needed:
+            there, count = [], 0
+            continue
+        elif not (elsewhere >= needed or (count >= _MOVED and elsewhere > here) or (there and count >= _SURELY_MOVED)):
+            continue
+        count += 1
+        yield name
+
+
+def _may_be_moved(each: Sequence[Peaks], centres: Sequence[Centre]) -> bool:
+    """Whether a layer, of one layout, moves its positions if another image shows the same as the first."""
+    return _is_moved([each[0]] * IMAGES, centres)
 
 
 def _is_moved(each: Sequence[Peaks], centres: Sequence[Centre]) -> bool:

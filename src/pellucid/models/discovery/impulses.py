@@ -56,8 +56,9 @@ def peaks(
     session: Session, image: Inputs, layouts: Mapping[str, Sequence[Layout]], centres: Sequence[Centre]
 ) -> dict[str, Peaks]:
     """The peaks of each layer, where the image is changed at each centre; only of the layers that can be measured."""
-    at_once = min(_MOST_IMAGES, session.runtime.batch_size, max(1, _MOST_VALUES // image.images.numel()))
-    for size in dict.fromkeys((at_once, 2, 1)):
+    most = min(_MOST_IMAGES, session.runtime.batch_size)
+    at_once = min(most, max(1, _MOST_VALUES // image.images.numel()))
+    for size in dict.fromkeys((at_once, min(2, most), 1)):
         # Memory may be short, and a network may take one image alone, or pairs, and raise anything for others.
         with suppress(Exception):
             return _compared(session, image, layouts, centres, size)
