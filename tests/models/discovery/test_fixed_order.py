@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +15,11 @@ import pellucid
 from pellucid.core.inputs import Inputs
 from pellucid.core.runtime import Runtime
 from pellucid.errors import LayerError, NoAttentionError
+from pellucid.models.discovery import fixed_order
+from pellucid.models.discovery.fixed_order import moved_layers
+from pellucid.models.discovery.impulses import Peak, centres_of
 from pellucid.models.discovery.recording import profile_of
+from pellucid.models.discovery.tokens import Layout
 from pellucid.models.session.session import Session
 from tests.networks import Reordered, TinyCNN, images, seeded
 
@@ -300,3 +305,56 @@ def test_ordinary_networks_cost_six_passes() -> None:
     model.norm.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
     profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
     assert (sum(calls), profile.shuffled, profile.restored) == (1 + 6, frozenset(), frozenset())
+
+
+HERE: list[Peak] = [(4, 4), (1, 1), (1, 6), (6, 1), (6, 6)]
+ELSEWHERE: list[Peak] = [(4, 0), (1, 5), (1, 2), (6, 5), (6, 2)]
+ANYWHERE: list[Peak] = [(7, 7), (7, 7), (1, 2), (6, 5), (7, 7)]
+"""Two of five where those elsewhere are, and none here."""
+LOST: list[Peak] = [(7, 7)] * 5
+
+
+def moved(*layers: list[Peak]) -> str:
+    """Which of some layers, by their peaks in both images, are moved: "1" or "0" each."""
+    layout = Layout("channels_first", (8, 8))
+    names = [f"layer{number}" for number in range(len(layers))]
+    measured = {name: [{layout: own}] * 2 for name, own in zip(names, layers, strict=True)}
+    found = {*moved_layers(dict.fromkeys(names, (layout,)), measured, centres_of(2))}
+    return "".join(str(int(name in found)) for name in names)
+
+
+def test_a_layer_is_moved_by_its_peaks_or_by_those_before_it() -> None:
+    assert moved(HERE, ELSEWHERE, ELSEWHERE, HERE, ELSEWHERE) == "01101"
+    assert moved(ANYWHERE, LOST, HERE) == "000", "nothing is proven"
+    assert moved(HERE, ELSEWHERE, ANYWHERE, LOST) == "0100", "as within a block"
+    assert moved(*[ELSEWHERE] * 6, ANYWHERE, LOST) == "11111110", "rather elsewhere than here"
+    assert moved(*[ELSEWHERE] * 16, ANYWHERE, LOST) == "1" * 18, "so many are no part of a block"
+    assert moved(*[ELSEWHERE] * 16, HERE, ANYWHERE, LOST) == "1" * 16 + "000", "put back"
+
+
+def test_the_smallest_outputs_are_measured_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network of masks the bottleneck is explained, and a fine decoder comes after it."""
+
+    class Decoder(Twofold):
+        def __init__(self) -> None:
+            super().__init__(UNNAMED[0])
+            self.up = nn.ConvTranspose2d(8, 4, 4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.up(self.act(self.stage(self.change(self.stem(x)))))
+
+    profiles = []
+    for most in (2**25, 15000):
+        monkeypatch.setattr(fixed_order, "_MOST_OUTPUTS", most)
+        session = Session.of(seeded(Decoder).eval(), Runtime())
+        profiles.append(profile_of(session, Inputs.of(images(1, side=64))))
+    assert [{"stage", "act"} <= profile.moved for profile in profiles] == [True, True]
+    assert math.prod(profiles[1].shapes["up"]) > 15000
+
+
+def test_no_pass_takes_more_images_than_a_batch() -> None:
+    passes = []
+    session = Session.of(seeded(Twofold, UNNAMED[0]).eval(), Runtime(batch_size=1))
+    session.network.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    assert profile_of(session, Inputs.of(images(1, side=64))).moved
+    assert max(passes) == 1

@@ -134,8 +134,12 @@ def convnext() -> nn.Module:
 STEMS = {"deep": (deep, 24), "resnet18": (resnet, 128), "convnext_atto": (convnext, 80)}
 
 
+BETWEEN = 20
+"""The cells before a class token that stands between them."""
+
+
 class Hybrid(nn.Module):
-    """A convolutional stem, and a transformer over its cells, whose class token comes first or last."""
+    """A convolutional stem, and a transformer over its cells, whose class token comes first, last or between them."""
 
     def __init__(self, stem: Callable[[], nn.Module], width: int, order: str) -> None:
         super().__init__()
@@ -147,12 +151,13 @@ class Hybrid(nn.Module):
         cells = self.stem(x)
         patches = (cells.permute(0, 3, 2, 1) if self.order == "columns" else cells.permute(0, 2, 3, 1)).flatten(1, 2)
         token = self.token.expand(len(x), -1, -1)
-        tokens = self.block(torch.cat([patches, token] if self.order == "last" else [token, patches], dim=1))
+        start = {"last": patches.shape[1], "between": BETWEEN}.get(self.order, 0)
+        tokens = self.block(torch.cat([patches[:, :start], token, patches[:, start:]], dim=1))
         return self.fc(tokens.mean(1).tanh())
 
 
 @pytest.mark.parametrize("name", STEMS)
-@pytest.mark.parametrize("order", ["first", "last", "columns"])
+@pytest.mark.parametrize("order", ["first", "last", "columns", "between"])
 def test_tokens_behind_a_long_stem_are_placed_too(name: str, order: str) -> None:
     """They stood in no first quarter of the modules, and were drawn row by row after a first token, unmeasured."""
     model, batch = seeded(Hybrid, *STEMS[name], order).eval(), images(2, side=128)
@@ -162,7 +167,8 @@ def test_tokens_behind_a_long_stem_are_placed_too(name: str, order: str) -> None
     hook.remove()
     (gradient,) = torch.autograd.grad(scores[:, 1].sum(), kept)
     tokens = (kept[0] * gradient).sum(dim=2).detach()
-    patches = (tokens[:, :-1] if order == "last" else tokens[:, 1:]).unflatten(1, (16, 16))
+    start = {"last": 256, "between": BETWEEN}.get(order, 0)
+    patches = torch.cat([tokens[:, :start], tokens[:, start + 1 :]], dim=1).unflatten(1, (16, 16))
     found = pellucid.explain(model, batch, "hirescam", [1, 1], layers=["block"])
     expected = patches.mT if order == "columns" else patches
     torch.testing.assert_close(found.attributions[:, 0], expected, rtol=1e-4, atol=1e-6)
@@ -179,3 +185,13 @@ def test_where_cells_overlap_random_patterns_say_the_order(
     layout = profile.layout("block", model.block)
     assert layout is not None
     assert (layout.prefix, layout.tokens[1] - layout.tokens[0] == 8) == expected
+
+
+@pytest.mark.parametrize("stem", [(3, 8), (5, 3), (7, 2)])
+def test_where_cells_overlap_what_does_not_depend_on_the_image_is_no_patch(stem: tuple[int, int]) -> None:
+    """A class token among the patches was drawn as one of them, and the last patch not at all."""
+    model = seeded(Hybrid, lambda: deep(*stem), 24, "between").eval()
+    profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
+    layout = profile.layout("block", model.block)
+    assert layout is not None
+    assert layout.tokens == (*range(BETWEEN), *range(BETWEEN + 1, 65))

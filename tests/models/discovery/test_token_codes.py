@@ -91,7 +91,7 @@ def test_an_ordinary_network_needs_no_codes() -> None:
     model.patch.register_forward_hook(lambda _module, _inputs, output: calls.append(len(output)))
     profile = profile_of(Session.of(model, Runtime()), Inputs.of(images(1, side=64)))
     assert profile.grids.known == {}
-    assert sum(calls) == 7, "one for the profile, four for the corners, two patterns"
+    assert sum(calls) == 8 + 6, "one for the profile, one other, four for the corners, two patterns; and the impulses"
 
 
 def test_patterns_change_their_cells_alone() -> None:

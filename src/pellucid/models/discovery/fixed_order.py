@@ -62,7 +62,7 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
         doubtful = {}
     others, centres = _others(profile, modules, doubtful), centres_of(image.images.ndim - 2)
     measured = _measured(session, image, doubtful, others, centres)
-    moved = frozenset(_moved(others, measured, centres))
+    moved = frozenset(moved_layers(others, measured, centres))
     profile = replace(profile, moved=moved, shuffled=profile.shuffled | moved)
     return _with_doubtful(profile, doubtful, measured, centres)
 
@@ -75,7 +75,7 @@ def _with_doubtful(
 ) -> ModelProfile:
     """The profile with the layers that do not follow the changes, and those that do so in the plain order of tokens."""
     shares = {name: _shares(measured[name], centres) for name in doubtful if name in measured}
-    best = {name: max(own, key=lambda layout: own[layout]) for name, own in shares.items()}
+    best = {name: _best(own) for name, own in shares.items()}
     share = {name: shares[name][best[name]] if name in shares else None for name in doubtful}
     return replace(
         profile,
@@ -168,7 +168,7 @@ def _may_follow(each: Sequence[Peaks], most: int, centres: Sequence[Centre]) -> 
     return len(each[0]) > 1 or max(_counts(each, centres).values()) + most >= _fewest(next(iter(each[0])).grid, centres)
 
 
-def _moved(
+def moved_layers(
     others: Mapping[str, Sequence[Layout]], measured: Mapping[str, Sequence[Peaks]], centres: Sequence[Centre]
 ) -> Iterator[str]:
     """The layers that move positions, of some in the order in which they finish.
@@ -215,6 +215,12 @@ def _counts(each: Sequence[Peaks], centres: Sequence[Centre]) -> dict[Layout, in
 def _shares(each: Sequence[Peaks], centres: Sequence[Centre]) -> dict[Layout, float]:
     """The changes that a layer follows, by each of its layouts, as a share of those that it must follow."""
     return {layout: count / _fewest(layout.grid, centres) for layout, count in _counts(each, centres).items()}
+
+
+def _best(shares: Mapping[Layout, float]) -> Layout:
+    """The first of the layouts in which a layer follows enough, else the one in which it follows most."""
+    following = (layout for layout, share in shares.items() if share >= 1)
+    return next(following, max(shares, key=lambda layout: shares[layout]))
 
 
 def _fewest(grid: Sequence[int], centres: Sequence[Centre]) -> int:

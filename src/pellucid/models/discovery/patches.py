@@ -14,7 +14,7 @@ from pellucid.core.inputs import Inputs
 from pellucid.models.discovery.noise import noise_like
 from pellucid.models.discovery.patch_grids import measured_grids
 from pellucid.models.discovery.profile import ModelProfile
-from pellucid.models.discovery.token_codes import changed, followed, is_followed, patterns, with_order
+from pellucid.models.discovery.token_codes import changed, followed, is_followed, patterns, with_known, with_order
 from pellucid.models.discovery.tokens import Grids, Layout
 from pellucid.models.session.hooks import stopped_at
 from pellucid.models.session.session import Session
@@ -32,9 +32,10 @@ _FIRST = 4
 def located(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """A profile whose grids say where the patches are among the tokens, and whether they follow rows or columns.
 
-    A pass of six images is stopped at the first layer of tokens: three show the corners, two whether the tokens between
-    follow the cells. Where they do not, binary codes say which token follows which. If the changed tokens fit no
-    layout, or the network does not accept several images, the common layout is kept: row by row, after all others.
+    A pass of seven images is stopped at the first layer of tokens: one shows which tokens depend on the image, three
+    the corners, two whether the tokens between follow the cells. Where they do not, binary codes say which one follows
+    which. If the changed tokens fit no layout, or the network does not accept several images, the common layout is
+    kept: row by row, after all others.
     """
     is_one = profile.frames is profile.grids
     if not profile.grids.made:
@@ -57,10 +58,14 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
 
     with torch.no_grad(), suppress(Exception):
         noise, random = noise_like(image.images), patterns(layout)
-        found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout)]))
+        found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout), -noise]))
         if found is not None:
-            placed = _placed(profile.frames, layout, found, random)
-            placed = placed or _best_placed(profile.frames, layout, found, random)
+            found, other = found[:-1], found[-1]
+            placed = (
+                _placed_by_constants(profile.frames, layout, found, random, other)
+                or _placed(profile.frames, layout, found, random)
+                or _best_placed(profile.frames, layout, found, random)
+            )
             supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
             if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
                 known = torch.cat([found[:1], found[_CORNERS:]])
@@ -119,6 +124,24 @@ def _placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grid
         )
         by_columns = by_column > by_row
     return replace(grids, before=None if first == rest else first, by_columns=by_columns)
+
+
+def _placed_by_constants(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor, other: Tensor) -> Grids | None:
+    """The grids with the patches where tokens (T, C) differ in another image; None unless others are left over.
+
+    Before an attention, class and register tokens do not depend on the image. So they are known also where the cells
+    overlap, and no token shows for itself which cell it is.
+    """
+    patches = (other - tokens[0]).abs().sum(dim=-1).nonzero().flatten().tolist()
+    if len(patches) != layout.cells or len(other) == layout.cells:
+        return None
+    orders = [[patches[number] for number in _in_order(layout, 0, own)] for own in (False, True)]
+    by_row, by_column = (followed(tokens[0], tokens[_CORNERS:], cells, order) for order in orders)
+    by_columns = _has_columns(layout) and by_column - by_row >= _BY_FAR
+    if patches[-1] - patches[0] == layout.cells - 1:
+        is_last = patches[0] == len(other) - layout.cells
+        return replace(grids, before=None if is_last else patches[0], by_columns=by_columns)
+    return with_known(grids, layout, len(other), orders[by_columns])
 
 
 def _best_placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grids:

@@ -69,17 +69,19 @@ def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens, know
     ``known`` are the tokens of the noise, and of its random patterns: (1 + PATTERNS, T, C).
     """
     order = _order(layout, noise, tokens, known)
-    if order is None:
-        return grids
-    count, ranks = order
-    alone = tuple(torch.tensor(ranks).argsort().argsort().tolist())
+    return grids if order is None else with_known(grids, layout, *order)
+
+
+def with_known(grids: Grids, layout: Layout, count: int, order: Sequence[int]) -> Grids:
+    """Grids that know the token at each cell of a layout's grid, of so many tokens."""
+    alone = tuple(torch.tensor(order).argsort().argsort().tolist())
     return replace(
         grids,
         known={
-            count: replace(layout, prefix=0, order=tuple(ranks)),
+            **grids.known,
+            count: replace(layout, prefix=0, order=tuple(order)),
             # Once what stands between and around the patches is gone.
             layout.cells: replace(layout, prefix=0, order=alone),
-            **grids.known,
         },
     )
 
