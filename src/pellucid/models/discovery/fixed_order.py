@@ -40,8 +40,9 @@ _BY_CHANCE = 1e-3
 _MOVED, _SURELY_MOVED = 6, 16
 """Behind so many moved layers one that follows no changes is moved, too, if it rather changes where they do, or in any
 case: within a block of an ordinary network, a layer or up to ten may have their positions elsewhere."""
-_MOST_OUTPUTS = 2**25
-"""The most values of the layers that are measured although nothing makes them doubtful, the smallest ones first."""
+_MOST_OUTPUTS, _MOST_OF_VOLUMES = 2**25, 2**18
+"""The most values of the layers that are measured although nothing makes them doubtful, the smallest ones first; of
+volumes few, as their explanation takes little more memory than a prediction."""
 
 
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
@@ -134,7 +135,8 @@ def _others(
     sizes = {name: math.prod(profile.shapes[name]) for name in found if name not in doubtful}
     smallest = sorted(sizes, key=lambda name: sizes[name])
     total = dict(zip(smallest, accumulate(sizes[name] for name in smallest), strict=True))
-    return {name: found[name] for name in found if total.get(name, math.inf) <= _MOST_OUTPUTS}
+    most = _MOST_OUTPUTS if len(profile.grids.size) < 3 else _MOST_OF_VOLUMES
+    return {name: found[name] for name in found if total.get(name, math.inf) <= most}
 
 
 def _measured(
