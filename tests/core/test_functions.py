@@ -52,7 +52,8 @@ def test_activations_are_near_0_at_0_and_take_each_element_alone(function: objec
     assert abs(value(function, 0)) < 0.7
     numbers = [-2.0, -0.5, 0.5, 2.0]
     together = function(torch.tensor(numbers)).tolist()
-    assert together == pytest.approx([value(function, number) for number in numbers])
+    # Torch computes four numbers by other instructions than one, which round otherwise.
+    assert together == pytest.approx([value(function, number) for number in numbers], rel=1e-4)
 
 
 @pytest.mark.parametrize(

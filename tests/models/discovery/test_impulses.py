@@ -72,7 +72,7 @@ def test_peaks_lie_where_the_image_was_changed_whatever_a_pass_holds(
 def test_large_images_are_passed_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     session, passes = Session.of(seeded(Local).eval(), Runtime()), []
     session.network.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
-    [one, _] = noise_images(Inputs.of(images(1, side=32)))
+    one = next(noise_images(Inputs.of(images(1, side=32))))
     peaks(session, one, LAYOUTS, CENTRES)
     monkeypatch.setattr(impulses, "_MOST_VALUES", 2 * 3 * 32 * 32 - 1)
     alone = peaks(session, one, LAYOUTS, CENTRES)
@@ -86,7 +86,7 @@ def test_a_layer_whose_batch_is_not_the_images_is_left_out() -> None:
             return super().forward(x) + self.first(torch.cat([x, x])).mean((2, 3))[: len(x)]
 
     session = Session.of(seeded(Twice).eval(), Runtime())
-    [one, _] = noise_images(Inputs.of(images(1, side=32)))
+    one = next(noise_images(Inputs.of(images(1, side=32))))
     assert set(peaks(session, one, LAYOUTS, CENTRES)) == {"second"}
 
 

@@ -40,7 +40,7 @@ _BY_CHANCE = 1e-3
 _MOVED, _SURELY_MOVED = 6, 16
 """Behind so many moved layers one that follows no changes is moved, too, if it rather changes where they do, or in any
 case: within a block of an ordinary network, a layer or up to ten may have their positions elsewhere."""
-_MOST_OUTPUTS, _MOST_OF_VOLUMES = 2**25, 2**18
+_MOST_OUTPUTS, _MOST_OF_VOLUMES = 2**25, 2**16
 """The most values of the layers that are measured although nothing makes them doubtful, the smallest ones first; of
 volumes few, as their explanation takes little more memory than a prediction."""
 
@@ -153,6 +153,8 @@ def _measured(
     """
     last = ["", *others][-1]
     found: dict[str, list[Peaks]] = {}
+    if not last and not doubtful:
+        return found
     for left, one in zip(reversed(range(IMAGES)), noise_images(image), strict=True):
         each = peaks(session, one, {**others, **doubtful}, centres)
         found = {name: [*found.get(name, []), own] for name, own in each.items() if left == IMAGES - 1 or name in found}

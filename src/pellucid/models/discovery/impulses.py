@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations, product
 
@@ -46,10 +46,11 @@ def centres_of(rank: int) -> list[Centre]:
     return [(1 / 2,) * rank, *product(_ENDS, repeat=rank)]
 
 
-def noise_images(image: Inputs) -> list[Inputs]:
-    """The images that are changed."""
-    noise = noise_like(image.images.expand(IMAGES, *image.images.shape[1:]))
-    return [image.with_images(one) for one in torch.split(noise, 1)]
+def noise_images(image: Inputs) -> Iterator[Inputs]:
+    """The images that are changed, one at a time: of volumes, two take up memory."""
+    for number in range(IMAGES):
+        noise = noise_like(image.images.expand(number + 1, *image.images.shape[1:]))
+        yield image.with_images(noise[number:].clone())
 
 
 def peaks(
@@ -105,9 +106,10 @@ def _compared(
     plain: dict[_Key, Tensor] = {}
     found: dict[_Key, list[Tensor]] = {(name, layout): [] for name, own in layouts.items() for layout in own}
     for start, stop in chunks(1 + len(centres), size):
-        parts = [_changed(image.images, centre) for centre in centres[max(0, start - 1) : stop - 1]]
-        batch = image.with_images(torch.cat([*([] if start else [image.images]), *parts]))
-        for key, change in _changes(session, batch, layouts, plain, is_first=not start).items():
+        parts = [image.images, *(_changed(image.images, centre) for centre in centres[max(0, start - 1) : stop - 1])]
+        parts = parts[int(start > 0) :]
+        batch = torch.cat(parts) if len(parts) > 1 else parts[0]  # of a volume, a copy takes up memory
+        for key, change in _changes(session, image.with_images(batch), layouts, plain, is_first=not start).items():
             found[key].append(change)
     whole = {key: torch.cat(own) for key, own in found.items() if sum(map(len, own)) == len(centres)}
     return {
