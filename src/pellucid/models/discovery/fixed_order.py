@@ -61,7 +61,9 @@ def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> 
     profile = replace(profile, shuffled=enlarged.union(_picked_tokens(profile, doubtful)))
     if not any(profile.runs[name][-1].marks for name in doubtful):  # constants, such as positions
         doubtful = {}
-    others, centres = _others(profile, modules, doubtful), centres_of(image.images.ndim - 2)
+    centres = centres_of(image.images.ndim - 2)
+    # What a network does with the noise is not what it does with images, where it decides by them.
+    others = {} if profile.decides else _others(profile, modules, doubtful)
     measured = _measured(session, image, doubtful, others, centres)
     moved = frozenset(moved_layers(others, measured, centres))
     profile = replace(profile, moved=moved, shuffled=profile.shuffled | moved)
@@ -130,7 +132,7 @@ def _others(
     profile: ModelProfile, modules: Mapping[str, nn.Module], doubtful: Collection[str]
 ) -> dict[str, tuple[Layout, ...]]:
     """The layouts of the layers of which nothing is suspected, in order: the smallest ones, as far as memory goes."""
-    layouts = {name: profile.layout(name, modules[name]) for name in profile.shapes if name in modules}
+    layouts = {name: profile.layout(name, modules[name]) for name in profile.shapes if name and name in modules}
     found = {name: (one,) for name, one in layouts.items() if one is not None and one.entries == 1}
     sizes = {name: math.prod(profile.shapes[name]) for name in found if name not in doubtful}
     smallest = sorted(sizes, key=lambda name: sizes[name])
