@@ -61,11 +61,10 @@ def _located(profile: ModelProfile, session: Session, image: Inputs) -> Grids:
         found = tokens(torch.cat([_corners(noise, layout), changed(noise, random, layout), -noise]))
         if found is not None:
             found, other = found[:-1], found[-1]
-            placed = (
-                _placed_by_constants(profile.frames, layout, found, random, other)
-                or _placed(profile.frames, layout, found, random)
-                or _best_placed(profile.frames, layout, found, random)
-            )
+            placed = _placed(profile.frames, layout, found, random)
+            certain = _placed_by_constants(profile.frames, layout, found, random, other)
+            if placed is None or (certain is not None and not _agree(placed, certain)):
+                placed = certain or _best_placed(profile.frames, layout, found, random)
             supposed = replace(profile, frames=placed).layout(name, modules[name]) or layout
             if profile.sees_whole and not is_followed(found[0], found[_CORNERS:], random, supposed.tokens):
                 known = torch.cat([found[:1], found[_CORNERS:]])
@@ -137,11 +136,16 @@ def _placed_by_constants(grids: Grids, layout: Layout, tokens: Tensor, cells: Te
         return None
     orders = [[patches[number] for number in _in_order(layout, 0, own)] for own in (False, True)]
     by_row, by_column = (followed(tokens[0], tokens[_CORNERS:], cells, order) for order in orders)
-    by_columns = _has_columns(layout) and by_column - by_row >= _BY_FAR
+    by_columns = _has_columns(layout) and by_column >= _AT_LEAST and by_column - by_row >= _BY_FAR
     if patches[-1] - patches[0] == layout.cells - 1:
         is_last = patches[0] == len(other) - layout.cells
         return replace(grids, before=None if is_last else patches[0], by_columns=by_columns)
     return with_known(grids, layout, len(other), orders[by_columns])
+
+
+def _agree(one: Grids, other: Grids) -> bool:
+    """Whether two have the patches at the same tokens, in one order or another."""
+    return one.before == other.before and one.known == other.known
 
 
 def _best_placed(grids: Grids, layout: Layout, tokens: Tensor, cells: Tensor) -> Grids:
