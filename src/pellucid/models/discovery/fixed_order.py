@@ -38,8 +38,8 @@ _ENOUGH = 2 / 3
 _BY_CHANCE = 1e-3
 """On small grids, which a random layer may follow by chance, the number of changes is one that it reaches so rarely."""
 _MOVED, _SURELY_MOVED = 6, 16
-"""Behind so many moved layers one that follows no changes is moved, too, if it rather changes where they do, or in any
-case: within a block of an ordinary network, a layer or up to ten may have their positions elsewhere."""
+"""A layer that does not follow the image is moved, too, after so many moved layers: the first number where it follows
+them more often than the image, the second in any case. Within a block of an ordinary network up to ten were seen."""
 _MOST_OUTPUTS, _MOST_OF_VOLUMES = 2**25, 2**16
 """The most values of the layers that are measured although nothing makes them doubtful, the smallest ones first; of
 volumes few, as their explanation takes little more memory than a prediction."""
@@ -48,7 +48,8 @@ volumes few, as their explanation takes little more memory than a prediction."""
 def with_fixed_order(profile: ModelProfile, session: Session, image: Inputs) -> ModelProfile:
     """The profile with its ``shuffled`` and ``restored`` layers.
 
-    It takes passes of 6 images, of volumes of 10, and as many again where a layer may move positions. A network that
+    It takes passes of 6 images, of volumes of 10, and as many again where a layer may move positions or a
+    doubtful one may follow. A network that
     takes fewer images at once gets them in passes of two, or of one.
     """
     enlarged = frozenset(name for name, runs in profile.runs.items() if name and runs[-1].mixed_by == ENLARGED)
@@ -170,7 +171,7 @@ def _measured(
 
 
 def _may_follow(each: Sequence[Peaks], most: int, centres: Sequence[Centre]) -> bool:
-    """Whether a layer follows enough changes if it follows so many more of them; of two layouts it may be either."""
+    """Whether a layer can still follow enough changes, with ``most`` left to ask; always, where it has two layouts."""
     return len(each[0]) > 1 or max(_counts(each, centres).values()) + most >= _fewest(next(iter(each[0])).grid, centres)
 
 
@@ -180,8 +181,7 @@ def moved_layers(
     """The layers that move positions, of some in the order in which they finish.
 
     That is proven of a layer, or it comes behind one of which it is, and changes at the places where that one does.
-    What shows neither these nor the places of the image is moved behind so many moved layers that they are no part of
-    a single block.
+    A layer that follows neither is moved, too, if it comes after more moved layers than a single block has.
     """
     there: list[Sequence[Centre | None]] = []
     count = 0

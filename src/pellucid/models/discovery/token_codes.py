@@ -73,7 +73,7 @@ def with_order(grids: Grids, layout: Layout, noise: Tensor, tokens: Tokens, know
 
 
 def with_known(grids: Grids, layout: Layout, count: int, order: Sequence[int]) -> Grids:
-    """Grids that know the token at each cell of a layout's grid, of so many tokens."""
+    """Grids that know which of ``count`` tokens is at each cell of a layout's grid."""
     alone = tuple(torch.tensor(order).argsort().argsort().tolist())
     return replace(
         grids,
