@@ -407,12 +407,12 @@ class Labelled(nn.Module):
         return self.network(x)["out"]
 
 
-def test_a_branch_of_global_pooling_is_refused_and_takes_no_further_pass() -> None:
+def test_a_branch_of_global_pooling_is_refused_and_takes_no_pass_for_itself() -> None:
     model, counted = seeded(Labelled).eval(), []
     model.register_forward_hook(lambda _module, given, _output: counted.append(len(given[0])))
     profile = profile_alone(model)
     assert profile.shuffled == {"network.classifier.0.convs.4"}
-    assert counted == [1]
+    assert counted == [1, 6], "the image itself, and the changes by which every network's layers are followed"
     with pytest.raises(LayerError, match="each of its positions is a mixture of the whole image"):
         pellucid.explain(model, images(1, side=64), layers=["network.classifier.0.convs.4"])
 
