@@ -25,7 +25,6 @@ FILE = results.FOLDER / f"{NAME}.json"
 WHY: Mapping[str, str] = {
     "hf:dinat": "needs the package natten, which is not installed",
     "hf:imagegpt": "takes a sequence of colour indices, not an image",
-    "hf:perceiver": "its latents have no spatial position: it reads the pixels once, at the start",
     "hf:shieldgemma2": "takes text with its images",
     "hf:siglip2": "takes precomputed patches, not an image",
     "timm:qwen3_vit_88m_enc": "has no classifier: it outputs tokens for a language model",

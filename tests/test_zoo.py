@@ -155,14 +155,14 @@ def test_verdicts_are_stored_and_tabulated(tmp_path, monkeypatch: pytest.MonkeyP
         "torchvision:a": Verdict(True, "", "layer4", (7, 7), 0.98, 0.5, 10, geometry=""),
         "torchvision:c": Verdict(True, "", "a.x", (7, 7), 0.98, 0.5, 10, None, 3, 0.956, "a.x#2: axis 1 from 64 to 0"),
         "timm:b": Verdict(False, "the grid (1, 1) has a single cell", "head", (1, 1), 0.9, 0.5, 10, 4),
-        "hf:perceiver": Verdict(False, "the layer is in the first half of the network (0.01)"),
+        "hf:imagegpt": Verdict(False, "SourceError: no image"),
     }
     zoo.Zoo(rows, ["timm:b"], ["timm:b"]).keep()
     kept = zoo.Zoo.read()
     assert kept == zoo.Zoo(rows, ["timm:b"], ["timm:b"])
     page = zoo.page(kept)
     assert "| torchvision, images and videos | 2 of 2 |" in page
-    assert "- `hf:perceiver`: its latents have no spatial position" in page
+    assert "- `hf:imagegpt`: takes a sequence of colour indices" in page
     assert "- `timm:b`: the grid (1, 1) has a single cell" in page
     assert "| torchvision:a | `layer4` | 7 × 7 |  | whole image | 0.98 |  | 0.5 |" in page
     assert "| torchvision:c | `a.x` and 2 more | 7 × 7 | 0.96 | a.x#2: axis 1 from 64 to 0 | 0.98 |  | 0.5 |" in page

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import accumulate
 
 from torch import nn
@@ -172,7 +173,7 @@ def _measured(
 
 def _may_follow(each: Sequence[Peaks], most: int, centres: Sequence[Centre]) -> bool:
     """Whether a layer can still follow enough changes, with ``most`` left to ask; always, where it has two layouts."""
-    return len(each[0]) > 1 or max(_counts(each, centres).values()) + most >= _fewest(next(iter(each[0])).grid, centres)
+    return len(each[0]) > 1 or max(_counts(each, centres).values()) + most >= _fewest(next(iter(each[0])).grid)
 
 
 def moved_layers(
@@ -187,7 +188,7 @@ def moved_layers(
     count = 0
     for name, [layout] in others.items():
         each = measured.get(name, ())
-        needed, here = _fewest(layout.grid, centres), _counts(each, centres).get(layout, 0)
+        needed, here = _fewest(layout.grid), _counts(each, centres).get(layout, 0)
         elsewhere = sum(followed(own[layout], layout.grid, at) for own, at in zip(each, there, strict=False))
         if _is_moved(each, centres):
             there = [places_of(own[layout], layout.grid) for own in each]
@@ -220,7 +221,7 @@ def _counts(each: Sequence[Peaks], centres: Sequence[Centre]) -> dict[Layout, in
 
 def _shares(each: Sequence[Peaks], centres: Sequence[Centre]) -> dict[Layout, float]:
     """The changes that a layer follows, by each of its layouts, as a share of those that it must follow."""
-    return {layout: count / _fewest(layout.grid, centres) for layout, count in _counts(each, centres).items()}
+    return {layout: count / _fewest(layout.grid) for layout, count in _counts(each, centres).items()}
 
 
 def _best(shares: Mapping[Layout, float]) -> Layout:
@@ -229,8 +230,10 @@ def _best(shares: Mapping[Layout, float]) -> Layout:
     return next(following, max(shares, key=lambda layout: shares[layout]))
 
 
-def _fewest(grid: Sequence[int], centres: Sequence[Centre]) -> int:
+@cache
+def _fewest(grid: tuple[int, ...]) -> int:
     """How many of the changes a layer must follow."""
+    centres = centres_of(len(grid))
     chances = [1.0]  # of each number of changes, where the largest change is anywhere
     for centre in (*centres,) * IMAGES:
         own = is_at_by_chance(centre, grid)

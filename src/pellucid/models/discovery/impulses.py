@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import combinations, product
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -170,11 +171,11 @@ def _peaks(changes: Tensor) -> list[Peak]:
     # Relative to the cell's mean, as one that reacts to every change has no position; and to that of all, as the
     # largest change of a cell that hardly reacts says nothing.
     relative = changes / (changes.mean(dim=0) + changes.mean()).clamp(min=1e-30)
-    return [_peak(one) if bool(one.any()) else None for one in relative]
-
-
-def _peak(change: Tensor) -> tuple[int, ...]:
-    return tuple(int(at) for at in torch.unravel_index(change.argmax(), change.shape))
+    most = relative.flatten(1).max(dim=1)
+    places = zip(*np.unravel_index(most.indices.numpy(force=True), relative.shape[1:]), strict=True)
+    return [
+        tuple(map(int, place)) if value else None for value, place in zip(most.values.tolist(), places, strict=True)
+    ]
 
 
 def _is_at(peak: Sequence[int], centre: Centre, grid: Sequence[int]) -> bool:
