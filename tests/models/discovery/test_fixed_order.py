@@ -332,6 +332,21 @@ def test_a_layer_is_moved_by_its_peaks_or_by_those_before_it() -> None:
     assert moved(*[ELSEWHERE] * 16, HERE, ANYWHERE, LOST) == "1" * 16 + "000", "put back"
 
 
+def test_a_small_grid_must_follow_more_than_chance_gives() -> None:
+    """Of 2 × 2 cells any is near the middle and one near each corner: by chance 8 of 10 follow too often, and 9 not."""
+    large, small = Layout("channels_first", (8, 8)), Layout("channels_first", (2, 2))
+    before = {f"layer{number}": large for number in range(16)}
+    peaks: list[Peak] = [(0, 0), (0, 0), (0, 1), (1, 0), (1, 1)]
+
+    def is_moved(*own: list[Peak]) -> bool:
+        measured = {name: [{large: ELSEWHERE}] * 2 for name in before} | {"last": [{small: one} for one in own]}
+        layouts = {name: (one,) for name, one in [*before.items(), ("last", small)]}
+        return "last" in {*moved_layers(layouts, measured, centres_of(2))}
+
+    wrong = [*peaks[:4], (0, 0)]
+    assert (is_moved(peaks, peaks), is_moved(peaks, wrong), is_moved(wrong, wrong)) == (False, False, True)
+
+
 def test_the_smallest_outputs_are_measured_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a network of masks the bottleneck is explained, and a fine decoder comes after it."""
 

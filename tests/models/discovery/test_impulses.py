@@ -117,6 +117,13 @@ def test_another_place_in_each_image_proves_nothing(other: list[Peak]) -> None:
     assert not are_moved((other, mirrored(HERE)), GRID, CENTRES)
 
 
+def test_peaks_of_an_oblong_image_are_by_rows_and_columns() -> None:
+    session, grid = Session.of(seeded(Local).eval(), Runtime()), (5, 16)
+    oblong = Layout("channels_first", grid)
+    found = peaks(session, Inputs.of(torch.rand(1, 3, 20, 64)), {"first": [oblong]}, CENTRES)
+    assert followed(found["first"][oblong], grid, CENTRES) == 5
+
+
 def test_one_cell_for_every_change_is_no_place() -> None:
     everywhere: list[Peak] = [(1, 6)] * 5
     assert not are_moved((everywhere, everywhere), GRID, CENTRES)
