@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,9 @@ from typer.testing import CliRunner
 import pellucid
 from pellucid import phantom, tracking
 from pellucid.cli.main import app
-from pellucid.errors import PellucidWarning
+from pellucid.errors import PellucidWarning, TransferError
 from pellucid.tracking import journaled as module
+from pellucid.tracking.destination import Stamp
 from pellucid.tracking.destinations.mlflow import MLflow
 from pellucid.tracking.journal import JOURNAL
 from pellucid.tracking.journaled import journaled
@@ -83,6 +85,19 @@ def test_an_explanation_is_read_back(mlflow_server: Server, client: Any, tmp_pat
         assert image.size[0] >= 128
     figures = {one.key: one.value for one in client.get_logged_model(logged.model_id).metrics}
     assert figures["explanation/degenerate"] == 0
+
+
+def test_asking_again_draws_none_of_the_training_s_random_numbers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """MLflow waits a random time before it does: our thread drew from Python's generator while a training went on."""
+    for name, value in {"MAX_RETRIES": "3", "BACKOFF_FACTOR": "0", "BACKOFF_JITTER": "0.01"}.items():
+        monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
+    runs = MLflow("http://127.0.0.1:9").connect()
+    state = random.getstate()
+    with pytest.raises(TransferError):
+        runs.begin(Stamp("run", 0, 0, tmp_path), "night", None)
+    assert random.getstate() == state
 
 
 def noise(step: int) -> Image.Image:

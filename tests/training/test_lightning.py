@@ -94,12 +94,9 @@ SETTINGS: dict[str, tuple[Callable[[], pl.LightningModule], dict[str, object], C
 def test_a_fit_ends_as_it_does_without_the_callback(name: str, tmp_path: Path) -> None:
     """Weights, buffers, optimizer, modes, random states and the order of the data, bit for bit; with dropout."""
     build, options, others = SETTINGS[name]
-    for _ in range(2):
-        _, plain = fit(tmp_path, others(), build(), **options)
-        kept = Kept()
-        _, watched = fit(tmp_path, [*others(), callback(kept, method="gradcam")], build(), **options)
-        if plain.differences(watched) != ["python_state"]:  # a thread of others may draw: once, and not in both
-            break
+    _, plain = fit(tmp_path, others(), build(), **options)
+    kept = Kept()
+    _, watched = fit(tmp_path, [*others(), callback(kept, method="gradcam")], build(), **options)
     assert plain.differences(watched) == []
     assert len(plain.seen) >= 24
     assert len(kept.metrics_) == {"several validations": 6, "SWA": 3}.get(name, 2)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -79,8 +81,20 @@ class MLflow(Destination):
             MLFLOW.load("a run in MLflow")
             from mlflow import MlflowClient
 
+            _leave_random_numbers_alone()
             client = self.logger.experiment if self.logger is not None else MlflowClient(self.uri or None)
             return Runs(client, self)
+
+
+def _leave_random_numbers_alone() -> None:
+    """Let MLflow's retries draw how long they wait from a generator of their own.
+
+    They take Python's, which is the training's: out of reach of a server, our thread would draw from it at any moment.
+    """
+    for name in ("mlflow.utils.request_utils", "urllib3.util.retry"):
+        names = vars(import_module(name))
+        if names.get("random") is random:
+            names["random"] = random.Random()  # noqa: S311 - a pause, no secret
 
 
 def address(uri: str | None) -> str:
