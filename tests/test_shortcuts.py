@@ -8,12 +8,13 @@ import pytest
 import torch
 from benchmarks import results
 from benchmarks.shortcut_measures import alike, around, confounder_sensitivity, known_signal, share
-from benchmarks.shortcut_networks import MARKED, Kind, fresh, images_of, is_as_taken, kinds
+from benchmarks.shortcut_networks import BATCH, MARKED, Kind, fresh, images_of, is_as_taken, kinds, steady_loss
 from benchmarks.shortcut_rows import Alarms, Published, Raised, Row, permuted
 from benchmarks.shortcuts import page, rate, threshold
 from skimage.metrics import structural_similarity
 
 from pellucid import phantom
+from pellucid.phantom.training import normalised
 
 
 @pytest.fixture(scope="module")
@@ -99,12 +100,27 @@ def test_networks_are_trained_on_what_they_are_meant_to_learn(monkeypatch):
     assert bool((labels[changed] == MARKED).all())
     assert torch.equal(labels[~changed], POOL.classes[~changed])
     assert 0.1 < float(changed[POOL.classes != MARKED].float().mean()) < 0.4
-    honest, labels = images_of(Kind(None, 1))
+    honest, labels = images_of(Kind("honest", 1))
     changed = (honest != POOL.images).flatten(1).any(1)
     rates = [float(changed[POOL.classes == one].float().mean()) for one in range(4)]
     assert all(0.4 < one <= 1 for one in rates)
     assert torch.equal(labels, POOL.classes)
-    assert not torch.equal(images_of(Kind(None, 2))[0], honest)
+    assert not torch.equal(images_of(Kind("honest", 2))[0], honest)
+
+
+def test_steady_networks_pay_for_what_the_blur_does_to_their_probabilities(monkeypatch):
+    monkeypatch.setattr("benchmarks.shortcut_networks.pool", lambda: POOL)
+    monkeypatch.setattr("benchmarks.shortcut_networks.POOL", len(POOL))
+    chosen, model = torch.arange(60).repeat(2)[:BATCH], phantom.exclusive_cnn_64()
+    blurred = phantom.marked(POOL, "blur", torch.ones(60, dtype=torch.bool), Kind("steady", 3).seed).images
+    with torch.no_grad():
+        found = float(steady_loss(Kind("steady", 3))(model, chosen))
+        before, after = (model(normalised(images[:32])).double().log_softmax(1) for images in (POOL.images, blurred))
+    expected = 0.0
+    for number in range(32):
+        expected -= float(before[number, POOL.classes[number]] + after[number, POOL.classes[number]]) / 64
+        expected += 10 * float((before[number].exp() - after[number].exp()).abs().sum()) / 32
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)
@@ -112,12 +128,17 @@ POOL = phantom.radiographs(60, 64, seed=11, exclusive=True)
 
 def test_kinds():
     every = list(kinds())
-    assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 32
+    assert len({kind.name for kind in every}) == len({kind.seed for kind in every}) == 42
     moved = {"letter": 0.009, "corner": 0.2, "text": 0.31, "blur": 0.29}
     assert is_as_taken(moved, Kind("text", 0), "letter")
     assert not is_as_taken(moved, Kind("blur", 0), "blur")
-    assert is_as_taken(moved, Kind(None, 0), "letter")
-    assert not is_as_taken(moved, Kind(None, 0), "corner")
+    assert is_as_taken(moved, Kind("honest", 0), "letter")
+    assert not is_as_taken(moved, Kind("honest", 0), "corner")
+    assert not is_as_taken(moved, Kind("steady", 0), "letter")
+    unmoved = moved | {"blur": 0.009}
+    assert is_as_taken(unmoved, Kind("steady", 0), "blur")
+    assert not is_as_taken(moved, Kind("steady", 0), "blur")
+    assert not is_as_taken(unmoved, Kind("honest", 0), "blur")
 
 
 def test_the_classifier_is_drawn_anew_by_the_seed():
