@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -96,6 +95,8 @@ class Database:
         return rows[0]
 
     def _rows(self, query: str, *values: str | int) -> list[dict[str, Any]]:
+        import sqlite3  # not every Python has it
+
         try:
             with closing(sqlite3.connect(f"{self._path.resolve().as_uri()}?mode=ro", uri=True)) as database:
                 found = database.execute(query, values)

@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 
 from pellucid.errors import CheckpointError, SourceError, TransferError
 from pellucid.models.checkpoints.refusals import few
+from pellucid.models.mlflow_artifacts.addressed import address, tracking
 from pellucid.models.mlflow_artifacts.bounds import DEFAULT, Bounds
 from pellucid.models.mlflow_artifacts.choosing import NETWORKS, Chooser, Chosen
 from pellucid.models.mlflow_artifacts.described import Settings, settings_of
 from pellucid.models.mlflow_artifacts.names import InRun, Logged, Name, Registered, parsed
-from pellucid.models.mlflow_artifacts.tracking import Files, Stored, Tracking, address, tracking
+from pellucid.models.mlflow_artifacts.tracking import Files, Stored, Tracking
 
 OWN_NAME = "network"
 
