@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from pellucid.cli.asked import Request
 from pellucid.core import catalogue
 from pellucid.core.choice import Choice
 from pellucid.core.method import Method
@@ -16,9 +16,6 @@ from pellucid.core.shown import check_signed
 from pellucid.errors import OptionError
 from pellucid.run.checks import check_checks
 from pellucid.run.chosen import meant
-
-if TYPE_CHECKING:
-    from pellucid.cli.request import Request
 
 
 def named(names: Sequence[str], options: Sequence[str]) -> list[Method]:

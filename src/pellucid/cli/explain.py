@@ -156,8 +156,9 @@ def explain(  # noqa: PLR0913  # a command's options are its parameters
     DICOMweb server is written as dicomweb://HOST/PATH/studies/UID.
     """
     with guarded(), ExitStack() as held:
+        from pellucid.cli.asked import Request
         from pellucid.cli.report import Summary, as_text, show
-        from pellucid.cli.request import Request, prepared_job
+        from pellucid.cli.request import prepared_job
         from pellucid.cli.settled import with_kept
         from pellucid.export.writing import check_writable
         from pellucid.models.preprocessing import takes_volumes

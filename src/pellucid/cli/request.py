@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from pellucid.cli.asked import FUSE, HEAD, METHOD, TARGET, Request
 from pellucid.cli.asked_methods import check, named, with_chosen
 from pellucid.cli.preparing import Preparation
-from pellucid.cli.settled import FUSE, HEAD, METHOD, TARGET, Taken
 from pellucid.core.choice import Choice
 from pellucid.core.class_names import classes_named
 from pellucid.core.head import check_head
 from pellucid.core.method import Method
 from pellucid.core.runtime import AUTO, Runtime
-from pellucid.core.style import Style
 from pellucid.core.target import SameClasses
 from pellucid.errors import OptionError, PellucidWarning
 from pellucid.export import find
-from pellucid.export.deidentify import Deidentifier
 from pellucid.io.selection import parsed_options
 from pellucid.io.window import asked_window
 from pellucid.models.preprocessing import Preprocessing, takes_volumes
@@ -36,44 +34,6 @@ from pellucid.run.job import Job
 from pellucid.run.layers import layer_tree
 from pellucid.run.results import Results, model_facts
 from pellucid.run.tuned import remembered
-
-
-@dataclass(frozen=True)
-class Request:
-    """The options of a run, as given on the command line; ``taken`` are those that a registry's version states."""
-
-    output: Path
-    model: str | None
-    checkpoint: Path | None
-    weights_key: str | None
-    activation: str | None
-    weights: str
-    methods: Sequence[str]
-    choice: Path | None
-    options: Sequence[str]
-    targets: Sequence[str]
-    layers: Sequence[str] | None
-    fuse: str | None
-    checks: Sequence[str]
-    classes: Path | None
-    head: str | None
-    model_output: str | None
-    formats: Sequence[str]
-    style: Style
-    precision: str | None
-    fast: bool
-    device: str
-    batch_size: int | None
-    overwrite: bool
-    window: str | None
-    frame: int | None
-    select: Sequence[str]
-    keep_identity: bool
-    allow_seg_without_geometry: bool
-    preparation: Preparation
-    hidden: Path | None
-    deidentifier: Deidentifier | None
-    taken: Taken | None = None
 
 
 def prepared_job(request: Request) -> Job:

@@ -2,47 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pellucid.cli.asked import FUSE, HEAD, TARGET, Request, Taken
 from pellucid.core.settings import ExplanationSettings
 from pellucid.models.sources.settings import kept_settings
-
-if TYPE_CHECKING:
-    from pellucid.cli.request import Request
-
-
-METHOD, TARGET, FUSE, HEAD = "gradcam", "predicted", "mean", "auto"
-"""What is taken where neither the command nor the settings of a version name anything else."""
-
-
-_OPTIONS = {
-    "methods": ("method", "--method"),
-    "options": ("options", "--set"),
-    "layers": ("layers", "--layer"),
-    "fuse": ("fuse", "--fuse"),
-    "targets": ("target", "--target"),
-    "head": ("head", "--head"),
-}
-"""By field of a request: the field of ``ExplanationSettings``, and the option."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The fields of a request that were taken from the settings of the version ``registered``."""
-
-    registered: str
-    fields: tuple[str, ...]
-
-    def facts(self) -> Mapping[str, Any]:
-        """What the metadata says of it."""
-        return {"settings_from": self.registered, "settings_taken": [_OPTIONS[name][0] for name in self.fields]}
-
-    def __str__(self) -> str:
-        """A line for the user."""
-        return f"{', '.join(_OPTIONS[name][1] for name in self.fields)} as kept with {self.registered}"
 
 
 def with_kept(request: Request) -> Request:
