@@ -94,7 +94,7 @@ def apgd(model, x, start, label, loss, epsilon, steps):
             eta_at, best_at = eta, values[best]
             if too_few or stuck:
                 eta /= 2
-                current, previous = (points[best], slopes[best]), points[best]
+                current = (points[best], slopes[best])
                 restarts[k + 1] = values[best]
             last = k + 1
     return points[best], count

@@ -180,7 +180,7 @@ def subject_of(model, images, method="saliency"):
     targets = replace(Targets("predicted"), head="softmax").resolved(clean)
     facts = facts_of(Explainer(model, method), session, session.prepared(Inputs.of(images)[:1]))
     answer = Answer.of("softmax", targets.indices(clean)[:, 0], clean)
-    return ModelSubject(session, Inputs.of(images), Pixels.of(images, AS_IT_IS), answer, targets, facts)
+    return ModelSubject.of(session, Inputs.of(images), Pixels.of(images, AS_IT_IS), answer, targets, facts)
 
 
 class RecordedError(Exception):
@@ -337,9 +337,9 @@ def test_a_map_that_no_image_changes_is_refused():
         (lambda: TargetMap(gamma=-1), "gamma must be >= 0"),
         (lambda: TargetMap(target="middle"), "target 'middle' was asked for; it is corner, next, or a tensor"),
         (lambda: HeldMap(weight=-1), "weight must be >= 0"),
-        (lambda: HeldMap(epsilon=-1), "epsilon and step_size must be >= 0"),
-        (lambda: TopK(epsilon="8"), "epsilon and step_size must be >= 0, got 8 and None"),
-        (lambda: TopK(step_size=float("inf")), "epsilon and step_size must be >= 0, got .* and inf"),
+        (lambda: HeldMap(epsilon=-1), "epsilon must be >= 0"),
+        (lambda: TopK(epsilon="8"), "epsilon must be >= 0, got 8:"),
+        (lambda: TopK(step_size=float("inf")), "epsilon and step_size must be >= 0, got .*inf"),
         (lambda: TopK(share="2 %"), "share must be between 0 and 1"),
         (lambda: TopK(beta="30"), "beta must be above 0"),
         (lambda: Centre(seed=1.5), "seed must be a whole number >= 0, got 1.5"),

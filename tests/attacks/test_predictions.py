@@ -311,7 +311,7 @@ def subject_of(model, values, head, known):
         clean = session.call(Inputs.of(values))
     targets = replace(Targets("predicted"), head=head).resolved(clean)
     answer = Answer.of(head, targets.indices(clean)[:, 0], clean)
-    return ModelSubject(session, Inputs.of(values), Pixels.of(values, known), answer, targets, None)
+    return ModelSubject.of(session, Inputs.of(values), Pixels.of(values, known), answer, targets, None)
 
 
 def test_the_gradient_of_the_ratio_is_its_finite_difference():

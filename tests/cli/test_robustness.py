@@ -83,7 +83,7 @@ def test_a_data_set_becomes_a_page(folder: Path, tmp_path: Path) -> None:
         (["--budgets", "noise=-0.1"], "strength -0.1 of change 'noise' was asked for"),
         (["--budgets", "noise=0.1,7"], "give 0 or more and at most 1"),
         (["--budgets", "pgd=2"], "epsilon 2 was given; pixels are in [0, 1]"),
-        (["--budgets", "pgd=-1/255"], "epsilon and step_size must be >= 0"),
+        (["--budgets", "pgd=-1/255"], "epsilon must be >= 0"),
         (["--budgets", "noise"], "write --budgets CHANGE=LEVEL,…"),
         (["--budgets", "noise=much"], "write --budgets CHANGE=LEVEL,…"),
         (["--budgets", "noise=1/0"], "write --budgets CHANGE=LEVEL,…"),

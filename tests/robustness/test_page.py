@@ -125,6 +125,44 @@ def test_an_estimate_without_an_interval_says_why(tmp_path: Path) -> None:
     assert "1.00 (no interval: no patients differ)" in text
 
 
+def moved(figures: dict[tuple[str, float], Interval]) -> Robustness:
+    """A result of which only how many answers moved is told apart: by change and budget."""
+    levels = [
+        replace(
+            level("gradcam", *key, share(0.5)),
+            figures=level("gradcam", *key, share(0.5)).figures | {"answer moved": one},
+        )
+        for key, one in figures.items()
+    ]
+    return replace(made(), levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("figures", "stated"),
+    [
+        (
+            {("noise", 0.1): share(0.8), ("blur", 2.0): share(0.8)},
+            "Most answers moved under noise of 0.1 and blur of 2: 0.80 (",
+        ),
+        ({("noise", 0.1): share(0.3), ("topk", 8 / 255): share(0.9)}, "Most answers moved under noise of 0.1: 0.30 ("),
+        ({("noise", 0.1): share(0.0), ("topk", 8 / 255): share(0.0)}, "No answer moved."),
+        (
+            {("noise", 0.1): Interval(1.0, math.nan, math.nan, 1, 1, withheld="one case")},
+            "under noise of 0.1: 1.00 of them.",
+        ),
+    ],
+)
+def test_where_most_answers_moved(figures: dict[tuple[str, float], Interval], stated: str, tmp_path: Path) -> None:
+    text, _ = read(write_robustness(moved(figures), tmp_path))
+    assert stated in text
+
+
+def test_attacks_that_hold_the_answer_are_told(tmp_path: Path) -> None:
+    text, _ = read(write_robustness(made(), tmp_path))
+    assert "topk, 8/255 (holds the answer)" in text
+    assert "noise, 0.1 (holds" not in text
+
+
 def test_where_patients_are_not_stated_the_units_are_distinct_images(tmp_path: Path) -> None:
     text, _ = read(write_robustness(replace(made(), patients_stated=False), tmp_path))
     assert "40 images (30 distinct) were changed by" in text

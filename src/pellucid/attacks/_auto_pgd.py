@@ -120,14 +120,17 @@ def _seen(subject: Subject, state: _State, rows: Tensor, moved: Tensor, objectiv
 
 
 def _checked(state: _State, window: _Window, sizes: Tensor, width: int) -> tuple[_State, _Window, Tensor]:
-    """At a checkpoint: where the loss rose too seldom or gained nothing, half the step size, from the best image on."""
+    """At a checkpoint: where the loss rose too seldom or gained nothing, half the step size, from the best image on.
+
+    The image before stays what it was, so that the momentum of the next step is that from there to the best image.
+    """
     seldom = window.gains < GAINS * width
     nothing = ~window.halved & (window.best >= state.best_losses)
     halved = seldom | nothing
     wide = halved.reshape(-1, *(1,) * (state.now.ndim - 1))
     state = _State(
         now=torch.where(wide, state.best, state.now),
-        before=torch.where(wide, state.best, state.before),
+        before=state.before,
         gradients=torch.where(wide, state.best_gradients, state.gradients),
         losses=torch.where(halved, state.best_losses, state.losses),
         best=state.best,

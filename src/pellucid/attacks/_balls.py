@@ -59,7 +59,7 @@ class Box:
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Each pixel uniformly from −ε to ε."""
-        noise = torch.rand(self.pixels.shape[1:], generator=generator).to(self.pixels)
+        noise = torch.rand(self.pixels.shape[1:], generator=generator, dtype=torch.float32).to(self.pixels)
         return self.pixels + self.epsilon * (2 * noise - 1)
 
 
@@ -92,16 +92,17 @@ class Sphere:
         return found
 
     def step(self, gradients: Tensor) -> Tensor:
-        """The gradients divided by their lengths; 0 for a gradient of 0, or one that is not finite."""
-        norms = lengths(gradients)
-        usable = (norms > 0) & torch.isfinite(norms)
-        directions = gradients / _column(torch.where(usable, norms, torch.ones_like(norms)), gradients)
-        return torch.where(_column(usable, gradients), directions, torch.zeros_like(directions))
+        """The gradients divided by their lengths, each pixel's that is not finite taken as 0; 0 for a gradient of 0."""
+        finite = torch.where(torch.isfinite(gradients), gradients, torch.zeros_like(gradients))
+        # By their largest part first: the square of a small gradient is 0, and that of a large one infinite.
+        unit = finite / _column(finite.flatten(1).abs().amax(1), finite).clamp(min=torch.finfo(finite.dtype).tiny)
+        norms = lengths(unit)
+        return unit / _column(torch.where(norms > 0, norms, torch.ones_like(norms)), unit)
 
     def start(self, generator: torch.Generator) -> Tensor:
         """Uniformly within the ball: a normal direction, and a length ε u^(1/d) with u from 0 to 1."""
-        noise = torch.randn(self.pixels[:1].shape, generator=generator)
-        share = torch.rand(1, generator=generator) ** (1 / max(1, noise.numel()))
+        noise = torch.randn(self.pixels[:1].shape, generator=generator, dtype=torch.float32)
+        share = torch.rand(1, generator=generator, dtype=torch.float32) ** (1 / max(1, noise.numel()))
         return self.pixels + (_column(self.epsilon * share / lengths(noise), noise) * noise).to(self.pixels)
 
     def _in_range(self, pixels: Tensor, rows: Tensor) -> Tensor:
@@ -125,7 +126,7 @@ def _check_range(epsilon: float, widest: float) -> None:
     if epsilon > widest:
         raise OptionError(
             f"epsilon {epsilon:g} was given; pixels are in [0, 1], so that a change is at most {widest:.4g}: of grey "
-            "levels from 0 to 255 write epsilon=8 / 255"
+            "levels from 0 to 255 write 8 / 255"
         )
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from pellucid.core.answer import Answer
 from pellucid.core.attack import Objective, Outputs, Slope, no_maps
+from pellucid.core.head import over_places
 from pellucid.core.probe import Probe
 from pellucid.core.target import Targets
-from pellucid.errors import TargetError
+from pellucid.errors import GradientError, TargetError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,11 @@ class OfProbe:
     @classmethod
     def of(cls, probe: Probe, labels: Tensor | None) -> OfProbe:
         """The images of a probe; ``labels`` (B,), by default the prediction."""
-        logits = probe.scores()
+        logits = over_places(probe.scores())
+        if not torch.isfinite(logits).all():
+            raise GradientError(
+                "an attack was asked for; the model's scores are not finite: leave images out, or mend the weights"
+            )
         chosen = logits.argmax(dim=1) if labels is None else labels.to(logits.device)
         if ((chosen < 0) | (chosen >= logits.shape[1])).any():
             raise TargetError(f"labels {chosen.tolist()} were given; the model has {logits.shape[1]} classes, from 0")

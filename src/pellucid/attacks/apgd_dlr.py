@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.attacks._auto_pgd import climbed
 from pellucid.attacks._balls import Box, begun
 from pellucid.core.attack import Attack, Outputs, Subject, check_budget, register_attack
+from pellucid.core.head import over_places
 
 
 @register_attack("apgd_dlr")
@@ -40,8 +41,9 @@ class APGDDLR(Attack):
         start = begun(ball, subject, self.seed if self.random_start else None)
 
         def objective(found: Outputs) -> Tensor:
-            subject.answer.check_ratio(found.logits.shape[1], self.name)
-            return logits_ratio(found.logits, subject.answer.labels[found.rows])
+            logits = over_places(found.logits)
+            subject.answer.check_ratio(logits.shape[1], self.name)
+            return logits_ratio(logits, subject.answer.labels[found.rows].to(logits.device))
 
         return climbed(subject, ball, start, objective, self.epsilon, self.steps)
 

@@ -26,6 +26,7 @@ class Centre(Attack):
     """
 
     moves_map: ClassVar[bool] = True
+    holds_answer: ClassVar[bool] = True
 
     epsilon: float = 8 / 255
     steps: int = 30

@@ -36,6 +36,7 @@ class TargetMap(Attack):
     """
 
     moves_map: ClassVar[bool] = True
+    holds_answer: ClassVar[bool] = True
 
     epsilon: float = 8 / 255
     steps: int = 30

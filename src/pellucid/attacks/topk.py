@@ -32,6 +32,7 @@ class TopK(Attack):
     """
 
     moves_map: ClassVar[bool] = True
+    holds_answer: ClassVar[bool] = True
 
     epsilon: float = 8 / 255
     steps: int = 30

@@ -96,7 +96,9 @@ def robustness(  # noqa: PLR0913  # a command's options are its parameters
             autocompletion=among("metrics"),
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.", rich_help_panel=CHANGES_PANEL)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the noise and of the attacks' starts.", rich_help_panel=CHANGES_PANEL)
+    ] = 0,
     model: Model = None,
     checkpoint: Checkpoint = None,
     weights_key: WeightsKey = None,

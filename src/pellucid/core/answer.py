@@ -28,7 +28,11 @@ class _Rule:
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, _present: Tensor) -> Tensor:
-    return F.cross_entropy(logits, labels, reduction="none")
+    if logits.shape[1] == 1:
+        return F.cross_entropy(logits, labels, reduction="none")
+    # log(1 + Σ exp(z_i − z_y)), i ≠ y: from 1 − softmax(z)_y nothing is left once softmax(z)_y is rounded to 1.
+    others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(dim=1) - _of(logits, labels)
+    return torch.logaddexp(others, torch.zeros_like(others))
 
 
 def _binary_cross_entropy(logits: Tensor, labels: Tensor, present: Tensor) -> Tensor:

@@ -93,10 +93,12 @@ class Attack(ABC):
     """An attack: images that are changed within a budget, to move an answer or its map.
 
     Subclasses are frozen dataclasses of the options. ``moves_map``: whether it is about a map, and needs a method.
+    ``holds_answer``: whether an image whose answer moves never counts, so that none has moved.
     """
 
     name: ClassVar[str] = ""
     moves_map: ClassVar[bool] = False
+    holds_answer: ClassVar[bool] = False
 
     @abstractmethod
     def search(self, subject: Subject) -> Tensor:
@@ -129,7 +131,8 @@ def check_budget(epsilon: float, steps: int = 1, step_size: float | None = None,
     """Raise unless these are the options of a budget: ``epsilon`` and ``step_size`` from 0, at least one step."""
     size = 0.0 if step_size is None else step_size
     if not all(is_number(value) and value >= 0 for value in (epsilon, size)) or not size < math.inf:
-        raise OptionError(f"epsilon and step_size must be >= 0, got {epsilon} and {step_size}")
+        what, found = ("epsilon", epsilon) if step_size is None else ("epsilon and step_size", (epsilon, step_size))
+        raise OptionError(f"{what} must be >= 0, got {found}: of grey levels from 0 to 255 write 8 / 255")
     if not is_whole(steps) or steps < 1:
         raise OptionError(f"steps must be >= 1, got {steps}")
     if not is_seed(seed):

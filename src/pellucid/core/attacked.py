@@ -17,8 +17,9 @@ class Attacked:
     """B images that an attack changed.
 
     Attributes:
-        images: the model's input for the changed images, (B, C, *space), in the type of the images that were given,
-            or the network's where that holds more. A network in half precision rounds them, and with them the budget.
+        images: the model's input for the changed images, (B, C, *space), or a sequence as it was given, in the type of
+            the images that were given, or the network's where that holds more. A network in half precision rounds
+            them, and with them the budget.
         pixels: the same before normalisation, in [0, 1], where the budget is measured.
         clean: the pixels of the images as they were given.
         labels: the classes (B,) of the answers that were attacked.

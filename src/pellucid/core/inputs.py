@@ -68,6 +68,11 @@ class Inputs:
         return self.tensors[self.name]
 
     @property
+    def given(self) -> Tensor:
+        """The explained tensor as the network takes it: a sequence as (B, S, C, H, W) or (B, S, H, W)."""
+        return _GIVEN[self.form](self.images)
+
+    @property
     def is_sequence(self) -> bool:
         """Whether the first of the images' axes of space counts images."""
         return self.form != "images"
@@ -88,7 +93,7 @@ class Inputs:
 
     def _given(self) -> Mapping[str, Tensor]:
         """The tensors as the network takes them."""
-        return self.tensors if self.form == "images" else {**self.tensors, self.name: _GIVEN[self.form](self.images)}
+        return self.tensors if self.form == "images" else {**self.tensors, self.name: self.given}
 
     def __len__(self) -> int:
         """The number of images, B."""

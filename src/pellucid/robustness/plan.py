@@ -50,7 +50,10 @@ class RobustnessPlan:
         """Refuse what cannot be measured."""
         for name in ("methods", "changes", "metrics"):
             given = getattr(self, name)
-            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))  # frozen
+            listed = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [None]
+            if not all(isinstance(one, str) for one in listed):
+                raise OptionError(f"{name}={given!r} was given; write a list of names: {getattr(type(self), name)}")
+            object.__setattr__(self, name, tuple(listed))  # frozen
         if not is_seed(self.seed):
             raise OptionError(
                 f"seed = {self.seed} was asked for; write 0 or more, a whole number below 2 to the power of 63"
@@ -89,7 +92,8 @@ def _steps(label: str, budgets: Sequence[float] | None, seed: int) -> list[Step]
     if name in CHANGES.registered():
         _check_free(label, texts, _STRENGTH)
         change = CHANGES.build(name, texts)
-        return [ByChange(label, replace(change, strength=level)) for level in _levels(label, budgets or change.levels)]  # type: ignore[type-var]  # a frozen dataclass
+        levels = _levels(label, change.levels if budgets is None else budgets)
+        return [ByChange(label, replace(change, strength=level)) for level in levels]  # type: ignore[type-var]  # a frozen dataclass
     if name not in ATTACKS.registered():
         known = [*CHANGES.names(), *ATTACKS.names()]
         raise OptionError(
@@ -102,7 +106,7 @@ def _steps(label: str, budgets: Sequence[float] | None, seed: int) -> list[Step]
     own = settings(attack).get(_EPSILON)
     if not isinstance(own, int | float):
         raise OptionError(f"attack {name!r} was asked for; it has no epsilon that could grow: leave it out")
-    levels = _levels(label, budgets or [share * own for share in _SHARES])
+    levels = _levels(label, [share * own for share in _SHARES] if budgets is None else budgets)
     return [ByAttack(label, replace(_seeded(attack, seed), epsilon=level)) for level in levels]  # type: ignore[type-var]  # a frozen dataclass
 
 
@@ -129,7 +133,7 @@ def _check_alone(label: str, name: str, attack: Attack) -> None:
 def _levels(label: str, levels: Sequence[float]) -> list[float]:
     listed = not isinstance(levels, (str, bytes)) and isinstance(levels, Iterable)
     given: list[Any] = list(levels) if listed else [levels]
-    if not listed or not all(is_number(level) for level in given):
+    if not given or not listed or not all(is_number(level) for level in given):
         raise OptionError(f"budgets {levels!r} of {label!r} were given; write a list of numbers, as in [0.1, 0.2]")
     found = [float(level) for level in given]
     if found != sorted(set(found)):

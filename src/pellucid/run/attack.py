@@ -98,8 +98,7 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
     explainer = _explainer(model, chosen, method, layers, head, output, settings)
     batch = batch_of(model, images)
     info = model_info(model)
-    if isinstance(labels, Region):
-        raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
+    _check_labels(labels, info.classes)
     known = normalisation_of(preprocessing, batch.images, info)
     request = targets_of("predicted" if labels is None else labels, info.classes, batch.inputs)
 
@@ -114,11 +113,21 @@ def attack(  # noqa: PLR0913  # the whole of a call's options, all but the first
         answer = Answer.of(targets.head, _labels(targets, clean), clean)
         facts = None if explainer is None else facts_of(explainer, session, image)
         pixels = Pixels.of(inputs.images, known)
-        _check_finite(clean)
-        subject = ModelSubject(session, inputs, pixels, answer, targets, facts if chosen.moves_map else None)
+        _check_finite(clean, "images")
+        subject = ModelSubject.of(session, inputs, pixels, answer, targets, facts if chosen.moves_map else None)
         return _found(chosen, subject, clean, facts)
 
     return kept(work)
+
+
+def _check_labels(labels: object, classes: Sequence[str] | None) -> None:
+    """Refuse what ``explain`` takes as targets, and an attack does not."""
+    if isinstance(labels, Region):
+        raise TargetError("labels were given as a Region; an attack takes the classes of whole images: give numbers")
+    if callable(labels):
+        raise TargetError("labels were given as a function; an attack takes one class for each image: give numbers")
+    if isinstance(labels, str) and labels not in ("predicted", "all") and classes is None:
+        raise TargetError(f"label {labels!r} was given; the model states no names of its classes: give its number")
 
 
 def _chosen(attack: object) -> Attack:
@@ -150,13 +159,23 @@ def _explainer(  # the options that an explainer takes, too
     return None
 
 
-def _check_finite(logits: Tensor) -> None:
+def _check_finite(logits: Tensor, what: str) -> None:
     bad = (~torch.isfinite(logits)).any(dim=1).nonzero()[:, 0].tolist()
     if bad:
         raise GradientError(
-            f"an attack was asked for; the model's scores of images {bad[:5]} are not finite: leave those images out, "
+            f"an attack was asked for; the model's scores of {what} {bad[:5]} are not finite: leave those images out, "
             "or mend the weights"
         )
+
+
+def checked(found: object, clean: Tensor, attack: str) -> Tensor:
+    """What an attack's search returned, if it is an image for each in the range of pixels."""
+    if not isinstance(found, Tensor) or found.shape != clean.shape:
+        what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise OptionError(f"attack {attack!r} returned {what}; its search returns images of shape {tuple(clean.shape)}")
+    if not ((found >= 0) & (found <= 1)).all():  # nor NaN
+        raise OptionError(f"attack {attack!r} returned pixels outside [0, 1]: its search keeps to subject.low and high")
+    return found.detach()
 
 
 def _labels(targets: Targets, clean: Tensor) -> Tensor:
@@ -179,12 +198,14 @@ def _type_of(subject: ModelSubject) -> torch.dtype:
 def _found(attack: Attack, subject: ModelSubject, clean: Tensor, facts: Facts | None) -> Attacked:
     """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
     rows = all_rows(subject)
-    pixels = attack.search(subject).detach()
+    pixels = checked(attack.search(subject), subject.pixels, attack.name)
     logits, changed = over_places(subject.logits(pixels, rows)), subject.inputs_of(pixels, rows)
+    _check_finite(logits, "changed images")
+    subject.warn_of_flat()
     return Attacked(
-        images=changed.images.to(_type_of(subject)),
-        pixels=pixels,
-        clean=subject.pixels,
+        images=changed.given.to(_type_of(subject)),
+        pixels=changed.with_images(pixels).given,
+        clean=changed.with_images(subject.pixels).given,
         labels=subject.answer.labels,
         moved=~subject.answer.holds(logits, rows),
         logits=logits,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from pellucid.core.change import ROUNDING
 from pellucid.core.image import Image
+from pellucid.core.numbers import is_number
 from pellucid.errors import OptionError, ShapeError
 from pellucid.models.preprocessing import ONLY_WHOLE, Preprocessing
 from pellucid.models.sources import ModelInfo
@@ -44,6 +47,7 @@ class Pixels:
         """
         if known.plans is not None:
             raise OptionError(f"pixels before normalisation by {known.source} were asked for; {ONLY_WHOLE}")
+        _check_numbers(known)
         mean, std = known.mean or (0.0,), known.std or (1.0,)
         if {len(mean), len(std)} - {1, values.shape[1]}:
             raise ShapeError(
@@ -69,6 +73,16 @@ def _axes(values: tuple[float, ...], like: Tensor) -> Tensor:
     """A value for each channel, or for all, of a shape that fits (B, C, *space)."""
     dtype = torch.float32 if like.device.type == "mps" else torch.float64
     return torch.tensor(values, device=like.device, dtype=dtype).reshape(1, -1, *(1,) * (like.ndim - 2))
+
+
+def _check_numbers(known: Preprocessing) -> None:
+    """Raise unless mean, std and range are numbers."""
+    for name, count in (("mean", None), ("std", None), ("range", 2)):
+        given = getattr(known, name)
+        is_listed = isinstance(given, tuple | list) and (count is None or len(given) == count)
+        if given is not None and not (is_listed and all(is_number(one) and math.isfinite(one) for one in given)):
+            what = "two numbers, as in (0, 1)" if count else "a tuple with a number for each channel, as in (0.5,)"
+            raise OptionError(f"Preprocessing({name}={shorten(repr(given), 60)}) was given; {name} is {what}")
 
 
 def _check_range(pixels: Tensor) -> None:

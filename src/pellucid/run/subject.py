@@ -13,9 +13,9 @@ from pellucid.core.answer import Answer
 from pellucid.core.attack import Objective, Outputs, Slope, no_maps
 from pellucid.core.inputs import Inputs, chunks
 from pellucid.core.target import Targets
-from pellucid.errors import GradientError, OptionError, message_of
+from pellucid.errors import GradientError, OptionError, counted, message_of, warn
 from pellucid.models.engine import Pass
-from pellucid.models.session.derivatives import as_float
+from pellucid.models.session.derivatives import as_float, explain_failure
 from pellucid.models.session.hooks import at_rest
 from pellucid.models.session.session import Session
 from pellucid.run.differentiable import differentiable_maps
@@ -28,6 +28,7 @@ class ModelSubject:
     """The ``Subject`` of a session's network: images ``inputs``, their ``pixels``, and the ``answer`` for them.
 
     ``targets`` are resolved, one label for each image. ``facts``: how maps are made, for an attack that moves them.
+    ``slopes``: which images (B,) were asked for a slope, and which had one that is not 0 everywhere.
     """
 
     session: Session
@@ -36,6 +37,15 @@ class ModelSubject:
     answer: Answer
     targets: Targets
     facts: Facts | None
+    slopes: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of(
+        cls, session: Session, inputs: Inputs, scaled: Pixels, answer: Answer, targets: Targets, facts: Facts | None
+    ) -> ModelSubject:
+        """A subject of which no slope was asked yet."""
+        none = torch.zeros(len(inputs), dtype=torch.bool, device=scaled.pixels.device)
+        return cls(session, inputs, scaled, answer, targets, facts, (none, none.clone()))
 
     @property
     def pixels(self) -> Tensor:
@@ -98,9 +108,8 @@ class ModelSubject:
     def _slope(self, session: Session, pixels: Tensor, rows: Tensor, objective: Objective) -> Slope:
         leaf = pixels.detach().clone().requires_grad_()
         found = self._of_scores if self.facts is None else self._of_maps
-        with torch.enable_grad(), _second_derivatives():
-            values, logits = found(session, self.inputs_of(leaf, rows), rows, objective)
-            gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
+        with torch.enable_grad(), _explained_failures():
+            values, gradients, logits = found(session, leaf, rows, objective)
         if gradients is None and self.facts is not None:
             raise _no_slope(self.facts)
         if gradients is None:
@@ -108,20 +117,46 @@ class ModelSubject:
                 "an attack was asked for; no gradient of the model's score reaches the images: a part of the model "
                 "runs under no_grad or inference_mode, a detach, or not in torch: turn that off"
             )
+        asked, sloped = self.slopes
+        asked[rows] = True
+        sloped[rows] |= gradients.flatten(1).ne(0).any(1)
         return Slope(values.detach(), gradients, as_float(logits.detach()))
 
-    def _of_scores(self, session: Session, inputs: Inputs, rows: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
-        """An objective of the scores alone, with a plain pass: values (N,) and logits (N, C)."""
+    def _of_scores(self, session: Session, leaf: Tensor, rows: Tensor, objective: Objective) -> _Found:
+        """An objective of the scores alone, with a plain pass."""
         with at_rest(session.network):
-            logits = session.call(session.prepared(inputs))
-        return objective(Outputs(rows, as_float(logits), no_maps)), logits
+            logits = session.call(session.prepared(self.inputs_of(leaf, rows)))
+        wide = _wide(logits).requires_grad_()
+        values = objective(Outputs(rows, wide, no_maps))
+        return values, _through(values, wide, logits, leaf), logits
 
-    def _of_maps(self, session: Session, inputs: Inputs, rows: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+    def _of_maps(self, session: Session, leaf: Tensor, rows: Tensor, objective: Objective) -> _Found:
         """An objective of scores and maps, with a pass that can be differentiated twice."""
-        whole = self._pass(session, inputs).differentiable()
+        whole = self._pass(session, self.inputs_of(leaf, rows)).differentiable()
         maps = self._differentiable(whole, rows)  # first: its pass gives the scores as well
         logits = whole.scores()
-        return objective(Outputs(rows, as_float(logits), lambda: maps)), logits
+        values = objective(Outputs(rows, as_float(logits), lambda: maps))
+        gradients = torch.autograd.grad(values.sum(), leaf, allow_unused=True)[0] if values.requires_grad else None
+        return values, gradients, logits
+
+    def warn_of_flat(self) -> None:
+        """Warn of images of which no slope was found: what an attack returns of them is no attack.
+
+        Of maps, some are empty, which have none: only where no map has one is it the network or the method.
+        """
+        asked, sloped = self.slopes
+        flat, count = int((asked & ~sloped).sum()), int(asked.sum())
+        if flat == 0 or (self.facts is not None and flat < count):
+            return
+        cause = (
+            "the network rounds or compares, or is too sure of its answer for its type of numbers"
+            if self.facts is None
+            else f"the maps of method {self.facts.method.name!r} are empty, or made of functions without a slope"
+        )
+        warn(
+            f"an attack was asked for; {flat} of {counted(count, 'image')} have a slope of 0 at every pixel, so that "
+            f"they are unchanged or only have the random start, and that they did not move says nothing: {cause}"
+        )
 
     def _differentiable(self, whole: Pass, rows: Tensor) -> Tensor:
         """The maps (N, *space) with their graph, or an error where they have none."""
@@ -142,19 +177,60 @@ class ModelSubject:
         return found
 
 
+_Found = tuple[Tensor, Tensor | None, Tensor]
+"""An objective's values (N,), their gradients at the pixels, None where there are none, and the logits (N, C)."""
+_LEAST = 1e-30
+"""The least factor of a gradient: a product with a smaller one is 0 as the network's numbers have it."""
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """The logits in float64, where a device has it: of a sure answer the loss and its slope are 0 in fewer digits."""
+    plain = logits.detach()
+    return plain.clone() if plain.device.type == "mps" else plain.double()
+
+
+def _through(values: Tensor, wide: Tensor, logits: Tensor, leaf: Tensor) -> Tensor | None:
+    """The gradients of values (N,) of ``wide`` logits at the leaf, or a positive multiple where they would be 0.
+
+    What goes back through the network has 1 as its largest part: the slope of a sure answer is too small for half
+    precision, and often for float32.
+    """
+    if not logits.requires_grad:
+        return None
+    (slopes,) = torch.autograd.grad(values.sum(), wide)
+    sizes = slopes.flatten(1).abs().amax(1)
+    unit = slopes / _column(sizes.clamp(min=torch.finfo(sizes.dtype).tiny), slopes)
+    (gradients,) = torch.autograd.grad(logits, leaf, unit.to(logits.dtype), allow_unused=True)
+    return None if gradients is None else gradients * _column(sizes.clamp(min=_LEAST), gradients)
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like).reshape(-1, *(1,) * (like.ndim - 1))
+
+
 def _no_slope(facts: Facts) -> OptionError:
+    cure = (
+        "a part of the network has none (no_grad, detach, rounding): turn that off"
+        if facts.method.name in _DIFFERENTIABLE
+        else f"use a method that is differentiable, such as {' or '.join(map(repr, _DIFFERENTIABLE))}"
+    )
     return OptionError(
         f"an attack on the map of method {facts.method.name!r} was asked for; no gradient of that map reaches the "
-        "images: use a method that is differentiable, such as 'gradcam' or 'saliency'"
+        f"images: {cure}"
     )
 
 
+_DIFFERENTIABLE = ("gradcam", "saliency")
+"""Methods whose maps have a slope wherever the network has one."""
+
+
 @contextmanager
-def _second_derivatives() -> Iterator[None]:
-    """Names the function whose derivative torch cannot differentiate once more."""
+def _explained_failures() -> Iterator[None]:
+    """Names what a gradient fails at: a checkpoint, a write in place, a derivative that torch has not."""
     try:
         yield
     except RuntimeError as error:
+        explain_failure(error, "the images")
         if not str(error).startswith("derivative for "):
             raise
         raise GradientError(

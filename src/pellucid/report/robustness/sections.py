@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pellucid.core.attack import ATTACKS
 from pellucid.errors import counted
+from pellucid.evaluation.naming import parts_of
 from pellucid.evaluation.unit import Unit
 from pellucid.report.evaluation.numbers import NONE, in_words, of, rounded
 from pellucid.report.evaluation.sections.flow import NAMES, Excluded
@@ -139,11 +141,7 @@ def summary(found: Robustness) -> list[Markup]:
             listed(map(name, found.changes)),
         )
     ]
-    moved = [(one, one.figures[MOVED]) for one in found.levels if math.isfinite(one.figures[MOVED].estimate)]
-    if moved:
-        level, most = max(moved, key=lambda one: one[1].estimate)
-        form = "Most answers moved under {} of {}: {} of them."
-        sentences.append(sentence(form, name(level.change), level_of(level.level), in_words(most, found.unit)))
+    sentences += _most_answers(found)
     worst = [one for one in found.worst if one.kind == "map moved"]
     if worst:
         one = min(worst, key=lambda each: each.ssim)
@@ -151,6 +149,27 @@ def summary(found: Robustness) -> list[Markup]:
         values = name(one.method), name(one.image), name(one.change), level_of(one.level), rounded(one.ssim)
         sentences.append(sentence(form, *values))
     return sentences
+
+
+def _most_answers(found: Robustness) -> list[Markup]:
+    """Under which changes most answers moved, of those that do not hold them by construction."""
+    known = [one for one in found.levels if math.isfinite(one.figures[MOVED].estimate) and not _holds(one.change)]
+    if not known:
+        return []
+    most = max((one.figures[MOVED] for one in known), key=lambda one: one.estimate)
+    if most.estimate == 0:
+        return [sentence("No answer moved.")]
+    under = dict.fromkeys(
+        f"{one.change} of {level_of(one.level)}" for one in known if one.figures[MOVED].estimate == most.estimate
+    )
+    share = in_words(most, found.unit) if most.withheld is None else rounded(most.estimate)
+    return [sentence("Most answers moved under {}: {} of them.", listed(map(name, under)), share)]
+
+
+def _holds(change: str) -> bool:
+    """Whether a change is an attack that holds the answer, so that none can move."""
+    attack = ATTACKS.registered().get(parts_of(change, "change")[0])
+    return attack is not None and attack.holds_answer
 
 
 def mean_change(found: Robustness) -> Table:
@@ -162,7 +181,7 @@ def mean_change(found: Robustness) -> Table:
         each = {method: [one.figures[key] for key in (MOVED, CHANGE)] for method, one in last.items()}
         is_shared = all(own == next(iter(each.values())) for own in each.values())
         for method, own in each.items():
-            head = f"{change}, {level_of(last[method].level)}"
+            head = f"{change}, {level_of(last[method].level)}" + (" (holds the answer)" if _holds(change) else "")
             rows[head if is_shared else f"{head}, on {method}"] = own
     lines = [_line(head, own, found.unit) for head, own in rows.items()]
     return cut(Table("Answers, at the largest budget", "Change, budget", (MOVED, CHANGE), lines))
