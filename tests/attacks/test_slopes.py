@@ -122,15 +122,14 @@ def test_a_pixel_whose_slope_is_not_finite_takes_no_part_in_a_step():
 
 @pytest.mark.parametrize("attack", [PGD(steps=2), PGDL2(steps=2)])
 def test_a_start_hangs_on_no_default_type(attack):
-    expected = attacked(made(), pictures(), attack).pixels
+    model, images = made(), pictures()
+    expected = attacked(model, images, attack).pixels
     torch.set_default_dtype(torch.float64)
     try:
-        found = attacked(made().float(), pictures().float(), attack).pixels
-        own = attacked(made().float(), pictures().float(), attack).pixels
+        found = attacked(model, images, attack).pixels
     finally:
         torch.set_default_dtype(torch.float32)
-    assert torch.equal(found, own)
-    assert found.shape == expected.shape
+    assert torch.equal(found, expected)
 
 
 class Broken(Smooth):
