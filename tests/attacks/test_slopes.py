@@ -13,7 +13,7 @@ from pellucid.attacks._balls import Sphere
 from pellucid.core.attack import Attack, loss_of
 from pellucid.errors import GradientError, OptionError, PellucidWarning, ShapeError, TargetError
 from pellucid.xai import PGDAttack
-from tests.attacks.networks import Smooth, made, pictures
+from tests.attacks.networks import Bent, Smooth, made, pictures
 
 AS_IT_IS = pellucid.Preprocessing()
 
@@ -174,6 +174,21 @@ class Reentrant(Smooth):
 def test_a_checkpoint_that_gives_no_gradient_is_one_line():
     with pytest.raises(GradientError, match=r"torch\.utils\.checkpoint; turn gradient checkpointing off"):
         attacked(of(Reentrant), pictures(), PGD(steps=1))
+
+
+class Checkpointed(Bent):
+    """ReLU under a checkpoint that gives gradients: in the backward pass it would be ReLU again."""
+
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+def test_no_map_is_attacked_with_another_network_in_the_backward_pass():
+    model, images = made(Checkpointed), pictures()
+    with pytest.raises(GradientError, match=r"the model runs ReLU under torch\.utils\.checkpoint, .* turn gradient"):
+        attacked(model, images, TopK(steps=1), method="saliency")
+    plain = attacked(made(Bent), images, PGD(steps=2))
+    assert torch.equal(attacked(model, images, PGD(steps=2)).pixels, plain.pixels)
 
 
 class OfImages(nn.Module):

@@ -124,11 +124,11 @@ class ModelSubject:
 
     def _of_scores(self, session: Session, leaf: Tensor, rows: Tensor, objective: Objective) -> _Found:
         """An objective of the scores alone, with a plain pass."""
-        with at_rest(session.network):
+        with at_rest(session.network):  # in the backward pass, too: a checkpoint runs the network again there
             logits = session.call(session.prepared(self.inputs_of(leaf, rows)))
-        wide = _wide(logits).requires_grad_()
-        values = objective(Outputs(rows, wide, no_maps))
-        return values, _through(values, wide, logits, leaf), logits
+            wide = _wide(logits).requires_grad_()
+            values = objective(Outputs(rows, wide, no_maps))
+            return values, _through(values, wide, logits, leaf), logits
 
     def _of_maps(self, session: Session, leaf: Tensor, rows: Tensor, objective: Objective) -> _Found:
         """An objective of scores and maps, with a pass that can be differentiated twice."""
@@ -229,6 +229,8 @@ def _explained_failures() -> Iterator[None]:
     """Names what a gradient fails at: a checkpoint, a write in place, a derivative that torch has not."""
     try:
         yield
+    except GradientError:
+        raise
     except RuntimeError as error:
         explain_failure(error, "the images")
         if not str(error).startswith("derivative for "):

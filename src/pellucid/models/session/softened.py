@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pellucid.core.functions import CLAMPS, IN_PLACE, bound, of_input
-from pellucid.core.torch_private import FunctionMode
+from pellucid.core.torch_private import FunctionMode, is_checkpointed
+from pellucid.errors import GradientError
 
 _SLOPE = 0.01
 """The negative slope of a leaky ReLU that states none."""
@@ -36,6 +37,11 @@ class SoftenedMode(FunctionMode):
         soft = self._soft(func, args, named)
         if soft is None:
             return func(*args, **named)
+        if torch.is_grad_enabled() and is_checkpointed():
+            raise GradientError(
+                "a gradient with softplus for ReLU was asked for; the model runs ReLU under torch.utils.checkpoint, "
+                "which would run it as it is in the backward pass: turn gradient checkpointing off"
+            )
         x, _ = of_input(func, args, named)
         if func in _ALWAYS_IN_PLACE or named.get("inplace") or _says_in_place(func, args, named):
             return x.copy_(soft(x.clone()))
