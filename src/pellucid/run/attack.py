@@ -168,7 +168,7 @@ def _check_finite(logits: Tensor, what: str) -> None:
         )
 
 
-def checked(found: object, clean: Tensor, attack: str) -> Tensor:
+def _checked(found: object, clean: Tensor, attack: str) -> Tensor:
     """What an attack's search returned, if it is an image for each in the range of pixels."""
     if not isinstance(found, Tensor) or found.shape != clean.shape:
         what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -198,7 +198,7 @@ def _type_of(subject: ModelSubject) -> torch.dtype:
 def _found(attack: Attack, subject: ModelSubject, clean: Tensor, facts: Facts | None) -> Attacked:
     """The result of an attack, with what the network says of the changed images as they are, without any stand-in."""
     rows = all_rows(subject)
-    pixels = checked(attack.search(subject), subject.pixels, attack.name)
+    pixels = _checked(attack.search(subject), subject.pixels, attack.name)
     logits, changed = over_places(subject.logits(pixels, rows)), subject.inputs_of(pixels, rows)
     _check_finite(logits, "changed images")
     subject.warn_of_flat()
